@@ -1,0 +1,88 @@
+"""Build of the compiled core.  Everything that is not compilation stands in ``pyproject.toml``."""
+
+import os
+import platform
+import shlex
+import subprocess
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+ROOT = Path(__file__).parent
+CORE = Path("vexfs/_core")
+INCLUDE = [str(CORE / "include")]
+SYSTEM = {"sqlite3": "libsqlite3-dev", "liblz4": "liblz4-dev", "libcrypto": "libssl-dev"}
+DIRECTIVES = {
+    "language_level": "3",
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    "embedsignature": True,
+    "freethreading_compatible": True,
+}
+
+
+def pkg_config(option: str) -> list[str]:
+    """Ask pkg-config about the system libraries; name the Debian package of a missing one."""
+    flags: list[str] = []
+    for library, package in SYSTEM.items():
+        try:
+            out = subprocess.run(["pkg-config", option, library], capture_output=True, text=True, check=True)
+        except FileNotFoundError:
+            raise SystemExit("vexfs: pkg-config is missing; install it (Debian: apt-get install pkg-config)") from None
+        except subprocess.CalledProcessError:
+            raise SystemExit(f"vexfs: {library} is missing; install it (Debian: apt-get install {package})") from None
+        flags += [flag for flag in shlex.split(out.stdout) if flag not in flags]
+    return flags
+
+
+CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fno-strict-aliasing", "-fvisibility=hidden", "-g1"]
+CFLAGS += pkg_config("--cflags") + shlex.split(os.environ.get("VEXFS_CFLAGS", ""))
+LIBS = pkg_config("--libs") + ["-lpthread", "-lm"] + shlex.split(os.environ.get("VEXFS_LDFLAGS", ""))
+C_ONLY = ["-Wall", "-Wextra", "-Wconversion", "-Wno-sign-conversion"]
+
+
+def c_sources() -> list[str]:
+    """Every C file of the core; NEON is left out where the machine has none, and the x86 files on ARM."""
+    arm = platform.machine() in ("aarch64", "arm64")
+    skip = ("avx2", "avx512") if arm else ("neon",)
+    return [str(p) for p in sorted((CORE / "src").glob("*.c")) if not any(s in p.stem for s in skip)]
+
+
+def extension(path: Path, package: str) -> Extension:
+    """One extension module per ``.pyx``; all link the same static library of mechanisms."""
+    return Extension(
+        f"{package}.{path.stem}",
+        [str(path)],
+        include_dirs=INCLUDE,
+        extra_compile_args=[*CFLAGS, "-Wno-unused-function", "-Wno-unreachable-code"],
+        extra_link_args=LIBS,
+        libraries=["vexfs_core"],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        depends=[*map(str, sorted((CORE / "include/vexfs").glob("*.h"))), *c_sources()],
+    )
+
+
+extensions = [extension(p, "vexfs._core") for p in sorted(CORE.glob("*.pyx"))]
+extensions += [
+    extension(p, ".".join(("vexfs", *p.parent.parts))) for p in sorted(Path("frontends").glob("**/*.pyx"))
+]
+
+setup(
+    libraries=[
+        (
+            "vexfs_core",
+            {
+                "sources": c_sources(),
+                "include_dirs": INCLUDE,
+                "cflags": [*CFLAGS, *C_ONLY, "-fPIC"],
+                "obj_deps": {"": [str(p) for p in sorted((CORE / "include/vexfs").glob("*.h"))]},
+            },
+        )
+    ],
+    ext_modules=cythonize(
+        extensions, compiler_directives=DIRECTIVES, nthreads=0, build_dir="build/cython", show_all_warnings=False
+    ),
+)
