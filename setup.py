@@ -12,6 +12,7 @@ from setuptools import Extension, setup
 ROOT = Path(__file__).parent
 CORE = Path("vexfs/_core")
 INCLUDE = [str(CORE / "include")]
+HEADERS = [str(p) for p in sorted([*CORE.glob("include/vexfs/*.h"), *CORE.glob("src/*.h")])]
 SYSTEM = {"sqlite3": "libsqlite3-dev", "liblz4": "liblz4-dev", "libcrypto": "libssl-dev"}
 DIRECTIVES = {
     "language_level": "3",
@@ -61,7 +62,7 @@ def extension(path: Path, package: str) -> Extension:
         extra_link_args=LIBS,
         libraries=["vexfs_core"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        depends=[*map(str, sorted((CORE / "include/vexfs").glob("*.h"))), *c_sources()],
+        depends=[*HEADERS, *c_sources()],
     )
 
 
@@ -78,7 +79,7 @@ setup(
                 "sources": c_sources(),
                 "include_dirs": INCLUDE,
                 "cflags": [*CFLAGS, *C_ONLY, "-fPIC"],
-                "obj_deps": {"": [str(p) for p in sorted((CORE / "include/vexfs").glob("*.h"))]},
+                "obj_deps": {"": HEADERS},
             },
         )
     ],
