@@ -8,6 +8,8 @@ Core and frontends raise through :func:`from_errno`; what is about a volume as a
 whose message says what is wrong and what would be right.
 """
 
+# ruff: noqa: D101 - most classes are explained by their row in TABLE
+
 import errno as _errno
 import os
 from typing import Any, ClassVar, NamedTuple, Self
@@ -245,9 +247,9 @@ def from_errno(
     if not issubclass(cls, OSError):
         cls = FileError
     text = message or os.strerror(code)
-    if path2 is not None:
-        return cls(code, text, path, None, path2)
-    return cls(code, text) if path is None else cls(code, text, path)
+    arguments: tuple[Any, ...] = () if path is None else (path,) if path2 is None else (path, None, path2)
+    error: OSError = cls(code, text, *arguments)
+    return error
 
 
 def row_of(error: BaseException) -> Row:
