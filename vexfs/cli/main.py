@@ -1,0 +1,142 @@
+"""Entry points, the registry of commands, and what happens when a command fails."""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vexfs.errors import VexfsError, describe, row_of
+from vexfs.version import __version__
+
+ABOUT = {
+    "vexfs": "Mount VexFS volumes and move files in and out of them.",
+    "vexctl": "Create, check, maintain and watch VexFS volumes.",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command's place: its program, its name, the module that registers it, and its line in the overview."""
+
+    program: str
+    name: str
+    module: str
+    help: str
+
+
+COMMANDS = (
+    Command("vexfs", "completion", "vexfs.cli.completion", "print a completion script for a shell"),
+    Command("vexctl", "completion", "vexfs.cli.completion", "print a completion script for a shell"),
+)
+
+
+def commands(program: str) -> list[Command]:
+    """The commands of one program, in the order of its overview."""
+    return [command for command in COMMANDS if command.program == program]
+
+
+def subparsers_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers one level below `parser`, by command name."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def parsers_below(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """`parser` and every parser under it."""
+    yield parser
+    for child in subparsers_of(parser).values():
+        yield from parsers_below(child)
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Give a command and everything below it what all commands share: ``--json``, help that keeps its lines."""
+    for each in parsers_below(parser):
+        each.formatter_class = argparse.RawDescriptionHelpFormatter
+        if not subparsers_of(each) and "--json" not in each._option_string_actions:
+            each.add_argument(
+                "--json", action="store_true", default=argparse.SUPPRESS, help="answer in JSON, with stable keys"
+            )
+
+
+def build_parser(program: str, wanted: str | None = None) -> argparse.ArgumentParser:
+    """The parser of one program.
+
+    Parameters
+    ----------
+    program : str
+        ``"vexfs"`` or ``"vexctl"``.
+    wanted : str, optional
+        Import and register this command alone; the others appear only by name and help line.  Without it every
+        command is registered.
+    """
+    parser = argparse.ArgumentParser(
+        program, description=ABOUT[program], epilog=f"`{program} COMMAND --help` explains a command, with an example."
+    )
+    parser.add_argument("--version", action="version", version=f"{program} {__version__}")
+    parser.add_argument("--json", action="store_true", default=False, help="answer in JSON, with stable keys")
+    parser.add_argument("--debug", action="store_true", help="on an error, show where it arose")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers.program = program  # type: ignore[attr-defined]  # for a module that serves both programs
+    for command in commands(program):
+        if wanted in (None, command.name):
+            importlib.import_module(command.module).register(subparsers)
+        else:
+            subparsers.add_parser(command.name, help=command.help, add_help=False)
+    for child in subparsers.choices.values():
+        _complete(child)
+    return parser
+
+
+def first_word(arguments: Sequence[str]) -> str:
+    """The command among `arguments`: the first that is not an option; empty when there is none."""
+    return next((a for a in arguments if not a.startswith("-")), "")
+
+
+def _expected(error: Exception) -> bool:
+    """Whether the message alone tells the user enough (anything else is a defect, and shows its traceback)."""
+    return isinstance(error, (VexfsError, OSError, ValueError, MemoryError))
+
+
+def run(program: str, arguments: Sequence[str] | None = None) -> int:
+    """Parse `arguments`, run the command, and answer the exit status.  Errors become one line on standard error.
+
+    Raises
+    ------
+    SystemExit
+        From argparse: 0 after ``--help`` and ``--version``, 2 for wrong usage.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = build_parser(program, first_word(arguments))
+    args: Any = parser.parse_args(arguments)
+    try:
+        status = args.run(args)
+        sys.stdout.flush()
+        return 0 if status is None else int(status)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`).  Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        if args.debug or not _expected(error):
+            raise
+        print(f"{program}: {' '.join(describe(error).split())}", file=sys.stderr)
+        return row_of(error).exit_code
+
+
+def vexfs() -> None:
+    """Entry point of ``vexfs``."""
+    sys.exit(run("vexfs"))
+
+
+def vexctl() -> None:
+    """Entry point of ``vexctl``."""
+    sys.exit(run("vexctl"))
