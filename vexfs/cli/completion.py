@@ -52,7 +52,7 @@ def make_script(shell: str, program: str, parser: argparse.ArgumentParser) -> st
     if shell == "fish":
         return "".join(_fish_lines(program, nodes))
     rows = "\n".join(
-        f"    [{shlex.quote(key)}]={shlex.quote(' '.join([*names, '--', *options]))}" for key, names, options, _ in nodes
+        f"    [{shlex.quote(key)}]={shlex.quote(' '.join(names) + ' -- ' + ' '.join(options))}" for key, names, options, _ in nodes
     )
     script = BASH.format(program=program, rows=rows)
     return script if shell == "bash" else f"autoload -U +X compinit bashcompinit && compinit && bashcompinit\n{script}"
