@@ -1,0 +1,201 @@
+/* How a block kernel becomes the four shapes; for the simd_*.c files alone.
+ *
+ * An ISA writes, per dtype and metric, a kernel of one row and a kernel of four rows that share the loads of the query,
+ * and a finish that turns up to 64 raw sums into distances.  The functions here are always inlined, so they take the
+ * ISA of the target region that instantiates VX_SHAPES in it.
+ *
+ * Rows up to VX_LONG_ROW bytes go by four, longer ones singly: four long rows at once are four streams that the
+ * hardware prefetchers lose, which halves the bandwidth from memory (measured: 12 GB/s against 31). */
+#ifndef VEXFS_SIMD_SHAPES_H
+#define VEXFS_SIMD_SHAPES_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "vexfs/simd.h"
+
+#define VX_INLINE static inline __attribute__((always_inline))
+#define VX_CHUNK 64
+#define VX_LONG_ROW 2048
+/* Gathered rows are fetched this far ahead: the latency of memory times what one thread can move. */
+#define VX_AHEAD_BYTES 3072
+#define VX_LINE 64
+/* The rows of a tile of many-to-many stay in a core's L2 cache. */
+#define VX_TILE_BYTES (256u << 10)
+
+/* Raw sums of up to 64 rows: ab is query times row, bb row times row; l2 kernels leave the squared distance in ab. */
+typedef struct {
+    union {
+        float f[VX_CHUNK];
+        int32_t i[VX_CHUNK];
+    } ab, bb;
+} vx_sums;
+
+typedef struct {
+    const void *q;
+    size_t dim;
+    int dtype, metric;
+    float aa;    /* the query times itself, of float types */
+    int32_t aa_i; /* of integer types */
+} vx_query;
+
+typedef struct {
+    const uint8_t *rows;
+    size_t stride;
+    const uint32_t *ids; /* NULL: contiguous */
+} vx_source;
+
+typedef void (*vx_one_fn)(const vx_query *q, const uint8_t *row, vx_sums *s, size_t at);
+/* `ahead` is walked line by line and prefetched, unless NULL; it is never read. */
+typedef void (*vx_four_fn)(const vx_query *q, const uint8_t *const row[4], const uint8_t *ahead, vx_sums *s, size_t at);
+/* Writes n distances; a set bit in the result asks for that row again, exactly. */
+typedef uint64_t (*vx_finish_fn)(const vx_query *q, const vx_sums *s, size_t n, float *out);
+
+/* The distance in f64 from beginning to end, rounded once. */
+float vx_simd_exact(int dtype, int metric, const void *a, const void *b, size_t dim);
+/* Tiles b, and takes `many` for each row of a. */
+void vx_simd_tile(vx_many_fn many, size_t row_bytes, const void *a, size_t a_stride, size_t na, const void *b,
+                  size_t b_stride, size_t nb, size_t dim, float *out, size_t out_stride);
+
+/* The finish of plain AVX-512, for its extensions too. */
+uint64_t vx_avx512_finish_f(const vx_query *query, const vx_sums *s, size_t n, float *out);
+uint64_t vx_avx512_finish_i(const vx_query *query, const vx_sums *s, size_t n, float *out);
+uint64_t vx_avx512_finish_b1(const vx_query *query, const vx_sums *s, size_t n, float *out);
+
+/* Overlay the kernels of an ISA on the table of the level below. */
+void vx_simd_fill_scalar(vx_kernels *k);
+void vx_simd_fill_scalar_codes(vx_kernels *k);
+void vx_simd_fill_neon(vx_kernels *k);
+void vx_simd_fill_avx2(vx_kernels *k);
+void vx_simd_fill_avx2_codes(vx_kernels *k);
+void vx_simd_fill_avx512(vx_kernels *k);
+void vx_simd_fill_avx512_codes(vx_kernels *k);
+void vx_simd_fill_avx512x(vx_kernels *k, uint32_t cpu);
+
+VX_INLINE const uint8_t *vx_row_at(const vx_source *src, size_t i)
+{
+    return src->rows + (src->ids ? src->ids[i] : i) * src->stride;
+}
+
+VX_INLINE void vx_fetch_row(const uint8_t *row, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += VX_LINE)
+        __builtin_prefetch(row + at, 0, 3);
+}
+
+VX_INLINE void vx_prepare(vx_query *query, vx_one_fn one)
+{
+    vx_sums s;
+    const int exact_sums = query->dtype >= VX_I8;
+    query->aa = 0;
+    query->aa_i = 0;
+    if (query->dtype == VX_B1 || (!exact_sums && query->metric != VX_COSINE))
+        return;
+    if (query->metric == VX_DOT)
+        return;
+    one(query, query->q, &s, 0);
+    query->aa = s.bb.f[0];
+    query->aa_i = s.bb.i[0];
+}
+
+/* One pass over n rows.  `gathered` is a constant where this is inlined. */
+VX_INLINE void vx_scan(const vx_query *query, const vx_source *src, size_t n, float *out, int gathered, vx_one_fn one,
+                       vx_four_fn four, vx_finish_fn finish)
+{
+    const size_t bytes = vx_row_bytes(query->dtype, query->dim);
+    const size_t ahead = gathered ? 4 * ((VX_AHEAD_BYTES / bytes + 4) / 4) : 4;
+    const size_t quads = bytes > VX_LONG_ROW ? 0 : n / 4 * 4;
+    vx_sums s;
+    for (size_t i = 0; gathered && i < ahead && i < n; i++)
+        vx_fetch_row(vx_row_at(src, i), bytes);
+    for (size_t start = 0; start < n; start += VX_CHUNK) {
+        const size_t m = n - start < VX_CHUNK ? n - start : VX_CHUNK;
+        size_t i = 0;
+        for (; i + 4 <= m && start + i < quads; i += 4) {
+            const size_t at = start + i;
+            const uint8_t *const row[4] = {vx_row_at(src, at), vx_row_at(src, at + 1), vx_row_at(src, at + 2),
+                                           vx_row_at(src, at + 3)};
+            for (size_t k = at + ahead; gathered && k < at + ahead + 4 && k < n; k++)
+                vx_fetch_row(vx_row_at(src, k), bytes);
+            four(query, row, gathered ? NULL : row[0] + 4 * src->stride, &s, i);
+        }
+        for (; i < m; i++) {
+            if (gathered && start + i + ahead < n)
+                vx_fetch_row(vx_row_at(src, start + i + ahead), bytes);
+            one(query, vx_row_at(src, start + i), &s, i);
+        }
+        uint64_t again = finish(query, &s, m, out + start);
+        for (; __builtin_expect(again != 0, 0); again &= again - 1) {
+            const size_t at = start + (size_t)__builtin_ctzll(again);
+            out[at] = vx_simd_exact(query->dtype, query->metric, query->q, vx_row_at(src, at), query->dim);
+        }
+    }
+}
+
+/* NAME_pair, NAME_many, NAME_gather, NAME_cross of one dtype and metric, and NAME_shapes that names them. */
+#define VX_SHAPES(NAME, DTYPE, METRIC, ONE, FOUR, FINISH)                                                              \
+    static void NAME##_many(const void *q, const void *rows, size_t stride, size_t n, size_t dim, float *out)          \
+    {                                                                                                                  \
+        vx_query query = {.q = q, .dim = dim, .dtype = DTYPE, .metric = METRIC};                                       \
+        const vx_source src = {rows, stride, NULL};                                                                    \
+        vx_prepare(&query, ONE);                                                                                       \
+        vx_scan(&query, &src, n, out, 0, ONE, FOUR, FINISH);                                                           \
+    }                                                                                                                  \
+    static void NAME##_gather(const void *q, const void *rows, size_t stride, const uint32_t *ids, size_t n,           \
+                              size_t dim, float *out)                                                                  \
+    {                                                                                                                  \
+        vx_query query = {.q = q, .dim = dim, .dtype = DTYPE, .metric = METRIC};                                       \
+        const vx_source src = {rows, stride, ids};                                                                     \
+        vx_prepare(&query, ONE);                                                                                       \
+        vx_scan(&query, &src, n, out, 1, ONE, FOUR, FINISH);                                                           \
+    }                                                                                                                  \
+    static float NAME##_pair(const void *a, const void *b, size_t dim)                                                 \
+    {                                                                                                                  \
+        vx_query query = {.q = a, .dim = dim, .dtype = DTYPE, .metric = METRIC};                                       \
+        vx_sums s;                                                                                                     \
+        float out;                                                                                                     \
+        vx_prepare(&query, ONE);                                                                                       \
+        ONE(&query, b, &s, 0);                                                                                         \
+        if (FINISH(&query, &s, 1, &out))                                                                               \
+            out = vx_simd_exact(DTYPE, METRIC, a, b, dim);                                                             \
+        return out;                                                                                                    \
+    }                                                                                                                  \
+    static void NAME##_cross(const void *a, size_t a_stride, size_t na, const void *b, size_t b_stride, size_t nb,     \
+                             size_t dim, float *out, size_t out_stride)                                                \
+    {                                                                                                                  \
+        vx_simd_tile(NAME##_many, vx_row_bytes(DTYPE, dim), a, a_stride, na, b, b_stride, nb, dim, out, out_stride);   \
+    }                                                                                                                  \
+    static const vx_shapes NAME##_shapes = {NAME##_pair, NAME##_many, NAME##_gather, NAME##_cross};
+
+/* The metrics of one dtype.  A float type T brings T_dot, T_cos and T_l2, an integer type T_ab and T_abb (which sums
+ * the row's squares too), each as _one and _four. */
+#define VX_SHAPES_FLOAT(T, DTYPE, FINISH)                                                                              \
+    VX_SHAPES(T##_vdot, DTYPE, VX_DOT, T##_dot_one, T##_dot_four, FINISH)                                              \
+    VX_SHAPES(T##_vcosine, DTYPE, VX_COSINE, T##_cos_one, T##_cos_four, FINISH)                                        \
+    VX_SHAPES(T##_vl2sq, DTYPE, VX_L2SQ, T##_l2_one, T##_l2_four, FINISH)                                              \
+    VX_SHAPES(T##_vl2, DTYPE, VX_L2, T##_l2_one, T##_l2_four, FINISH)
+
+#define VX_SHAPES_INT(T, DTYPE, FINISH)                                                                                \
+    VX_SHAPES(T##_vdot, DTYPE, VX_DOT, T##_ab_one, T##_ab_four, FINISH)                                                \
+    VX_SHAPES(T##_vcosine, DTYPE, VX_COSINE, T##_abb_one, T##_abb_four, FINISH)                                        \
+    VX_SHAPES(T##_vl2sq, DTYPE, VX_L2SQ, T##_abb_one, T##_abb_four, FINISH)                                            \
+    VX_SHAPES(T##_vl2, DTYPE, VX_L2, T##_abb_one, T##_abb_four, FINISH)
+
+#define VX_SHAPES_BITS(T, FINISH)                                                                                      \
+    VX_SHAPES(T##_vdot, VX_B1, VX_DOT, T##_ab_one, T##_ab_four, FINISH)                                                \
+    VX_SHAPES(T##_vcosine, VX_B1, VX_COSINE, T##_ab_one, T##_ab_four, FINISH)                                          \
+    VX_SHAPES(T##_vl2sq, VX_B1, VX_L2SQ, T##_ab_one, T##_ab_four, FINISH)                                              \
+    VX_SHAPES(T##_vl2, VX_B1, VX_L2, T##_ab_one, T##_ab_four, FINISH)                                                  \
+    VX_SHAPES(T##_vhamming, VX_B1, VX_HAMMING, T##_ab_one, T##_ab_four, FINISH)
+
+/* Puts those into row R of a table. */
+#define VX_PUT(R, T)                                                                                                   \
+    do {                                                                                                               \
+        (R)[VX_DOT] = T##_vdot_shapes;                                                                                 \
+        (R)[VX_COSINE] = T##_vcosine_shapes;                                                                           \
+        (R)[VX_L2SQ] = T##_vl2sq_shapes;                                                                               \
+        (R)[VX_L2] = T##_vl2_shapes;                                                                                   \
+    } while (0)
+
+#endif
