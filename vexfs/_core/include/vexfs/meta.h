@@ -2,7 +2,10 @@
  *
  * Two connections: the reader serves the filesystem's cache misses (calls under the filesystem's lock) and sees the
  * last commit; the writer belongs to the commit thread.  Neither waits for the other.  Rows are opaque blobs here; the
- * filesystem packs and unpacks them.  0 or -errno: -ENOENT no such row, -EIO or -EBADMSG damaged, -ENOSPC full. */
+ * filesystem packs and unpacks them.  0 or -errno: -ENOENT no such row, -EIO or -EBADMSG damaged, -ENOSPC full.
+ * Opening also answers -ENOKEY (encrypted, no key), -EKEYREJECTED (another key), -EPROTONOSUPPORT (a newer format).
+ *
+ * Inode numbers are below 2^39, regions below 2^24, slots and other numbers below 2^63: -EINVAL otherwise. */
 #ifndef VEXFS_META_H
 #define VEXFS_META_H
 
@@ -15,12 +18,14 @@ typedef struct {
     const char *path;      /* of meta.db */
     const uint8_t *key;    /* 32 bytes or NULL */
     uint64_t cache_bytes;  /* SQLite page cache, both connections together; 0 = 32 MiB */
-    uint32_t create, read_only;
+    uint32_t create, read_only; /* create: when there is none */
+    uint32_t salvage; /* open although the log is damaged, and lose the commits after the damage */
 } vx_meta_options;
 
 int vx_meta_open(vx_meta **out, const vx_meta_options *o);
 void vx_meta_close(vx_meta *m);
-const char *vx_meta_error(vx_meta *m); /* the last error in words, naming the file; valid until the next call */
+/* The last error in words, naming the file; valid until this thread's next call.  NULL: why vx_meta_open failed. */
+const char *vx_meta_error(vx_meta *m);
 
 /* -- reader ------------------------------------------------------------------------------------------------- */
 void vx_meta_refresh(vx_meta *m); /* later reads see the newest commit */
@@ -52,6 +57,15 @@ int vx_meta_scan_orphans(vx_meta *m, vx_ino_fn fn, void *ctx);
 typedef int (*vx_oplog_fn)(void *ctx, uint64_t seq, const void *data, size_t n);
 int vx_meta_scan_oplog(vx_meta *m, uint64_t after, uint32_t limit, vx_oplog_fn fn, void *ctx);
 
+/* Whole tables, for the check of a volume: rows with a key > after (-1: from the start), at most limit.  Returns the
+ * number of rows or -errno.  The key of a map is ino << 24 | region. */
+typedef int (*vx_row_fn)(void *ctx, uint64_t key, const void *data, size_t n);
+typedef int (*vx_entry_fn)(void *ctx, uint64_t parent, const vx_dentry_row *row);
+int vx_meta_scan_inodes(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx);
+int vx_meta_scan_all_maps(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx);
+int vx_meta_scan_xattrs(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx);
+int vx_meta_scan_dentries(vx_meta *m, uint64_t parent, uint64_t after, uint32_t limit, vx_entry_fn fn, void *ctx);
+
 /* -- writer: one thread --------------------------------------------------------------------------------------- */
 int vx_meta_begin(vx_meta *m);
 int vx_meta_put_inode(vx_meta *m, uint64_t ino, const void *data, size_t n);
@@ -80,5 +94,10 @@ int vx_meta_checkpoint(vx_meta *m, int truncate);
 uint64_t vx_meta_wal_bytes(vx_meta *m);
 /* Online copy of the last commit to `path` (plain pages re-encrypted with the same key); progress may be NULL and may
  * return non-zero to cancel. */
-int vx_meta_backup(vx_meta *m, const char *path, int (*progress)(void *ctx, int done, int total), void *ctx);
+typedef int (*vx_progress_fn)(void *ctx, int done, int total); /* pages */
+int vx_meta_backup(vx_meta *m, const char *path, vx_progress_fn progress, void *ctx);
+/* Checks every page of the database file; err 0, -EBADMSG damaged, -EKEYREJECTED sound but out of place.  After a
+ * checkpoint with truncate = 1 that is the whole store.  Stops when fn returns non-zero and returns that. */
+typedef int (*vx_page_fn)(void *ctx, uint32_t page, uint32_t total, int err);
+int vx_meta_verify(vx_meta *m, vx_page_fn fn, void *ctx);
 #endif
