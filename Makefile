@@ -49,9 +49,8 @@ $(VENV)/.lint: $(VENV)/.packages
 
 lint: $(VENV)/.lint $(VENV)/.built ## ruff, mypy, cython-lint, and the C compiler's warnings as errors
 	$(BIN)/ruff check
-	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/cython-lint vexfs frontends
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint vexfs frontends
 	tools/cwarnings.sh
 
 $(VENV)/.bench: $(VENV)/.packages

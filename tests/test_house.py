@@ -64,7 +64,8 @@ def test_no_path_of_a_machine():
     hits = [
         f"{named(path)}:{number}"
         for path in FILES
-        if path.suffix in CODE | {".toml", ".md", ".cfg", ".json", ".yml", ".yaml", ".mk", ""} and path != Path(__file__)
+        if path.suffix in CODE | {".toml", ".md", ".cfg", ".json", ".yml", ".yaml", ".mk", ""}
+        if path != Path(__file__)
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
         if MACHINE_PATHS.search(line)
     ]
@@ -73,13 +74,15 @@ def test_no_path_of_a_machine():
 
 def public_definitions(path: Path) -> list[tuple[str, ast.AST]]:
     """The module, its public classes and functions, and the public methods of these."""
-    tree = ast.parse(path.read_text())
+    source = path.read_text()
+    tree = ast.parse(source)
+    methods_elsewhere = "# ruff: noqa: D102" in source  # documented by the interface that the file names
     found: list[tuple[str, ast.AST]] = [(named(path), tree)]
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     for node in tree.body:
         if isinstance(node, kinds) and not node.name.startswith("_"):
             found.append((f"{named(path)}:{node.lineno} {node.name}", node))
-            if isinstance(node, ast.ClassDef):
+            if isinstance(node, ast.ClassDef) and not methods_elsewhere:
                 found += [
                     (f"{named(path)}:{child.lineno} {node.name}.{child.name}", child)
                     for child in node.body

@@ -51,9 +51,8 @@ def make_script(shell: str, program: str, parser: argparse.ArgumentParser) -> st
     nodes = list(_nodes(program, parser))
     if shell == "fish":
         return "".join(_fish_lines(program, nodes))
-    rows = "\n".join(
-        f"    [{shlex.quote(key)}]={shlex.quote(' '.join(names) + ' -- ' + ' '.join(options))}" for key, names, options, _ in nodes
-    )
+    words = {key: f"{' '.join(names)} -- {' '.join(options)}" for key, names, options, _ in nodes}
+    rows = "\n".join(f"    [{shlex.quote(key)}]={shlex.quote(row)}" for key, row in words.items())
     script = BASH.format(program=program, rows=rows)
     return script if shell == "bash" else f"autoload -U +X compinit bashcompinit && compinit && bashcompinit\n{script}"
 

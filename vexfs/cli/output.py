@@ -45,7 +45,7 @@ def _plain(value: Any) -> Any:
 
 
 def printable(name: str | bytes) -> str:
-    """A file name that is safe on a terminal: control characters and undecodable bytes as ``\\xNN``."""
+    r"""A file name that is safe on a terminal: control characters and undecodable bytes as ``\xNN``."""
     text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
     if text.isprintable():
         return text

@@ -84,18 +84,22 @@ class Node:
 
     @property
     def is_dir(self) -> bool:
+        """Whether it is a directory."""
         return stat.S_ISDIR(self.mode)
 
     @property
     def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
         return stat.S_ISLNK(self.mode)
 
     @property
     def is_file(self) -> bool:
+        """Whether it is a regular file."""
         return stat.S_ISREG(self.mode)
 
     @property
     def size(self) -> int:
+        """Length in bytes: of the content, or of a link's target."""
         return len(self.target) if self.is_link else self.content.size
 
     def changed(self, now: int, *, content: bool = False) -> None:
@@ -158,6 +162,7 @@ class NodeTable:
             self.nodes.pop(node.ino, None)
 
     def by_ino(self, ino: int) -> Node:
+        """The node, or ENOENT."""
         try:
             return self.nodes[ino]
         except KeyError:

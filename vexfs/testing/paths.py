@@ -20,6 +20,7 @@ class Walk:
 
     @property
     def special(self) -> bool:
+        """Whether the last component names no entry of its own: empty, dot or dot-dot."""
         return self.name in (b"", b".", b"..")
 
     @property

@@ -1,0 +1,161 @@
+"""The commands' frame: statuses, errors, interruption, help."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from vexfs.cli import main
+from vexfs.errors import Busy, NotFound, Unreachable, UsageError
+
+PROGRAMS = ("vexfs", "vexctl")
+
+
+def start(program, *arguments, **options):
+    """The real program in a process of its own."""
+    code = f"from vexfs.cli.main import {program}; {program}()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def finish(program, *arguments):
+    process = start(program, *arguments)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Puts a command ``fail`` into vexctl that raises what it is given."""
+    raised = []
+
+    def command(args):
+        raise raised[0]
+
+    class Module:
+        @staticmethod
+        def register(subparsers):
+            subparsers.add_parser("fail").set_defaults(run=command)
+
+    real = main.importlib.import_module
+    monkeypatch.setattr(main, "COMMANDS", (main.Command("vexctl", "fail", "tests.fail", "fails"),))
+    monkeypatch.setattr(main.importlib, "import_module", lambda n: Module if n == "tests.fail" else real(n))
+    return raised.append
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (NotFound.at("no such file; see `vexfs ls`", "a/b"), 1, "vexctl: a/b: no such file; see `vexfs ls`\n"),
+        (Busy.at("in use\n  by 42", "v"), 1, "vexctl: v: in use by 42\n"),
+        (UsageError("--a and --b exclude each other"), 2, "vexctl: --a and --b exclude each other\n"),
+        (Unreachable.at("no node answers", "/run/s"), 3, "vexctl: /run/s: no node answers\n"),
+        (FileNotFoundError(2, "No such file or directory", "x"), 1, "vexctl: x: No such file or directory\n"),
+        (KeyboardInterrupt(), 130, "vexctl: interrupted\n"),
+    ],
+)
+def test_an_error_is_one_line_and_a_status(failing, capsys, error, status, line):
+    failing(error)
+    assert main.run("vexctl", ["fail"]) == status
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", line)
+
+
+def test_debug_shows_where_an_error_arose(failing):
+    failing(NotFound.at("gone", "x"))
+    with pytest.raises(NotFound):
+        main.run("vexctl", ["--debug", "fail"])
+
+
+def test_a_defect_keeps_its_traceback(failing):
+    failing(AttributeError("a slip of ours"))
+    with pytest.raises(AttributeError):
+        main.run("vexctl", ["fail"])
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_usage(program):
+    assert finish(program, "--version") == (0, f"{program} {main.__version__}\n", "")
+    assert finish(program)[0] == 2
+    status, out, err = finish(program, "no-such-command")
+    assert (status, out) == (2, "")
+    assert "no-such-command" in err
+
+
+def leaves():
+    for program in PROGRAMS:
+        for parser in main.parsers_below(main.build_parser(program)):
+            if not main.subparsers_of(parser):
+                yield pytest.param(parser, id=parser.prog.replace(" ", "-"))
+
+
+@pytest.mark.parametrize("parser", list(leaves()))
+def test_every_command_runs_answers_json_and_shows_an_example(parser):
+    assert callable(parser.get_default("run")), "sets no `run`"
+    assert "--json" in parser._option_string_actions
+    assert parser.prog in (parser.epilog or ""), "its help has no example that names it"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_overview_says_what_the_modules_say(program, capsys):
+    alone = main.build_parser(program, "")
+    whole = main.build_parser(program)
+    assert list(main.subparsers_of(alone)) == list(main.subparsers_of(whole))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_imports_nothing_heavy(program):
+    code = (
+        "import sys\nfrom vexfs.cli import main\n"
+        f"try: main.run({program!r}, ['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'cryptography', 'fsspec', 'llfuse', 'vexfs.volume', 'vexfs._core.fs'} & set(sys.modules)\n"
+        "print(sorted(heavy), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_json_may_stand_on_either_side(place, capsys):
+    words = ["completion", "bash"]
+    assert main.run("vexctl", ["--json", *words] if place == "before" else [*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["shell"] == "bash"
+
+
+def test_a_closed_pipe_is_no_error():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    code = "from vexfs.cli.main import vexctl; vexctl()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "completion", "bash"], stdout=write_end, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write_end)
+    assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_bash_completes(program, tmp_path):
+    status, script, _ = finish(program, "completion", "bash")
+    assert status == 0
+    ask = (
+        f"{script}\nCOMP_WORDS=({program} completion --j); COMP_CWORD=2; _{program}_complete; echo ${{COMPREPLY[@]}}\n"
+        f"COMP_WORDS=({program} compl); COMP_CWORD=1; _{program}_complete; echo ${{COMPREPLY[@]}}\n"
+    )
+    answer = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True).stdout.split()
+    assert answer == ["--json", "completion"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_accept_their_script(program, shell, capsys):
+    assert main.run(program, ["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert f"complete -c {program} " in script if shell == "fish" else f"_{program}_words" in script
+    try:
+        subprocess.run([shell, "-n"], input=script, text=True, check=True)
+    except FileNotFoundError:
+        pytest.skip(f"{shell} is not installed; the script's content was checked")
