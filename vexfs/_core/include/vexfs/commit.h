@@ -1,0 +1,26 @@
+/* Between freezing an epoch and having it committed. */
+#ifndef VEXFS_COMMIT_H
+#define VEXFS_COMMIT_H
+
+#include "vexfs/engine.h"
+
+/* Kinds of oplog entries: docs/format.md. */
+enum { VX_LOG_MAKE = 1, VX_LOG_LINK, VX_LOG_UNLINK, VX_LOG_RENAME, VX_LOG_SETATTR, VX_LOG_SETXATTR,
+       VX_LOG_REMOVEXATTR, VX_LOG_CONTENT, VX_LOG_DELETE };
+
+typedef struct {
+    const vx_frame_put *put;
+    vx_region *region;
+} vx_placed;
+
+/* Everything changed so far becomes the epoch to commit; operations go on in the next one.  Lock held. */
+void vx_freeze_epoch(vx_fs *fs);
+void vx_pack_map(vx_fs *fs, vx_region *r);
+/* The frozen data has its places: maps take them in, the pages go.  Lock held. */
+int vx_install_data(vx_fs *fs, const vx_placed *placed, size_t n);
+/* The epoch is committed: what only it held in memory may go.  Lock held. */
+void vx_thaw_epoch(vx_fs *fs);
+/* Writes the frozen pages to segments and syncs them, without the lock. */
+int vx_place_data(vx_fs *fs);
+
+#endif

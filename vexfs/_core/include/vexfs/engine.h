@@ -1,0 +1,268 @@
+/* Inside the filesystem: inodes, dentries, extent maps, dirty pages, epochs.
+ *
+ * One lock guards everything here; it is never held over data I/O.  Operations change only memory.  A commit freezes
+ * everything that changed as one consistent cut (an epoch), writes its data to segments and syncs them, and then
+ * applies one metadata transaction; what is changed and not yet committed cannot be evicted, so memory laid over the
+ * last commit is always the truth. */
+#ifndef VEXFS_ENGINE_H
+#define VEXFS_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "vexfs/fs.h"
+#include "vexfs/hmap.h"
+#include "vexfs/meta.h"
+#include "vexfs/segment.h"
+
+enum {
+    VX_PAGE = 4096,
+    VX_REGION_SHIFT = 20,
+    VX_REGION = 1 << VX_REGION_SHIFT,
+    VX_REGION_PAGES = VX_REGION / VX_PAGE,
+    VX_INLINE_MAX = 4096,
+    VX_EXTENTS_PER_REGION = 64, /* more than that and the region is rewritten whole */
+    VX_XATTR_TOTAL_MAX = 1 << 20,
+    VX_LINK_MAX = 65000,
+    VX_SLOTS = 4, /* dentry slots a hash may use */
+    VX_NO_FLOOR = 0x7fffffff,
+    VX_META_COST = 4096 /* bytes of the host's space reserved for a changed inode or dentry */
+};
+#define VX_FILE_MAX ((uint64_t)1 << 44) /* 16 TiB: 2^24 regions */
+#define VX_INO_MAX ((uint64_t)1 << 39)
+
+/* `len` bytes of a region from `off` on are the decoded bytes skip.. of the frame (seg, pos). */
+typedef struct {
+    uint32_t off, len, seg, pos, stored, skip;
+} vx_extent;
+
+/* The bytes lo..hi of a page that memory holds; buf NULL: none. */
+typedef struct {
+    char *buf;
+    uint16_t lo, hi;
+} vx_slot;
+
+typedef struct vx_inode vx_inode;
+typedef struct vx_dentry vx_dentry;
+
+typedef struct vx_region {
+    vx_inode *inode;
+    struct vx_region *next, *prev;   /* of the inode */
+    struct vx_region *lnext, *lprev; /* of all, most recently used first */
+    struct vx_region *fnext;         /* of the epoch being committed */
+    vx_slot *dirty, *frozen;         /* VX_REGION_PAGES each, or NULL */
+    vx_extent *ext;
+    uint32_t index, ext_n, ext_cap, ndirty, nfrozen;
+    uint32_t loaded;
+    uint32_t cut; /* the map was cut in this epoch */
+} vx_region;
+
+enum { VX_I_DIRTY = 1, VX_I_NEW = 2, VX_I_INLINE = 4, VX_I_XATTR = 8, VX_I_XLOADED = 16, VX_I_XDIRTY = 32,
+       VX_I_DELETED = 64, VX_I_CUT = 128, VX_I_CONTENT = 256 };
+
+struct vx_inode {
+    vx_attr a;
+    uint64_t parent, slot; /* of one link */
+    uint64_t alloc;        /* bytes in extents */
+    uint64_t pin_epoch;    /* stays in memory until this epoch is committed */
+    uint64_t floor_epoch;
+    vx_inode *lnext, *lprev, *dnext, *dprev, *fnext;
+    vx_region *regions, *last;
+    vx_dentry *pinned; /* of a directory: dentries changed and not yet committed */
+    char *inl, *xattr;
+    uint32_t inl_n, inl_cap, xattr_n;
+    uint32_t opens, refs, dirty_pages, frozen_pages, flags;
+    uint32_t map_floor; /* committed maps of regions from here on are void (until floor_epoch is committed) */
+    uint32_t cut;       /* lowest region cut off in this epoch */
+    uint64_t row_at;    /* where the batch has the inode's row */
+    uint64_t read_next; /* where a sequential reader would go on */
+    uint32_t read_run;
+};
+
+enum { VX_D_DIRTY = 1, VX_D_NEGATIVE = 2, VX_D_STORED = 4, VX_D_PINNED = 8 };
+
+struct vx_dentry {
+    uint64_t parent, hash, slot, ino, pin_epoch;
+    vx_dentry *hnext, *lnext, *lprev, *dnext, *dprev, *pnext, *pprev, *fnext;
+    uint32_t type;
+    uint16_t name_n, flags;
+    char name[];
+};
+
+/* A growing record of metadata changes: what a commit applies. */
+typedef struct {
+    char *data;
+    size_t n, cap;
+    int failed;
+} vx_batch;
+
+typedef struct {
+    uint64_t raw_total, raw_live, used;
+    uint64_t epoch; /* of the last change of raw_live */
+    uint32_t seg, dirty, gone;
+} vx_segment_row;
+
+enum { VX_EVENT_RING = 4096, VX_WATCHERS = 4 };
+typedef struct {
+    vx_event *ring;
+    uint32_t head, tail;
+    int used, lost, closed;
+} vx_watcher;
+
+struct vx_fs {
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* commit progress, space for dirty pages */
+    pthread_cond_t work;    /* for the committer */
+    vx_fs_options o;
+    char *dir, *segments_dir;
+    vx_meta *meta;
+    vx_segstore *store;
+    uint8_t hash_key[16];
+
+    vx_hmap inodes, regions, lookups, segments;
+    vx_dentry **buckets;
+    size_t bucket_mask, dentries;
+    vx_inode *inode_head, *inode_tail, *dirty_inodes, *dirty_inodes_tail;
+    vx_dentry *dentry_head, *dentry_tail, *dirty_dentries, *dirty_dentries_tail;
+    vx_region *region_head, *region_tail;
+    size_t nregions;
+
+    uint64_t next_ino, epoch, committed, durable;
+    uint64_t dirty_bytes, frozen_bytes, dirty_ops, files, used_bytes, host_free, host_checked;
+    int64_t first_dirty_ns;
+    int meta_stale, read_only, stopping;
+    int held;          /* backups under way: no segment goes */
+    uint32_t passed_over; /* a segment that reclaim could not empty: not tried again */
+    int committing;  /* a thread is inside a commit */
+    int want_commit; /* somebody waits for one */
+    int64_t synced_ns; /* when the log was last synced */
+    int commit_err;  /* why the last one failed, 0 when it did not */
+    int64_t retry_ns;
+
+    /* the epoch being committed; kept for another try when a commit fails */
+    int batch_pending, batch_data_done;
+    vx_batch batch, oplog, frozen_oplog;
+    vx_inode *frozen_inodes;
+    vx_dentry *frozen_dentries;
+    vx_region *frozen_regions;
+    uint64_t batch_epoch;
+
+    vx_watcher watchers[VX_WATCHERS];
+    int nwatchers;
+    pthread_cond_t event;
+    pthread_t committer;
+    int committer_runs;
+    char error_text[256];
+    vx_fs_status s; /* counters only */
+};
+
+/* fs_cache.c */
+int vx_cache_init(vx_fs *fs);
+void vx_cache_free(vx_fs *fs);
+int vx_inode_get(vx_fs *fs, uint64_t ino, vx_inode **out);
+int vx_inode_new(vx_fs *fs, uint64_t ino, vx_inode **out);
+void vx_inode_drop(vx_fs *fs, vx_inode *i); /* frees it: nothing refers to it any more */
+void vx_inode_dirty(vx_fs *fs, vx_inode *i);
+void vx_inode_maybe_delete(vx_fs *fs, vx_inode *i); /* no links, opens, lookups: the file goes */
+uint64_t vx_name_hash(const vx_fs *fs, uint64_t parent, const char *name, size_t n);
+/* The dentry, positive or negative; loads it when needed. */
+int vx_dentry_get(vx_fs *fs, uint64_t parent, const char *name, size_t n, vx_dentry **out);
+vx_dentry *vx_dentry_insert(vx_fs *fs, uint64_t parent, uint64_t hash, uint64_t slot, const char *name, size_t n);
+vx_dentry *vx_dentry_find(vx_fs *fs, uint64_t parent, uint64_t hash, const char *name, size_t n);
+void vx_dentry_set(vx_fs *fs, vx_inode *dir, vx_dentry *d, uint64_t ino, uint32_t type); /* ino 0: remove */
+void vx_dentry_unpin(vx_fs *fs, vx_dentry *d);
+void vx_dentry_drop(vx_fs *fs, vx_dentry *d);
+void vx_dentry_evict(vx_fs *fs, vx_dentry *d); /* drops it, or moves it away from the cold end */
+void vx_cache_shrink(vx_fs *fs);
+void vx_cache_drop(vx_fs *fs);
+int64_t vx_now(void);
+size_t vx_inode_pack(const vx_inode *i, char *out); /* out of VX_ROW_MAX bytes */
+enum { VX_ROW_HEADER = 104, VX_ROW_MAX = VX_ROW_HEADER + VX_INLINE_MAX };
+
+/* fs_extent.c */
+int vx_region_get(vx_fs *fs, vx_inode *i, uint32_t index, int load, vx_region **out);
+void vx_region_drop(vx_fs *fs, vx_region *r);
+void vx_region_evict(vx_fs *fs, vx_region *r);
+int vx_region_load(vx_fs *fs, vx_region *r);
+int vx_extents_unpack(const void *data, size_t n, vx_extent **ext, uint32_t *count, uint32_t *cap);
+size_t vx_extents_bytes(uint32_t n);
+void vx_extents_pack(const vx_extent *ext, uint32_t n, char *out);
+/* Lays e over the map; bytes no longer referenced are reported per segment through vx_segment_live. */
+int vx_extents_lay(vx_fs *fs, vx_region *r, const vx_extent *e);
+/* All regions from `from` on, in memory and committed: dirty pages dropped, extents dead. */
+int vx_extents_forget(vx_fs *fs, vx_inode *i, uint32_t from);
+int vx_extents_cut(vx_fs *fs, vx_region *r, uint32_t from); /* forget everything at and behind `from` */
+const vx_extent *vx_extents_at(const vx_region *r, uint32_t off, uint32_t *hole); /* hole: bytes to the next one */
+void vx_segment_live(vx_fs *fs, uint32_t seg, int64_t live, int64_t total, uint64_t used);
+
+/* fs_data.c */
+int vx_data_truncate(vx_fs *fs, vx_inode *i, uint64_t size); /* lock held; may release it to wait */
+void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from);
+int vx_space_check(vx_fs *fs, uint64_t bytes);
+int vx_space_make(vx_fs *fs, uint64_t bytes); /* the same; commits pending deletions before it refuses; may wait */
+int vx_inline_room(vx_fs *fs, vx_inode *i, size_t n);
+uint64_t vx_blocks(const vx_inode *i);
+
+/* fs_commit.c */
+void vx_mutated(vx_fs *fs, uint64_t ino); /* one operation changed something */
+int vx_commit_until(vx_fs *fs, uint64_t epoch, int durable); /* lock held, released while waiting */
+void *vx_committer(void *fs);
+void vx_throttle(vx_fs *fs); /* waits while too much is dirty; lock held */
+void vx_wake_committer(vx_fs *fs);
+/* Item kinds on the bridge, and the handler of mutations. */
+enum { VX_KIND_MUTATION = 0 };
+void vx_fs_on_mutations(void *ctx, const vx_item *items, size_t n);
+
+/* fs_batch.c */
+/* Appends a record; data NULL leaves room for n bytes.  Answers where its bytes begin in b->data. */
+size_t vx_batch_put(vx_batch *b, uint32_t kind, uint64_t a, uint64_t c, uint64_t d, uint32_t type, const void *data,
+                    size_t n);
+int vx_batch_apply(vx_fs *fs, const vx_batch *b);
+enum { VX_B_INODE = 1, VX_B_INODE_GONE, VX_B_DENTRY, VX_B_DENTRY_GONE, VX_B_MAP, VX_B_MAP_GONE, VX_B_CUT, VX_B_XATTR,
+       VX_B_XATTR_GONE, VX_B_ORPHAN, VX_B_ORPHAN_GONE, VX_B_SEGMENT, VX_B_SEGMENT_GONE, VX_B_INT };
+void vx_oplog(vx_fs *fs, int op, uint64_t ino, uint64_t a, uint64_t b, uint64_t c, int64_t time_ns, const void *x,
+              size_t xn, const void *y, size_t yn);
+
+/* fs_reclaim.c */
+int vx_reclaim_step(vx_fs *fs); /* committer only, between commits; 1: did something */
+int vx_reclaim_wanted(const vx_fs *fs);
+int vx_reclaim_segment(vx_fs *fs, uint32_t seg);
+uint32_t vx_reclaim_empty(vx_fs *fs); /* unlinks segments without live bytes; how many. Lock held */
+
+/* fs_event.c */
+void vx_event_inode(vx_fs *fs, const vx_cred *c, uint64_t ino, int content);
+void vx_event_entry(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n);
+
+/* fs_attr.c */
+int vx_may(const vx_cred *c, const vx_inode *i, uint32_t mask);
+void vx_fill_attr(const vx_inode *i, vx_attr *out);
+void vx_touch(vx_fs *fs, vx_inode *i, int64_t now, int content); /* mtime and ctime */
+int vx_in_group(const vx_cred *c, uint32_t gid);
+void vx_drop_privileges(vx_inode *i); /* setuid, setgid bits after a write or chown */
+
+int vx_set_size(vx_fs *fs, const vx_cred *c, vx_inode *i, uint64_t size);
+int vx_open_inode(vx_fs *fs, const vx_cred *c, vx_inode *i, uint32_t flags);
+
+/* fs_name.c */
+int vx_dir_get(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t mask, vx_inode **out);
+int vx_lookup_at(vx_fs *fs, vx_inode *dir, const char *name, size_t n, vx_inode **out);
+int vx_name_check(const char *name, size_t n);
+void vx_remember(vx_fs *fs, const vx_cred *c, uint64_t ino);
+
+static inline void vx_op_enter(vx_fs *fs, vx_frame *f, int op)
+{
+    vx_frame_enter(f, fs->o.frames, op);
+    pthread_mutex_lock(&fs->lock);
+    fs->s.ops[op]++;
+}
+
+static inline int vx_op_leave(vx_fs *fs, vx_frame *f, int rc)
+{
+    vx_frame_mark();
+    pthread_mutex_unlock(&fs->lock);
+    vx_frame_leave(f);
+    return rc;
+}
+#endif

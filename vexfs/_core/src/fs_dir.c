@@ -1,0 +1,355 @@
+/* Listing directories and walking paths.
+ *
+ * A listing goes in order of slots: rows of the last commit, with what memory changed laid over them.  It holds one
+ * page of entries, however large the directory is. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vexfs/engine.h"
+
+enum { PAGE_ROWS = 128, NAME_ROOM = 64 };
+
+typedef struct {
+    uint64_t slot, ino;
+    uint32_t type, name_at;
+    uint16_t name_n;
+} entry_t;
+
+typedef struct {
+    entry_t *e;
+    char *names;
+    uint32_t n, cap;
+    size_t names_n, names_cap;
+    int failed;
+} page_t;
+
+static void add(page_t *p, uint64_t slot, uint64_t ino, uint32_t type, const char *name, size_t n)
+{
+    if (p->n == p->cap) {
+        uint32_t cap = p->cap ? p->cap * 2 : PAGE_ROWS + 32;
+        entry_t *e = realloc(p->e, cap * sizeof *e);
+        if (!e) {
+            p->failed = 1;
+            return;
+        }
+        p->e = e;
+        p->cap = cap;
+    }
+    if (p->names_n + n > p->names_cap) {
+        size_t cap = p->names_cap * 2 + PAGE_ROWS * NAME_ROOM;
+        char *s = realloc(p->names, cap);
+        if (!s) {
+            p->failed = 1;
+            return;
+        }
+        p->names = s;
+        p->names_cap = cap;
+    }
+    memcpy(p->names + p->names_n, name, n);
+    p->e[p->n++] = (entry_t){slot, ino, type, (uint32_t)p->names_n, (uint16_t)n};
+    p->names_n += n;
+}
+
+static int add_row(void *ctx, const vx_dentry_row *row)
+{
+    add(ctx, row->slot, row->ino, row->type, row->name, row->name_n);
+    return 0;
+}
+
+static int by_slot(const void *a, const void *b)
+{
+    uint64_t x = ((const entry_t *)a)->slot, y = ((const entry_t *)b)->slot;
+    return x < y ? -1 : x > y;
+}
+
+static int fill_page(vx_fs *fs, vx_inode *dir, uint64_t after, page_t *p)
+{
+    uint64_t last = UINT64_MAX;
+    if (!(dir->flags & VX_I_NEW)) {
+        if (fs->meta_stale) {
+            vx_meta_refresh(fs->meta);
+            fs->meta_stale = 0;
+        }
+        int rc = vx_meta_scan(fs->meta, dir->a.ino, after, PAGE_ROWS, add_row, p);
+        if (rc < 0)
+            return rc;
+        if (rc == PAGE_ROWS)
+            last = p->e[p->n - 1].slot;
+    }
+    uint32_t rows = p->n;
+    for (vx_dentry *d = dir->pinned; d; d = d->pnext) {
+        if (d->slot <= after || d->slot > last)
+            continue;
+        entry_t key = {.slot = d->slot};
+        entry_t *e = rows ? bsearch(&key, p->e, rows, sizeof *e, by_slot) : NULL;
+        if (e)
+            e->ino = 0; /* memory knows better */
+        if (d->ino)
+            add(p, d->slot, d->ino, d->type, d->name, d->name_n);
+    }
+    if (p->failed)
+        return -ENOMEM;
+    if (p->n > rows)
+        qsort(p->e, p->n, sizeof *p->e, by_slot);
+    return last == UINT64_MAX;
+}
+
+/* Lookups of what is listed will follow: have the dentries and inodes at hand. */
+static void preload(vx_fs *fs, vx_inode *dir, const page_t *p)
+{
+    for (uint32_t k = 0; k < p->n; k++) {
+        const entry_t *e = &p->e[k];
+        if (!e->ino)
+            continue;
+        const char *name = p->names + e->name_at;
+        uint64_t hash = e->slot & ~(uint64_t)(VX_SLOTS - 1);
+        vx_inode *i;
+        if (!vx_dentry_find(fs, dir->a.ino, hash, name, e->name_n)) {
+            vx_dentry *d = vx_dentry_insert(fs, dir->a.ino, hash, e->slot, name, e->name_n);
+            if (!d)
+                return;
+            d->ino = e->ino;
+            d->type = e->type;
+            d->flags = VX_D_STORED;
+        }
+        (void)vx_inode_get(fs, e->ino, &i);
+    }
+}
+
+static int list(vx_fs *fs, vx_inode *dir, uint64_t cookie, int attrs, vx_filldir fill, void *ctx)
+{
+    if (cookie < 1 && fill(ctx, ".", 1, dir->a.ino, S_IFDIR, 1))
+        return 0;
+    if (cookie < 2 && fill(ctx, "..", 2, dir->parent, S_IFDIR, 2))
+        return 0;
+    uint64_t after = cookie < VX_SLOTS ? VX_SLOTS - 1 : cookie;
+    for (int stop = 0, end = 0; !stop && !end;) {
+        page_t p;
+        memset(&p, 0, sizeof p);
+        int rc = fill_page(fs, dir, after, &p);
+        end = rc == 1;
+        if (rc >= 0 && attrs)
+            preload(fs, dir, &p);
+        for (uint32_t k = 0; rc >= 0 && k < p.n && !stop; k++) {
+            const entry_t *e = &p.e[k];
+            after = e->slot;
+            if (e->ino)
+                stop = fill(ctx, p.names + e->name_at, e->name_n, e->ino, e->type, e->slot);
+        }
+        free(p.e);
+        free(p.names);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int vx_fs_readdir(vx_fs *fs, uint64_t ino, uint64_t cookie, int attrs, vx_filldir fill, void *ctx)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_READDIR);
+    vx_inode *dir;
+    int rc = vx_inode_get(fs, ino, &dir);
+    if (!rc)
+        rc = !S_ISDIR(dir->a.mode) ? -ENOTDIR : !dir->a.nlink ? 0 : list(fs, dir, cookie, attrs, fill, ctx);
+    return vx_op_leave(fs, &f, rc);
+}
+
+/* -- paths ----------------------------------------------------------------------------------------------------- */
+
+enum { MAX_LINKS = 40, PATH_ROOM = 16384 };
+
+typedef struct {
+    vx_fs *fs;
+    const vx_cred *c;
+    char *buf; /* the path that is left, once a symlink was met; of PATH_ROOM bytes */
+    int links;
+} walk_t;
+
+/* The symlink's target in front of what is left of the path. */
+static int splice(walk_t *w, const vx_inode *link, const char **path, size_t *n)
+{
+    if (++w->links > MAX_LINKS)
+        return -ELOOP;
+    size_t tn = link->inl_n, total = tn + (*n ? 1 + *n : 0);
+    if (total > PATH_ROOM / 2)
+        return -ENAMETOOLONG;
+    if (!w->buf)
+        w->buf = vx_pool_acquire(w->fs->o.pool, PATH_ROOM, VX_TAG_REQUEST);
+    if (!w->buf)
+        return -ENOMEM;
+    char *half = *path >= w->buf && *path < w->buf + PATH_ROOM / 2 ? w->buf + PATH_ROOM / 2 : w->buf;
+    memcpy(half, link->inl, tn);
+    if (*n) {
+        half[tn] = '/';
+        memcpy(half + tn + 1, *path, *n);
+    }
+    *path = half;
+    *n = total;
+    return 0;
+}
+
+/* One component and the slashes behind it. */
+static size_t component(const char *path, size_t n, size_t *slashes)
+{
+    const char *s = memchr(path, '/', n);
+    size_t k = s ? (size_t)(s - path) : n, j = k;
+    while (j < n && path[j] == '/')
+        j++;
+    *slashes = j - k;
+    return k;
+}
+
+/* Walks to the end, or (parent != NULL) to the last component, which is then *name. */
+static int walk(walk_t *w, uint64_t base, const char *path, size_t n, int follow, vx_inode **out, const char **name,
+                size_t *name_n, int *dir_wanted)
+{
+    vx_inode *at;
+    if (n > 4095)
+        return -ENAMETOOLONG;
+    if (memchr(path, 0, n))
+        return -EINVAL;
+    int rc = vx_inode_get(w->fs, base, &at), must_dir = 0;
+    while (!rc) {
+        if (n && *path == '/') {
+            rc = vx_inode_get(w->fs, VX_ROOT_INO, &at);
+            while (n && *path == '/') {
+                path++;
+                n--;
+            }
+            continue;
+        }
+        if (!n)
+            break;
+        size_t slashes, k = component(path, n, &slashes);
+        int last = k + slashes == n;
+        rc = !S_ISDIR(at->a.mode) ? -ENOTDIR : k > VX_NAME_MAX ? -ENAMETOOLONG : vx_may(w->c, at, 1);
+        if (rc)
+            break;
+        if (last && name) {
+            *out = at;
+            *name = path;
+            *name_n = k;
+            *dir_wanted = slashes > 0;
+            return 0;
+        }
+        vx_inode *next;
+        rc = vx_lookup_at(w->fs, at, path, k, &next);
+        if (rc)
+            break;
+        path += k + slashes;
+        n -= k + slashes;
+        must_dir |= last && slashes;
+        if (S_ISLNK(next->a.mode) && (!last || follow || slashes))
+            rc = splice(w, next, &path, &n);
+        else
+            at = next;
+    }
+    if (!rc && must_dir && !S_ISDIR(at->a.mode))
+        rc = -ENOTDIR;
+    if (!rc && name)
+        rc = -EEXIST; /* the root itself has no name */
+    *out = at;
+    return rc;
+}
+
+int vx_fs_walk(vx_fs *fs, const vx_cred *c, uint64_t base, const char *path, size_t n, int follow, vx_attr *out)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_WALK);
+    walk_t w = {fs, c, NULL, 0};
+    vx_inode *i;
+    int rc = walk(&w, base, path, n, follow, &i, NULL, NULL, NULL);
+    if (!rc) {
+        vx_remember(fs, c, i->a.ino);
+        vx_fill_attr(i, out);
+    }
+    if (w.buf)
+        vx_pool_release(fs->o.pool, w.buf, PATH_ROOM);
+    return vx_op_leave(fs, &f, rc);
+}
+
+int vx_fs_walk_parent(vx_fs *fs, const vx_cred *c, uint64_t base, const char *path, size_t n, uint64_t *parent,
+                      const char **name, size_t *name_n, int *dir)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_WALK);
+    walk_t w = {fs, c, NULL, 0};
+    vx_inode *i;
+    int rc = walk(&w, base, path, n, 0, &i, name, name_n, dir);
+    if (!rc) {
+        *parent = i->a.ino;
+        *name = path + n - (*name_n + (size_t)(*dir ? 1 : 0));
+        while (*dir && **name == '/')
+            ++*name;
+    }
+    if (w.buf)
+        vx_pool_release(fs->o.pool, w.buf, PATH_ROOM);
+    return vx_op_leave(fs, &f, rc);
+}
+
+typedef struct {
+    uint64_t slot;
+    char *out;
+    int n;
+} name_of_t;
+
+static int take_name(void *ctx, const vx_dentry_row *row)
+{
+    name_of_t *t = ctx;
+    if (row->slot == t->slot) {
+        memcpy(t->out, row->name, row->name_n);
+        t->n = (int)row->name_n;
+    }
+    return 1;
+}
+
+static int name_of(vx_fs *fs, const vx_inode *i, char *out)
+{
+    vx_inode *dir = (vx_inode *)vx_hmap_get(&fs->inodes, i->parent);
+    for (vx_dentry *d = dir ? dir->pinned : NULL; d; d = d->pnext)
+        if (d->slot == i->slot) {
+            if (d->ino != i->a.ino)
+                return -ENOENT;
+            memcpy(out, d->name, d->name_n);
+            return d->name_n;
+        }
+    name_of_t t = {i->slot, out, -ENOENT};
+    if (fs->meta_stale) {
+        vx_meta_refresh(fs->meta);
+        fs->meta_stale = 0;
+    }
+    int rc = vx_meta_scan(fs->meta, i->parent, i->slot - 1, 1, take_name, &t);
+    return rc < 0 ? rc : t.n;
+}
+
+int vx_fs_path_of(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_WALK);
+    char *name = vx_pool_acquire(fs->o.pool, 1024, VX_TAG_REQUEST);
+    size_t at = cap; /* written from the end */
+    vx_inode *i;
+    int rc = name ? vx_inode_get(fs, ino, &i) : -ENOMEM;
+    while (!rc && i->a.ino != VX_ROOT_INO) {
+        int n = i->a.nlink ? name_of(fs, i, name) : -ENOENT;
+        if (n < 0 || at < (size_t)n + 1) {
+            rc = n < 0 ? n : -ENAMETOOLONG;
+            break;
+        }
+        at -= (size_t)n;
+        memcpy(buf + at, name, (size_t)n);
+        buf[--at] = '/';
+        rc = vx_inode_get(fs, i->parent, &i);
+    }
+    if (!rc && at == cap)
+        buf[--at] = '/';
+    if (!rc) {
+        memmove(buf, buf + at, cap - at);
+        rc = (int)(cap - at);
+    }
+    if (name)
+        vx_pool_release(fs->o.pool, name, 1024);
+    return vx_op_leave(fs, &f, rc);
+}

@@ -1,0 +1,515 @@
+/* The namespace: looking up, making, linking, removing, renaming. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "vexfs/commit.h"
+
+int vx_name_check(const char *name, size_t n)
+{
+    if (!n)
+        return -ENOENT;
+    if (n > VX_NAME_MAX)
+        return -ENAMETOOLONG;
+    return memchr(name, '/', n) || memchr(name, 0, n) ? -EINVAL : 0;
+}
+
+static int is_dot(const char *name, size_t n)
+{
+    return n == 1 && name[0] == '.';
+}
+
+static int is_dotdot(const char *name, size_t n)
+{
+    return n == 2 && name[0] == '.' && name[1] == '.';
+}
+
+/* A name to be made: neither a dot entry nor the name under which searches and status appear. */
+static int new_name_check(const char *name, size_t n)
+{
+    int rc = vx_name_check(name, n);
+    if (rc)
+        return rc;
+    if (is_dot(name, n) || is_dotdot(name, n))
+        return -EEXIST;
+    return n == 6 && !memcmp(name, ".vexfs", 6) ? -EPERM : 0;
+}
+
+void vx_remember(vx_fs *fs, const vx_cred *c, uint64_t ino)
+{
+    if (c->remember)
+        (void)vx_hmap_put(&fs->lookups, ino, vx_hmap_get(&fs->lookups, ino) + 1);
+}
+
+void vx_fs_forget(vx_fs *fs, uint64_t ino, uint64_t count)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_FORGET);
+    uint64_t have = vx_hmap_get(&fs->lookups, ino);
+    if (have > count) {
+        (void)vx_hmap_put(&fs->lookups, ino, have - count);
+    } else if (have) {
+        vx_hmap_del(&fs->lookups, ino);
+        vx_inode *i = (vx_inode *)vx_hmap_get(&fs->inodes, ino);
+        if (i)
+            vx_inode_maybe_delete(fs, i);
+    }
+    vx_op_leave(fs, &f, 0);
+}
+
+int vx_dir_get(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t mask, vx_inode **out)
+{
+    int rc = vx_inode_get(fs, ino, out);
+    if (rc)
+        return rc;
+    if (!S_ISDIR((*out)->a.mode))
+        return -ENOTDIR;
+    return vx_may(c, *out, mask);
+}
+
+int vx_lookup_at(vx_fs *fs, vx_inode *dir, const char *name, size_t n, vx_inode **out)
+{
+    if (is_dot(name, n)) {
+        *out = dir;
+        return 0;
+    }
+    if (is_dotdot(name, n))
+        return vx_inode_get(fs, dir->parent, out);
+    vx_dentry *d;
+    int rc = vx_dentry_get(fs, dir->a.ino, name, n, &d);
+    if (rc)
+        return rc;
+    if (!d->ino)
+        return -ENOENT;
+    rc = vx_inode_get(fs, d->ino, out);
+    return rc == -ENOENT ? -EIO : rc; /* a name without its file: fsck's business */
+}
+
+int vx_fs_lookup(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, vx_attr *out)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_LOOKUP);
+    vx_inode *dir, *i;
+    int rc = vx_name_check(name, n);
+    if (!rc)
+        rc = vx_dir_get(fs, c, parent, 1, &dir);
+    if (!rc)
+        rc = vx_lookup_at(fs, dir, name, n, &i);
+    if (!rc) {
+        vx_remember(fs, c, i->a.ino);
+        vx_fill_attr(i, out);
+    }
+    return vx_op_leave(fs, &f, rc);
+}
+
+/* -- making ---------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint32_t mode;
+    uint64_t rdev;
+    const char *target;
+    size_t target_n;
+} make_t;
+
+/* Directory and dentry for a change of a name; checks that the directory is alive and may be written. */
+static int change_begin(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, vx_inode **dir,
+                        vx_dentry **d)
+{
+    int rc = fs->read_only ? -EROFS : vx_dir_get(fs, c, parent, 3, dir);
+    if (rc)
+        return rc;
+    if (!(*dir)->a.nlink)
+        return -ENOENT;
+    return vx_dentry_get(fs, parent, name, n, d);
+}
+
+static void owner_and_mode(const vx_cred *c, const vx_inode *dir, uint32_t mode, vx_inode *i)
+{
+    i->a.uid = c->uid;
+    i->a.gid = dir->a.mode & S_ISGID ? dir->a.gid : c->gid;
+    if (S_ISDIR(mode) && (dir->a.mode & S_ISGID))
+        mode |= S_ISGID;
+    else if ((mode & S_ISGID) && !S_ISDIR(mode) && c->uid && !vx_in_group(c, i->a.gid))
+        mode &= ~(uint32_t)S_ISGID;
+    i->a.mode = mode & ~(S_ISLNK(mode) ? 0 : c->umask & 0777);
+}
+
+static int make_inode(vx_fs *fs, const vx_cred *c, vx_inode *dir, const make_t *m, vx_inode **out)
+{
+    vx_inode *i;
+    if (fs->next_ino >= VX_INO_MAX)
+        return -ENOSPC;
+    int rc = vx_inode_new(fs, fs->next_ino, &i);
+    if (rc)
+        return rc;
+    if (m->target_n) {
+        rc = vx_inline_room(fs, i, m->target_n);
+        if (rc) {
+            vx_inode_drop(fs, i);
+            return rc;
+        }
+        memcpy(i->inl, m->target, m->target_n);
+        i->inl_n = (uint32_t)m->target_n;
+        fs->used_bytes += m->target_n;
+    }
+    fs->next_ino++;
+    fs->files++;
+    owner_and_mode(c, dir, m->mode, i);
+    i->a.rdev = m->rdev;
+    i->a.size = m->target_n;
+    i->a.nlink = S_ISDIR(m->mode) ? 2 : 1;
+    i->flags = VX_I_NEW | (S_ISREG(m->mode) || S_ISLNK(m->mode) ? VX_I_INLINE : 0);
+    i->a.atime_ns = i->a.mtime_ns = i->a.ctime_ns = i->a.btime_ns = vx_now();
+    vx_inode_dirty(fs, i);
+    *out = i;
+    return 0;
+}
+
+static int make(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, const make_t *m,
+                vx_inode **out)
+{
+    vx_inode *dir, *i;
+    vx_dentry *d;
+    int rc = new_name_check(name, n);
+    if (!rc)
+        rc = change_begin(fs, c, parent, name, n, &dir, &d);
+    if (rc)
+        return rc;
+    if (d->ino)
+        return -EEXIST;
+    if (S_ISDIR(m->mode) && dir->a.nlink >= VX_LINK_MAX)
+        return -EMLINK;
+    rc = vx_space_check(fs, VX_META_COST);
+    if (!rc)
+        rc = make_inode(fs, c, dir, m, &i);
+    if (rc)
+        return rc;
+    i->parent = parent;
+    i->slot = d->slot;
+    vx_dentry_set(fs, dir, d, i->a.ino, m->mode & S_IFMT);
+    dir->a.size++;
+    dir->a.nlink += S_ISDIR(m->mode);
+    vx_touch(fs, dir, i->a.btime_ns, 0);
+    vx_remember(fs, c, i->a.ino);
+    vx_event_entry(fs, c, parent, name, n);
+    vx_event_inode(fs, c, parent, 0);
+    vx_oplog(fs, VX_LOG_MAKE, i->a.ino, parent, (uint64_t)i->a.mode << 32 | i->a.uid, i->a.gid | m->rdev << 32,
+             i->a.btime_ns, name, n, m->target, m->target_n);
+    vx_mutated(fs, i->a.ino);
+    *out = i;
+    return 0;
+}
+
+/* Room before pointers are held: waiting and committing release the lock. */
+static void make_room(vx_fs *fs)
+{
+    vx_throttle(fs);
+    if (!fs->read_only)
+        (void)vx_space_make(fs, VX_META_COST);
+}
+
+static int make_op(vx_fs *fs, int op, const vx_cred *c, uint64_t parent, const char *name, size_t n, const make_t *m,
+                   vx_attr *out)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, op);
+    vx_inode *i;
+    make_room(fs);
+    int rc = make(fs, c, parent, name, n, m, &i);
+    if (!rc)
+        vx_fill_attr(i, out);
+    return vx_op_leave(fs, &f, rc);
+}
+
+int vx_fs_mknod(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint32_t mode, uint64_t rdev,
+                vx_attr *out)
+{
+    make_t m = {.mode = mode & S_IFMT ? mode : mode | S_IFREG, .rdev = S_ISCHR(mode) || S_ISBLK(mode) ? rdev : 0};
+    if (S_ISDIR(m.mode) || S_ISLNK(m.mode))
+        return -EINVAL;
+    return make_op(fs, VX_OP_MKNOD, c, parent, name, n, &m, out);
+}
+
+int vx_fs_mkdir(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint32_t mode, vx_attr *out)
+{
+    make_t m = {.mode = S_IFDIR | (mode & 07777)};
+    return make_op(fs, VX_OP_MKDIR, c, parent, name, n, &m, out);
+}
+
+int vx_fs_symlink(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, const char *target,
+                  size_t tn, vx_attr *out)
+{
+    make_t m = {.mode = S_IFLNK | 0777, .target = target, .target_n = tn};
+    if (!tn)
+        return -ENOENT;
+    if (tn > VX_SYMLINK_MAX)
+        return -ENAMETOOLONG;
+    return make_op(fs, VX_OP_SYMLINK, c, parent, name, n, &m, out);
+}
+
+int vx_fs_create(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint32_t mode,
+                 uint32_t flags, vx_attr *out)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_CREATE);
+    vx_inode *dir, *i = NULL;
+    make_room(fs);
+    int rc = vx_name_check(name, n);
+    if (!rc)
+        rc = vx_dir_get(fs, c, parent, 1, &dir);
+    if (!rc)
+        rc = vx_lookup_at(fs, dir, name, n, &i);
+    if (rc == -ENOENT) {
+        make_t m = {.mode = S_IFREG | (mode & 07777)};
+        rc = make(fs, c, parent, name, n, &m, &i);
+        if (!rc)
+            i->opens++;
+    } else if (!rc && (flags & O_EXCL)) {
+        rc = -EEXIST;
+    } else if (!rc) {
+        rc = S_ISLNK(i->a.mode) ? -ELOOP : vx_open_inode(fs, c, i, flags);
+        if (!rc)
+            vx_remember(fs, c, i->a.ino);
+    }
+    if (!rc)
+        vx_fill_attr(i, out);
+    return vx_op_leave(fs, &f, rc);
+}
+
+int vx_fs_link(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t parent, const char *name, size_t n, vx_attr *out)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_LINK);
+    vx_inode *dir, *i;
+    vx_dentry *d;
+    make_room(fs);
+    int rc = new_name_check(name, n);
+    if (!rc)
+        rc = vx_inode_get(fs, ino, &i);
+    if (!rc)
+        rc = change_begin(fs, c, parent, name, n, &dir, &d);
+    if (!rc)
+        rc = S_ISDIR(i->a.mode) ? -EPERM : d->ino ? -EEXIST : !i->a.nlink ? -ENOENT
+             : i->a.nlink >= VX_LINK_MAX                                  ? -EMLINK
+                                                                          : vx_space_check(fs, VX_META_COST);
+    if (!rc) {
+        int64_t now = vx_now();
+        vx_dentry_set(fs, dir, d, ino, i->a.mode & S_IFMT);
+        i->a.nlink++;
+        i->a.ctime_ns = now;
+        i->parent = parent;
+        i->slot = d->slot;
+        vx_inode_dirty(fs, i);
+        dir->a.size++;
+        vx_touch(fs, dir, now, 0);
+        vx_remember(fs, c, ino);
+        vx_event_entry(fs, c, parent, name, n);
+        vx_event_inode(fs, c, ino, 0);
+        vx_oplog(fs, VX_LOG_LINK, ino, parent, 0, 0, now, name, n, NULL, 0);
+        vx_mutated(fs, ino);
+        vx_fill_attr(i, out);
+    }
+    return vx_op_leave(fs, &f, rc);
+}
+
+/* -- removing -------------------------------------------------------------------------------------------------- */
+
+static int sticky(const vx_cred *c, const vx_inode *dir, const vx_inode *i)
+{
+    return c->check && (dir->a.mode & S_ISVTX) && c->uid && c->uid != dir->a.uid && c->uid != i->a.uid ? -EPERM : 0;
+}
+
+/* Takes the name away from its file; the file goes with its last name, unless it is open. */
+static void drop_name(vx_fs *fs, const vx_cred *c, vx_inode *dir, vx_dentry *d, vx_inode *i, int64_t now)
+{
+    if (d->ino == i->a.ino)
+        vx_dentry_set(fs, dir, d, 0, 0);
+    dir->a.size--;
+    if (S_ISDIR(i->a.mode)) {
+        dir->a.nlink--;
+        i->a.nlink = 0;
+    } else {
+        i->a.nlink--;
+    }
+    i->a.ctime_ns = now;
+    vx_inode_dirty(fs, i);
+    vx_event_inode(fs, c, i->a.ino, 0);
+    vx_touch(fs, dir, now, 0);
+    if (!i->a.nlink)
+        vx_oplog(fs, VX_LOG_DELETE, i->a.ino, 0, 0, 0, now, NULL, 0, NULL, 0);
+    vx_inode_maybe_delete(fs, i);
+}
+
+static int remove_op(vx_fs *fs, int op, const vx_cred *c, uint64_t parent, const char *name, size_t n, int want_dir)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, op);
+    vx_inode *dir, *i;
+    vx_dentry *d;
+    vx_throttle(fs);
+    int rc = vx_name_check(name, n);
+    if (!rc && is_dot(name, n))
+        rc = want_dir ? -EINVAL : -EISDIR;
+    if (!rc && is_dotdot(name, n))
+        rc = want_dir ? -ENOTEMPTY : -EISDIR;
+    if (!rc)
+        rc = change_begin(fs, c, parent, name, n, &dir, &d);
+    if (!rc)
+        rc = d->ino ? vx_inode_get(fs, d->ino, &i) : -ENOENT;
+    if (!rc)
+        rc = sticky(c, dir, i);
+    if (!rc && want_dir)
+        rc = !S_ISDIR(i->a.mode) ? -ENOTDIR : i->a.size ? -ENOTEMPTY : 0;
+    else if (!rc && S_ISDIR(i->a.mode))
+        rc = -EISDIR;
+    if (!rc) {
+        int64_t now = vx_now();
+        uint64_t ino = i->a.ino;
+        vx_oplog(fs, VX_LOG_UNLINK, ino, parent, 0, 0, now, name, n, NULL, 0);
+        drop_name(fs, c, dir, d, i, now);
+        vx_event_entry(fs, c, parent, name, n);
+        vx_event_inode(fs, c, parent, 0);
+        vx_mutated(fs, ino);
+    }
+    return vx_op_leave(fs, &f, rc);
+}
+
+int vx_fs_unlink(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n)
+{
+    return remove_op(fs, VX_OP_UNLINK, c, parent, name, n, 0);
+}
+
+int vx_fs_rmdir(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n)
+{
+    return remove_op(fs, VX_OP_RMDIR, c, parent, name, n, 1);
+}
+
+/* -- renaming -------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    vx_inode *from, *to; /* directories */
+    vx_dentry *src, *dst;
+    vx_inode *i, *over; /* what moves; what is replaced or NULL */
+} rename_t;
+
+/* 1 when `ino` is `dir` or lies above it. */
+static int above(vx_fs *fs, uint64_t ino, vx_inode *dir)
+{
+    for (int depth = 0; depth < 1 << 20; depth++) {
+        if (dir->a.ino == ino)
+            return 1;
+        if (dir->a.ino == VX_ROOT_INO || vx_inode_get(fs, dir->parent, &dir))
+            return 0;
+    }
+    return 1;
+}
+
+static int rename_check(vx_fs *fs, const vx_cred *c, const rename_t *r, uint32_t flags)
+{
+    int rc = sticky(c, r->from, r->i);
+    if (!rc && r->over)
+        rc = sticky(c, r->to, r->over);
+    if (rc)
+        return rc;
+    int dir = S_ISDIR(r->i->a.mode);
+    if (r->over && (flags & VX_RENAME_NOREPLACE))
+        return -EEXIST;
+    if (flags & VX_RENAME_EXCHANGE) {
+        if (!r->over)
+            return -ENOENT;
+        if (S_ISDIR(r->over->a.mode) && above(fs, r->over->a.ino, r->from))
+            return -EINVAL;
+    } else if (r->over) {
+        if (dir && !S_ISDIR(r->over->a.mode))
+            return -ENOTDIR;
+        if (!dir && S_ISDIR(r->over->a.mode))
+            return -EISDIR;
+        if (dir && r->over->a.size)
+            return -ENOTEMPTY;
+    }
+    if (dir && above(fs, r->i->a.ino, r->to))
+        return -EINVAL;
+    if (dir && r->from != r->to) {
+        if (r->to->a.nlink >= VX_LINK_MAX && !r->over)
+            return -EMLINK;
+        return vx_may(c, r->i, 2);
+    }
+    return 0;
+}
+
+static void move_to(vx_fs *fs, vx_inode *i, vx_inode *from, vx_inode *to, vx_dentry *d, int64_t now)
+{
+    vx_dentry_set(fs, to, d, i->a.ino, i->a.mode & S_IFMT);
+    i->parent = to->a.ino;
+    i->slot = d->slot;
+    i->a.ctime_ns = now;
+    vx_inode_dirty(fs, i);
+    if (S_ISDIR(i->a.mode) && from != to) {
+        from->a.nlink--;
+        to->a.nlink++;
+    }
+}
+
+static void rename_apply(vx_fs *fs, const vx_cred *c, const rename_t *r, uint32_t flags, int64_t now)
+{
+    if (flags & VX_RENAME_EXCHANGE) {
+        move_to(fs, r->over, r->to, r->from, r->src, now);
+        move_to(fs, r->i, r->from, r->to, r->dst, now);
+    } else {
+        vx_inode *over = r->over;
+        vx_dentry_set(fs, r->from, r->src, 0, 0);
+        r->from->a.size--;
+        move_to(fs, r->i, r->from, r->to, r->dst, now);
+        r->to->a.size++;
+        if (over)
+            drop_name(fs, c, r->to, r->dst, over, now);
+    }
+    vx_touch(fs, r->from, now, 0);
+    vx_touch(fs, r->to, now, 0);
+}
+
+static int rename_find(vx_fs *fs, const vx_cred *c, rename_t *r, uint64_t parent, const char *name, size_t n,
+                       uint64_t new_parent, const char *new_name, size_t new_n)
+{
+    int rc = change_begin(fs, c, parent, name, n, &r->from, &r->src);
+    if (!rc)
+        rc = change_begin(fs, c, new_parent, new_name, new_n, &r->to, &r->dst);
+    if (!rc)
+        rc = r->src->ino ? vx_inode_get(fs, r->src->ino, &r->i) : -ENOENT;
+    if (!rc && r->dst->ino)
+        rc = vx_inode_get(fs, r->dst->ino, &r->over);
+    return rc;
+}
+
+int vx_fs_rename(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
+                 const char *new_name, size_t new_n, uint32_t flags)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_RENAME);
+    rename_t r = {.over = NULL};
+    make_room(fs);
+    int rc = vx_name_check(name, n);
+    if (!rc)
+        rc = new_name_check(new_name, new_n);
+    if (rc == -EEXIST || (!rc && (is_dot(name, n) || is_dotdot(name, n))))
+        rc = -EINVAL;
+    if (!rc && ((flags & ~3u) || flags == 3))
+        rc = -EINVAL;
+    if (!rc)
+        rc = rename_find(fs, c, &r, parent, name, n, new_parent, new_name, new_n);
+    if (!rc && r.over == r.i && !(flags & VX_RENAME_NOREPLACE))
+        return vx_op_leave(fs, &f, 0); /* two names of one file: nothing to do */
+    if (!rc)
+        rc = rename_check(fs, c, &r, flags);
+    if (!rc) {
+        int64_t now = vx_now();
+        uint64_t ino = r.i->a.ino;
+        vx_oplog(fs, VX_LOG_RENAME, ino, parent, new_parent, flags, now, name, n, new_name, new_n);
+        rename_apply(fs, c, &r, flags, now);
+        vx_event_entry(fs, c, parent, name, n);
+        vx_event_entry(fs, c, new_parent, new_name, new_n);
+        vx_event_inode(fs, c, ino, 0);
+        vx_mutated(fs, ino);
+    }
+    return vx_op_leave(fs, &f, rc);
+}

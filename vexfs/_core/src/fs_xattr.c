@@ -1,0 +1,219 @@
+/* Extended attributes: all of one inode packed in one row, loaded when first asked for.
+ *
+ * Entry: u32 value length, u8 name length, 3 zero bytes, name, value. */
+#include <errno.h>
+#include <string.h>
+
+#include "vexfs/commit.h"
+
+enum { HEAD = 8 };
+
+static int load(vx_fs *fs, vx_inode *i)
+{
+    if ((i->flags & VX_I_XLOADED) || !(i->flags & VX_I_XATTR))
+        return 0;
+    if (fs->meta_stale) {
+        vx_meta_refresh(fs->meta);
+        fs->meta_stale = 0;
+    }
+    const void *data;
+    size_t n;
+    int rc = vx_meta_get_xattr(fs->meta, i->a.ino, &data, &n);
+    if (rc)
+        return rc == -ENOENT ? -EBADMSG : rc;
+    for (size_t at = 0; at < n;) { /* well formed to the end, or not used at all */
+        uint32_t vn;
+        if (n - at < HEAD)
+            return -EBADMSG;
+        memcpy(&vn, (const char *)data + at, 4);
+        uint8_t nn = ((const uint8_t *)data)[at + 4];
+        if (!nn || vn > VX_XATTR_VALUE_MAX || n - at - HEAD < (size_t)nn + vn)
+            return -EBADMSG;
+        at += HEAD + nn + vn;
+    }
+    i->xattr = malloc(n ? n : 1);
+    if (!i->xattr)
+        return -ENOMEM;
+    memcpy(i->xattr, data, n);
+    i->xattr_n = (uint32_t)n;
+    i->flags |= VX_I_XLOADED;
+    return 0;
+}
+
+static size_t entry_bytes(const char *e)
+{
+    uint32_t vn;
+    memcpy(&vn, e, 4);
+    return HEAD + (uint8_t)e[4] + vn;
+}
+
+static char *find(const vx_inode *i, const char *name, size_t n)
+{
+    for (char *e = i->xattr; e && e < i->xattr + i->xattr_n; e += entry_bytes(e))
+        if ((uint8_t)e[4] == n && !memcmp(e + HEAD, name, n))
+            return e;
+    return NULL;
+}
+
+static int name_check(const char *name, size_t n)
+{
+    if (!n)
+        return -EINVAL;
+    if (n > VX_NAME_MAX || memchr(name, 0, n))
+        return n > VX_NAME_MAX ? -ERANGE : -EINVAL;
+    if (n > 7 && !memcmp(name, "system.", 7))
+        return -EOPNOTSUPP; /* no access control lists here */
+    static const char *const spaces[] = {"user.", "trusted.", "security."};
+    for (size_t k = 0; k < 3; k++)
+        if (n > strlen(spaces[k]) && !memcmp(name, spaces[k], strlen(spaces[k])))
+            return 0;
+    return -EOPNOTSUPP;
+}
+
+int64_t vx_fs_getxattr(vx_fs *fs, uint64_t ino, const char *name, size_t n, void *value, size_t cap)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_GETXATTR);
+    vx_inode *i;
+    int64_t rc = name_check(name, n);
+    if (!rc)
+        rc = vx_inode_get(fs, ino, &i);
+    if (!rc)
+        rc = load(fs, i);
+    if (!rc) {
+        const char *e = find(i, name, n);
+        uint32_t vn = 0;
+        if (e)
+            memcpy(&vn, e, 4);
+        rc = !e ? -ENODATA : cap && vn > cap ? -ERANGE : (int64_t)vn;
+        if (rc > 0 && cap)
+            memcpy(value, e + HEAD + n, vn);
+    }
+    vx_op_leave(fs, &f, 0);
+    return rc;
+}
+
+int64_t vx_fs_listxattr(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_LISTXATTR);
+    vx_inode *i;
+    int64_t rc = vx_inode_get(fs, ino, &i);
+    if (!rc)
+        rc = load(fs, i);
+    if (!rc) {
+        size_t total = 0;
+        for (const char *e = i->xattr; e && e < i->xattr + i->xattr_n; e += entry_bytes(e)) {
+            size_t nn = (uint8_t)e[4];
+            if (cap && total + nn + 1 <= cap) {
+                memcpy(buf + total, e + HEAD, nn);
+                buf[total + nn] = 0;
+            }
+            total += nn + 1;
+        }
+        rc = cap && total > cap ? -ERANGE : (int64_t)total;
+    }
+    vx_op_leave(fs, &f, 0);
+    return rc;
+}
+
+/* The whole blob anew: without `old`, and with name = value behind when value is not NULL. */
+static int rebuild(vx_fs *fs, vx_inode *i, const char *old, const char *name, size_t n, const void *value, size_t vn)
+{
+    size_t gone = old ? entry_bytes(old) : 0, more = value ? HEAD + n + vn : 0;
+    size_t total = i->xattr_n - gone + more;
+    if (total > VX_XATTR_TOTAL_MAX)
+        return -ENOSPC;
+    char *p = malloc(total ? total : 1);
+    if (!p)
+        return -ENOMEM;
+    size_t before = old ? (size_t)(old - i->xattr) : i->xattr_n, after = i->xattr_n - before - gone;
+    if (before)
+        memcpy(p, i->xattr, before);
+    if (after)
+        memcpy(p + before, old + gone, after);
+    if (value) {
+        char *e = p + before + after;
+        uint32_t vn32 = (uint32_t)vn;
+        memset(e, 0, HEAD);
+        memcpy(e, &vn32, 4);
+        e[4] = (char)(uint8_t)n;
+        memcpy(e + HEAD, name, n);
+        if (vn)
+            memcpy(e + HEAD + n, value, vn);
+    }
+    free(i->xattr);
+    i->xattr = p;
+    i->xattr_n = (uint32_t)total;
+    i->flags |= VX_I_XDIRTY | VX_I_XLOADED;
+    i->flags = total ? i->flags | VX_I_XATTR : i->flags & ~(uint32_t)VX_I_XATTR;
+    i->a.ctime_ns = vx_now();
+    vx_inode_dirty(fs, i);
+    return 0;
+}
+
+static int change_allowed(const vx_cred *c, const vx_inode *i, const char *name)
+{
+    if (!memcmp(name, "user.", 5) && !S_ISREG(i->a.mode) && !S_ISDIR(i->a.mode))
+        return -EPERM;
+    if (!c->check || !c->uid)
+        return 0;
+    if (memcmp(name, "user.", 5))
+        return -EPERM;
+    return vx_may(c, i, 2);
+}
+
+int vx_fs_setxattr(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, size_t n, const void *value, size_t vn,
+                   uint32_t flags)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_SETXATTR);
+    vx_inode *i;
+    vx_throttle(fs);
+    int rc = fs->read_only ? -EROFS : vn > VX_XATTR_VALUE_MAX ? -E2BIG : name_check(name, n);
+    if (!rc)
+        rc = vx_space_make(fs, VX_META_COST + vn);
+    if (!rc)
+        rc = vx_inode_get(fs, ino, &i);
+    if (!rc)
+        rc = change_allowed(c, i, name);
+    if (!rc)
+        rc = load(fs, i);
+    if (!rc) {
+        const char *old = find(i, name, n);
+        rc = old && (flags & VX_XATTR_CREATE) ? -EEXIST : !old && (flags & VX_XATTR_REPLACE) ? -ENODATA : 0;
+        if (!rc)
+            rc = rebuild(fs, i, old, name, n, value ? value : "", vn);
+    }
+    if (!rc) {
+        vx_event_inode(fs, c, ino, 0);
+        vx_oplog(fs, VX_LOG_SETXATTR, ino, flags, vn, 0, i->a.ctime_ns, name, n, value, vn);
+        vx_mutated(fs, ino);
+    }
+    return vx_op_leave(fs, &f, rc);
+}
+
+int vx_fs_removexattr(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, size_t n)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_REMOVEXATTR);
+    vx_inode *i;
+    vx_throttle(fs);
+    int rc = fs->read_only ? -EROFS : name_check(name, n);
+    if (!rc)
+        rc = vx_inode_get(fs, ino, &i);
+    if (!rc)
+        rc = change_allowed(c, i, name);
+    if (!rc)
+        rc = load(fs, i);
+    if (!rc) {
+        const char *old = find(i, name, n);
+        rc = old ? rebuild(fs, i, old, NULL, 0, NULL, 0) : -ENODATA;
+    }
+    if (!rc) {
+        vx_event_inode(fs, c, ino, 0);
+        vx_oplog(fs, VX_LOG_REMOVEXATTR, ino, 0, 0, 0, i->a.ctime_ns, name, n, NULL, 0);
+        vx_mutated(fs, ino);
+    }
+    return vx_op_leave(fs, &f, rc);
+}
