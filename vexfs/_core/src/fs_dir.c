@@ -278,11 +278,11 @@ int vx_fs_walk_parent(vx_fs *fs, const vx_cred *c, uint64_t base, const char *pa
     walk_t w = {fs, c, NULL, 0};
     vx_inode *i;
     int rc = walk(&w, base, path, n, 0, &i, name, name_n, dir);
-    if (!rc) {
+    if (!rc) { /* the last component is never replaced by a symlink's target: it stands at the end of `path` */
         *parent = i->a.ino;
-        *name = path + n - (*name_n + (size_t)(*dir ? 1 : 0));
-        while (*dir && **name == '/')
-            ++*name;
+        while (n && path[n - 1] == '/')
+            n--;
+        *name = path + n - *name_n;
     }
     if (w.buf)
         vx_pool_release(fs->o.pool, w.buf, PATH_ROOM);

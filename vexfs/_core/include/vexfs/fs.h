@@ -148,10 +148,11 @@ void vx_fs_read_status(vx_fs *fs, vx_fs_status *out);
 void vx_fs_drop_caches(vx_fs *fs);
 /* Copies out the live frames of segments with more than `dead_share` percent dead bytes; done/total in segments. */
 int vx_fs_compact(vx_fs *fs, unsigned dead_share, int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
-/* Between freeze and thaw no commit runs and no segment goes: what is on disk can be copied.  Operations go on. */
-int vx_fs_freeze(vx_fs *fs);
-void vx_fs_thaw(vx_fs *fs);
-/* Online copy of the metadata as of the last commit, while frozen. */
+/* Commits and syncs; then, until unhold, no segment goes: what the metadata names can be copied.  Holds nest, and
+ * operations and commits go on. */
+int vx_fs_hold(vx_fs *fs);
+void vx_fs_unhold(vx_fs *fs);
+/* Online copy of the metadata as of the last commit; while held, every segment that it names can be copied after. */
 int vx_fs_backup_meta(vx_fs *fs, const char *path, int (*progress)(void *ctx, int done, int total), void *ctx);
 typedef int (*vx_change_fn)(void *ctx, uint64_t seq, const void *data, size_t n);
 int vx_fs_changes(vx_fs *fs, uint64_t since, uint32_t limit, vx_change_fn fn, void *ctx);
