@@ -50,7 +50,7 @@ void vx_fs_on_mutations(void *ctx, const vx_item *items, size_t n)
     (void)items;
     (void)n;
     pthread_mutex_lock(&fs->lock);
-    if (fs->dirty_ops)
+    if (fs->dirty_ops && (!fs->armed || fs->dirty_ops >= fs->o.commit_ops || fs->dirty_bytes > fs->o.dirty_limit / 2))
         vx_wake_committer(fs);
     pthread_mutex_unlock(&fs->lock);
 }
@@ -204,7 +204,9 @@ static void wait_for_work(vx_fs *fs, int64_t now)
     if (until < now + 1000000)
         until = now + 1000000;
     struct timespec t = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+    fs->armed = fs->first_dirty_ns != 0;
     pthread_cond_timedwait(&fs->work, &fs->lock, &t);
+    fs->armed = 0;
 }
 
 static void checkpoint(vx_fs *fs)

@@ -136,6 +136,7 @@ struct vx_fs {
     int held;          /* backups under way: no segment goes */
     uint32_t passed_over; /* a segment that reclaim could not empty: not tried again */
     int committing;  /* a thread is inside a commit */
+    int armed;       /* the committer sleeps no longer than until the running epoch is due */
     int want_commit; /* somebody waits for one */
     int64_t synced_ns; /* when the log was last synced */
     int commit_err;  /* why the last one failed, 0 when it did not */
