@@ -106,7 +106,7 @@ static int read_wal(vx_vfs_file *f, uint8_t *out, int n, off_t off)
     ssize_t got = vx_io_pread(node->fd, f->scratch, VX_WAL_FRAME, off - inner);
     if (got < (ssize_t)VX_WAL_FRAME)
         return got < 0 ? fault(f, (int)got, SQLITE_IOERR_READ, number) : SQLITE_IOERR_SHORT_READ;
-    int rc = vx_frame_open(&f->vfs->codec, number, f->scratch);
+    int rc = vx_walframe_open(&f->vfs->codec, number, f->scratch);
     /* A whole frame is read only while the log is recovered: there a bad one is the torn end, and zeros say so. */
     if (rc && n == (int)VX_WAL_FRAME)
         return SQLITE_OK;

@@ -155,7 +155,7 @@ int vx_page_open(vx_page_codec *c, uint32_t number, uint8_t page[VX_PAGE_BYTES])
 #define FRAME_SEALED_AT 16u
 #define FRAME_SEALED (VX_FRAME_HEADER - FRAME_SEALED_AT + VX_PAGE_BODY)
 
-int vx_frame_seal(vx_page_codec *c, uint32_t number, uint32_t durable, uint8_t frame[VX_WAL_FRAME])
+int vx_walframe_seal(vx_page_codec *c, uint32_t number, uint32_t durable, uint8_t frame[VX_WAL_FRAME])
 {
     uint8_t *trailer = frame + VX_FRAME_HEADER + VX_PAGE_BODY;
     start_trailer(trailer, 'W', durable);
@@ -176,7 +176,7 @@ int vx_frame_check(const uint8_t frame[VX_WAL_FRAME], uint32_t *durable)
     return 0;
 }
 
-int vx_frame_open(vx_page_codec *c, uint32_t number, uint8_t frame[VX_WAL_FRAME])
+int vx_walframe_open(vx_page_codec *c, uint32_t number, uint8_t frame[VX_WAL_FRAME])
 {
     uint32_t durable;
     uint8_t *trailer = frame + VX_FRAME_HEADER + VX_PAGE_BODY;

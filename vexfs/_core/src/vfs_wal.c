@@ -158,7 +158,7 @@ static int write_page(vx_wal *w, const uint8_t *page, off_t off)
     if (w->durable >= number)
         w->durable = number - 1;
     memcpy(frame + VX_FRAME_HEADER, page, VX_PAGE_BYTES);
-    int rc = vx_frame_seal(w->codec, number, w->durable, frame);
+    int rc = vx_walframe_seal(w->codec, number, w->durable, frame);
     if (rc)
         return rc;
     w->gathered++;
@@ -368,7 +368,7 @@ static int inspect_frames(vx_page_codec *c, int fd, const uint8_t *header, uint8
         r->valid = i;
         if (vx_get_be32(frame + 4))
             r->committed = i;
-        if (i == 1 && vx_frame_open(c, 1, frame) == -EKEYREJECTED)
+        if (i == 1 && vx_walframe_open(c, 1, frame) == -EKEYREJECTED)
             r->wrong_key = 1;
     }
 }

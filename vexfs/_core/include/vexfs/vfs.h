@@ -41,9 +41,9 @@ void vx_page_codec_clear(vx_page_codec *c);
 int vx_page_seal(vx_page_codec *c, uint32_t number, uint8_t page[VX_PAGE_BYTES]);
 int vx_page_open(vx_page_codec *c, uint32_t number, uint8_t page[VX_PAGE_BYTES]);
 /* A frame of the log, header and page.  `durable`: frames known to be on stable storage when this one is written. */
-int vx_frame_seal(vx_page_codec *c, uint32_t number, uint32_t durable, uint8_t frame[VX_WAL_FRAME]);
-int vx_frame_open(vx_page_codec *c, uint32_t number, uint8_t frame[VX_WAL_FRAME]);
-/* Checksum only: 0 or -EBADMSG; *durable as it was given to vx_frame_seal. */
+int vx_walframe_seal(vx_page_codec *c, uint32_t number, uint32_t durable, uint8_t frame[VX_WAL_FRAME]);
+int vx_walframe_open(vx_page_codec *c, uint32_t number, uint8_t frame[VX_WAL_FRAME]);
+/* Checksum only: 0 or -EBADMSG; *durable as it was given to vx_walframe_seal. */
 int vx_frame_check(const uint8_t frame[VX_WAL_FRAME], uint32_t *durable);
 uint32_t vx_get_le32(const uint8_t *p);
 uint32_t vx_get_be32(const uint8_t *p);
