@@ -66,7 +66,7 @@ static void *plain(size_t size) {
 
 static void *miss(vx_tier *t, vx_mag *m) {
     vx_bump(&m->misses, 1);
-    return vx_tier_spill(t);
+    return vx_spill_acquire(t);
 }
 
 static void *refilled(vx_tier *t, vx_mag *m) {
@@ -95,8 +95,9 @@ static __attribute__((noinline)) void *take_sampled(vx_pool *p, vx_tier *t, vx_m
 }
 
 static __attribute__((noinline)) void *acquire_apart(vx_pool *p, size_t size, int tag) {
-    if (p && size <= LARGEST) return vx_hard_acquire(p, vx_tier_of(size), size, tag);
-    if (p) atomic_fetch_add_explicit(&p->oversize, 1, memory_order_relaxed);
+    int off = p && atomic_load_explicit(&p->options, memory_order_relaxed) & VX_POOL_OFF;
+    if (p && !off && size <= LARGEST) return vx_hard_acquire(p, vx_tier_of(size), size, tag);
+    if (p && !off) atomic_fetch_add_explicit(&p->oversize, 1, memory_order_relaxed);
     return plain(size);
 }
 
@@ -129,25 +130,23 @@ static inline void put(vx_tier *t, vx_mag *m, void *buf) {
     if (VX_UNLIKELY(!limit)) vx_tier_flush(t, m, 0);
 }
 
-/* Not in the range of the tier that its size names: oversize, a miss, under guard, or released with a wrong size. */
+/* Not in the range of the tier that its size names: a miss, oversize, under guard, plain, or a wrong size. */
 static __attribute__((noinline)) void release_apart(vx_pool *p, vx_cache *c, void *buf, size_t size) {
     if (p && p->hard && vx_hard_release(p, buf, size)) return;
-    if (p && c) {
-        for (int i = 0; i < VX_POOL_TIERS; i++) {
-            if (!vx_tier_owns(&p->tier[i], buf)) continue;
-            atomic_fetch_add_explicit(&p->bad_size, 1, memory_order_relaxed);
-            vx_bump(&c->mag[i].releases, 1);
-            put(&p->tier[i], &c->mag[i], buf);
-            return;
-        }
-    }
-    if (!p || size > LARGEST) {
-        free(buf);
+    for (uint32_t i = 0; p && i < VX_POOL_TIERS; i++) {
+        vx_tier *t = &p->tier[i];
+        int owned = vx_tier_owns(t, buf);
+        if (!owned && !vx_tier_spilled(t, buf)) continue;
+        if (size > LARGEST || vx_tier_of(size) != i) atomic_fetch_add_explicit(&p->bad_size, 1, memory_order_relaxed);
+        if (!c) return; /* no memory for this thread's magazine: the buffer is lost, nothing else */
+        vx_bump(&c->mag[i].releases, 1);
+        if (owned)
+            put(t, &c->mag[i], buf);
+        else
+            vx_spill_release(t, buf);
         return;
     }
-    vx_tier *t = &p->tier[vx_tier_of(size)];
-    if (c) vx_bump(&c->mag[t->index].releases, 1);
-    vx_tier_unspill(t, buf);
+    free(buf);
 }
 
 /* The barrier keeps the compiler from dropping a store to memory that is about to be freed. */
@@ -182,10 +181,10 @@ int vx_pool_resize(vx_pool *p, const uint32_t counts[VX_POOL_TIERS]) {
 }
 
 int vx_pool_set_options(vx_pool *p, uint32_t options) {
-    if (options >> 5) return -EINVAL;
+    if (options >> 6) return -EINVAL;
     pthread_mutex_lock(&p->control);
     int rc = 0;
-    if ((options & ~VX_POOL_ZERO_ON_FREE) && !p->hard) {
+    if ((options & ~(VX_POOL_ZERO_ON_FREE | VX_POOL_OFF)) && !p->hard) {
         vx_hard *hard = vx_hard_new();
         if (hard)
             p->hard = hard;
@@ -198,5 +197,5 @@ int vx_pool_set_options(vx_pool *p, uint32_t options) {
 }
 
 void vx_pool_trim(vx_pool *p) {
-    for (int i = 0; i < VX_POOL_TIERS; i++) vx_tier_trim(&p->tier[i]);
+    for (int i = 0; i < VX_POOL_TIERS; i++) vx_spill_trim(&p->tier[i]);
 }

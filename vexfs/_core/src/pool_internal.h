@@ -1,7 +1,7 @@
 /* Inside of the pools: a tier is one reserved range of addresses, so that one comparison tells whose a buffer is.
  *
  *   thread's magazine  <- batches ->  tier's stack of free buffers  <- commit, retire ->  reserved range
- *   a miss             <- one by one ->  spill: aligned allocations, some of which are kept for the next burst
+ *   a miss             <- one by one ->  spill: chunks behind the tier in the same range
  *
  * Lock order: list of thread blocks, then tier, then hardened table. */
 #ifndef VEXFS_SRC_POOL_INTERNAL_H
@@ -14,16 +14,14 @@
 #include <sanitizer/asan_interface.h>
 #define VX_HIDE(at, n) ASAN_POISON_MEMORY_REGION(at, n)
 #define VX_SHOW(at, n) ASAN_UNPOISON_MEMORY_REGION(at, n)
-#define VX_SPILL_KEPT_BYTES 0 /* the sanitizer must see every free */
 #else
 #define VX_HIDE(at, n) ((void)(at), (void)(n))
 #define VX_SHOW(at, n) ((void)(at), (void)(n))
-#define VX_SPILL_KEPT_BYTES (16u << 20)
 #endif
 
 #define VX_MAG_MAX 32
 #define VX_SAMPLE_EVERY 64u /* one acquire in so many is timed and its demand noted */
-#define VX_TIER_SPAN_MAX ((size_t)8 << 30)
+#define VX_HUGE_BYTES ((size_t)2 << 20)
 
 /* A thread's own buffers of one tier.  Written by its thread; `held` and `settled` under the tier's lock. */
 typedef struct {
@@ -37,6 +35,17 @@ typedef struct {
     _Alignas(VX_LINE) vx_local local;
     vx_mag mag[VX_POOL_TIERS];
 } vx_cache;
+
+struct vx_chunk;
+
+typedef struct {
+    char *base;
+    size_t span;
+    _Alignas(VX_LINE) pthread_mutex_t lock;
+    struct vx_chunk **table, *open;
+    uint32_t table_n, chunk_n, empty;
+    uint64_t unused; /* buffers that were used and wait to be used again */
+} vx_spill;
 
 typedef struct {
     char *base;
@@ -54,10 +63,8 @@ typedef struct {
     _Atomic int64_t in_use; /* pool buffers in use as of the last exchanges */
     int64_t in_use_peak;
 
-    _Alignas(VX_LINE) pthread_mutex_t spill_lock;
-    void *spill; /* linked through the first word */
-    uint32_t spill_n, spill_max;
-    _Atomic int64_t missed; /* misses in use */
+    vx_spill spill;
+    _Alignas(VX_LINE) _Atomic int64_t missed; /* misses in use */
     _Atomic int64_t missed_peak;
 
     _Alignas(VX_LINE) _Atomic uint64_t latency[VX_POOL_BUCKETS], demand[VX_POOL_BUCKETS];
@@ -84,15 +91,21 @@ static inline int vx_tier_owns(const vx_tier *t, const void *buf) {
     return (size_t)((const char *)buf - t->base) < t->span;
 }
 
+static inline int vx_tier_spilled(const vx_tier *t, const void *buf) {
+    return (size_t)((const char *)buf - t->spill.base) < t->spill.span;
+}
+
 int vx_tier_open(vx_tier *t, uint32_t index);
 void vx_tier_close(vx_tier *t);
 int vx_tier_resize(vx_tier *t, uint32_t capacity);
 /* Fills a magazine or empties part of it; a magazine may stay empty when the tier is. */
 void vx_tier_refill(vx_tier *t, vx_mag *m);
 void vx_tier_flush(vx_tier *t, vx_mag *m, uint32_t keep);
-void *vx_tier_spill(vx_tier *t);
-void vx_tier_unspill(vx_tier *t, void *buf);
-void vx_tier_trim(vx_tier *t);
+
+void *vx_spill_acquire(vx_tier *t); /* NULL on ENOMEM */
+void vx_spill_release(vx_tier *t, void *buf);
+void vx_spill_trim(vx_tier *t);
+void vx_spill_close(vx_tier *t);
 
 void vx_pool_note(vx_pool *p, vx_tier *t, const vx_mag *m, size_t size, uint64_t started_ns);
 

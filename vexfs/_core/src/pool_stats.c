@@ -68,9 +68,9 @@ static void read_tier(vx_tier *t, vx_pool_tier_stats *s, int64_t in_use, int64_t
     s->in_use = in_use > 0 ? (uint64_t)in_use : 0;
     s->high_water = peak > 0 ? (uint64_t)peak : 0;
     s->capacity = atomic_load_explicit(&t->capacity, memory_order_relaxed);
-    pthread_mutex_lock(&t->spill_lock);
-    s->kept = t->spill_n;
-    pthread_mutex_unlock(&t->spill_lock);
+    pthread_mutex_lock(&t->spill.lock);
+    s->kept = t->spill.unused;
+    pthread_mutex_unlock(&t->spill.lock);
     for (int b = 0; b < VX_POOL_BUCKETS; b++) {
         s->latency_ns[b] = vx_peek(&t->latency[b]);
         s->demand[b] = vx_peek(&t->demand[b]);

@@ -1,4 +1,4 @@
-/* One tier: its range of addresses, its stack of free buffers, and the spill that serves misses. */
+/* One tier: its range of addresses, its stack of free buffers, its capacity. */
 #include "pool_internal.h"
 
 #include <errno.h>
@@ -6,22 +6,25 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define HUGE_BYTES ((size_t)2 << 20)
-#define SPAN_MIN ((size_t)64 << 20)
+/* Addresses cost nothing; counts can grow to a million buffers, bursts to several times that. */
+static const size_t SPAN[VX_POOL_TIERS] = {(size_t)1 << 30, (size_t)4 << 30, (size_t)8 << 30};
+static const size_t SPILL_SPAN[VX_POOL_TIERS] = {(size_t)4 << 30, (size_t)16 << 30, (size_t)16 << 30};
 
 static size_t size_of(const vx_tier *t) { return (size_t)1 << t->shift; }
 
 /* The range is aligned to huge pages; less of it is taken where the process's address space is limited. */
 static int reserve(vx_tier *t) {
-    for (size_t span = VX_TIER_SPAN_MAX; span >= SPAN_MIN; span /= 4) {
-        size_t whole = span + HUGE_BYTES;
-        char *at = mmap(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    for (uint32_t less = 0; less <= 8; less += 2) {
+        size_t span = SPAN[t->index] >> less, spill = SPILL_SPAN[t->index] >> less, all = span + spill;
+        char *at = mmap(NULL, all + VX_HUGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (at == MAP_FAILED) continue;
-        size_t head = (HUGE_BYTES - (uintptr_t)at % HUGE_BYTES) % HUGE_BYTES;
+        size_t head = (VX_HUGE_BYTES - (uintptr_t)at % VX_HUGE_BYTES) % VX_HUGE_BYTES;
         if (head) munmap(at, head);
-        munmap(at + head + span, HUGE_BYTES - head);
+        munmap(at + head + all, VX_HUGE_BYTES - head);
         t->base = at + head;
         t->span = span;
+        t->spill.base = t->base + span;
+        t->spill.span = spill;
         return 0;
     }
     return -ENOMEM;
@@ -30,23 +33,22 @@ static int reserve(vx_tier *t) {
 int vx_tier_open(vx_tier *t, uint32_t index) {
     t->index = index;
     t->shift = 10 + 2 * index;
-    t->spill_max = (uint32_t)(VX_SPILL_KEPT_BYTES >> t->shift);
     pthread_mutex_init(&t->lock, NULL);
-    pthread_mutex_init(&t->spill_lock, NULL);
+    pthread_mutex_init(&t->spill.lock, NULL);
     return reserve(t);
 }
 
 void vx_tier_close(vx_tier *t) {
     if (!t->shift) return;
-    vx_tier_trim(t);
     if (t->base) {
+        vx_spill_close(t);
         VX_SHOW(t->base, (size_t)t->made << t->shift);
-        munmap(t->base, t->span);
+        munmap(t->base, t->span + t->spill.span);
     }
     free(t->stack);
     free(t->retired);
     pthread_mutex_destroy(&t->lock);
-    pthread_mutex_destroy(&t->spill_lock);
+    pthread_mutex_destroy(&t->spill.lock);
 }
 
 /* Room for `n` pointers in both stacks, so that a release never has to allocate. */
@@ -66,7 +68,7 @@ static int commit(vx_tier *t, uint32_t upto) {
     size_t from = (size_t)t->made << t->shift, to = (size_t)upto << t->shift;
     if (mprotect(t->base, to, PROT_READ | PROT_WRITE)) return -errno;
     /* A huge page is asked for only where it is filled: the default counts take less than half of one. */
-    size_t whole = to / HUGE_BYTES * HUGE_BYTES;
+    size_t whole = to / VX_HUGE_BYTES * VX_HUGE_BYTES;
     if (whole) madvise(t->base, whole, MADV_HUGEPAGE);
     VX_HIDE(t->base + from, to - from);
     uint32_t free_n = atomic_load_explicit(&t->free_n, memory_order_relaxed);
@@ -155,46 +157,4 @@ void vx_tier_flush(vx_tier *t, vx_mag *m, uint32_t keep) {
     m->held -= (int32_t)moved;
     set_n(m, n - moved);
     pthread_mutex_unlock(&t->lock);
-}
-
-void *vx_tier_spill(vx_tier *t) {
-    int64_t out = atomic_fetch_add_explicit(&t->missed, 1, memory_order_relaxed) + 1;
-    int64_t peak = atomic_load_explicit(&t->missed_peak, memory_order_relaxed);
-    while (out > peak && !atomic_compare_exchange_weak_explicit(&t->missed_peak, &peak, out, memory_order_relaxed,
-                                                                memory_order_relaxed)) {
-    }
-    pthread_mutex_lock(&t->spill_lock);
-    void *buf = t->spill;
-    if (buf) {
-        t->spill = *(void **)buf;
-        t->spill_n--;
-    }
-    pthread_mutex_unlock(&t->spill_lock);
-    if (!buf) buf = aligned_alloc(VX_LINE, size_of(t));
-    if (!buf) atomic_fetch_sub_explicit(&t->missed, 1, memory_order_relaxed);
-    return buf;
-}
-
-void vx_tier_unspill(vx_tier *t, void *buf) {
-    atomic_fetch_sub_explicit(&t->missed, 1, memory_order_relaxed);
-    pthread_mutex_lock(&t->spill_lock);
-    if (t->spill_n < t->spill_max) {
-        *(void **)buf = t->spill;
-        t->spill = buf;
-        t->spill_n++;
-        buf = NULL;
-    }
-    pthread_mutex_unlock(&t->spill_lock);
-    free(buf);
-}
-
-void vx_tier_trim(vx_tier *t) {
-    pthread_mutex_lock(&t->spill_lock);
-    while (t->spill) {
-        void *next = *(void **)t->spill;
-        free(t->spill);
-        t->spill = next;
-    }
-    t->spill_n = 0;
-    pthread_mutex_unlock(&t->spill_lock);
 }

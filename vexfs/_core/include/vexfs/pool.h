@@ -19,7 +19,8 @@ enum vx_tag { VX_TAG_OTHER, VX_TAG_PAGE, VX_TAG_INLINE, VX_TAG_FRAME, VX_TAG_REQ
               VX_TAG_TEST, VX_TAG_COUNT };
 
 enum vx_pool_option { VX_POOL_ZERO_ON_FREE = 1, VX_POOL_GUARD_PAGES = 2, VX_POOL_CANARIES = 4, VX_POOL_POISON = 8,
-                      VX_POOL_TRACKING = 16 };
+                      VX_POOL_TRACKING = 16,
+                      VX_POOL_OFF = 32 /* plain aligned allocation, not counted; may be switched while in use */ };
 
 /* in_use and high_water count buffers of the pool and misses alike.  The sampled figures stand for one acquire in 64:
  * latency of the acquire, buffers in use at that moment (the demand that a capacity has to meet), bytes asked for. */
