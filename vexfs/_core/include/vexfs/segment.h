@@ -80,10 +80,17 @@ typedef struct {
 typedef int (*vx_frame_fn)(void *ctx, const vx_frame_info *f);
 int vx_segstore_scan(vx_segstore *s, uint32_t seg, int verify, vx_frame_fn fn, void *ctx);
 
+/* Every segment file that is there, in no order; stops when fn returns non-zero and returns that.  At open it shows
+ * files that no metadata names: appended but never committed before a crash, to be deleted. */
+typedef int (*vx_segment_list_fn)(void *ctx, uint32_t seg, uint64_t bytes);
+int vx_segstore_list(vx_segstore *s, vx_segment_list_fn fn, void *ctx);
+/* Changes what can change while running. */
+int vx_segstore_configure(vx_segstore *s, uint64_t cache_bytes, uint32_t compression);
+
 typedef struct {
     uint64_t cache_bytes, cache_hits, cache_misses, frames_written, frames_read, bytes_written, bytes_stored,
         bytes_read, syncs, sync_waits, checksum_errors, evictions, prefetches;
-    uint32_t segments, active_seg, next_segment, direct_io;
+    uint32_t segments, active_seg, next_segment, direct_io; /* active_seg: UINT32_MAX when there is none */
     uint64_t active_pos, disk_bytes;
 } vx_segstore_stats;
 void vx_segstore_read_stats(vx_segstore *s, vx_segstore_stats *out);

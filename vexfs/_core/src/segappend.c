@@ -1,0 +1,350 @@
+/* Appending: frames are gathered into batches, encoded side by side, and each batch is one write.
+ *
+ * A place in a segment is handed out once and never again, also when the write to it fails: the place is the nonce. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "segstore.h"
+#include "vexfs/io.h"
+
+#define BATCH_BYTES (1u << 20)
+#define BATCH_BYTES_MIN (256u << 10)
+#define BATCH_FRAMES 256u
+#define BATCH_PIECES 2048u /* iovecs of a batch that is written from where its bytes stand */
+#define STAGING_BYTES (BATCH_BYTES + VX_FRAME_MAX + BATCH_FRAMES * 2 * VX_FRAME_HEADER + 2 * VX_SEG_BLOCK)
+#define STAGING_KEPT 4
+
+/* One call of vx_segstore_append. */
+typedef struct {
+    vx_segstore *store;
+    pthread_mutex_t lock;
+    vx_frame_put *puts;
+    size_t n, next;
+    size_t batch_bytes;
+    int err;
+} call;
+
+typedef struct {
+    vx_segfile *file;
+    uint32_t pos, bytes;
+} region;
+
+_Static_assert(STAGING_BYTES >= BATCH_PIECES * sizeof(struct iovec) + BATCH_FRAMES * VX_FRAME_HEADER,
+               "a batch written in pieces keeps its headers and iovecs in the staging memory");
+
+static vx_staging *take_staging(vx_segstore *s)
+{
+    pthread_mutex_lock(&s->staging_lock);
+    vx_staging *st = s->staging;
+    if (st)
+        s->staging = st->next;
+    pthread_mutex_unlock(&s->staging_lock);
+    if (st)
+        return st;
+    st = malloc(sizeof *st);
+    if (st && !(st->bytes = aligned_alloc(VX_SEG_BLOCK, STAGING_BYTES))) {
+        free(st);
+        st = NULL;
+    }
+    return st;
+}
+
+static void put_staging(vx_segstore *s, vx_staging *st)
+{
+    int kept = 0;
+    pthread_mutex_lock(&s->staging_lock);
+    for (vx_staging *at = s->staging; at; at = at->next)
+        kept++;
+    if (kept < STAGING_KEPT) {
+        st->next = s->staging;
+        s->staging = st;
+        st = NULL;
+    }
+    pthread_mutex_unlock(&s->staging_lock);
+    if (st) {
+        free(st->bytes);
+        free(st);
+    }
+}
+
+void vx_staging_free(vx_segstore *s)
+{
+    for (vx_staging *st = s->staging, *next; st; st = next) {
+        next = st->next;
+        free(st->bytes);
+        free(st);
+    }
+}
+
+/* -- places --------------------------------------------------------------------------------------------------- */
+
+static int reserve(vx_segstore *s, uint32_t bytes, region *out)
+{
+    int err = 0;
+    pthread_mutex_lock(&s->append_lock);
+    pthread_mutex_lock(&s->lock);
+    vx_segfile *f = s->active;
+    int full = !f || (f->end > VX_SEG_BLOCK && f->end + bytes > s->segment_bytes);
+    if (full) {
+        s->active = NULL;
+        pthread_mutex_unlock(&s->lock);
+        err = vx_segfile_create(s);
+        pthread_mutex_lock(&s->lock);
+        f = s->active;
+    }
+    if (!err) {
+        *out = (region){.file = f, .pos = (uint32_t)f->end, .bytes = bytes};
+        f->end += bytes;
+        f->refs++;
+        f->writers++;
+    }
+    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->append_lock);
+    return err;
+}
+
+/* A failed write may have left half a batch behind: nothing more is written to that file, and it is cut back. */
+static void cut_broken(vx_segfile *f)
+{
+    if (f->good == VX_SEG_BLOCK)
+        f->deleted = 1; /* by the last reference; nothing names it */
+    else
+        vx_io_ftruncate(f->fd, (off_t)f->good); /* when it fails the rest is dead bytes, cut at the next open */
+}
+
+static void settle(vx_segstore *s, const region *r, int err)
+{
+    vx_segfile *f = r->file;
+    pthread_mutex_lock(&s->lock);
+    f->writers--;
+    if (err) {
+        f->broken = 1;
+        if (s->active == f)
+            s->active = NULL;
+    } else {
+        uint64_t end = (uint64_t)r->pos + r->bytes;
+        if (end > f->good) {
+            s->disk_bytes += end - f->good;
+            f->good = end;
+        }
+        vx_segfile_mark_dirty(s, f);
+        s->append_gen++;
+    }
+    if (f->broken && f->writers == 0)
+        cut_broken(f);
+    vx_segfile_drop(s, f);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* -- encoding ------------------------------------------------------------------------------------------------- */
+
+static void gather(const vx_frame_put *p, uint8_t *to)
+{
+    for (uint32_t i = 0; i < p->iovcnt; i++) {
+        memcpy(to, p->iov[i].iov_base, p->iov[i].iov_len);
+        to += p->iov[i].iov_len;
+    }
+}
+
+/* The data of a frame to where it will stand; what it was compressed with. */
+static uint32_t place_data(const vx_segstore *s, const vx_frame_put *p, uint8_t *data, uint8_t *scratch,
+                           uint32_t *data_n)
+{
+    uint32_t raw = p->raw_len;
+    *data_n = raw;
+    if (atomic_load_explicit(&s->compression, memory_order_relaxed) && raw >= 64) {
+        const uint8_t *from = p->iovcnt == 1 ? p->iov[0].iov_base : scratch;
+        if (from == scratch)
+            gather(p, scratch);
+        size_t packed = vx_lz4(from, raw, data, raw - raw / 8);
+        if (packed) {
+            *data_n = (uint32_t)packed;
+            return 1;
+        }
+        memcpy(data, from, raw);
+    } else {
+        gather(p, data);
+    }
+    return 0;
+}
+
+/* Puts the batch together in memory, asks for a place, seals the frames for it and writes it. */
+static int write_staged(vx_segstore *s, vx_frame_put *puts, size_t n, vx_staging *st)
+{
+    uint8_t compression[BATCH_FRAMES];
+    uint8_t *scratch = st->bytes + STAGING_BYTES - VX_FRAME_MAX;
+    uint32_t at = 0, padding = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t data_n;
+        compression[i] = (uint8_t)place_data(s, &puts[i], st->bytes + at + VX_FRAME_HEADER, scratch, &data_n);
+        puts[i].stored = VX_FRAME_HEADER + data_n;
+        puts[i].pos = at;
+        uint32_t end = at + puts[i].stored;
+        at = (uint32_t)vx_frame_aligned(end);
+        memset(st->bytes + end, 0, at - end);
+    }
+    if (s->direct)
+        padding = (VX_SEG_BLOCK - at % VX_SEG_BLOCK) % VX_SEG_BLOCK;
+    region r;
+    int err = reserve(s, at + padding, &r);
+    if (err)
+        return err;
+    for (size_t i = 0; i < n && !err; i++) {
+        vx_frame_head h = {.ino = puts[i].ino, .off = puts[i].off, .raw_len = puts[i].raw_len,
+                           .compression = compression[i], .stored = puts[i].stored,
+                           .flags = s->encrypted ? VX_FRAME_ENCRYPTED : 0};
+        uint8_t *frame = st->bytes + puts[i].pos;
+        puts[i].seg = r.file->seg;
+        puts[i].pos += r.pos;
+        err = vx_frame_seal(frame, r.file->aead, r.file->seg, puts[i].pos, &h);
+    }
+    if (padding)
+        vx_frame_pad(st->bytes + at, r.file->seg, r.pos + at, padding);
+    if (!err)
+        err = vx_io_pwrite(r.file->fd, st->bytes, r.bytes, r.pos);
+    settle(s, &r, err);
+    return err;
+}
+
+/* Writes plain frames from where their bytes stand. */
+static int write_pieces(vx_segstore *s, vx_frame_put *puts, size_t n, vx_staging *st)
+{
+    static const uint8_t zeros[VX_FRAME_ALIGN];
+    uint8_t *headers = st->bytes;
+    struct iovec *iov = (struct iovec *)(st->bytes + BATCH_FRAMES * VX_FRAME_HEADER);
+    uint64_t total = 0;
+    int pieces = 0;
+    for (size_t i = 0; i < n; i++)
+        total += vx_frame_aligned(VX_FRAME_HEADER + (uint64_t)puts[i].raw_len);
+    region r;
+    int err = reserve(s, (uint32_t)total, &r);
+    if (err)
+        return err;
+    uint32_t pos = r.pos;
+    for (size_t i = 0; i < n; i++) {
+        vx_frame_put *p = &puts[i];
+        uint8_t *header = headers + i * VX_FRAME_HEADER;
+        p->seg = r.file->seg;
+        p->pos = pos;
+        p->stored = VX_FRAME_HEADER + p->raw_len;
+        vx_frame_head h = {.ino = p->ino, .off = p->off, .raw_len = p->raw_len, .stored = p->stored};
+        vx_frame_seal_pieces(header, p->seg, pos, &h, p->iov, p->iovcnt);
+        iov[pieces++] = (struct iovec){header, VX_FRAME_HEADER};
+        memcpy(iov + pieces, p->iov, p->iovcnt * sizeof *iov);
+        pieces += (int)p->iovcnt;
+        uint32_t next = (uint32_t)vx_frame_aligned((uint64_t)pos + p->stored), gap = next - pos - p->stored;
+        if (gap)
+            iov[pieces++] = (struct iovec){(void *)(uintptr_t)zeros, gap};
+        pos = next;
+    }
+    err = vx_io_pwritev(r.file->fd, iov, pieces, r.pos);
+    settle(s, &r, err);
+    return err;
+}
+
+static int write_batch(vx_segstore *s, vx_frame_put *puts, size_t n)
+{
+    uint64_t pieces = 2 * n, raw = 0, stored = 0;
+    vx_staging *st = take_staging(s);
+    int err = st ? 0 : -ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        pieces += puts[i].iovcnt;
+        raw += puts[i].raw_len;
+    }
+    if (!err) {
+        int as_it_stands = !s->direct && !s->encrypted && pieces <= BATCH_PIECES &&
+                           !atomic_load_explicit(&s->compression, memory_order_relaxed);
+        err = as_it_stands ? write_pieces(s, puts, n, st) : write_staged(s, puts, n, st);
+        put_staging(s, st);
+    }
+    for (size_t i = 0; i < n; i++) {
+        puts[i].err = err;
+        stored += puts[i].stored;
+    }
+    if (!err) {
+        vx_count(&s->count.frames_written, n);
+        vx_count(&s->count.bytes_written, raw);
+        vx_count(&s->count.bytes_stored, stored);
+    }
+    return err;
+}
+
+/* -- the call ------------------------------------------------------------------------------------------------- */
+
+/* The end of the batch that begins at `from`. */
+static size_t batch_end(const call *c, size_t from)
+{
+    size_t to = from, bytes = 0;
+    while (to < c->n && to - from < BATCH_FRAMES && (to == from || bytes + c->puts[to].raw_len <= c->batch_bytes))
+        bytes += c->puts[to++].raw_len;
+    return to;
+}
+
+static void write_next(void *ctx, uint32_t part)
+{
+    call *c = ctx;
+    (void)part; /* batches are taken in order, whoever takes them */
+    pthread_mutex_lock(&c->lock);
+    size_t from = c->next, to = c->next = batch_end(c, from);
+    int err = c->err;
+    pthread_mutex_unlock(&c->lock);
+    if (err) {
+        while (from < to)
+            c->puts[from++].err = err;
+        return;
+    }
+    err = write_batch(c->store, c->puts + from, to - from);
+    if (err) {
+        pthread_mutex_lock(&c->lock);
+        if (!c->err)
+            c->err = err;
+        pthread_mutex_unlock(&c->lock);
+    }
+}
+
+static int valid(const vx_frame_put *p)
+{
+    size_t sum = 0;
+    for (uint32_t i = 0; i < p->iovcnt; i++) {
+        if (p->iov[i].iov_len > VX_FRAME_MAX)
+            return 0;
+        sum += p->iov[i].iov_len;
+    }
+    return p->raw_len > 0 && p->raw_len <= VX_FRAME_MAX && sum == p->raw_len;
+}
+
+int vx_segstore_append(vx_segstore *s, vx_frame_put *puts, size_t n)
+{
+    call c = {.store = s, .puts = puts, .n = n};
+    uint64_t raw = 0;
+    uint32_t parts = 0;
+    for (size_t i = 0; i < n; i++) {
+        raw += puts[i].raw_len;
+        if (!c.err && !valid(&puts[i]))
+            c.err = -EINVAL;
+    }
+    if (s->read_only)
+        c.err = -EROFS;
+    if (c.err) {
+        for (size_t i = 0; i < n; i++)
+            puts[i].err = c.err;
+        return c.err;
+    }
+    int coded = s->encrypted || atomic_load_explicit(&s->compression, memory_order_relaxed);
+    uint32_t helpers = coded ? s->cpus - 1 : 0;
+    if (s->direct)
+        helpers++; /* one encodes while another waits for the disk */
+    if (helpers > s->io_threads)
+        helpers = s->io_threads;
+    uint64_t even = raw / (2 * (helpers + 1)); /* two batches for each, so that none idles for long at the end */
+    c.batch_bytes = even < BATCH_BYTES_MIN ? BATCH_BYTES_MIN : even > BATCH_BYTES ? BATCH_BYTES : (size_t)even;
+    if (c.batch_bytes > s->segment_bytes / 4)
+        c.batch_bytes = s->segment_bytes / 4;
+    for (size_t at = 0; at < n; at = batch_end(&c, at))
+        parts++;
+    pthread_mutex_init(&c.lock, NULL);
+    vx_workers_share(s->workers, write_next, &c, parts, helpers);
+    pthread_mutex_destroy(&c.lock);
+    return c.err;
+}

@@ -1,0 +1,106 @@
+/* The inside of the segment store, shared by the files segment*.c. */
+#ifndef VEXFS_SRC_SEGSTORE_H
+#define VEXFS_SRC_SEGSTORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "framecache.h"
+#include "segformat.h"
+#include "vexfs/segment.h"
+#include "workers.h"
+
+#define VX_SEG_BUCKETS 1024u
+#define VX_SEG_OPEN_MAX 256u  /* descriptors kept open beyond those in use */
+#define VX_PREFETCH_MAX 256u
+
+/* One segment file.  Everything but `seg`, `id` and `aead` is guarded by the store's lock. */
+typedef struct vx_segfile {
+    struct vx_segfile *chain;      /* in its bucket */
+    struct vx_segfile *dirty_next; /* in the list of files with data that no sync has covered */
+    struct vx_segfile *sync_next;  /* in the list of the sync that runs */
+    uint32_t seg;
+    int fd;                        /* -1 while closed */
+    uint32_t refs, pins, writers;  /* users of fd; readers' claims on the file; batches being written */
+    uint64_t end;                  /* where the next batch goes */
+    uint64_t good;                 /* end of the last batch that was written; the file's size */
+    uint8_t opening, deleted, dirty, broken;
+    int sync_err;                  /* a sync failed: its data may be lost, for good */
+    vx_aead *aead;
+    uint8_t id[VX_SEG_ID];
+} vx_segfile;
+
+/* Memory that a batch is put together in, aligned to a block; recycled, for fresh pages cost as much as lz4. */
+typedef struct vx_staging {
+    struct vx_staging *next;
+    uint8_t *bytes;
+} vx_staging;
+
+typedef struct {
+    _Atomic uint64_t cache_hits, cache_misses, frames_written, frames_read, bytes_written, bytes_stored, bytes_read,
+        syncs, sync_waits, checksum_errors, prefetches;
+} vx_segcounters;
+
+struct vx_segstore {
+    char *dir;
+    uint8_t key[32];
+    int encrypted, read_only, direct;
+    uint32_t io_threads;
+    _Atomic uint32_t compression;
+    uint64_t segment_bytes;
+    uint32_t cpus;
+    vx_pool *pool;
+    vx_framecache *cache;
+    vx_workers *workers;
+    vx_segcounters count;
+
+    pthread_mutex_t append_lock; /* places are handed out; taken before `lock` */
+
+    pthread_mutex_t lock;
+    pthread_cond_t opened;
+    vx_segfile *buckets[VX_SEG_BUCKETS];
+    vx_segfile *active, *dirty;
+    uint64_t next_segment, disk_bytes;
+    uint32_t files, open_files, close_hand;
+
+    pthread_cond_t synced;
+    uint64_t append_gen, synced_gen; /* batches finished; batches that a sync has covered */
+    int syncing, dir_dirty;
+    uint32_t lost;                   /* files with a sync_err */
+    int lost_err;
+
+    pthread_mutex_t prefetch_lock;
+    vx_frame_get prefetch[VX_PREFETCH_MAX];
+    uint32_t prefetch_head, prefetch_n;
+
+    pthread_mutex_t staging_lock;
+    vx_staging *staging;
+};
+
+static inline void vx_count(_Atomic uint64_t *c, uint64_t n)
+{
+    atomic_fetch_add_explicit(c, n, memory_order_relaxed);
+}
+
+/* -- segfile.c: the files ------------------------------------------------------------------------------------- */
+char *vx_segfile_path(const vx_segstore *s, uint32_t seg); /* to be freed; NULL on ENOMEM */
+int vx_segfiles_list(vx_segstore *s);                      /* fills the table from the directory */
+void vx_segfiles_free(vx_segstore *s);
+/* Under the lock. */
+vx_segfile *vx_segfile_find(vx_segstore *s, uint32_t seg);
+int vx_segfile_reap(vx_segstore *s, vx_segfile *f);  /* removes it when it is deleted and nobody uses it */
+void vx_segfile_drop(vx_segstore *s, vx_segfile *f); /* gives a reference back */
+void vx_segfile_mark_dirty(vx_segstore *s, vx_segfile *f);
+/* Takes the lock: the file, open and with its key, and a reference to it. */
+int vx_segfile_get(vx_segstore *s, uint32_t seg, vx_segfile **out);
+void vx_segfile_put(vx_segstore *s, vx_segfile *f);
+/* Makes the next segment and makes it the active one.  Under append_lock. */
+int vx_segfile_create(vx_segstore *s);
+
+/* -- segappend.c ---------------------------------------------------------------------------------------------- */
+void vx_staging_free(vx_segstore *s);
+
+/* -- segread.c ------------------------------------------------------------------------------------------------ */
+void vx_segstore_run_prefetch(void *store);
+#endif

@@ -1,0 +1,81 @@
+/* Making appended data durable.
+ *
+ * Batches are counted; a sync covers all that were counted when it began.  Who comes while one runs waits for the next,
+ * and that one serves everybody who waits.  After a failed fdatasync the kernel may have dropped the data and call the
+ * pages clean, so a second one would prove nothing: the file is marked, and every later sync fails until the file is
+ * deleted (its data having been appended anew) or the store is opened again. */
+#include "segstore.h"
+#include "vexfs/io.h"
+
+/* Takes the files with unsynced data, each with a reference; under the lock. */
+static vx_segfile *take_dirty(vx_segstore *s)
+{
+    vx_segfile *list = NULL;
+    for (vx_segfile *f = s->dirty; f; f = f->dirty_next) {
+        f->dirty = 0;
+        f->refs++;
+        f->sync_next = list;
+        list = f;
+    }
+    s->dirty = NULL;
+    return list;
+}
+
+static void mark_lost(vx_segstore *s, vx_segfile *f, int err)
+{
+    if (!f->sync_err)
+        s->lost++;
+    f->sync_err = err;
+    s->lost_err = err;
+    if (s->active == f)
+        s->active = NULL;
+}
+
+/* One sync of everything that is dirty; enters and returns under the lock. */
+static void sync_all(vx_segstore *s)
+{
+    uint64_t gen = s->append_gen;
+    int dir = s->dir_dirty, err = 0;
+    vx_segfile *list = take_dirty(s), *next;
+    s->dir_dirty = 0;
+    s->syncing = 1;
+    pthread_mutex_unlock(&s->lock);
+    for (vx_segfile *f = list; f; f = f->sync_next) {
+        int failed = vx_io_fdatasync(f->fd);
+        if (failed) {
+            pthread_mutex_lock(&s->lock);
+            mark_lost(s, f, failed);
+            pthread_mutex_unlock(&s->lock);
+        }
+    }
+    if (dir)
+        err = vx_io_syncdir(s->dir);
+    vx_count(&s->count.syncs, 1);
+    pthread_mutex_lock(&s->lock);
+    for (vx_segfile *f = list; f; f = next) {
+        next = f->sync_next;
+        if (err) /* any of them may be one whose name is not durable */
+            mark_lost(s, f, err);
+        vx_segfile_drop(s, f);
+    }
+    s->synced_gen = gen;
+    s->syncing = 0;
+    pthread_cond_broadcast(&s->synced);
+}
+
+int vx_segstore_sync(vx_segstore *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t target = s->append_gen;
+    while (s->synced_gen < target) {
+        if (s->syncing) {
+            vx_count(&s->count.sync_waits, 1);
+            pthread_cond_wait(&s->synced, &s->lock);
+        } else {
+            sync_all(s);
+        }
+    }
+    int err = s->lost ? s->lost_err : 0;
+    pthread_mutex_unlock(&s->lock);
+    return err;
+}
