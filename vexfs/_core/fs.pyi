@@ -4,8 +4,11 @@ Paths are ``str`` or ``bytes`` relative to the volume's root (a leading slash is
 subclasses of ``vexfs.errors`` with ``errno``, ``filename`` and, for two-path operations, ``filename2``.
 """
 
-from collections.abc import Buffer, Iterator  # type: ignore[attr-defined]
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from typing_extensions import Buffer
 
 PathArg = str | bytes
 
@@ -34,12 +37,15 @@ class Stat:
 class Filesystem:
     """An open volume's filesystem.  One per process and volume; thread-safe."""
 
-    def __init__(self, path: str, *, key: bytes | None = None, create: bool = False, read_only: bool = False,
-                 compression: str = "lz4", cache_size: int = 64 << 20, prefetch_size: int = 1 << 20,
-                 io_queue_depth: int = 32, direct_io: bool = False, dirty_limit: int = 64 << 20,
-                 commit_ops: int = 10_000, commit_delay_ms: int = 1000, size_limit: int = 0,
-                 segment_size: int = 64 << 20, inode_cache: int = 65_536, atime: str = "relatime",
-                 pool: Any = None, bridge: Any = None, frames: Any = None) -> None: ...
+    def __init__(self, path: str | os.PathLike[str], *, meta_key: bytes | None = None, data_key: bytes | None = None,
+                 create: bool = False, read_only: bool = False, compression: str = "lz4", cache_size: int = 64 << 20,
+                 prefetch_size: int = 1 << 20, io_queue_depth: int = 32, direct_io: bool = False,
+                 dirty_limit: int = 64 << 20, commit_ops: int = 10_000, commit_delay_ms: int = 1000,
+                 size_limit: int = 0, segment_size: int = 64 << 20, inode_cache: int = 65_536,
+                 atime: str = "relatime", owner: tuple[int, int] | None = None, pool: Any = None,
+                 frames: Any = None, bridge: Any = None) -> None: ...
+    @property
+    def closed(self) -> bool: ...
     def close(self) -> None: ...
     # -- by path
     def stat(self, path: PathArg, follow_symlinks: bool = True) -> Stat: ...
@@ -89,8 +95,12 @@ class Filesystem:
         """Forget every clean cached inode, dentry, extent map and decoded frame."""
     def status(self) -> dict[str, Any]:
         """Counters and sizes: files, live/dead/free bytes, caches, commits, syncs, pending operations, last error."""
-    def compact(self, progress: Any = None) -> dict[str, int]:
-        """Copies out live frames of every segment with dead bytes and frees the segments."""
-    def backup(self, target: str, progress: Any = None) -> None:
-        """Copies a consistent snapshot of the running volume's files into the new directory `target`."""
-    def changes(self, since: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]: ...
+    def compact(self, progress: Callable[[int, int], object] | None = None, dead_share: int = 0) -> dict[str, int]:
+        """Copies out live frames of segments with more than `dead_share` percent dead bytes and frees the segments."""
+    def hold(self) -> None:
+        """Syncs; then no segment goes until `unhold`: what the metadata names now can be copied."""
+    def unhold(self) -> None: ...
+    def backup_meta(self, target: str | os.PathLike[str], progress: Callable[[int, int], object] | None = None) -> None:
+        """Copies the metadata as of now to the new file `target`; between `hold` and `unhold`, then copy segments."""
+    def changes(self, since: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
+        """Oplog rows behind epoch `since`; `vexfs.store.rows.unpack_oplog` reads them."""
