@@ -66,6 +66,16 @@ def extension(path: Path, package: str) -> Extension:
     )
 
 
+def declarations() -> str:
+    """A directory where Cython finds ``vexfs/frontends``: on disk the frontends stand beside the package."""
+    package = ROOT / "build/declarations/vexfs"
+    package.mkdir(parents=True, exist_ok=True)
+    for name, target in (("__init__.py", "vexfs/__init__.py"), ("_core", CORE), ("frontends", "frontends")):
+        if not (package / name).exists():
+            (package / name).symlink_to(ROOT.resolve() / target)
+    return str(package.parent)
+
+
 extensions = [extension(p, "vexfs._core") for p in sorted(CORE.glob("*.pyx"))]
 extensions += [
     extension(p, ".".join(("vexfs", *p.parent.parts))) for p in sorted(Path("frontends").glob("**/*.pyx"))
@@ -84,6 +94,11 @@ setup(
         )
     ],
     ext_modules=cythonize(
-        extensions, compiler_directives=DIRECTIVES, nthreads=0, build_dir="build/cython", show_all_warnings=False
+        extensions,
+        include_path=[declarations()],
+        compiler_directives=DIRECTIVES,
+        nthreads=0,
+        build_dir="build/cython",
+        show_all_warnings=False,
     ),
 )

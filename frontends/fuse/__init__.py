@@ -1,0 +1,102 @@
+"""Volumes as disks of the host, through FUSE.
+
+========================  ==========================================================================================
+:mod:`.options`           what may stand behind ``-o``
+:mod:`.mountpoint`        the place in the host's tree: is it fit, what is mounted there, unmounting
+:mod:`.virtual`           the names under ``.vexfs``
+:mod:`.adapter`           requests of the kernel, translated; compiled, knows no FUSE library
+:mod:`.operations`        llfuse's handlers: llfuse's types in, the adapter asked, llfuse's types out; compiled
+:mod:`.session`           one mount from its first request to its last
+========================  ==========================================================================================
+
+The kernel answers from its own caches for minutes, as it is told of every change made by anybody else
+(``fs_events_*``).  Requests that can be refused once and for all are: closing a file is not announced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from vexfs.frontends.fuse.options import MountOptions, parse
+from vexfs.frontends.fuse.virtual import Text, VirtualTree
+
+from vexfs.errors import PluginBroken
+from vexfs.version import __version__
+
+if TYPE_CHECKING:
+    from vexfs.frontends.fuse.session import Mount
+    from vexfs.volume import Volume
+
+__all__ = ["MountOptions", "mount", "parse"]
+
+
+def mount(
+    volume: Volume,
+    mountpoint: str | os.PathLike[str],
+    options: str | Iterable[str] | MountOptions = (),
+    *,
+    tree: VirtualTree | None = None,
+    closes_with_mount: bool = False,
+) -> Mount:
+    """Mount an open volume and return when the mount answers.
+
+    Requests are answered by threads of this process, so a program that keeps the interpreter busy slows its mount
+    down; ``vexfs mount`` runs it in a process of its own.  A process has one mount at a time.
+
+    Parameters
+    ----------
+    volume
+        Must stay open until the mount has ended.
+    mountpoint
+        An existing, empty directory.
+    options
+        As behind ``-o``: ``"ro,allow_other"``, or several such strings, or parsed already.  Those that say how a
+        volume is opened have no say any more.
+    tree
+        What stands under ``.vexfs`` beside ``status`` and ``version``.
+    closes_with_mount
+        The process ends with the mount: ``vexfs umount`` then waits for that.
+
+    Returns
+    -------
+    Mount
+        ``unmount()`` it, or use it as a context manager.
+
+    Raises
+    ------
+    ConfigError
+        An option is unknown or has a bad value.
+    Busy, NotFound, NotADirectory, NotEmpty, NotPermitted, NotSupported
+        The directory or the host is not fit; the message names the remedy.
+    """
+    try:
+        from vexfs.frontends.fuse.session import Mount
+    except ModuleNotFoundError as error:
+        if error.name != "llfuse":
+            raise
+        raise PluginBroken("mounting needs llfuse; install it: pip install 'vexfs[fuse]'") from None
+    if not isinstance(options, MountOptions):
+        options = parse([options] if isinstance(options, str) else options)
+    if volume.read_only:
+        options = options.made_read_only()
+    tree = tree or VirtualTree()
+    made = Mount(volume.filesystem, os.fspath(mountpoint), options, str(volume.directory), tree)
+    tree.register(b"version", lambda _: Text(lambda: f"{__version__}\n".encode()))
+    tree.register(b"status", lambda _: Text(lambda: _status(made, closes_with_mount)))
+    made.start()
+    return made
+
+
+def _status(made: Mount, closes_with_mount: bool) -> bytes:
+    rows = {"version": __version__, "pid": os.getpid(), "closes_with_mount": closes_with_mount, **made.status()}
+    return "".join(f"{key}: {_word(value)}\n" for key, value in rows.items()).encode("utf-8", "surrogateescape")
+
+
+def _word(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return " ".join(f"{k}={v}" for k, v in value.items())
+    return value

@@ -62,12 +62,10 @@ static int read_page(vx_vfs_file *f, uint8_t *out, int n, off_t off)
     ssize_t got = vx_io_pread(f->node->fd, page, VX_PAGE_BYTES, off - inner);
     if (got < 0)
         return fault(f, (int)got, SQLITE_IOERR_READ, number);
-    if (got == 0 && number == 1) { /* a file that is just being made */
+    if (got < (ssize_t)VX_PAGE_BYTES) {
         memset(out, 0, (size_t)n);
         return SQLITE_IOERR_SHORT_READ;
     }
-    if (got < (ssize_t)VX_PAGE_BYTES) /* SQLite would go on with zeros */
-        return fault(f, -EBADMSG, SQLITE_IOERR_READ, number);
     int rc = vx_page_open(&f->vfs->codec, number, page);
     if (rc && number == 1 && n < (int)VX_PAGE_BYTES) {
         /* SQLite asks for the geometry before it looks at the log.  A power cut in a checkpoint may have torn page 1,

@@ -1,0 +1,405 @@
+"""Requests of a FUSE kernel, translated to the filesystem's operations.  Nothing here knows a FUSE library.
+
+What is decided here, for every FUSE frontend alike: names and inode numbers of the virtual tree go to
+:mod:`vexfs.frontends.fuse.virtual`, ``.vexfs`` can be neither made nor removed, attributes are shown as ``uid=``,
+``gid=`` and ``umask=`` ask, and an exception becomes an errno.
+"""
+
+import errno as _errno
+import logging
+
+from libc.errno cimport EINVAL, ENODATA, EPERM
+from libc.string cimport memcmp, memcpy, memset
+from posix.fcntl cimport O_ACCMODE, O_RDONLY, O_TRUNC
+
+from vexfs._core.fs cimport (
+    VX_EVENT_ENTRY,
+    VX_EVENT_INODE,
+    VX_SET_GID,
+    VX_SET_MODE,
+    VX_SET_UID,
+    fs_create,
+    fs_events_attach,
+    fs_events_detach,
+    fs_events_wait,
+    fs_forget,
+    fs_fsync,
+    fs_getattr,
+    fs_getxattr,
+    fs_link,
+    fs_listxattr,
+    fs_lookup,
+    fs_mkdir,
+    fs_mknod,
+    fs_open,
+    fs_opendir,
+    fs_read,
+    fs_readdir,
+    fs_readlink,
+    fs_release,
+    fs_releasedir,
+    fs_removexattr,
+    fs_rename,
+    fs_rmdir,
+    fs_setattr,
+    fs_setxattr,
+    fs_statfs,
+    fs_symlink,
+    fs_unlink,
+    fs_write,
+    vx_event,
+)
+
+log = logging.getLogger("vexfs.fuse")
+
+cdef struct Hiding:
+    vx_filldir fill
+    void *context
+
+
+cdef inline bint reserved(const char *name, size_t n) noexcept nogil:
+    return n == 6 and memcmp(name, b".vexfs", 6) == 0
+
+
+cdef int fill_but_reserved(void *context, const char *name, size_t n, uint64_t ino, uint32_t type,
+                           uint64_t cookie) noexcept nogil:
+    cdef Hiding *hiding = <Hiding *>context
+    if reserved(name, n):
+        return 0
+    return hiding.fill(hiding.context, name, n, ino, type, cookie)
+
+
+cdef class Adapter:
+    """One mount's view of a filesystem.
+
+    Parameters
+    ----------
+    filesystem : Filesystem
+        The open filesystem; it must outlive the mount.
+    tree : VirtualTree
+        What stands under ``.vexfs``.
+    options : MountOptions
+        How attributes are shown.
+    """
+
+    def __cinit__(self, Filesystem filesystem not None, tree, options):
+        self.filesystem = filesystem
+        self.tree = tree
+        self.fs = filesystem.handle()
+        self.show_uid = options.uid is not None
+        self.show_gid = options.gid is not None
+        self.show_mode = options.umask is not None
+        self.uid = options.uid or 0
+        self.gid = options.gid or 0
+        self.permissions = 0o777 & ~(options.umask or 0)
+        cdef int origin = fs_events_attach(self.fs)
+        if origin < 0:
+            raise OSError(-origin, "the filesystem has no room for another frontend with a cache")
+        self.origin = origin
+
+    def detach(self):
+        """Stop the flow of changes: ``wait_event`` answers None from now on."""
+        fs_events_detach(self.fs, self.origin)
+
+    def wait_event(self):
+        """Wait for a change made by anybody else.
+
+        Returns
+        -------
+        tuple or None
+            ``(ino, content, name)``: the entry `name` (bytes) of directory `ino` changed, or, with `name` None, the
+            attributes of `ino` and, if `content`, its bytes; ``(0, True, None)``: events were lost, anything may have
+            changed.  None after ``detach``.
+        """
+        cdef vx_event event
+        cdef int rc
+        with nogil:
+            rc = fs_events_wait(self.fs, self.origin, -1, &event)
+        if rc < 0:
+            return None
+        if event.kind == VX_EVENT_ENTRY:
+            return event.ino, False, event.name[:event.name_n]
+        if event.kind == VX_EVENT_INODE:
+            return event.ino, event.content != 0, None
+        return 0, True, None
+
+    def errno_of(self, error, str operation):
+        """The errno that answers a request whose handler raised `error`; what is no ``OSError`` counts as a fault."""
+        return self.fault(error, operation)
+
+    cdef int fault(self, error, str operation):
+        if isinstance(error, OSError) and error.errno:
+            return error.errno
+        if isinstance(error, MemoryError):
+            return _errno.ENOMEM
+        self.faults += 1
+        log.error("%s failed and was answered EIO: %s: %s", operation, type(error).__name__, error, exc_info=error)
+        return _errno.EIO
+
+    cdef vx_cred cred(self) noexcept nogil:
+        cdef vx_cred who
+        memset(&who, 0, sizeof(who))
+        who.origin = <uint32_t>self.origin
+        who.remember = 1
+        return who
+
+    cdef void show(self, vx_attr *out) noexcept nogil:
+        if self.show_uid:
+            out.uid = self.uid
+        if self.show_gid:
+            out.gid = self.gid
+        if self.show_mode:
+            out.mode = (out.mode & ~<uint32_t>0o777) | self.permissions
+
+    # -- names
+
+    cdef int lookup(self, uint64_t parent, const char *name, size_t n, vx_attr *out) noexcept nogil:
+        if parent >= VX_FIRST_VIRTUAL or reserved(name, n):
+            return self.virtual_lookup(parent, name, n, out)
+        cdef vx_cred who = self.cred()
+        cdef int rc = fs_lookup(self.fs, &who, parent, name, n, out)
+        self.last_parent = parent
+        if rc == 0:
+            self.show(out)
+        return rc
+
+    cdef void forget(self, uint64_t ino, uint64_t count) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            self.virtual_forget(ino, count)
+        else:
+            fs_forget(self.fs, ino, count)
+
+    cdef int mknod(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint32_t mode, uint64_t rdev,
+                   vx_attr *out) noexcept nogil:
+        if parent >= VX_FIRST_VIRTUAL or reserved(name, n):
+            return -EPERM
+        cdef int rc = fs_mknod(self.fs, who, parent, name, n, mode, rdev, out)
+        if rc == 0:
+            self.show(out)
+        return rc
+
+    cdef int mkdir(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint32_t mode,
+                   vx_attr *out) noexcept nogil:
+        if parent >= VX_FIRST_VIRTUAL or reserved(name, n):
+            return -EPERM
+        cdef int rc = fs_mkdir(self.fs, who, parent, name, n, mode, out)
+        if rc == 0:
+            self.show(out)
+        return rc
+
+    cdef int symlink(self, vx_cred *who, uint64_t parent, const char *name, size_t n, const char *target, size_t tn,
+                     vx_attr *out) noexcept nogil:
+        if parent >= VX_FIRST_VIRTUAL or reserved(name, n):
+            return -EPERM
+        cdef int rc = fs_symlink(self.fs, who, parent, name, n, target, tn, out)
+        if rc == 0:
+            self.show(out)
+        return rc
+
+    cdef int link(self, vx_cred *who, uint64_t ino, uint64_t parent, const char *name, size_t n,
+                  vx_attr *out) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL or parent >= VX_FIRST_VIRTUAL or reserved(name, n):
+            return -EPERM
+        cdef int rc = fs_link(self.fs, who, ino, parent, name, n, out)
+        if rc == 0:
+            self.show(out)
+        return rc
+
+    cdef int unlink(self, vx_cred *who, uint64_t parent, const char *name, size_t n) noexcept nogil:
+        if parent >= VX_FIRST_VIRTUAL or reserved(name, n):
+            return -EPERM
+        return fs_unlink(self.fs, who, parent, name, n)
+
+    cdef int rmdir(self, vx_cred *who, uint64_t parent, const char *name, size_t n) noexcept nogil:
+        if parent >= VX_FIRST_VIRTUAL or reserved(name, n):
+            return -EPERM
+        return fs_rmdir(self.fs, who, parent, name, n)
+
+    cdef int rename(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
+                    const char *new_name, size_t new_n) noexcept nogil:
+        if (parent >= VX_FIRST_VIRTUAL or new_parent >= VX_FIRST_VIRTUAL or reserved(name, n)
+                or reserved(new_name, new_n)):
+            return -EPERM
+        return fs_rename(self.fs, who, parent, name, n, new_parent, new_name, new_n, 0)
+
+    # -- attributes
+
+    cdef int getattr(self, uint64_t ino, vx_attr *out) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return self.virtual_getattr(ino, out)
+        cdef int rc = fs_getattr(self.fs, ino, out)
+        if rc == 0:
+            self.show(out)
+        return rc
+
+    cdef int setattr(self, vx_cred *who, uint64_t ino, uint32_t fields, vx_attr *value, vx_attr *out) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return -EPERM
+        # What is shown instead of what is stored cannot be changed, only confirmed.
+        if fields & VX_SET_UID and self.show_uid:
+            if value.uid != self.uid:
+                return -EPERM
+            fields &= ~<uint32_t>VX_SET_UID
+        if fields & VX_SET_GID and self.show_gid:
+            if value.gid != self.gid:
+                return -EPERM
+            fields &= ~<uint32_t>VX_SET_GID
+        if fields & VX_SET_MODE and self.show_mode:
+            if value.mode & 0o777 != self.permissions:
+                return -EPERM
+            fields &= ~<uint32_t>VX_SET_MODE
+        cdef int rc = fs_setattr(self.fs, who, ino, fields, value, out) if fields else fs_getattr(self.fs, ino, out)
+        if rc == 0:
+            self.show(out)
+        return rc
+
+    cdef int readlink(self, uint64_t ino, char *buf, size_t cap) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return self.virtual_readlink(ino, buf, cap)
+        return fs_readlink(self.fs, ino, buf, cap)
+
+    cdef int statfs(self, vx_statfs *out) noexcept nogil:
+        return fs_statfs(self.fs, out)
+
+    cdef int64_t getxattr(self, uint64_t ino, const char *name, size_t n, void *value, size_t cap) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return -ENODATA
+        return fs_getxattr(self.fs, ino, name, n, value, cap)
+
+    cdef int setxattr(self, vx_cred *who, uint64_t ino, const char *name, size_t n, const void *value,
+                      size_t vn) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return -EPERM
+        return fs_setxattr(self.fs, who, ino, name, n, value, vn, 0)
+
+    cdef int64_t listxattr(self, uint64_t ino, char *buf, size_t cap) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return 0
+        return fs_listxattr(self.fs, ino, buf, cap)
+
+    cdef int removexattr(self, vx_cred *who, uint64_t ino, const char *name, size_t n) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return -EPERM
+        return fs_removexattr(self.fs, who, ino, name, n)
+
+    # -- open files
+
+    cdef int create(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint32_t mode, uint32_t flags,
+                    vx_attr *out) noexcept nogil:
+        if parent >= VX_FIRST_VIRTUAL or reserved(name, n):
+            return -EPERM
+        cdef int rc = fs_create(self.fs, who, parent, name, n, mode, flags, out)
+        if rc == 0:
+            self.show(out)
+        return rc
+
+    cdef int open(self, vx_cred *who, uint64_t ino, uint32_t flags) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return 0 if flags & O_ACCMODE == O_RDONLY and not flags & O_TRUNC else -EPERM
+        return fs_open(self.fs, who, ino, flags)
+
+    cdef void release(self, uint64_t ino) noexcept nogil:
+        if ino < VX_FIRST_VIRTUAL:
+            fs_release(self.fs, ino)
+
+    cdef int64_t read(self, uint64_t ino, uint64_t offset, void *dst, size_t n) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return self.virtual_read(ino, offset, dst, n)
+        return fs_read(self.fs, ino, offset, dst, n)
+
+    cdef int64_t write(self, uint64_t ino, uint64_t offset, const void *src, size_t n) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return -EPERM
+        # The kernel takes the setuid bits away itself and decides where an append goes: no flags.
+        cdef vx_cred who = self.cred()
+        return fs_write(self.fs, &who, ino, offset, src, n, 0)
+
+    cdef int fsync(self, uint64_t ino, int datasync) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return 0
+        return fs_fsync(self.fs, ino, datasync)
+
+    # -- directories
+
+    cdef int opendir(self, vx_cred *who, uint64_t ino) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return 0
+        return fs_opendir(self.fs, who, ino)
+
+    cdef void releasedir(self, uint64_t ino) noexcept nogil:
+        if ino < VX_FIRST_VIRTUAL:
+            fs_releasedir(self.fs, ino)
+
+    cdef int readdir(self, uint64_t ino, uint64_t cookie, vx_filldir fill, void *context) noexcept nogil:
+        if ino >= VX_FIRST_VIRTUAL:
+            return self.virtual_readdir(ino, cookie, fill, context)
+        cdef Hiding hiding
+        hiding.fill = fill
+        hiding.context = context
+        # A program that looked names up since the last batch will look up the next ones too.
+        cdef int attrs = cookie == 0 or self.last_parent == ino
+        return fs_readdir(self.fs, ino, cookie, attrs, fill_but_reserved, &hiding)
+
+    # -- the virtual tree
+
+    cdef int virtual_lookup(self, uint64_t parent, const char *name, size_t n, vx_attr *out) noexcept with gil:
+        try:
+            virtual_attr(self.tree.lookup(parent, name[:n]), out)
+            return 0
+        except BaseException as error:
+            return -self.fault(error, "lookup of a virtual name")
+
+    cdef void virtual_forget(self, uint64_t ino, uint64_t count) noexcept with gil:
+        try:
+            self.tree.forget(ino, count)
+        except BaseException as error:
+            self.fault(error, "forget of a virtual node")
+
+    cdef int virtual_getattr(self, uint64_t ino, vx_attr *out) noexcept with gil:
+        try:
+            virtual_attr(self.tree.attributes(ino), out)
+            return 0
+        except BaseException as error:
+            return -self.fault(error, "getattr of a virtual node")
+
+    cdef int virtual_readlink(self, uint64_t ino, char *buf, size_t cap) noexcept with gil:
+        cdef bytes target
+        try:
+            target = self.tree.readlink(ino)
+            if <size_t>len(target) > cap:
+                return -EINVAL
+            memcpy(buf, <const char *>target, len(target))
+            return <int>len(target)
+        except BaseException as error:
+            return -self.fault(error, "readlink of a virtual link")
+
+    cdef int64_t virtual_read(self, uint64_t ino, uint64_t offset, void *dst, size_t n) noexcept with gil:
+        cdef bytes text
+        try:
+            text = self.tree.read(ino, offset, n)
+            memcpy(dst, <const char *>text, len(text))
+            return len(text)
+        except BaseException as error:
+            return -self.fault(error, "read of a virtual file")
+
+    cdef int virtual_readdir(self, uint64_t ino, uint64_t cookie, vx_filldir fill, void *context) noexcept with gil:
+        cdef bytes name
+        cdef uint64_t at = cookie
+        try:
+            for name, child, mode in self.tree.list(ino)[cookie:]:
+                at += 1
+                if fill(context, name, len(name), child, mode, at):
+                    break
+            return 0
+        except BaseException as error:
+            return -self.fault(error, "listing of a virtual directory")
+
+
+cdef int virtual_attr(attributes, vx_attr *out) except -1:
+    memset(out, 0, sizeof(vx_attr))
+    out.ino = attributes.ino
+    out.mode = attributes.mode
+    out.size = attributes.size
+    out.nlink = attributes.nlink
+    out.atime_ns = out.mtime_ns = out.ctime_ns = out.btime_ns = attributes.time_ns
+    return 0

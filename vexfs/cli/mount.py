@@ -1,0 +1,182 @@
+"""``vexfs mount``, ``vexfs umount``, and ``mount.vexfs`` for ``/etc/fstab``."""
+
+import argparse
+import contextlib
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from vexfs.cli import daemon, output
+from vexfs.errors import EXIT_USAGE, InvalidArgument, VexfsError, describe, row_of
+from vexfs.frontends import fuse
+from vexfs.frontends.fuse import mountpoint as place
+from vexfs.frontends.fuse.options import MountOptions
+from vexfs.volume import Volume
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+MOUNT_HELP = """\
+Examples:
+  vexfs mount notes.vex /mnt/notes
+  vexfs mount notes.vex /mnt/notes -o ro,allow_other
+  vexfs mount notes.vex /mnt/notes --foreground      (Ctrl-C unmounts)
+
+In /etc/fstab:
+  mount.vexfs#/srv/notes.vex  /mnt/notes  fuse  allow_other,nofail  0  0
+"""
+UMOUNT_HELP = """\
+Example: vexfs umount /mnt/notes
+
+Returns when everything is on disk and the volume is closed.  A mount whose process has died is removed, too.
+"""
+
+
+def register(subparsers: Any) -> None:
+    """Add ``mount`` or ``umount``, whichever was asked for."""
+    for name, add in (("mount", _register_mount), ("umount", _register_umount)):
+        if name not in subparsers.choices:
+            add(subparsers)
+
+
+def _register_mount(subparsers: Any) -> None:
+    parser = subparsers.add_parser("mount", help="mount a volume on a directory", epilog=MOUNT_HELP)
+    parser.add_argument("volume", help="the volume's directory")
+    parser.add_argument("mountpoint", help="an existing, empty directory")
+    parser.add_argument("-o", dest="options", action="append", default=[], metavar="OPTION,...", help="mount options")
+    parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground until unmounted")
+    parser.add_argument("--log", metavar="FILE", help="log there instead of to syslog")
+    parser.set_defaults(run=mount)
+
+
+def _register_umount(subparsers: Any) -> None:
+    parser = subparsers.add_parser("umount", help="unmount a volume and wait until it is closed", epilog=UMOUNT_HELP)
+    parser.add_argument("mountpoint")
+    parser.add_argument("-l", "--lazy", action="store_true", help="detach now, though programs still use it")
+    parser.set_defaults(run=umount)
+
+
+def mount(args: argparse.Namespace) -> int:
+    """Mount a volume; return when the mount is ready, or, in the foreground, when it has ended."""
+    options = fuse.parse(args.options)
+    volume, directory = os.path.abspath(args.volume), place.resolve(args.mountpoint)
+    log_file = os.path.abspath(args.log) if args.log else None
+    if args.foreground:
+        daemon.log_to(log_file, terminal=True)
+        shown = {"volume": volume, "mountpoint": directory, "pid": os.getpid()}
+        text = f"{volume} is mounted at {directory}; Ctrl-C unmounts it"
+        return _serve(volume, directory, options, lambda _: _say(args, shown, text))
+    told = daemon.detach(lambda ready: _serve(volume, directory, options, ready), log_file)
+    output.emit(args, {"volume": volume, "mountpoint": directory, **told}, "")
+    return 0
+
+
+def _say(args: argparse.Namespace, data: dict[str, Any], text: str) -> None:
+    output.emit(args, data, text)
+    sys.stdout.flush()
+
+
+class _Stopped(BaseException):
+    """A signal asked the mount to end."""
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        raise _Stopped
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    except _Stopped:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _serve(volume: str, directory: str, options: MountOptions, ready: Callable[[dict[str, Any]], None]) -> int:
+    """Open, mount, and stay until somebody unmounts or a signal comes; then everything is on disk."""
+    place.check(directory, nonempty="nonempty" in options.kernel)
+    with _stoppable(), Volume.open(volume, read_only=options.read_only, **options.volume) as opened:
+        mounted = fuse.mount(opened, directory, options, closes_with_mount=True)
+        opened.announce(mountpoint=directory)
+        try:
+            ready({})
+            mounted.ended.wait()
+        finally:
+            mounted.unmount(force=True)
+    return 0
+
+
+def umount(args: argparse.Namespace) -> int:
+    """Unmount a volume and wait until its process has closed it."""
+    directory = place.resolve(args.mountpoint)
+    here = place.find(directory)
+    if here is None:
+        raise InvalidArgument.at("nothing is mounted there", directory)
+    if here.fs_type != place.FS_TYPE:
+        raise InvalidArgument.at(f"has a {here.fs_type} filesystem mounted, not a volume; use umount", directory)
+    stale = place.is_stale(directory)
+    with _process_of(directory) as process:
+        place.unmount(directory, lazy=stale or args.lazy)
+        closed = stale
+        if process is not None and not args.lazy:
+            closed = bool(select.select([process], [], [])[0])
+    text = f"removed the stale mount of {here.source}" if stale else ""
+    output.emit(args, {"volume": here.source, "mountpoint": directory, "stale": stale, "closed": closed}, text)
+    return 0
+
+
+@contextlib.contextmanager
+def _process_of(directory: str) -> Iterator[int | None]:
+    """A descriptor, readable when the process behind a mount has ended; None if that lives on or is not known."""
+    try:
+        with open(os.path.join(directory, ".vexfs", "status"), encoding="utf-8", errors="replace") as status:
+            told = dict(line.rstrip("\n").split(": ", 1) for line in status if ": " in line)
+    except OSError:
+        told = {}
+    process = None
+    if told.get("closes_with_mount") == "yes":
+        with contextlib.suppress(OSError, ValueError):
+            process = os.pidfd_open(int(told["pid"]))
+    try:
+        yield process
+    finally:
+        if process is not None:
+            os.close(process)
+
+
+def helper(arguments: list[str] | None = None) -> int:
+    """``mount.vexfs SOURCE DIRECTORY [-fnrsvw] [-o OPTIONS] [-t TYPE]``, as mount(8) and mount.fuse call it."""
+    parser = argparse.ArgumentParser("mount.vexfs", description="Mounts a VexFS volume for mount(8).")
+    parser.add_argument("volume")
+    parser.add_argument("mountpoint")
+    parser.add_argument("-o", dest="options", action="append", default=[], metavar="OPTION,...")
+    parser.add_argument("-f", dest="fake", action="store_true", help="check everything, mount nothing")
+    parser.add_argument("-r", dest="options", action="append_const", const="ro", help="as -o ro")
+    for ignored in "nsvw":
+        parser.add_argument(f"-{ignored}", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("-t", "-N", dest="ignored", help=argparse.SUPPRESS)
+    args = parser.parse_args(arguments)
+    args.foreground, args.log, args.json = False, None, False
+    try:
+        if not args.fake:
+            return mount(args)
+        options = fuse.parse(args.options)
+        place.check(args.mountpoint, nonempty="nonempty" in options.kernel)
+        return 0
+    except (VexfsError, OSError) as error:
+        print(f"mount.vexfs: {' '.join(describe(error).split())}", file=sys.stderr)
+        # mount(8) gives its own meaning to a helper's status: 1 wrong use, 32 the mount failed
+        return 1 if row_of(error).exit_code == EXIT_USAGE else 32
+
+
+def mount_vexfs() -> None:
+    """Entry point of ``mount.vexfs``."""
+    sys.exit(helper())
