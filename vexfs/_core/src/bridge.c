@@ -152,10 +152,12 @@ static int passed(vx_bridge *b, const uint64_t target[VX_CLASS_COUNT]) {
 
 int vx_bridge_barrier(vx_bridge *b, uint64_t timeout_ns) {
     if (vx_bridge_by_worker(b)) return -EDEADLK;
-    atomic_fetch_add_explicit(&b->barriers, 1, memory_order_relaxed);
     uint64_t target[VX_CLASS_COUNT];
     for (int i = 0; i < VX_CLASS_COUNT; i++) target[i] = vx_queue_pushed(&b->queue[i]);
-    if (passed(b, target)) return 0;
+    if (passed(b, target)) {
+        atomic_fetch_add_explicit(&b->barriers, 1, memory_order_relaxed);
+        return 0;
+    }
     struct timespec until = deadline_of(timeout_ns);
     atomic_fetch_add(&b->barring, 1);
     atomic_fetch_add(&b->waiting, 1);
@@ -166,6 +168,7 @@ int vx_bridge_barrier(vx_bridge *b, uint64_t timeout_ns) {
         rc = timeout_ns ? pthread_cond_timedwait(&b->progress, &b->lock, &until)
                         : pthread_cond_wait(&b->progress, &b->lock);
     if (rc && passed(b, target)) rc = 0;
+    if (!rc) atomic_fetch_add_explicit(&b->barriers, 1, memory_order_relaxed);
     pthread_mutex_unlock(&b->lock);
     atomic_fetch_sub(&b->waiting, 1);
     atomic_fetch_sub(&b->barring, 1);
@@ -266,7 +269,7 @@ void vx_bridge_reset(vx_bridge *b) {
         uint64_t handled = f->handled;
         memset(f, 0, sizeof *f);
         f->handled = f->handled_since = handled;
-        f->pushed_since = vx_queue_pushed(&b->queue[i]);
+        f->pushed_since = handled; /* what waits now is counted again: handled never passes enqueued */
         atomic_store(&b->rejected[i], 0);
         atomic_store(&b->waits[i], 0);
     }

@@ -1,0 +1,54 @@
+"""C declarations of stack-accounted frames, and the object that owns their counters."""
+
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+
+from vexfs._core.pool cimport vx_pool
+
+
+cdef extern from "vexfs/frame.h" nogil:
+    enum:
+        VX_OP_MAX
+        VX_FRAME_BUCKETS
+
+    ctypedef struct vx_frames:
+        pass
+
+    ctypedef struct vx_frame:
+        uintptr_t base
+        uintptr_t deepest
+        int op
+
+    ctypedef struct vx_frame_stats:
+        uint64_t count
+        uint64_t high_water
+        uint64_t violations
+        uint64_t total_bytes
+        uint64_t time_ns
+        uint64_t prevented
+        uint64_t pooled
+        uint64_t painted_count
+        uint64_t painted_high_water
+        uint64_t *depth
+
+    ctypedef struct vx_scratch:
+        pass
+
+    vx_frames *vx_frames_new(uint32_t limit_bytes, uint32_t heap_threshold)
+    void vx_frames_free(vx_frames *f)
+    void vx_frames_configure(vx_frames *f, uint32_t limit_bytes, uint32_t heap_threshold, int monitoring)
+    void vx_frames_paint(vx_frames *f, uint32_t every)
+    void vx_frames_read(vx_frames *f, int op, vx_frame_stats *out)
+    void vx_frames_clear(vx_frames *f)
+    void vx_frame_enter(vx_frame *frame, vx_frames *f, int op)
+    void vx_frame_leave(vx_frame *frame)
+    void vx_frame_mark()
+    void *vx_frame_scratch(vx_scratch *s, vx_pool *pool, size_t bytes)
+    void vx_scratch_end(vx_scratch *s)
+
+
+cdef class Frames:
+    cdef vx_frames *ptr
+    cdef readonly uint32_t limit_bytes
+    cdef readonly uint32_t heap_threshold
+    cdef readonly bint monitoring
+    cdef readonly uint32_t paint_every
