@@ -1,6 +1,7 @@
 """Frames come back as they went in, in every mode, and the life of segments keeps its rules."""
 
 import errno
+import itertools
 import os
 import struct
 
@@ -93,7 +94,7 @@ def test_frames_do_not_overlap(store):
     frames += store.append([(i, 0, b"x") for i in range(50)])
     spans = sorted((f.seg, f.pos, f.pos + f.stored) for f in frames)
     assert spans[0][1] == BLOCK
-    for (seg, _, end), (other, begin, _) in zip(spans, spans[1:], strict=False):
+    for (seg, _, end), (other, begin, _) in itertools.pairwise(spans):
         assert seg != other or end <= begin
 
 

@@ -1,4 +1,5 @@
-"""What sync promises: order on disk, shared syncs, failures that stay failures, and failed appends that harm nothing."""
+"""What sync promises: order on disk, shared syncs, failures that stay failures, and failed appends that harm
+nothing."""
 
 import errno
 import random
