@@ -33,9 +33,13 @@ class VexfsError(Exception):
         """An error with a message of its own, about `path` (a host path or one in the volume)."""
         if not issubclass(cls, OSError):
             return cls(f"{os.fsdecode(path)}: {message}" if path is not None else message)
-        if path2 is not None:
-            return cls(cls.code, message, path, None, path2)
-        return cls(cls.code, message) if path is None else cls(cls.code, message, path)
+        return cls(cls.code, message, *_places(path, path2))
+
+
+def _places(path: PathLike | None, path2: PathLike | None) -> tuple[str | bytes | None, ...]:
+    """The file names as arguments of ``OSError``, which wants Windows' own error number between them."""
+    names = [place if isinstance(place, str | bytes | None) else str(place) for place in (path, path2)]
+    return () if path is None else (names[0],) if path2 is None else (names[0], None, names[1])
 
 
 class FileError(VexfsError, OSError):
@@ -247,8 +251,7 @@ def from_errno(
     if not issubclass(cls, OSError):
         cls = FileError
     text = message or os.strerror(code)
-    arguments: tuple[Any, ...] = () if path is None else (path,) if path2 is None else (path, None, path2)
-    error: OSError = cls(code, text, *arguments)
+    error: OSError = cls(code, text, *_places(path, path2))
     return error
 
 

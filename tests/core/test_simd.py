@@ -91,13 +91,8 @@ def test_all_dims(simd, dtype):
             what = f"{simd.level} {dtype} {metric} dim {dim}"
             many = simd.one_to_many(a[0], b, metric, dtype=dtype, dim=dim)
             check(many, expected[0], unit[0], dim, f"{what} one_to_many")
-            check(
-                simd.gather(a[0], b, ids, metric, dtype=dtype, dim=dim),
-                expected[0][ids],
-                unit[0][ids],
-                dim,
-                f"{what} gather",
-            )
+            check(simd.gather(a[0], b, ids, metric, dtype=dtype, dim=dim), expected[0][ids], unit[0][ids], dim,
+                  f"{what} gather")
             check(simd.many_to_many(a, b, metric, dtype=dtype, dim=dim), expected, unit, dim, f"{what} many_to_many")
             pair = np.float32(simd.pair(a[1], b[0], metric, dtype=dtype, dim=dim))
             check(pair[None], expected[1, :1], unit[1, :1], dim, f"{what} pair")

@@ -636,6 +636,13 @@ cdef class Filesystem:
                 return a.ino
             if rc != -ELOOP or flags & <uint32_t>(O_EXCL | O_NOFOLLOW):
                 raise failed(rc, path)
+            try:
+                self.walk(path, True, &a)
+            except FileNotFoundError:
+                # A dangling symlink: the file is made where it leads.  A loop ended in ELOOP above.
+                target = self.readlink(p)
+                above = b"" if target.startswith(b"/") else p.rpartition(b"/")[0] + b"/" if b"/" in p else b""
+                return self.open(above + target, flags, mode)
         self.walk(path, not flags & <uint32_t>O_NOFOLLOW, &a)
         if (a.mode & S_IFMT) == S_IFLNK:
             raise from_errno(ELOOP, path)

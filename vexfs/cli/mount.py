@@ -103,7 +103,7 @@ def _stoppable() -> Iterator[None]:
 def _serve(volume: str, directory: str, options: MountOptions, ready: Callable[[dict[str, Any]], None]) -> int:
     """Open, mount, and stay until somebody unmounts or a signal comes; then everything is on disk."""
     place.check(directory, nonempty="nonempty" in options.kernel)
-    with _stoppable(), Volume.open(volume, read_only=options.read_only, **options.volume) as opened:
+    with _stoppable(), Volume.load(volume, read_only=options.read_only, **options.volume) as opened:
         mounted = fuse.mount(opened, directory, options, closes_with_mount=True)
         opened.announce(mountpoint=directory)
         try:

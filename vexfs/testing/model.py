@@ -252,9 +252,9 @@ class ModelFilesystem(Walker):
     ) -> None:
         node = self._walk(path, follow_symlinks)
         self._writable(path)
-        now = self._clock()
-        node.atime, node.mtime = now if atime_ns is None else atime_ns, now if mtime_ns is None else mtime_ns
-        node.changed(now)
+        node.atime = node.atime if atime_ns is None else atime_ns
+        node.mtime = node.mtime if mtime_ns is None else mtime_ns
+        node.changed(self._clock())
 
     def _xattr_name(self, path: PathArg, name: str | bytes) -> bytes:
         raw = os.fsencode(name)

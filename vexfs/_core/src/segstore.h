@@ -92,7 +92,6 @@ vx_segfile *vx_segfile_find(vx_segstore *s, uint32_t seg);
 int vx_segfile_reap(vx_segstore *s, vx_segfile *f);  /* removes it when it is deleted and nobody uses it */
 void vx_segfile_drop(vx_segstore *s, vx_segfile *f); /* gives a reference back */
 void vx_segfile_mark_dirty(vx_segstore *s, vx_segfile *f);
-void vx_segfiles_close_idle(vx_segstore *s); /* when too many descriptors are open */
 /* Takes the lock: the file, open and with its key, and a reference to it. */
 int vx_segfile_get(vx_segstore *s, uint32_t seg, vx_segfile **out);
 void vx_segfile_put(vx_segstore *s, vx_segfile *f);

@@ -1,0 +1,103 @@
+"""The lock file: one process owns a volume, and whoever comes second is told who and how to reach it.
+
+The lock itself is ``flock`` on the file, which the kernel drops when the owner dies, however it dies; what is written
+in the file only tells about the owner.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from vexfs.errors import VolumeBusy, from_errno
+
+NAME = "lock"
+
+
+class Lock:
+    """An acquired lock.  ``announce`` adds how the owner can be reached (control socket, mountpoint)."""
+
+    def __init__(self, directory: Path, *, shared: bool = False) -> None:
+        self.path = directory / NAME
+        self.shared = shared
+        self._fd = self._open(directory)
+        try:
+            fcntl.flock(self._fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._fd)
+            self._fd = -1
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise from_errno(error.errno or errno.EIO, self.path) from error
+            raise VolumeBusy.at(busy_message(directory), directory) from None
+        self._info: dict[str, Any] = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "program": os.path.basename(sys.argv[0] or "python"),
+            "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        if not shared:
+            self.announce()
+
+    def _open(self, directory: Path) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            if not self.shared or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise from_errno(error.errno or errno.EIO, self.path) from error
+        # A reader of a volume that it may not write to locks what it can open.
+        return os.open(self.path if self.path.exists() else directory, os.O_RDONLY | os.O_CLOEXEC)
+
+    def announce(self, **reach: str | None) -> None:
+        """Write who owns the volume; `reach` adds or (None) takes away ways to reach the owner."""
+        for name, value in reach.items():
+            if value is None:
+                self._info.pop(name, None)
+            else:
+                self._info[name] = value
+        if not self.shared and self._fd >= 0:
+            text = json.dumps(self._info).encode() + b"\n"
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, text, 0)
+
+    def release(self) -> None:
+        """Give the volume up; harmless when it is already given up."""
+        if self._fd >= 0:
+            if not self.shared:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def owner(directory: Path) -> dict[str, Any] | None:
+    """What the lock file tells about the owner, None when it tells nothing."""
+    try:
+        told = json.loads((directory / NAME).read_text("utf-8", "replace"))
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def busy_message(directory: Path) -> str:
+    """Who has the volume, and what to do about it."""
+    told = owner(directory)
+    if told is None or "pid" not in told:
+        return "is in use by another process that reads it; wait until that has closed it"
+    if told["pid"] == os.getpid() and told.get("host") == socket.gethostname():
+        return "is already open in this process; use that Volume, or close it first"
+    who = f"is in use by process {told['pid']} ({told.get('program', '?')}) on {told.get('host', '?')}"
+    if told.get("since"):
+        who += f" since {told['since']}"
+    ways = []
+    if told.get("mountpoint"):
+        ways.append(f"its files are at {told['mountpoint']}")
+    if told.get("socket"):
+        ways.append(f"it answers at `vexctl --socket {told['socket']}`")
+    ways.append("stop that process to open the volume here" if not ways else "or stop it")
+    return f"{who}; {', '.join(ways)}"

@@ -1,0 +1,102 @@
+"""Copies of a volume's files: a consistent snapshot while it works, and back again.
+
+A segment only grows, and what the metadata names in it never changes.  So with the segments held, the metadata copied
+first says exactly which bytes of which segments belong to the snapshot, however much is written meanwhile.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vexfs._core.fs import Filesystem
+from vexfs._core.meta import Meta
+from vexfs.errors import VolumeDamaged
+from vexfs.store.rows import SegmentRow
+from vexfs.store.volumefile import sync_directory
+
+Progress = Callable[[int, int], Any]
+META = "meta.db"
+SEGMENTS = "segments"
+INDEX = "index"
+PIECE = 8 << 20
+
+
+def segment_path(directory: Path, number: int) -> Path:
+    """Where segment `number` of the volume in `directory` is."""
+    return directory / SEGMENTS / f"{number:08x}.seg"
+
+
+def take(
+    filesystem: Filesystem, source: Path, target: Path, master: bytes | None, progress: Progress | None = None
+) -> None:
+    """Copy the running volume in `source` as it is now into the directory `target`, which is made.
+
+    Durable when this returns, but for the volume file, which the caller writes last.
+    """
+    target.mkdir()
+    for name in (SEGMENTS, INDEX):
+        (target / name).mkdir()
+    filesystem.hold()
+    try:
+        filesystem.backup_meta(str(target / META))
+        copy_segments(source, target, master, progress)
+    finally:
+        filesystem.unhold()
+
+
+def copy_segments(source: Path, target: Path, master: bytes | None, progress: Progress | None = None) -> None:
+    """Copy the segments that ``meta.db`` in `target` names, each up to where its last frame ends."""
+    with Meta(target / META, key=master, read_only=True) as meta:
+        wanted = [(number, SegmentRow.unpack(row).used) for number, row in meta.scan_segments()]
+    total, done = sum(used for _, used in wanted), 0
+    for number, used in wanted:
+        if not used:
+            continue
+        for step in _copy(segment_path(source, number), segment_path(target, number), used):
+            done += step
+            if progress is not None:
+                progress(done, total)
+    sync_directory(target / SEGMENTS)
+    sync_directory(target)
+
+
+def copy_closed(source: Path, target: Path, master: bytes | None, progress: Progress | None = None) -> None:
+    """Copy a volume that nobody has open into the directory `target`, which is made."""
+    target.mkdir()
+    for name in (SEGMENTS, INDEX):
+        (target / name).mkdir()
+    # Through SQLite's own copy, so that a log that was not checkpointed comes with it.
+    with Meta(source / META, key=master) as meta:
+        meta.backup(target / META)
+    copy_segments(source, target, master, progress)
+
+
+def _copy(source: Path, target: Path, size: int) -> Any:
+    """Copy `size` bytes, on the same disk without reading them where it can share them; yields each step."""
+    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            done = 0
+            while done < size:
+                step = _copy_piece(reading, writing, min(PIECE, size - done), done)
+                if not step:
+                    raise VolumeDamaged.at(
+                        f"ends at {done} bytes where {size} belong to the volume; run `vexctl volume fsck`", source
+                    )
+                done += step
+                yield step
+            os.fsync(writing)
+        finally:
+            os.close(writing)
+    finally:
+        os.close(reading)
+
+
+def _copy_piece(reading: int, writing: int, size: int, offset: int) -> int:
+    try:
+        return os.copy_file_range(reading, writing, size, offset, offset)
+    except OSError:
+        # Across filesystems, or on one that has no such call.
+        return os.pwrite(writing, os.pread(reading, size, offset), offset)

@@ -1,0 +1,400 @@
+"""A volume: one directory on the host that holds everything, opened by one process at a time.
+
+``Volume`` is the composition root.  It checks that the directory is a volume that this process may and can open,
+unwraps its key, takes the lock, and puts the compiled filesystem together; then it looks after the volume as a whole:
+facts, compaction, backup, key rotation.  The files in it are reached through a frontend, of which
+``vexfs.frontends.local`` is the one that ``vexfs.open`` gives out.
+"""
+
+import os
+import shutil
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+
+import attrs
+
+from vexfs._core.fs import Filesystem
+from vexfs.errors import (
+    FormatUnknown,
+    KeyMissing,
+    KeyWrong,
+    UsageError,
+    VolumeClosed,
+    VolumeDamaged,
+    VolumeExists,
+)
+from vexfs.store import host, keys, snapshot, volumefile
+from vexfs.store.lock import Lock
+from vexfs.store.snapshot import INDEX, META, SEGMENTS
+
+Progress = Callable[[int, int], Any]
+HostPath = str | os.PathLike[str]
+
+
+
+class Options(TypedDict, total=False):
+    """How an open volume works; what it *is* stands in its geometry.  Sizes in bytes."""
+
+    cache_size: int
+    prefetch_size: int
+    io_queue_depth: int
+    direct_io: bool
+    dirty_limit: int
+    commit_ops: int
+    commit_delay_ms: int
+    inode_cache: int
+    atime: str
+    owner: tuple[int, int]
+    pool: Any
+    bridge: Any
+    frames: Any
+
+
+_opened: "weakref.WeakValueDictionary[tuple[int, int], Volume]" = weakref.WeakValueDictionary()
+_opening = threading.Lock()
+
+
+class Volume:
+    """An open volume.  Made by :meth:`load` and :meth:`create`; a context manager that closes itself.
+
+    Attributes
+    ----------
+    directory : Path
+        Where the volume is.
+    filesystem : vexfs._core.fs.Filesystem
+        Its compiled operations; thread-safe.
+    """
+
+    def __init__(
+        self, directory: Path, about: volumefile.VolumeFile, filesystem: Filesystem, lock: Lock, master: bytes | None
+    ) -> None:
+        self.directory = directory
+        self._master = master
+        self.about = about
+        self.read_only = lock.shared
+        self._filesystem: Filesystem | None = filesystem
+        self._lock = lock
+        self._closing = threading.Lock()
+
+    # -- making and opening
+
+    @classmethod
+    def create(
+        cls, path: HostPath, *, key_file: HostPath | None = None, size_limit: int = 0,
+        segment_size: int = volumefile.SEGMENT_SIZE, compression: str = "lz4", **options: Unpack[Options],
+    ) -> Self:
+        """Make a volume in the directory `path`, which is absent or empty, and open it.
+
+        Parameters
+        ----------
+        path : path
+            On a local disk of the host.
+        key_file : path, optional
+            Encrypt everything under this key; a file that does not exist is made, readable by its owner alone.
+        size_limit : int
+            Bytes that the volume may take on the host; 0 is no limit.
+        segment_size : int
+            Bytes at which a segment of file data is sealed; 1 MiB to 1 GiB.
+        compression : {"lz4", "none"}
+
+        Raises
+        ------
+        VolumeExists
+            There is something at `path` already.
+        HostUnsuitable
+            `path` lies on a network filesystem or FUSE.
+        """
+        geometry = _geometry(segment_size, size_limit, compression)
+        directory = Path(path).absolute()
+        if directory.is_dir() and not _vacant(directory):
+            is_volume = (directory / volumefile.NAME).exists()
+            what = "is a volume already" if is_volume else "is a directory with files in it"
+            raise VolumeExists.at(f"{what}; give the new volume a path of its own", directory)
+        if directory.exists() and not directory.is_dir():
+            raise VolumeExists.at("is a file; a volume is a directory of its own", directory)
+        host.refuse_unsuitable(_existing(directory))
+        made = not directory.exists()
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            return cls._create(directory, geometry, key_file, options)
+        except BaseException:
+            _clear(directory, made)
+            raise
+
+    @classmethod
+    def _create(
+        cls, directory: Path, geometry: volumefile.Geometry, key_file: HostPath | None, options: Any
+    ) -> Self:
+        lock = Lock(directory)
+        try:
+            about, master = volumefile.VolumeFile(geometry=geometry), None
+            if key_file is not None:
+                master = keys.new_master_key()
+                about = attrs.evolve(about, wrapped_key=keys.wrap(master, _key(key_file), volume=about.uuid))
+            for name in (SEGMENTS, INDEX):
+                (directory / name).mkdir()
+            filesystem = Filesystem(
+                str(directory), meta_key=master, data_key=master, create=True, **attrs.asdict(geometry), **options
+            )
+            # Last, because a directory is a volume from the moment that this file is in it.
+            about.save(directory)
+            return cls._opened(directory, about, filesystem, lock, master)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def load(
+        cls, path: HostPath, *, create: bool = False, read_only: bool = False, key_file: HostPath | None = None,
+        **options: Unpack[Options],
+    ) -> Self:
+        """Open the volume at `path`.
+
+        Parameters
+        ----------
+        path : path
+        create : bool
+            Make the volume when there is nothing at `path` yet.
+        read_only : bool
+            Change nothing.  Several processes may have a volume open read-only at once.
+        key_file : path, optional
+            Of an encrypted volume.
+        **options
+            See :class:`Options`.
+
+        Raises
+        ------
+        VolumeNotFound, FormatUnknown, VolumeDamaged
+            There is no volume that can be opened.
+        VolumeBusy
+            Another process has it; the message says which and how to reach it.
+        KeyMissing, KeyWrong
+            The key does not fit.
+        """
+        directory = Path(path).absolute()
+        if create and not read_only and _vacant(directory):
+            return cls.create(directory, key_file=key_file, **options)
+        about = volumefile.load(directory)
+        host.refuse_unsuitable(directory)
+        master = _master(directory, about, key_file)
+        _check_parts(directory)
+        lock = Lock(directory, shared=read_only)
+        try:
+            filesystem = Filesystem(
+                str(directory), meta_key=master, data_key=master, read_only=read_only,
+                **attrs.asdict(about.geometry), **options,
+            )  # fmt: skip
+            return cls._opened(directory, about, filesystem, lock, master)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _opened(cls, directory: Path, *parts: Any) -> Self:
+        volume = cls(directory, *parts)
+        with _opening:
+            _opened[_identity(directory)] = volume
+        return volume
+
+    # -- the volume as a whole
+
+    @property
+    def filesystem(self) -> Filesystem:
+        """The compiled operations; raises ``VolumeClosed`` after :meth:`close`."""
+        if self._filesystem is None:
+            raise VolumeClosed.at("the volume has been closed; open it again", self.directory)
+        return self._filesystem
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._filesystem is None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether content, names and attributes are encrypted on the host."""
+        return self.about.wrapped_key is not None
+
+    def announce(self, **reach: str | None) -> None:
+        """Tell others how to reach this process while it owns the volume: ``mountpoint=``, ``socket=``."""
+        self._lock.announce(**reach)
+
+    def info(self) -> dict[str, Any]:
+        """What the volume is and how it stands: identity, geometry, and the filesystem's own status."""
+        total, free, available, used_inodes, free_inodes = self.filesystem.statvfs()
+        return {
+            "path": str(self.directory),
+            "uuid": self.about.uuid,
+            "format": self.about.format,
+            "created": self.about.created,
+            "encrypted": self.encrypted,
+            "read_only": self.read_only,
+            **attrs.asdict(self.about.geometry),
+            "total_bytes": total * 4096,
+            "free_bytes": free * 4096,
+            "available_bytes": available * 4096,
+            "inodes_used": used_inodes,
+            "inodes_free": free_inodes,
+            "status": self.filesystem.status(),
+        }
+
+    def sync(self) -> None:
+        """Wait until everything done so far is on stable storage."""
+        self.filesystem.sync()
+
+    def compact(self, progress: Progress | None = None) -> dict[str, int]:
+        """Copy live data out of segments with dead bytes and free them; answers what was gained."""
+        return self.filesystem.compact(progress)
+
+    def backup(self, target: HostPath, progress: Progress | None = None) -> Path:
+        """Copy a consistent snapshot of the volume, while it works, into the new directory `target`.
+
+        The copy is a volume like any other, under the same key.  An interrupted backup leaves nothing behind.
+
+        Raises
+        ------
+        VolumeExists
+            `target` exists; a backup overwrites nothing.
+        """
+        place = Path(target).absolute()
+        if place.exists() or place.is_symlink():
+            raise VolumeExists.at("exists; a backup overwrites nothing: give it a path of its own", place)
+        if place.is_relative_to(self.directory):
+            raise UsageError(f"{place}: lies inside the volume; a backup belongs somewhere else")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            snapshot.take(self.filesystem, self.directory, place, self._master, progress)
+            self.about.save(place)
+            volumefile.sync_directory(place.parent)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        return place
+
+    def close(self) -> None:
+        """Write everything out and give the volume up.  Harmless when it is closed already."""
+        with self._closing:
+            filesystem, self._filesystem = self._filesystem, None
+            if filesystem is None:
+                return
+            try:
+                filesystem.close()
+            finally:
+                self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_filesystem", None) is not None:
+            warnings.warn(f"volume {self.directory} was not closed", ResourceWarning, source=self, stacklevel=2)
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {str(self.directory)!r}{' (closed)' if self.closed else ''}>"
+
+
+def opened(path: HostPath) -> Volume | None:
+    """The volume at `path` if this process has it open."""
+    try:
+        where = _identity(Path(path))
+    except OSError:
+        return None
+    with _opening:
+        volume = _opened.get(where)
+    return None if volume is None or volume.closed else volume
+
+
+def rotate_key(path: HostPath, key_file: HostPath, new_key_file: HostPath) -> None:
+    """Put the volume at `path`, which nobody has open, under another key file.
+
+    Only the wrapped master key is rewritten, so this takes no longer for a large volume.  A `new_key_file` that does
+    not exist is made.  Afterwards the old key file opens nothing but older backups.
+    """
+    directory = Path(path).absolute()
+    about = volumefile.load(directory)
+    if about.wrapped_key is None:
+        raise UsageError(f"{directory}: is not encrypted; there is no key to rotate")
+    lock = Lock(directory)
+    try:
+        master = _unwrapped(directory, about.wrapped_key, about.uuid, key_file)
+        wrapped = keys.wrap(master, _key(new_key_file), volume=about.uuid)
+        attrs.evolve(about, wrapped_key=wrapped).save(directory)
+    finally:
+        lock.release()
+
+
+def _identity(directory: Path) -> tuple[int, int]:
+    found = directory.stat()
+    return found.st_dev, found.st_ino
+
+
+def _geometry(segment_size: int, size_limit: int, compression: str) -> volumefile.Geometry:
+    if not 1 << 20 <= segment_size <= 1 << 30:
+        raise UsageError(f"segment_size {segment_size} is out of range; from 1 MiB to 1 GiB is valid")
+    if size_limit and size_limit < 1 << 20:
+        raise UsageError(f"size_limit {size_limit} is out of range; 0 (none) or at least 1 MiB is valid")
+    if compression not in volumefile.COMPRESSIONS:
+        raise UsageError(f"compression {compression!r} is unknown; {', '.join(volumefile.COMPRESSIONS)} are valid")
+    return volumefile.Geometry(segment_size=segment_size, size_limit=size_limit, compression=compression)
+
+
+def _master(directory: Path, about: volumefile.VolumeFile, key_file: HostPath | None) -> bytes | None:
+    if about.wrapped_key is None:
+        if key_file is not None:
+            raise UsageError(f"{directory}: is not encrypted; open it without a key file")
+        return None
+    if key_file is None:
+        raise KeyMissing.at("is encrypted; give its key file (--key-file, or key_file= in Python)", directory)
+    return _unwrapped(directory, about.wrapped_key, about.uuid, key_file)
+
+
+def _unwrapped(directory: Path, wrapped: str, volume: str, key_file: HostPath) -> bytes:
+    key = keys.load_key_file(key_file)
+    try:
+        return keys.unwrap(wrapped, key, volume=volume)
+    except KeyWrong as error:
+        raise KeyWrong.at(error.strerror or str(error), key_file) from None
+    except (VolumeDamaged, FormatUnknown) as error:
+        raise type(error).at(error.strerror or str(error), directory / volumefile.NAME) from None
+
+
+def _key(key_file: HostPath) -> bytes:
+    """The key in `key_file`, which is made when it is not there."""
+    return keys.load_key_file(key_file) if os.path.lexists(key_file) else keys.create_key_file(key_file)
+
+
+def _check_parts(directory: Path) -> None:
+    """A missing part is named before an engine fails on it, or worse, makes an empty one."""
+    for name in (META, SEGMENTS):
+        if not (directory / name).exists():
+            raise VolumeDamaged.at("is missing; restore the volume from a backup", directory / name)
+
+
+def _vacant(directory: Path) -> bool:
+    """Whether there is room for a new volume: nothing, or an empty directory."""
+    return not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
+
+
+def _existing(path: Path) -> Path:
+    """The nearest directory above `path` that is there."""
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _clear(directory: Path, made: bool) -> None:
+    """Take away what a failed creation left."""
+    for child in directory.iterdir():
+        shutil.rmtree(child) if child.is_dir() else child.unlink()
+    if made:
+        directory.rmdir()
+
