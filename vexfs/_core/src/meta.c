@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define DEFAULT_CACHE_BYTES (UINT64_C(32) << 20)
 
@@ -131,18 +130,12 @@ static const char SCHEMA[] =
     "PRAGMA application_id=%d; PRAGMA user_version=%d;"
     "COMMIT;";
 
-/* A new store is made beside its place and renamed into it: a power cut leaves all of it or none. */
-static int create(vx_meta *m)
+static int fill_new(vx_meta *m, const char *fresh)
 {
-    char *fresh = sqlite3_mprintf("%s-new", m->path), *wal = sqlite3_mprintf("%s-new-wal", m->path);
-    char *schema = sqlite3_mprintf(SCHEMA, VX_META_APPLICATION, VX_META_SCHEMA);
     sqlite3 *db = NULL;
-    int reserve = VX_PAGE_TRAILER, rc = fresh && wal && schema ? 0 : -ENOMEM;
-    if (!rc) {
-        (void)vx_io_unlink(fresh);
-        (void)vx_io_unlink(wal);
-        rc = vx_meta_connect(m, fresh, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 1 << 20, &db);
-    }
+    int reserve = VX_PAGE_TRAILER;
+    char *schema = sqlite3_mprintf(SCHEMA, VX_META_APPLICATION, VX_META_SCHEMA);
+    int rc = schema ? vx_meta_connect(m, fresh, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 1 << 20, &db) : -ENOMEM;
     if (!rc && (sqlite3_file_control(db, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserve) != SQLITE_OK ||
                 sqlite3_exec(db, "PRAGMA page_size=4096; PRAGMA auto_vacuum=NONE; PRAGMA journal_mode=MEMORY;"
                                  "PRAGMA journal_mode=WAL", NULL, NULL, NULL) != SQLITE_OK ||
@@ -150,58 +143,78 @@ static int create(vx_meta *m)
                 sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) != SQLITE_OK))
         rc = vx_meta_fail(m, db, "creating it");
     sqlite3_close(db);
-    if (!rc) {
-        rc = vx_io_rename(fresh, m->path);
-        char *dir = strdup(m->path), *slash = dir ? strrchr(dir, '/') : NULL;
-        if (slash)
-            slash[slash == dir] = 0;
-        if (!rc)
-            rc = dir ? vx_io_syncdir(slash ? dir : ".") : -ENOMEM;
-        free(dir);
-        if (rc)
-            vx_meta_say(m, rc, "%s: cannot be created: %s", m->path, strerror(-rc));
-    } else if (fresh && wal) {
+    sqlite3_free(schema);
+    return rc;
+}
+
+/* A new store is made beside its place and renamed into it: a power cut leaves all of it or none. */
+static int create(vx_meta *m)
+{
+    char *fresh = sqlite3_mprintf("%s-new", m->path), *wal = sqlite3_mprintf("%s-new-wal", m->path);
+    int rc = -ENOMEM;
+    if (fresh && wal) {
         (void)vx_io_unlink(fresh);
         (void)vx_io_unlink(wal);
+        rc = fill_new(m, fresh);
+        if (!rc) {
+            rc = vx_io_rename(fresh, m->path);
+            if (!rc)
+                rc = vx_sync_parent(m->path);
+            if (rc)
+                vx_meta_say(m, rc, "%s: cannot be created: %s", m->path, strerror(-rc));
+        }
+        if (rc) {
+            (void)vx_io_unlink(fresh);
+            (void)vx_io_unlink(wal);
+        }
     }
     sqlite3_free(fresh);
     sqlite3_free(wal);
-    sqlite3_free(schema);
     return rc;
 }
 
 /* -- what is there, before SQLite looks ------------------------------------------------------------------------------ */
 
-static int check_first_page(vx_meta *m, const uint8_t *key, int log_has_frames)
+static ssize_t read_first_page(vx_meta *m, uint8_t *page)
 {
-    uint8_t *page = calloc(1, VX_PAGE_BYTES);
     int fd = vx_io_open(m->path, O_RDONLY, 0);
-    ssize_t got = !page ? -ENOMEM : fd < 0 ? fd : vx_io_pread(fd, page, VX_PAGE_BYTES, 0);
-    int rc = 0;
+    ssize_t got = fd < 0 ? fd : vx_io_pread(fd, page, VX_PAGE_BYTES, 0);
     if (fd >= 0)
         vx_io_close(fd);
+    return got;
+}
+
+/* The first bytes tell an encrypted store from a plain one, and both from other files. */
+static int check_kind(vx_meta *m, const uint8_t *key, const uint8_t *page, ssize_t got)
+{
     if (got < 0)
-        rc = vx_meta_say(m, (int)got, "%s: cannot be read: %s", m->path, strerror((int)-got));
-    else if (memcmp(page, VX_PAGE_MAGIC, 16) == 0 && !key)
-        rc = vx_meta_say(m, -ENOKEY, "%s: encrypted; give the volume's key file", m->path);
-    else if (memcmp(page, VX_PAGE_MAGIC, 15) == 0 && page[15] != '1')
-        rc = vx_meta_say(m, -EPROTONOSUPPORT, "%s: written by a newer VexFS (page format '%c'; this one knows '1'): "
-                         "install a newer VexFS", m->path, page[15]);
-    else if (memcmp(page, VX_PAGE_PLAIN, 16) == 0 && key)
-        rc = vx_meta_say(m, -EINVAL, "%s: not encrypted; open the volume without a key file", m->path);
-    else if (memcmp(page, VX_PAGE_PLAIN, 16) != 0 && memcmp(page, VX_PAGE_MAGIC, 16) != 0)
-        rc = vx_meta_say(m, -EBADMSG, "%s: does not begin as a VexFS metadata file does: damaged, or another file; "
-                         "restore a backup", m->path);
-    else if (got < (ssize_t)VX_PAGE_BYTES)
-        rc = vx_meta_say(m, -EBADMSG, "%s: truncated to %zd bytes; restore a backup", m->path, got);
-    else
-        rc = vx_page_open(vx_vfs_codec(m->vfs), 1, page);
+        return vx_meta_say(m, (int)got, "%s: cannot be read: %s", m->path, strerror((int)-got));
+    if (memcmp(page, VX_PAGE_MAGIC, 15) == 0 && page[15] != VX_PAGE_MAGIC[15])
+        return vx_meta_say(m, -EPROTONOSUPPORT, "%s: written by a newer VexFS (page format '%c'; this one knows '%c'): "
+                           "install a newer VexFS", m->path, page[15], VX_PAGE_MAGIC[15]);
+    int encrypted = memcmp(page, VX_PAGE_MAGIC, 16) == 0;
+    if (!encrypted && memcmp(page, VX_PAGE_PLAIN, 16) != 0)
+        return vx_meta_say(m, -EBADMSG, "%s: does not begin as a VexFS metadata file does: damaged, or another file; "
+                           "restore a backup", m->path);
+    if (encrypted && !key)
+        return vx_meta_say(m, -ENOKEY, "%s: encrypted; give the volume's key file", m->path);
+    if (!encrypted && key)
+        return vx_meta_say(m, -EINVAL, "%s: not encrypted; open the volume without a key file", m->path);
+    if (got < (ssize_t)VX_PAGE_BYTES)
+        return vx_meta_say(m, -EBADMSG, "%s: truncated to %zd bytes; restore a backup", m->path, got);
+    return 0;
+}
+
+/* A power cut in a checkpoint may have torn page 1; then the log has it, and SQLite takes it from there. */
+static int check_first_page(vx_meta *m, uint8_t *page, int in_log)
+{
+    int rc = vx_page_open(vx_vfs_codec(m->vfs), 1, page);
     if (rc == -EKEYREJECTED)
-        vx_meta_say(m, rc, "%s: the key does not open it; give the key file that the volume was made with", m->path);
-    if (rc == -EBADMSG && m->error[0] == 0)
-        rc = log_has_frames ? 0 : vx_meta_say(m, rc, "%s: page 1 is damaged; restore a backup", m->path);
-    free(page);
-    return rc;
+        return vx_meta_say(m, rc, "%s: the key does not open it; give the key file that the volume was made with",
+                           m->path);
+    if (rc == -EBADMSG && !in_log)
+        return vx_meta_say(m, rc, "%s: page 1 is damaged; restore a backup", m->path);
+    return rc == -EBADMSG ? 0 : rc;
 }
 
 static int check_log(vx_meta *m, const vx_meta_options *o, vx_wal_report *r)
@@ -249,32 +262,42 @@ static int check_schema(vx_meta *m)
 
 /* -- opening and closing ---------------------------------------------------------------------------------------------- */
 
-static int open_store(vx_meta *m, const vx_meta_options *o)
+static int check_files(vx_meta *m, const vx_meta_options *o)
 {
     vx_wal_report log;
-    struct stat st;
+    uint8_t *page = calloc(1, VX_PAGE_BYTES);
+    if (!page)
+        return vx_meta_say(m, -ENOMEM, "%s: out of memory", m->path);
+    ssize_t got = read_first_page(m, page);
+    int make = got == -ENOENT && o->create && !o->read_only;
+    int rc = make ? 0 : check_kind(m, o->key, page, got);
+    if (!rc)
+        rc = check_log(m, o, &log);
+    if (!rc && make) {
+        rc = log.frames ? vx_meta_say(m, -EBADMSG, "%s: missing, though its log %s-wal is there; restore it from a "
+                                      "backup", m->path, m->path)
+                        : create(m);
+        got = rc ? 0 : read_first_page(m, page);
+        rc = rc ? rc : check_kind(m, o->key, page, got);
+    }
+    if (!rc)
+        rc = check_first_page(m, page, log.committed > 0);
+    if (!rc)
+        vx_vfs_recovered(m->vfs, log.committed);
+    free(page);
+    return rc;
+}
+
+static int open_store(vx_meta *m, const vx_meta_options *o)
+{
     uint64_t cache = o->cache_bytes ? o->cache_bytes : DEFAULT_CACHE_BYTES;
     int flags = o->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
     int rc = vx_vfs_new(&m->vfs, o->key, o->read_only);
     if (rc)
         return vx_meta_say(m, rc, "%s: %s", m->path, strerror(-rc));
-    rc = check_log(m, o, &log);
+    rc = check_files(m, o);
     if (rc)
         return rc;
-    if (stat(m->path, &st) != 0) {
-        if (errno != ENOENT || !o->create || o->read_only)
-            return vx_meta_say(m, -errno, "%s: %s", m->path, strerror(errno));
-        if (log.frames)
-            return vx_meta_say(m, -EBADMSG, "%s: missing, though its log %s-wal is there; restore it from a backup",
-                               m->path, m->path);
-        rc = create(m);
-        if (rc)
-            return rc;
-    }
-    rc = check_first_page(m, o->key, log.committed > 0);
-    if (rc)
-        return rc;
-    vx_vfs_recovered(m->vfs, log.committed);
     rc = vx_meta_connect(m, m->path, flags, o->read_only ? cache : cache / 2, &m->reader);
     if (!rc)
         rc = check_schema(m);

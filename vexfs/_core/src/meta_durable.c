@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define BACKUP_STEP 256 /* pages between two calls of progress */
+#define BACKUP_STEP 64 /* pages between two calls of progress */
 
 int vx_meta_sync(vx_meta *m)
 {
@@ -119,16 +119,6 @@ static int sync_file(const char *path)
     return rc;
 }
 
-static int sync_parent(const char *path)
-{
-    char *dir = strdup(path), *slash = dir ? strrchr(dir, '/') : NULL;
-    if (slash)
-        slash[slash == dir] = 0;
-    int rc = dir ? vx_io_syncdir(slash ? dir : ".") : -ENOMEM;
-    free(dir);
-    return rc;
-}
-
 int vx_meta_backup(vx_meta *m, const char *path, vx_progress_fn progress, void *ctx)
 {
     struct stat st;
@@ -144,7 +134,7 @@ int vx_meta_backup(vx_meta *m, const char *path, vx_progress_fn progress, void *
         if (!rc)
             rc = vx_io_rename(fresh, path);
         if (!rc)
-            rc = sync_parent(path);
+            rc = vx_sync_parent(path);
         if (rc)
             vx_meta_say(m, rc, "%s: cannot be written: %s", path, strerror(-rc));
     }
@@ -162,12 +152,14 @@ int vx_meta_verify(vx_meta *m, vx_page_fn fn, void *ctx)
     int fd = vx_io_open(m->path, O_RDONLY, 0), stop = 0;
     struct stat st = {0};
     int rc = !page ? -ENOMEM : fd < 0 ? fd : fstat(fd, &st) ? -errno : 0;
-    uint32_t total = (uint32_t)(st.st_size / VX_PAGE_BYTES);
+    uint32_t total = (uint32_t)((st.st_size + VX_PAGE_BYTES - 1) / VX_PAGE_BYTES);
     /* A checkpoint rewrites pages in place: seen halfway they would look damaged. */
     pthread_mutex_lock(&m->checkpoint_mutex);
     for (uint32_t i = 1; !rc && !stop && i <= total; i++) {
         ssize_t got = vx_io_pread(fd, page, VX_PAGE_BYTES, (off_t)(i - 1) * VX_PAGE_BYTES);
-        int err = got < 0 ? (int)got : vx_page_open(vx_vfs_codec(m->vfs), i, page);
+        int err = got < 0 ? (int)got : got < (ssize_t)VX_PAGE_BYTES ? -EBADMSG : 0;
+        if (!err)
+            err = vx_page_open(vx_vfs_codec(m->vfs), i, page);
         /* SQLite leaves the page that holds its lock byte, at 1 GiB, unwritten. */
         if (i == (1u << 30) / VX_PAGE_BYTES + 1)
             err = 0;

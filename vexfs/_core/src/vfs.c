@@ -62,10 +62,12 @@ static int read_page(vx_vfs_file *f, uint8_t *out, int n, off_t off)
     ssize_t got = vx_io_pread(f->node->fd, page, VX_PAGE_BYTES, off - inner);
     if (got < 0)
         return fault(f, (int)got, SQLITE_IOERR_READ, number);
-    if (got < (ssize_t)VX_PAGE_BYTES) {
+    if (got == 0 && number == 1) { /* a file that is just being made */
         memset(out, 0, (size_t)n);
         return SQLITE_IOERR_SHORT_READ;
     }
+    if (got < (ssize_t)VX_PAGE_BYTES) /* SQLite would go on with zeros */
+        return fault(f, -EBADMSG, SQLITE_IOERR_READ, number);
     int rc = vx_page_open(&f->vfs->codec, number, page);
     if (rc && number == 1 && n < (int)VX_PAGE_BYTES) {
         /* SQLite asks for the geometry before it looks at the log.  A power cut in a checkpoint may have torn page 1,
@@ -305,18 +307,23 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *file, int
     return SQLITE_OK;
 }
 
+int vx_sync_parent(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    int rc = dir ? vx_io_syncdir(dir) : -ENOMEM;
+    free(dir);
+    return rc;
+}
+
 static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
 {
     (void)base;
     int rc = vx_io_unlink(path);
     if (rc == -ENOENT)
         return SQLITE_IOERR_DELETE_NOENT;
-    if (!rc && sync_dir) {
-        const char *slash = strrchr(path, '/');
-        char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-        rc = dir ? vx_io_syncdir(dir) : -ENOMEM;
-        free(dir);
-    }
+    if (!rc && sync_dir)
+        rc = vx_sync_parent(path);
     return rc ? SQLITE_IOERR_DELETE : SQLITE_OK;
 }
 

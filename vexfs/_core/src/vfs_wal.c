@@ -239,19 +239,6 @@ static int write_again(vx_wal *w, uint32_t first, uint32_t last)
     return rc;
 }
 
-static int sync_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    if (!slash)
-        return vx_io_syncdir(".");
-    char *dir = strndup(path, slash == path ? 1 : (size_t)(slash - path));
-    if (!dir)
-        return -ENOMEM;
-    int rc = vx_io_syncdir(dir);
-    free(dir);
-    return rc;
-}
-
 static void put_mark(vx_wal *w)
 {
     uint8_t mark[VX_FRAME_HEADER] = {0};
@@ -275,7 +262,7 @@ static int sync_once(vx_wal *w)
     if (!rc)
         rc = vx_io_fdatasync(w->fd);
     if (!rc && name)
-        rc = sync_name(w->path);
+        rc = vx_sync_parent(w->path);
     pthread_mutex_lock(&w->mutex);
     w->syncing = 0;
     pthread_cond_broadcast(&w->synced);

@@ -98,6 +98,8 @@ vx_page_codec *vx_vfs_codec(vx_vfs *v);
 vx_vfs_fault vx_vfs_last_fault(vx_vfs *v, struct sqlite3 *db);
 /* The log of the database at `path`, or NULL while none is open. */
 vx_wal *vx_vfs_wal(vx_vfs *v, const char *path);
+/* Syncs the directory of `path`, so that its name is durable. */
+int vx_sync_parent(const char *path);
 /* Before the log is opened: the committed frames that vx_wal_inspect found in it. */
 void vx_vfs_recovered(vx_vfs *v, uint32_t committed);
 
