@@ -1,5 +1,5 @@
 /* Acquire and release: a thread's magazine first, then the tier, then a counted miss. */
-#include "pool_internal.h"
+#include "pool_guard.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -191,6 +191,7 @@ int vx_pool_set_options(vx_pool *p, uint32_t options) {
         else
             rc = -ENOMEM;
     }
+    if (!rc && options & VX_POOL_GUARD_PAGES) vx_fault_watch(p->hard);
     if (!rc) atomic_store_explicit(&p->options, options, memory_order_release);
     pthread_mutex_unlock(&p->control);
     return rc;

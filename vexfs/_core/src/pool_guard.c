@@ -269,11 +269,32 @@ vx_hard *vx_hard_new(void) {
 
 void vx_hard_free(vx_hard *h) {
     if (!h) return;
+    vx_fault_unwatch(h);
     for (size_t i = 0; h->slots && i < h->slot_n; i++)
         while (h->slots[i]) destroy(h, h->slots[i]);
     free(h->slots);
     pthread_mutex_destroy(&h->lock);
     free(h);
+}
+
+int vx_hard_blame(vx_hard *h, uintptr_t address, vx_pool_violation *out) {
+    if (pthread_mutex_trylock(&h->lock)) return 0;
+    int found = 0;
+    for (size_t i = 0; i < h->slot_n && !found; i++) {
+        for (block *b = h->slots[i]; b && !found; b = b->next_in_slot) {
+            if (address - (uintptr_t)b->map >= b->map_bytes) continue;
+            uint32_t kind = !b->used                           ? VX_POOL_USE_AFTER_FREE
+                            : address >= (uintptr_t)b->back    ? VX_POOL_OVERFLOW
+                            : address < (uintptr_t)b->front    ? VX_POOL_UNDERFLOW
+                                                               : 0;
+            if (!kind) continue;
+            report(h, b, kind, (int32_t)((intptr_t)address - (intptr_t)b->data));
+            *out = h->kept[(h->violations - 1) % KEPT_VIOLATIONS];
+            found = 1;
+        }
+    }
+    pthread_mutex_unlock(&h->lock);
+    return found;
 }
 
 void vx_hard_stats(vx_pool *p, vx_pool_stats *out) {

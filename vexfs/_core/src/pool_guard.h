@@ -13,4 +13,11 @@ typedef struct block {
     uint64_t acquired_ns, serial;
 } block;
 
+/* Whose guarded buffer an address that must not be touched belongs to, and what touching it means; the violation is
+ * counted and kept.  For the fault handler: gives up rather than wait for a lock.  0 when it is none of ours. */
+int vx_hard_blame(vx_hard *h, uintptr_t address, vx_pool_violation *out);
+/* From now on a fault in a guarded buffer of `h` is named on stderr before the process dies of it. */
+void vx_fault_watch(vx_hard *h);
+void vx_fault_unwatch(vx_hard *h);
+
 #endif

@@ -112,7 +112,8 @@ void vx_pool_read_stats(vx_pool *p, vx_pool_stats *out) {
     for (int i = 0; i < VX_POOL_TIERS; i++) {
         vx_pool_tier_stats *s = &out->tier[i];
         subtract_tier(s, &then->tier[i]);
-        s->hits = minus(s->acquires, s->misses);
+        if (s->misses > s->acquires) s->misses = s->acquires; /* a thread counted between two of our looks */
+        s->hits = s->acquires - s->misses;
     }
     out->oversize = minus(out->oversize, then->oversize);
     out->overflows = minus(out->overflows, then->overflows);
