@@ -6,17 +6,10 @@ thread without the GIL, and answers 0 (or a count) or a negative errno.  ``vexfs
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-cdef extern from "vexfs/pool.h" nogil:
-    ctypedef struct vx_pool:
-        pass
+from vexfs._core.bridge cimport vx_bridge
+from vexfs._core.frame cimport vx_frames
+from vexfs._core.pool cimport vx_pool
 
-cdef extern from "vexfs/frame.h" nogil:
-    ctypedef struct vx_frames:
-        pass
-
-cdef extern from "vexfs/bridge.h" nogil:
-    ctypedef struct vx_bridge:
-        pass
 
 cdef extern from "vexfs/fs.h" nogil:
     enum:

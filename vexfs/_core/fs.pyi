@@ -10,6 +10,10 @@ from typing import Any
 
 from typing_extensions import Buffer
 
+from vexfs._core.bridge import Bridge
+from vexfs._core.frame import Frames
+from vexfs._core.pool import Pool
+
 PathArg = str | bytes
 
 class Stat:
@@ -42,8 +46,8 @@ class Filesystem:
                  prefetch_size: int = 1 << 20, io_queue_depth: int = 32, direct_io: bool = False,
                  dirty_limit: int = 64 << 20, commit_ops: int = 10_000, commit_delay_ms: int = 1000,
                  size_limit: int = 0, segment_size: int = 64 << 20, inode_cache: int = 65_536,
-                 atime: str = "relatime", owner: tuple[int, int] | None = None, pool: Any = None,
-                 frames: Any = None, bridge: Any = None) -> None: ...
+                 atime: str = "relatime", owner: tuple[int, int] | None = None, pool: Pool | None = None,
+                 frames: Frames | None = None, bridge: Bridge | None = None) -> None: ...
     @property
     def closed(self) -> bool: ...
     def close(self) -> None: ...

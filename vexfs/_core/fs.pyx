@@ -13,6 +13,10 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 from posix.fcntl cimport O_CREAT, O_EXCL, O_TRUNC, O_WRONLY
 
+from vexfs._core.bridge cimport Bridge
+from vexfs._core.frame cimport Frames
+from vexfs._core.pool cimport Pool
+
 from vexfs.errors import InvalidArgument, from_errno
 
 cdef int O_DIRECTORY = os.O_DIRECTORY
@@ -217,6 +221,9 @@ cdef class Filesystem:
     inode_cache : int
         Inodes kept in memory (dentries: twice as many).
     atime : {"relatime", "noatime", "strictatime"}
+    pool, frames, bridge : Pool, Frames, Bridge or None
+        Where buffers come from, where stack use is accounted, what carries mutations to the committer.  None: plain
+        aligned allocation, no accounting, and each operation wakes the committer itself.  The bridge must run.
 
     Raises
     ------
@@ -232,7 +239,7 @@ cdef class Filesystem:
                  uint32_t io_queue_depth=32, bint direct_io=False, uint64_t dirty_limit=64 << 20,
                  uint32_t commit_ops=10_000, uint32_t commit_delay_ms=1000, uint64_t size_limit=0,
                  uint64_t segment_size=64 << 20, uint64_t inode_cache=65_536, str atime="relatime", owner=None,
-                 pool=None, frames=None, bridge=None):
+                 Pool pool=None, Frames frames=None, Bridge bridge=None):
         cdef vx_fs_options o
         cdef char message[512]
         cdef bytes where = os.fsencode(path), mk = meta_key or b"", dk = data_key or b""
@@ -265,6 +272,9 @@ cdef class Filesystem:
         o.commit_delay_ms = commit_delay_ms
         o.atime = {"noatime": 0, "relatime": 1, "strictatime": 2}[atime]
         o.root_uid, o.root_gid = owner or (os.geteuid(), os.getegid())
+        o.pool = pool.ptr if pool is not None else NULL
+        o.frames = frames.ptr if frames is not None else NULL
+        o.bridge = bridge.handle() if bridge is not None else NULL
         memset(&self.cred, 0, sizeof(self.cred))
         self.cred.uid = os.geteuid()
         self.cred.gid = os.getegid()

@@ -140,6 +140,7 @@ int vx_inode_get(vx_fs *fs, uint64_t ino, vx_inode **out)
         return 0;
     }
     fs->s.inode_misses++;
+    vx_frame_mark();
     const void *data;
     size_t n;
     if (fs->meta_stale) {
@@ -184,8 +185,7 @@ void vx_inode_drop(vx_fs *fs, vx_inode *i)
     dirty_remove(fs, i);
     lru_remove(fs, i);
     vx_hmap_del(&fs->inodes, i->a.ino);
-    if (i->inl)
-        vx_pool_release(fs->o.pool, i->inl, i->inl_cap);
+    vx_inline_free(fs, i);
     free(i->xattr);
     free(i);
 }
@@ -232,7 +232,7 @@ static int inode_idle(const vx_fs *fs, const vx_inode *i)
 void vx_cache_shrink(vx_fs *fs)
 {
     /* A bounded walk from the cold end: what cannot go is moved to the warm end, so that it is not met each time. */
-    for (int steps = 0; steps < 64 && fs->inodes.used > fs->o.inode_cache && fs->inode_tail; steps++) {
+    for (int steps = 0; steps < 64 && vx_cache_full(fs) && fs->inode_tail; steps++) {
         vx_inode *i = fs->inode_tail;
         if (inode_idle(fs, i)) {
             vx_inode_drop(fs, i);
@@ -243,7 +243,7 @@ void vx_cache_shrink(vx_fs *fs)
     }
     for (int steps = 0; steps < 64 && fs->dentries > 2 * fs->o.inode_cache && fs->dentry_tail; steps++)
         vx_dentry_evict(fs, fs->dentry_tail);
-    for (int steps = 0; steps < 64 && fs->nregions > fs->o.inode_cache / 4 + 256 && fs->region_tail; steps++)
+    for (int steps = 0; steps < 64 && fs->nregions > VX_REGION_CACHE(fs) && fs->region_tail; steps++)
         vx_region_evict(fs, fs->region_tail);
 }
 

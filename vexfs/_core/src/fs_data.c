@@ -17,30 +17,28 @@ uint64_t vx_blocks(const vx_inode *i)
     return ((bytes < most ? bytes : most) + 511) / 512;
 }
 
+/* Inline bytes live as long as their inode is cached, thousands of them: they are sized to fit, and not the pools'. */
 int vx_inline_room(vx_fs *fs, vx_inode *i, size_t n)
 {
     if (n <= i->inl_cap)
         return 0;
-    uint32_t cap = n <= 1024 ? 1024 : VX_INLINE_MAX;
-    char *p = vx_pool_acquire(fs->o.pool, cap, VX_TAG_INLINE);
+    uint32_t cap = i->inl_cap ? (uint32_t)n * 2 : ((uint32_t)n + 63) & ~63u;
+    cap = cap > VX_INLINE_MAX ? VX_INLINE_MAX : cap;
+    char *p = realloc(i->inl, cap);
     if (!p)
         return -ENOMEM;
-    if (i->inl_n)
-        memcpy(p, i->inl, i->inl_n);
-    if (i->inl)
-        vx_pool_release(fs->o.pool, i->inl, i->inl_cap);
+    fs->inline_bytes += cap - i->inl_cap;
     i->inl = p;
     i->inl_cap = cap;
     return 0;
 }
 
-static void inline_free(vx_fs *fs, vx_inode *i)
+void vx_inline_free(vx_fs *fs, vx_inode *i)
 {
-    if (i->inl)
-        vx_pool_release(fs->o.pool, i->inl, i->inl_cap);
+    fs->inline_bytes -= i->inl_cap;
+    free(i->inl);
     i->inl = NULL;
     i->inl_n = i->inl_cap = 0;
-    i->flags &= ~(uint32_t)VX_I_INLINE;
 }
 
 void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from)
@@ -203,6 +201,7 @@ static int plan_region(vx_fs *fs, vx_region *r, uint32_t off, uint32_t len, char
 /* Reads what was planned without the lock; the plan pinned the segments. */
 static int run_plan(vx_fs *fs, plan_t *p)
 {
+    vx_frame_mark();
     if (!p->n)
         return 0;
     pthread_mutex_unlock(&fs->lock);
@@ -227,10 +226,11 @@ static void read_ahead(vx_fs *fs, vx_inode *i, uint64_t off, uint64_t end)
     uint64_t half = fs->o.prefetch_bytes / 2; /* asks when half of the window is used up */
     if (half && off / half == end / half && i->read_run > 2)
         return;
-    vx_frame_get ahead[GETS];
+    vx_scratch scratch;
+    vx_frame_get *ahead = vx_frame_scratch(&scratch, fs->o.pool, GETS * sizeof *ahead);
     uint32_t n = 0;
     uint64_t stop = end + fs->o.prefetch_bytes < i->a.size ? end + fs->o.prefetch_bytes : i->a.size;
-    for (uint64_t at = end; at < stop && n < GETS;) {
+    for (uint64_t at = end; ahead && at < stop && n < GETS;) {
         vx_region *r;
         if (vx_region_get(fs, i, (uint32_t)(at >> VX_REGION_SHIFT), 1, &r))
             break;
@@ -247,12 +247,17 @@ static void read_ahead(vx_fs *fs, vx_inode *i, uint64_t off, uint64_t end)
     }
     if (n)
         vx_segstore_prefetch(fs->store, ahead, n);
+    if (ahead)
+        vx_scratch_end(&scratch);
 }
 
 static int64_t read_locked(vx_fs *fs, vx_inode *i, uint64_t off, char *dst, size_t n)
 {
     size_t done = 0;
-    while (done < n && off + done < i->a.size) {
+    vx_scratch scratch;
+    plan_t *p = vx_frame_scratch(&scratch, fs->o.pool, sizeof *p);
+    int rc = p ? 0 : -ENOMEM;
+    while (!rc && done < n && off + done < i->a.size) {
         size_t left = n - done < i->a.size - off - done ? n - done : (size_t)(i->a.size - off - done);
         if (i->flags & VX_I_INLINE) {
             uint64_t have = off + done < i->inl_n ? i->inl_n - (off + done) : 0;
@@ -267,19 +272,18 @@ static int64_t read_locked(vx_fs *fs, vx_inode *i, uint64_t off, char *dst, size
         uint32_t in = (uint32_t)(at & (VX_REGION - 1));
         uint32_t len = left < VX_REGION - in ? (uint32_t)left : VX_REGION - in, got = 0;
         vx_region *r;
-        plan_t p;
-        p.n = 0;
-        int rc = vx_region_get(fs, i, (uint32_t)(at >> VX_REGION_SHIFT), 1, &r);
+        p->n = 0;
+        rc = vx_region_get(fs, i, (uint32_t)(at >> VX_REGION_SHIFT), 1, &r);
         if (!rc)
-            rc = plan_region(fs, r, in, len, dst + done, &p, &got);
-        int rc2 = run_plan(fs, &p);
-        if (rc || rc2)
-            return done ? (int64_t)done : rc ? rc : rc2;
-        if (!got)
-            return done ? (int64_t)done : -EIO;
-        done += got;
+            rc = plan_region(fs, r, in, len, dst + done, p, &got);
+        int failed = run_plan(fs, p);
+        if (!rc)
+            rc = failed ? failed : got ? 0 : -EIO;
+        if (!rc)
+            done += got;
     }
-    return (int64_t)done;
+    vx_scratch_end(&scratch);
+    return done || !rc ? (int64_t)done : rc;
 }
 
 static void touch_atime(vx_fs *fs, vx_inode *i)
@@ -350,6 +354,7 @@ static int write_page(vx_fs *fs, vx_inode *i, uint64_t at, const char *src, uint
 {
     uint32_t page = (uint32_t)(at & (VX_REGION - 1)) / VX_PAGE, from = (uint32_t)(at % VX_PAGE), to = from + n;
     vx_region *r;
+    vx_frame_mark();
     for (;;) {
         int rc = vx_region_get(fs, i, (uint32_t)(at >> VX_REGION_SHIFT), 1, &r);
         if (rc)
@@ -413,7 +418,7 @@ static int leave_inline(vx_fs *fs, vx_inode *i)
         }
     }
     fs->used_bytes -= n;
-    inline_free(fs, i);
+    vx_inline_free(fs, i);
     return 0;
 }
 

@@ -124,6 +124,7 @@ typedef struct {
 static int load_row(void *ctx, const vx_dentry_row *row)
 {
     load_t *l = ctx;
+    vx_frame_mark();
     if (row->slot > l->hash + VX_SLOTS - 1)
         return 1;
     l->used |= 1u << (row->slot - l->hash);

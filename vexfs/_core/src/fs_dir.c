@@ -66,6 +66,7 @@ static int by_slot(const void *a, const void *b)
 static int fill_page(vx_fs *fs, vx_inode *dir, uint64_t after, page_t *p)
 {
     uint64_t last = UINT64_MAX;
+    vx_frame_mark();
     if (!(dir->flags & VX_I_NEW)) {
         if (fs->meta_stale) {
             vx_meta_refresh(fs->meta);
@@ -170,6 +171,7 @@ typedef struct {
 /* The symlink's target in front of what is left of the path. */
 static int splice(walk_t *w, const vx_inode *link, const char **path, size_t *n)
 {
+    vx_frame_mark();
     if (++w->links > MAX_LINKS)
         return -ELOOP;
     size_t tn = link->inl_n, total = tn + (*n ? 1 + *n : 0);

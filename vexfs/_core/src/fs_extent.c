@@ -218,6 +218,7 @@ static int reserve(vx_region *r, uint32_t more)
 static void punch(vx_fs *fs, vx_region *r, uint32_t from, uint32_t to)
 {
     uint32_t k = find(r, from);
+    vx_frame_mark();
     if (k < r->ext_n && r->ext[k].off < from) {
         vx_extent *e = &r->ext[k];
         uint32_t end = e->off + e->len;

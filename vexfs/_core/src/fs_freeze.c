@@ -102,6 +102,7 @@ static void put_int(vx_fs *fs, const char *name, uint64_t value)
 
 void vx_freeze_epoch(vx_fs *fs)
 {
+    vx_frame_mark();
     fs->batch.n = 0;
     fs->batch.failed = 0;
     fs->batch_epoch = fs->epoch++;

@@ -90,6 +90,7 @@ static void find_runs(vx_region *r, runs_t *q)
 int vx_place_data(vx_fs *fs)
 {
     size_t pages = 0;
+    vx_frame_mark();
     for (vx_region *r = fs->frozen_regions; r; r = r->fnext) {
         if (r->ext_n > VX_EXTENTS_PER_REGION) {
             int rc = defragment(fs, r);

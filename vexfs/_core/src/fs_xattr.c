@@ -120,6 +120,7 @@ int64_t vx_fs_listxattr(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
 /* The whole blob anew: without `old`, and with name = value behind when value is not NULL. */
 static int rebuild(vx_fs *fs, vx_inode *i, const char *old, const char *name, size_t n, const void *value, size_t vn)
 {
+    vx_frame_mark();
     size_t gone = old ? entry_bytes(old) : 0, more = value ? HEAD + n + vn : 0;
     size_t total = i->xattr_n - gone + more;
     if (total > VX_XATTR_TOTAL_MAX)

@@ -28,8 +28,10 @@ enum {
     VX_LINK_MAX = 65000,
     VX_SLOTS = 4, /* dentry slots a hash may use */
     VX_NO_FLOOR = 0x7fffffff,
+    VX_INLINE_CACHE = 32 << 20, /* bytes of inline content in cached inodes */
     VX_META_COST = 4096 /* bytes of the host's space reserved for a changed inode or dentry */
 };
+#define VX_REGION_CACHE(fs) ((fs)->o.inode_cache / 4 + 256)
 #define VX_FILE_MAX ((uint64_t)1 << 44) /* 16 TiB: 2^24 regions */
 #define VX_INO_MAX ((uint64_t)1 << 39)
 
@@ -130,7 +132,7 @@ struct vx_fs {
     size_t nregions;
 
     uint64_t next_ino, epoch, committed, durable;
-    uint64_t dirty_bytes, frozen_bytes, dirty_ops, files, used_bytes, host_free, host_checked;
+    uint64_t inline_bytes, dirty_bytes, frozen_bytes, dirty_ops, files, used_bytes, host_free, host_checked;
     int64_t first_dirty_ns;
     int meta_stale, read_only, stopping;
     int held;          /* backups under way: no segment goes */
@@ -204,6 +206,7 @@ void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from);
 int vx_space_check(vx_fs *fs, uint64_t bytes);
 int vx_space_make(vx_fs *fs, uint64_t bytes); /* the same; commits pending deletions before it refuses; may wait */
 int vx_inline_room(vx_fs *fs, vx_inode *i, size_t n);
+void vx_inline_free(vx_fs *fs, vx_inode *i);
 uint64_t vx_blocks(const vx_inode *i);
 
 /* fs_commit.c */
@@ -252,11 +255,20 @@ int vx_lookup_at(vx_fs *fs, vx_inode *dir, const char *name, size_t n, vx_inode 
 int vx_name_check(const char *name, size_t n);
 void vx_remember(vx_fs *fs, const vx_cred *c, uint64_t ino);
 
-static inline void vx_op_enter(vx_fs *fs, vx_frame *f, int op)
+static inline int vx_cache_full(const vx_fs *fs)
+{
+    return fs->inodes.used > fs->o.inode_cache || fs->inline_bytes > VX_INLINE_CACHE;
+}
+
+/* The only place where clean things are evicted: an operation that begins holds no pointers yet, and one that waits
+ * holds references. */
+__attribute__((always_inline)) static inline void vx_op_enter(vx_fs *fs, vx_frame *f, int op)
 {
     vx_frame_enter(f, fs->o.frames, op);
     pthread_mutex_lock(&fs->lock);
     fs->s.ops[op]++;
+    if (vx_cache_full(fs) || fs->dentries > 2 * fs->o.inode_cache || fs->nregions > VX_REGION_CACHE(fs))
+        vx_cache_shrink(fs);
 }
 
 static inline int vx_op_leave(vx_fs *fs, vx_frame *f, int rc)
