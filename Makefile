@@ -49,7 +49,9 @@ $(VENV)/.lint: $(VENV)/.packages
 
 lint: $(VENV)/.lint $(VENV)/.built ## ruff, mypy, cython-lint, and the C compiler's warnings as errors
 	$(BIN)/ruff check
-	$(BIN)/mypy
+	rm -rf build/mypy && mkdir -p build/mypy/vexfs
+	ln -s $(CURDIR)/vexfs/* build/mypy/vexfs && ln -s $(CURDIR)/frontends build/mypy/vexfs
+	cd build/mypy && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint vexfs frontends
 	tools/cwarnings.sh
 

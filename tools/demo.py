@@ -58,7 +58,8 @@ class Tour:
             print(f"   ... {len(lines) - show} more lines")
         print(f"   ({took:.2f} s)", flush=True)
         if result.returncode:
-            raise Failed(f"exit status {result.returncode}: {self.short(result.stderr.strip() or result.stdout[-2000:])}")
+            told = self.short(result.stderr.strip() or result.stdout[-2000:])
+            raise Failed(f"exit status {result.returncode}: {told}")
         return result.stdout
 
     def short(self, text: str) -> str:

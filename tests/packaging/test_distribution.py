@@ -104,5 +104,6 @@ def test_extensions_declare_themselves_free_threading_compatible(source, empty_e
     """Each says so to a free-threaded interpreter, which would otherwise switch its lock back on for all."""
     generated = list((source / "build/cython").rglob("*.c"))
     assert generated
+    told = "#define __Pyx_FREETHREADING_COMPATIBLE Py_MOD_GIL_NOT_USED"
     for path in generated:
-        assert "#define __Pyx_FREETHREADING_COMPATIBLE Py_MOD_GIL_NOT_USED" in path.read_text(errors="replace"), path.name
+        assert told in path.read_text(errors="replace"), path.name
