@@ -18,7 +18,8 @@ check() {
     lacks_module liblz4 && needed="$needed liblz4-dev"
     lacks_module libcrypto && needed="$needed libssl-dev"
     if ! command -v "$python" >/dev/null; then
-        needed="$needed python3 python3-dev python3-venv"
+        name=${python##*/} # python3, or a version of it, as Debian's packages are called
+        needed="$needed $name $name-dev $name-venv"
     else
         "$python" -c 'import ensurepip, venv' 2>/dev/null || needed="$needed python3-venv"
         "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
