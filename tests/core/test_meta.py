@@ -8,8 +8,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.core.metastore import KEY, fill, inode_row, wal_of
 
+from tests.core.metastore import KEY, fill, inode_row, wal_of
 from vexfs._core.meta import Meta
 from vexfs.errors import Busy, Exists, InvalidArgument, NotFound, ReadOnly
 
@@ -254,14 +254,14 @@ def test_readers_beside_writer_syncs_and_checkpoints(meta):
                 assert seen.pop() >= last
                 last = int(rows[0][1].split()[3])
                 reads[which] += 1
-        except BaseException as error:  # noqa: BLE001 - told to the main thread
+        except BaseException as error:
             failures.append(error)
 
     def sync():
         try:
             while not stop.is_set():
                 meta.sync()
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=t) for t in (lambda: read(0), lambda: read(1), sync)]

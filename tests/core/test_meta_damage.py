@@ -7,8 +7,8 @@ import re
 import sqlite3
 
 import pytest
-from tests.core.metastore import FRAME, KEY, PAGE, crash_copy, fill, flip, frame_offset, frames, inode_row, wal_of
 
+from tests.core.metastore import FRAME, KEY, PAGE, crash_copy, fill, flip, frame_offset, frames, inode_row, wal_of
 from vexfs._core.meta import Meta
 from vexfs.errors import Damaged, FormatUnknown, InvalidArgument, KeyMissing, KeyWrong, NotFound
 
@@ -86,7 +86,7 @@ def test_every_byte_of_a_page_is_covered(closed, key):
 
 def test_a_page_in_anothers_place_is_noticed(closed, key):
     whole = bytearray(closed.read_bytes())
-    whole[20 * PAGE : 21 * PAGE], whole[21 * PAGE : 22 * PAGE] = whole[21 * PAGE : 22 * PAGE], whole[20 * PAGE : 21 * PAGE]
+    whole[20 * PAGE : 22 * PAGE] = whole[21 * PAGE : 22 * PAGE] + whole[20 * PAGE : 21 * PAGE]
     closed.write_bytes(whole)
     with Meta(closed, key=key) as meta:
         assert [page for page, _ in meta.verify()[1]] == [21, 22]
@@ -144,7 +144,7 @@ def survives(meta, ino):
 @pytest.mark.parametrize("size", [0, 1, 16, 100, PAGE - 1])
 def test_truncated_inside_the_first_page(closed, key, size):
     os.truncate(closed, size)
-    with pytest.raises(Damaged, match="meta.db: (does not begin|truncated)"):
+    with pytest.raises(Damaged, match=r"meta.db: (does not begin|truncated)"):
         Meta(closed, key=key)
 
 
@@ -238,7 +238,7 @@ def test_every_flip_in_the_synced_log_keeps_the_store_shut_with_a_reason(killed,
     for at in range(32):
         log.write_bytes(whole)
         flip(log, at, at % 8)
-        with pytest.raises(Damaged, match="meta.db-wal: its header is damaged"):
+        with pytest.raises(Damaged, match=r"meta.db-wal: its header is damaged"):
             Meta(killed, key=key)
 
 

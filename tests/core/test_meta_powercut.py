@@ -1,8 +1,8 @@
 """Power cuts: a recorded run is replayed to many points, and of what was not synced any part may be missing.
 
-A write that no sync covers is kept, dropped, or torn at sectors of 512 bytes, each by itself, so later ones may survive
-earlier ones.  Names that no sync of their directory covers are kept up to some point.  What `Meta.sync` had acknowledged
-must be there, and the state must be that of one commit, whole.
+A write that no sync covers is kept, dropped, or torn at sectors of 512 bytes, each by itself, so later ones may
+survive earlier ones.  Names that no sync of their directory covers are kept up to some point.  What `Meta.sync` had
+acknowledged must be there, and the state must be that of one commit, whole.
 """
 
 import os
@@ -10,8 +10,8 @@ import random
 import struct
 
 import pytest
-from tests.core.metastore import KEY, inode_row
 
+from tests.core.metastore import KEY, inode_row
 from vexfs._core import io
 from vexfs._core.meta import Meta
 from vexfs.errors import NotFound

@@ -6,9 +6,9 @@ import stat
 import threading
 
 import pytest
+
 from tests.core.metastore import FRAME, KEY, WAL_HEADER, crash_copy, fill, frames, inode_row, wal_of
 from tests.core.test_meta_powercut import replay
-
 from vexfs._core import io
 from vexfs._core.meta import Meta
 from vexfs.errors import IoFailed, NoSpace, SizeLimitReached
@@ -235,7 +235,7 @@ def test_a_failed_read_names_the_file_and_passes(meta, path):
     with Meta(path, key=None if b"SQLite" in path.read_bytes()[:16] else KEY, cache_bytes=1) as again:
         assert again.get_inode(1) == inode_row(1)
         io.fault("read", 0, errno.EIO)
-        with pytest.raises(IoFailed, match="meta.db"):
+        with pytest.raises(IoFailed, match=r"meta.db"):
             again.get_inode(500)
         io.clear_fault()
         assert again.get_inode(500) == inode_row(500)

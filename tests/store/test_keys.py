@@ -42,7 +42,7 @@ def test_a_key_file_is_never_overwritten(tmp_path):
 def test_missing(tmp_path):
     with pytest.raises(KeyMissing, match="no such key file") as caught:
         keys.load_key_file(tmp_path / "none")
-    assert caught.value.filename == tmp_path / "none"
+    assert os.fspath(caught.value.filename) == os.fspath(tmp_path / "none")
 
 
 def test_readable_by_others_is_told(tmp_path):
