@@ -72,7 +72,7 @@ static void *append(void *arg)
                 (slot){{.ino = puts[i].ino, .off = puts[i].off, .seg = puts[i].seg, .pos = puts[i].pos,
                         .stored = puts[i].stored}, puts[i].raw_len, seeds[i]};
         pthread_mutex_unlock(&lock);
-        if (round % 5 == 0) {
+        if (round % 5 == 0 || round < 10) {
             err = vx_segstore_sync(store);
             expect(!err, "sync", err);
         }
