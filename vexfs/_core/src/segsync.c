@@ -60,6 +60,7 @@ static void sync_all(vx_segstore *s)
             mark_lost(s, f, err);
         vx_segfile_drop(s, f);
     }
+    vx_segfiles_close_idle(s);
     s->synced_gen = gen;
     s->syncing = 0;
     pthread_cond_broadcast(&s->synced);
