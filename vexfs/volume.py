@@ -29,6 +29,8 @@ from vexfs.errors import (
     VolumeExists,
 )
 from vexfs.store import host, keys, snapshot, volumefile
+from vexfs.store.check import Report
+from vexfs.store.check import check as run_check
 from vexfs.store.lock import Lock
 from vexfs.store.snapshot import INDEX, META, SEGMENTS
 
@@ -311,6 +313,74 @@ def opened(path: HostPath) -> Volume | None:
     with _opening:
         volume = _opened.get(where)
     return None if volume is None or volume.closed else volume
+
+
+def check(
+    path: HostPath, *, key_file: HostPath | None = None, repair: bool = False, read_data: bool = True,
+    progress: Progress | None = None,
+) -> Report:
+    """Check the volume at `path`, which nobody has open, and repair it when asked.
+
+    Raises
+    ------
+    VolumeBusy
+        Somebody has it open.
+    """
+    directory = Path(path).absolute()
+    try:
+        about = volumefile.load(directory)
+    except VolumeDamaged:
+        spare = volumefile.sound_spare(directory)
+        if spare is None:
+            raise
+        about = spare
+    master = _master(directory, about, key_file)
+    _check_parts(directory)
+    lock = Lock(directory)
+    try:
+        return run_check(directory, master, repair=repair, read_data=read_data, progress=progress)
+    finally:
+        lock.release()
+
+
+def restore(
+    backup: HostPath, target: HostPath, *, key_file: HostPath | None = None, progress: Progress | None = None
+) -> Report:
+    """Copy the backup at `backup` to the new volume `target`, after checking that it is sound.
+
+    Raises
+    ------
+    VolumeExists
+        There is something at `target`; nothing is overwritten.
+    VolumeDamaged
+        The backup is not sound; the message says what is wrong first.
+    """
+    source, place = Path(backup).absolute(), Path(target).absolute()
+    if place.exists() or place.is_symlink():
+        raise VolumeExists.at("exists; restore to a path of its own, and move it into place then", place)
+    host.refuse_unsuitable(_existing(place))
+    report = check(source, key_file=key_file)
+    if not report.sound:
+        first = report.faults[0]
+        raise VolumeDamaged.at(
+            f"the backup has {len(report.faults)} faults, the first: {first.where}: {first.detail}; "
+            "run `vexctl volume fsck` on a copy of it",
+            source,
+        )
+    about = volumefile.load(source)
+    master = _master(source, about, key_file)
+    lock = Lock(source)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        snapshot.copy_closed(source, place, master, progress)
+        about.save(place)
+        volumefile.sync_directory(place.parent)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
+    return report
 
 
 def rotate_key(path: HostPath, key_file: HostPath, new_key_file: HostPath) -> None:

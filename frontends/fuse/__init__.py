@@ -27,6 +27,7 @@ from vexfs.version import __version__
 
 if TYPE_CHECKING:
     from vexfs.frontends.fuse.session import Mount
+
     from vexfs.volume import Volume
 
 __all__ = ["MountOptions", "mount", "parse"]

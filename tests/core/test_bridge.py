@@ -92,9 +92,7 @@ class Producer(threading.Thread):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    scripts=st.lists(STEPS, min_size=1, max_size=4), changes=CHANGES, started=st.booleans(), size=st.integers(1, 200)
-)
+@given(scripts=st.lists(STEPS, min_size=1, max_size=4), changes=CHANGES, started=st.booleans(), size=st.integers(1, 200))
 def test_against_a_model(scripts, changes, started, size):
     ledger = Ledger()
     bridge = Bridge(capacity=size, batch_size=7, weights=(3, 2, 1), sync_threshold_ns=2_000_000)
@@ -289,26 +287,6 @@ def test_handlers_may_enqueue_more(bridge):
     while len(seen) < 101 and time.monotonic() < deadline:
         bridge.barrier(10)
     assert seen == list(range(101))
-
-
-@pytest.mark.parametrize("running", [True, False])
-def test_a_handler_taken_away_gets_its_last_items_first(running):
-    seen = []
-    bridge = Bridge()
-    bridge.handler(1, seen.extend)
-    if running:
-        bridge.start()
-    for i in range(100):
-        bridge.enqueue(i, kind=1)
-    bridge.handler(1, None)
-    assert len(seen) == 100
-    with pytest.raises(ValueError, match="no handler"):
-        bridge.enqueue(1, kind=1)
-    other = []
-    bridge.handler(1, other.extend)
-    bridge.enqueue(5, 6, kind=1)
-    bridge.close()
-    assert (len(seen), other) == (100, [(5, 6)])
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -29,6 +29,9 @@ class Command:
 
 
 COMMANDS = (
+    Command("vexfs", "import", "vexfs.cli.import_tree", "copy a tree of the host into a volume"),
+    Command("vexfs", "export", "vexfs.cli.export_tree", "copy a tree of a volume to the host"),
+    Command("vexctl", "volume", "vexfs.cli.volume", "create, check, compact, back up and restore volumes"),
     Command("vexfs", "completion", "vexfs.cli.completion", "print a completion script for a shell"),
     Command("vexctl", "completion", "vexfs.cli.completion", "print a completion script for a shell"),
 )

@@ -15,7 +15,6 @@
 
 typedef struct {
     _Atomic(vx_handler) fn;
-    _Atomic uint32_t open; /* enqueue takes items of this kind */
     void *ctx;
 } vx_bridge_target;
 
@@ -51,7 +50,7 @@ struct vx_bridge {
 
     pthread_mutex_t control; /* configuration, start and stop */
     vx_bridge_config config;
-    int running, draining;
+    int running;
     pthread_t thread;
     _Atomic uintptr_t worker; /* the thread in whose hands the queue is */
 

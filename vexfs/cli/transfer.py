@@ -1,0 +1,141 @@
+"""``vexfs import`` and ``vexfs export``: whole trees into a volume and out of it."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from vexfs.cli import output
+from vexfs.cli.progress import Progress
+from vexfs.errors import EXIT_WANTING, NotFound, UsageError
+from vexfs.sides import HostSide, Side, VolumeSide
+from vexfs.transfer import Summary, Transfer, measure
+from vexfs.volume import Volume
+
+ABOUT = """\
+Modes, owners, times, extended attributes, hard links, symlinks, devices and holes are preserved.  What is there already
+with the same size and modification time is left alone, so after an interruption the same command goes on.
+"""
+IMPORT_HELP = """\
+Examples:
+  vexfs import ~/papers notes.vex:/papers
+  vexfs import ~/papers notes.vex:/papers --json
+"""
+EXPORT_HELP = """\
+Examples:
+  vexfs export notes.vex:/papers ./papers
+  vexfs export notes.vex:/ ./everything
+"""
+SHOWN_MAX = 10
+
+
+def register_import(subparsers: Any) -> None:
+    """Add ``import``."""
+    parser = subparsers.add_parser(
+        "import", help="copy a tree of the host into a volume", description=ABOUT, epilog=IMPORT_HELP
+    )
+    parser.add_argument("source", metavar="HOSTDIR", help="a directory or file of the host")
+    parser.add_argument("target", metavar="VOLUME:/PATH", help="where its content goes in the volume")
+    _register_options(parser)
+    parser.set_defaults(run=import_tree)
+
+
+def register_export(subparsers: Any) -> None:
+    """Add ``export``."""
+    parser = subparsers.add_parser(
+        "export", help="copy a tree of a volume to the host", description=ABOUT, epilog=EXPORT_HELP
+    )
+    parser.add_argument("source", metavar="VOLUME:/PATH", help="a directory or file of the volume")
+    parser.add_argument("target", metavar="HOSTDIR", help="where its content goes on the host")
+    _register_options(parser)
+    parser.set_defaults(run=export_tree)
+
+
+def _register_options(parser: Any) -> None:
+    parser.add_argument("--key-file", metavar="FILE", help="key of an encrypted volume")
+    parser.add_argument("--no-owners", action="store_true", help="do not set owner and group")
+
+
+def place_of(word: str) -> tuple[str, str]:
+    """``VOLUME:/PATH`` taken apart; the path may be empty for the root.
+
+    Raises
+    ------
+    UsageError
+        It does not have that form.
+    """
+    volume, colon, path = word.rpartition(":")
+    if not colon or not volume or (path and not path.startswith("/")):
+        raise UsageError(f"{word!r} names no place in a volume; VOLUME:/PATH does, for example notes.vex:/papers")
+    return volume, path or "/"
+
+
+def import_tree(args: argparse.Namespace) -> int:
+    """Run ``vexfs import``."""
+    volume, path = place_of(args.target)
+    source = HostSide(args.source)
+    if not os.path.lexists(source.root):
+        raise NotFound.at("no such file or directory on the host", args.source)
+    with Volume.load(volume, key_file=args.key_file) as opened:
+        _make_parents(opened, path)
+        own = os.stat(opened.directory)
+        target = VolumeSide(opened.filesystem, path)
+        return _transfer(args, "importing", source, target, True, frozenset({(own.st_dev, own.st_ino)}))
+
+
+def export_tree(args: argparse.Namespace) -> int:
+    """Run ``vexfs export``."""
+    volume, path = place_of(args.source)
+    with Volume.load(volume, key_file=args.key_file, read_only=True) as opened:
+        opened.filesystem.stat(path, False)
+        target = HostSide(args.target)
+        Path(args.target).absolute().parent.mkdir(parents=True, exist_ok=True)
+        return _transfer(args, "exporting", VolumeSide(opened.filesystem, path), target, os.geteuid() == 0)
+
+
+def _make_parents(volume: Volume, path: str) -> None:
+    parts = [part for part in path.split("/") if part]
+    for depth in range(1, len(parts)):
+        try:
+            volume.filesystem.mkdir("/".join(parts[:depth]), 0o755)
+        except FileExistsError:
+            continue
+
+
+def _transfer(
+    args: argparse.Namespace, label: str, source: Side, target: Side, owners: bool,
+    exclude: frozenset[tuple[int, int]] = frozenset(),
+) -> int:
+    started = time.monotonic()
+    total = measure(source) if sys.stderr.isatty() else None
+    with Progress(label, total) as progress:
+        transfer = Transfer(
+            source, target, owners=owners and not args.no_owners, progress=progress.advance, exclude=exclude
+        )
+        try:
+            summary = transfer.run()
+        except KeyboardInterrupt:
+            print(f"{transfer.summary.done:,} are in place; the same command goes on from there", file=sys.stderr)
+            raise
+    seconds = time.monotonic() - started
+    output.emit(args, {**attrs.asdict(summary), "seconds": seconds}, lambda: _told(summary, seconds))
+    return EXIT_WANTING if summary.errors else 0
+
+
+def _told(summary: Summary, seconds: float) -> str:
+    counts = [
+        f"{number:,} {name.replace('_', ' ')}"
+        for name in ("files", "directories", "symlinks", "hard_links", "special", "unchanged")
+        if (number := getattr(summary, name))
+    ]
+    lines = [f"{', '.join(counts) or 'nothing'}; {output.size(summary.bytes)} in {output.duration(seconds)}"]
+    for title, key, found in (("left out", "why", summary.skipped), ("failed", "error", summary.errors)):
+        for one in found[:SHOWN_MAX]:
+            lines.append(f"{title}: {output.printable(one['path'])}: {output.printable(one[key])}")
+        if len(found) > SHOWN_MAX:
+            lines.append(f"{title}: {len(found) - SHOWN_MAX:,} more; --json lists all")
+    return "\n".join(lines)
