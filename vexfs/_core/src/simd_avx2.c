@@ -14,7 +14,7 @@
 
 #define TRUST_MIN 0x1p-100f
 #define TRUST_MAX 0x1p100f
-#define REGISTER_DIM 8
+#define STEP 16
 #define REGISTER_BYTES 32
 #define UNROLL _Pragma("GCC unroll 4")
 
@@ -23,13 +23,21 @@ VX_INLINE size_t width_of(int dtype)
     return dtype == VX_F32 ? 4 : 2;
 }
 
-VX_INLINE __m256 load_f(int dtype, const uint8_t *p)
+/* 16 values as two registers.  The two of bf16 hold the even and the odd values, which costs a shift and a mask where
+ * widening in order costs two of each; sums do not mind. */
+VX_INLINE void load_f(int dtype, const uint8_t *p, __m256 v[2])
 {
-    if (dtype == VX_F32)
-        return _mm256_loadu_ps((const float *)p);
-    const __m128i h = _mm_loadu_si128((const __m128i *)p);
-    return dtype == VX_F16 ? _mm256_cvtph_ps(h)
-                           : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+    if (dtype == VX_F32) {
+        v[0] = _mm256_loadu_ps((const float *)p);
+        v[1] = _mm256_loadu_ps((const float *)(p + 32));
+    } else if (dtype == VX_F16) {
+        v[0] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+        v[1] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 16)));
+    } else {
+        const __m256i h = _mm256_loadu_si256((const __m256i *)p);
+        v[0] = _mm256_castsi256_ps(_mm256_slli_epi32(h, 16));
+        v[1] = _mm256_castsi256_ps(_mm256_and_si256(h, _mm256_set1_epi32((int)0xffff0000)));
+    }
 }
 
 /* `n` bytes, at most 32, and zeros after them. */
@@ -40,11 +48,11 @@ VX_INLINE __m256i load_some(const uint8_t *p, size_t n)
     return _mm256_loadu_si256((const __m256i *)padded);
 }
 
-VX_INLINE __m256 load_tail_f(int dtype, const uint8_t *p, size_t n)
+VX_INLINE void load_tail_f(int dtype, const uint8_t *p, size_t n, __m256 v[2])
 {
-    uint8_t padded[REGISTER_BYTES] = {0};
+    uint8_t padded[2 * REGISTER_BYTES] = {0};
     memcpy(padded, p, n * width_of(dtype));
-    return load_f(dtype, padded);
+    load_f(dtype, padded, v);
 }
 
 VX_INLINE void step_f(int metric, __m256 x, __m256 y, __m256 *ab, __m256 *bb)
@@ -76,32 +84,32 @@ VX_INLINE __m128i sum4_i(const __m256i v[4])
 VX_INLINE void four_f(int dtype, int metric, const vx_query *query, const uint8_t *const row[4],
                       const uint8_t *ahead, vx_sums *s, size_t at)
 {
+    const size_t width = width_of(dtype);
     const uint8_t *q = query->q;
-    const size_t width = width_of(dtype), register_bytes = REGISTER_DIM * width;
-    __m256 ab[8], bb[8];
+    __m256 ab[8], bb[8], x[2], y[2];
     size_t i = 0;
     _Pragma("GCC unroll 8")
     for (int k = 0; k < 8; k++)
         ab[k] = bb[k] = _mm256_setzero_ps();
-    for (; i + 2 * REGISTER_DIM <= query->dim; i += 2 * REGISTER_DIM) {
-        const __m256 x0 = load_f(dtype, q + i * width), x1 = load_f(dtype, q + i * width + register_bytes);
-        if (ahead) {
-            for (size_t k = 0; k < width; k++)
-                _mm_prefetch((const char *)ahead + k * VX_LINE, _MM_HINT_T0);
-            ahead += width * VX_LINE;
-        }
+    for (; i + STEP <= query->dim; i += STEP) {
+        load_f(dtype, q + i * width, x);
         UNROLL
-        for (int k = 0; k < 4; k++) {
-            step_f(metric, x0, load_f(dtype, row[k] + i * width), &ab[k], &bb[k]);
-            step_f(metric, x1, load_f(dtype, row[k] + i * width + register_bytes), &ab[k + 4], &bb[k + 4]);
+        for (size_t k = 0; k < 4; k++) {
+            if (ahead && k < width)
+                _mm_prefetch((const char *)ahead + 4 * i * width + k * VX_LINE, _MM_HINT_T0);
+            load_f(dtype, row[k] + i * width, y);
+            step_f(metric, x[0], y[0], &ab[k], &bb[k]);
+            step_f(metric, x[1], y[1], &ab[k + 4], &bb[k + 4]);
         }
     }
-    for (; i < query->dim; i += REGISTER_DIM) {
-        const size_t left = query->dim - i, n = left < REGISTER_DIM ? left : REGISTER_DIM;
-        const __m256 x = load_tail_f(dtype, q + i * width, n);
+    if (i < query->dim) {
+        load_tail_f(dtype, q + i * width, query->dim - i, x);
         UNROLL
-        for (int k = 0; k < 4; k++)
-            step_f(metric, x, load_tail_f(dtype, row[k] + i * width, n), &ab[k], &bb[k]);
+        for (int k = 0; k < 4; k++) {
+            load_tail_f(dtype, row[k] + i * width, query->dim - i, y);
+            step_f(metric, x[0], y[0], &ab[k], &bb[k]);
+            step_f(metric, x[1], y[1], &ab[k + 4], &bb[k + 4]);
+        }
     }
     UNROLL
     for (int k = 0; k < 4; k++) {
@@ -129,23 +137,32 @@ VX_INLINE int32_t sum_i(__m256i v)
 
 VX_INLINE void one_f(int dtype, int metric, const vx_query *query, const uint8_t *row, vx_sums *s, size_t at)
 {
-    const uint8_t *q = query->q;
     const size_t width = width_of(dtype);
-    __m256 ab[4], bb[4];
+    const uint8_t *q = query->q;
+    __m256 ab[8], bb[8], x[2], y[2];
     size_t i = 0;
-    UNROLL
-    for (int k = 0; k < 4; k++)
+    _Pragma("GCC unroll 8")
+    for (int k = 0; k < 8; k++)
         ab[k] = bb[k] = _mm256_setzero_ps();
-    for (; i + 4 * REGISTER_DIM <= query->dim; i += 4 * REGISTER_DIM) {
+    for (; i + 4 * STEP <= query->dim; i += 4 * STEP) {
         UNROLL
         for (size_t k = 0; k < 4; k++) {
-            const size_t j = (i + k * REGISTER_DIM) * width;
-            step_f(metric, load_f(dtype, q + j), load_f(dtype, row + j), &ab[k], &bb[k]);
+            load_f(dtype, q + (i + k * STEP) * width, x);
+            load_f(dtype, row + (i + k * STEP) * width, y);
+            step_f(metric, x[0], y[0], &ab[k], &bb[k]);
+            step_f(metric, x[1], y[1], &ab[k + 4], &bb[k + 4]);
         }
     }
-    for (; i < query->dim; i += REGISTER_DIM) {
-        const size_t left = query->dim - i, n = left < REGISTER_DIM ? left : REGISTER_DIM;
-        step_f(metric, load_tail_f(dtype, q + i * width, n), load_tail_f(dtype, row + i * width, n), &ab[0], &bb[0]);
+    for (; i < query->dim; i += STEP) {
+        const size_t left = query->dim - i;
+        load_tail_f(dtype, q + i * width, left < STEP ? left : STEP, x);
+        load_tail_f(dtype, row + i * width, left < STEP ? left : STEP, y);
+        step_f(metric, x[0], y[0], &ab[0], &bb[0]);
+        step_f(metric, x[1], y[1], &ab[4], &bb[4]);
+    }
+    for (int k = 0; k < 4; k++) {
+        ab[k] = _mm256_add_ps(ab[k], ab[k + 4]);
+        bb[k] = _mm256_add_ps(bb[k], bb[k + 4]);
     }
     s->ab.f[at] = sum_f(_mm256_add_ps(_mm256_add_ps(ab[0], ab[1]), _mm256_add_ps(ab[2], ab[3])));
     if (metric == VX_COSINE)
@@ -390,7 +407,7 @@ VX_SHAPES_FLOAT(f16, VX_F16, finish_f)
 VX_SHAPES_FLOAT(bf16, VX_BF16, finish_f)
 VX_SHAPES_INT(i8, VX_I8, finish_i)
 VX_SHAPES_INT(i4, VX_I4, finish_i)
-VX_SHAPES_BITS(b1, finish_b1)
+VX_SHAPES_BITS(b1, 4, b1_ab_four, finish_b1)
 
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -407,4 +424,5 @@ void vx_simd_fill_avx2(vx_kernels *k)
     VX_PUT(k->distance[VX_I4], i4);
     VX_PUT(k->distance[VX_B1], b1);
     k->distance[VX_B1][VX_HAMMING] = b1_vhamming_shapes;
+    vx_simd_fill_avx2_codes(k);
 }

@@ -15,7 +15,7 @@
 
 #define TRUST_MIN 0x1p-100f
 #define TRUST_MAX 0x1p100f
-#define REGISTER_DIM 16
+#define STEP 32
 #define UNROLL _Pragma("GCC unroll 4")
 
 VX_INLINE size_t width_of(int dtype)
@@ -23,25 +23,38 @@ VX_INLINE size_t width_of(int dtype)
     return dtype == VX_F32 ? 4 : 2;
 }
 
-VX_INLINE __m512 of_bf16(__m256i h)
+/* 32 values as two registers.  The two of bf16 hold the even and the odd values, which costs a shift and a mask where
+ * widening in order costs two of each; sums do not mind. */
+VX_INLINE void load_f(int dtype, const uint8_t *p, __m512 v[2])
 {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+    if (dtype == VX_F32) {
+        v[0] = _mm512_loadu_ps(p);
+        v[1] = _mm512_loadu_ps(p + 64);
+    } else if (dtype == VX_F16) {
+        v[0] = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+        v[1] = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p + 32)));
+    } else {
+        const __m512i h = _mm512_loadu_si512(p);
+        v[0] = _mm512_castsi512_ps(_mm512_slli_epi32(h, 16));
+        v[1] = _mm512_castsi512_ps(_mm512_and_si512(h, _mm512_set1_epi32((int)0xffff0000)));
+    }
 }
 
-VX_INLINE __m512 load_f(int dtype, const uint8_t *p, size_t i)
+/* The same for the values that `m` names, with zeros for the rest. */
+VX_INLINE void load_tail_f(int dtype, const uint8_t *p, __mmask32 m, __m512 v[2])
 {
-    if (dtype == VX_F32)
-        return _mm512_loadu_ps(p + 4 * i);
-    const __m256i h = _mm256_loadu_si256((const __m256i *)(p + 2 * i));
-    return dtype == VX_F16 ? _mm512_cvtph_ps(h) : of_bf16(h);
-}
-
-VX_INLINE __m512 load_tail_f(int dtype, const uint8_t *p, size_t i, __mmask16 m)
-{
-    if (dtype == VX_F32)
-        return _mm512_maskz_loadu_ps(m, p + 4 * i);
-    const __m256i h = _mm256_maskz_loadu_epi16(m, p + 2 * i);
-    return dtype == VX_F16 ? _mm512_cvtph_ps(h) : of_bf16(h);
+    const __mmask16 low = (__mmask16)m, high = (__mmask16)(m >> 16);
+    if (dtype == VX_F32) {
+        v[0] = _mm512_maskz_loadu_ps(low, p);
+        v[1] = _mm512_maskz_loadu_ps(high, p + 64);
+    } else if (dtype == VX_F16) {
+        v[0] = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(low, p));
+        v[1] = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(high, p + 32));
+    } else {
+        const __m512i h = _mm512_maskz_loadu_epi16(m, p);
+        v[0] = _mm512_castsi512_ps(_mm512_slli_epi32(h, 16));
+        v[1] = _mm512_castsi512_ps(_mm512_and_si512(h, _mm512_set1_epi32((int)0xffff0000)));
+    }
 }
 
 VX_INLINE void step_f(int metric, __m512 x, __m512 y, __m512 *ab, __m512 *bb)
@@ -83,60 +96,66 @@ VX_INLINE __m128i sum4_i(const __m512i v[4])
 VX_INLINE void four_f(int dtype, int metric, const vx_query *query, const uint8_t *const row[4],
                       const uint8_t *ahead, vx_sums *s, size_t at)
 {
+    const size_t width = width_of(dtype);
     const uint8_t *q = query->q;
-    __m512 ab[4], bb[4];
+    __m512 ab[4], bb[4], x[2], y[2];
     size_t i = 0;
     UNROLL
     for (int k = 0; k < 4; k++)
         ab[k] = bb[k] = _mm512_setzero_ps();
-    for (; i + REGISTER_DIM <= query->dim; i += REGISTER_DIM) {
-        const __m512 x = load_f(dtype, q, i);
-        if (ahead) {
-            for (size_t k = 0; k < width_of(dtype); k++)
-                _mm_prefetch((const char *)ahead + k * VX_LINE, _MM_HINT_T0);
-            ahead += width_of(dtype) * VX_LINE;
-        }
+    for (; i + STEP <= query->dim; i += STEP) {
+        load_f(dtype, q + i * width, x);
         UNROLL
-        for (int k = 0; k < 4; k++)
-            step_f(metric, x, load_f(dtype, row[k], i), &ab[k], &bb[k]);
+        for (size_t k = 0; k < 4; k++) {
+            if (ahead) {
+                _mm_prefetch((const char *)ahead + (4 * i + k * STEP) * width, _MM_HINT_T0);
+                if (dtype == VX_F32)
+                    _mm_prefetch((const char *)ahead + (4 * i + k * STEP) * width + VX_LINE, _MM_HINT_T0);
+            }
+            load_f(dtype, row[k] + i * width, y);
+            step_f(metric, x[0], y[0], &ab[k], &bb[k]);
+            step_f(metric, x[1], y[1], &ab[k], &bb[k]);
+        }
     }
     if (i < query->dim) {
-        const __mmask16 m = (__mmask16)((1u << (query->dim - i)) - 1);
-        const __m512 x = load_tail_f(dtype, q, i, m);
+        const __mmask32 m = (1u << (query->dim - i)) - 1;
+        load_tail_f(dtype, q + i * width, m, x);
         UNROLL
-        for (int k = 0; k < 4; k++)
-            step_f(metric, x, load_tail_f(dtype, row[k], i, m), &ab[k], &bb[k]);
+        for (int k = 0; k < 4; k++) {
+            load_tail_f(dtype, row[k] + i * width, m, y);
+            step_f(metric, x[0], y[0], &ab[k], &bb[k]);
+            step_f(metric, x[1], y[1], &ab[k], &bb[k]);
+        }
     }
     _mm_storeu_ps(s->ab.f + at, sum4_f(ab));
     if (metric == VX_COSINE)
         _mm_storeu_ps(s->bb.f + at, sum4_f(bb));
 }
 
+/* Two sums, not more: the out-of-order window then reaches furthest ahead, which is what memory wants of long rows. */
 VX_INLINE void one_f(int dtype, int metric, const vx_query *query, const uint8_t *row, vx_sums *s, size_t at)
 {
+    const size_t width = width_of(dtype);
     const uint8_t *q = query->q;
-    __m512 ab[4], bb[4];
+    const __m512 zero = _mm512_setzero_ps();
+    __m512 ab[2] = {zero, zero}, bb[2] = {zero, zero}, x[2], y[2];
     size_t i = 0;
-    UNROLL
-    for (int k = 0; k < 4; k++)
-        ab[k] = bb[k] = _mm512_setzero_ps();
-    for (; i + 4 * REGISTER_DIM <= query->dim; i += 4 * REGISTER_DIM) {
-        UNROLL
-        for (size_t k = 0; k < 4; k++) {
-            const size_t j = i + k * REGISTER_DIM;
-            step_f(metric, load_f(dtype, q, j), load_f(dtype, row, j), &ab[k], &bb[k]);
-        }
+    for (; i + STEP <= query->dim; i += STEP) {
+        load_f(dtype, q + i * width, x);
+        load_f(dtype, row + i * width, y);
+        step_f(metric, x[0], y[0], &ab[0], &bb[0]);
+        step_f(metric, x[1], y[1], &ab[1], &bb[1]);
     }
-    for (; i + REGISTER_DIM <= query->dim; i += REGISTER_DIM)
-        step_f(metric, load_f(dtype, q, i), load_f(dtype, row, i), &ab[0], &bb[0]);
     if (i < query->dim) {
-        const __mmask16 m = (__mmask16)((1u << (query->dim - i)) - 1);
-        step_f(metric, load_tail_f(dtype, q, i, m), load_tail_f(dtype, row, i, m), &ab[1], &bb[1]);
+        const __mmask32 m = (1u << (query->dim - i)) - 1;
+        load_tail_f(dtype, q + i * width, m, x);
+        load_tail_f(dtype, row + i * width, m, y);
+        step_f(metric, x[0], y[0], &ab[0], &bb[0]);
+        step_f(metric, x[1], y[1], &ab[1], &bb[1]);
     }
-    const __m512 sum = _mm512_add_ps(_mm512_add_ps(ab[0], ab[1]), _mm512_add_ps(ab[2], ab[3]));
-    s->ab.f[at] = _mm512_reduce_add_ps(sum);
+    s->ab.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(ab[0], ab[1]));
     if (metric == VX_COSINE)
-        s->bb.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(bb[0], bb[1]), _mm512_add_ps(bb[2], bb[3])));
+        s->bb.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(bb[0], bb[1]));
 }
 
 #define FLOAT_ROWS(NAME, DTYPE, METRIC)                                                                                \
@@ -359,7 +378,7 @@ VX_SHAPES_FLOAT(f16, VX_F16, vx_avx512_finish_f)
 VX_SHAPES_FLOAT(bf16, VX_BF16, vx_avx512_finish_f)
 VX_SHAPES_INT(i8, VX_I8, vx_avx512_finish_i)
 VX_SHAPES_INT(i4, VX_I4, vx_avx512_finish_i)
-VX_SHAPES_BITS(b1, vx_avx512_finish_b1)
+VX_SHAPES_BITS(b1, 4, b1_ab_four, vx_avx512_finish_b1)
 
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -376,4 +395,6 @@ void vx_simd_fill_avx512(vx_kernels *k)
     VX_PUT(k->distance[VX_I4], i4);
     VX_PUT(k->distance[VX_B1], b1);
     k->distance[VX_B1][VX_HAMMING] = b1_vhamming_shapes;
+    vx_simd_fill_avx512_codes(k);
+    vx_simd_fill_avx512_cross(k);
 }

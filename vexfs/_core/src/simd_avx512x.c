@@ -8,11 +8,11 @@
 
 #if defined(__clang__)
 #pragma clang attribute push(                                                                                          \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx512vpopcntdq,avx2,fma"))),      \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx512vpopcntdq,avx512vbmi,avx2,fma"))),      \
     apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx512vpopcntdq,avx2,fma")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx512vpopcntdq,avx512vbmi,avx2,fma")
 #endif
 
 #define UNROLL _Pragma("GCC unroll 4")
@@ -125,20 +125,6 @@ VX_INLINE void nibbles(__m512i x, __m512i *low, __m512i *high)
     *high = _mm512_and_si512(_mm512_srli_epi16(x, 4), fifteen);
 }
 
-/* The query of a step: its signed bytes (low and high nibbles of i4), and how it adds to the shared surplus. */
-VX_INLINE __m512i split_query(int dtype, __m512i q, __m512i surplus, __m512i part[2])
-{
-    if (dtype == VX_I8) {
-        part[0] = part[1] = q;
-        return dot4(surplus, _mm512_set1_epi8((char)128), q);
-    }
-    const __m512i eights = _mm512_set1_epi8(8);
-    nibbles(q, &part[0], &part[1]);
-    part[0] = _mm512_sub_epi8(part[0], eights);
-    part[1] = _mm512_sub_epi8(part[1], eights);
-    return dot4(surplus, eights, _mm512_add_epi8(part[0], part[1]));
-}
-
 VX_INLINE void step_i(int dtype, int squares, const __m512i q[2], __m512i r, sums_i *sum)
 {
     if (dtype == VX_I8) {
@@ -161,24 +147,44 @@ VX_INLINE void step_i(int dtype, int squares, const __m512i q[2], __m512i r, sum
     }
 }
 
-VX_INLINE void bytes_four(int dtype, int squares, const vx_query *query, const uint8_t *const row[4],
-                      const uint8_t *ahead, vx_sums *s, size_t at)
+/* The query of a step: its signed bytes (low and high nibbles of i4), and what it adds to the shared surplus. */
+VX_INLINE __m512i split_query(int dtype, __m512i x, __m512i surplus, __m512i part[2])
 {
-    const size_t bytes = vx_row_bytes(dtype, query->dim);
-    __m512i surplus = _mm512_setzero_si512(), ab[4], bb[4];
+    if (dtype == VX_I8) {
+        part[0] = part[1] = x;
+        return dot4(surplus, _mm512_set1_epi8((char)128), x);
+    }
+    const __m512i eights = _mm512_set1_epi8(8);
+    nibbles(x, &part[0], &part[1]);
+    part[0] = _mm512_sub_epi8(part[0], eights);
+    part[1] = _mm512_sub_epi8(part[1], eights);
+    return dot4(surplus, eights, _mm512_add_epi8(part[0], part[1]));
+}
+
+VX_INLINE void bytes_four(int dtype, int squares, const vx_query *query, const uint8_t *const row[4],
+                          const uint8_t *ahead, vx_sums *s, size_t at)
+{
+    const uint8_t *query_bytes = query->q;
+    const size_t bytes = vx_row_bytes(dtype, query->dim), left = bytes % STEP_BYTES, whole = bytes - left;
+    __m512i surplus = _mm512_setzero_si512(), ab[4], bb[4], q[2];
     sums_i sum[4];
     UNROLL
     for (int k = 0; k < 4; k++)
         sum[k].ab = sum[k].bb = sum[k].bb_surplus = _mm512_setzero_si512();
-    for (size_t i = 0; i < bytes; i += STEP_BYTES) {
-        __m512i q[2];
-        surplus = split_query(dtype, load(query->q, i, bytes), surplus, q);
+    for (size_t i = 0; i < whole; i += STEP_BYTES) {
+        surplus = split_query(dtype, _mm512_loadu_si512(query_bytes + i), surplus, q);
         UNROLL
         for (size_t k = 0; k < 4; k++) {
             if (ahead)
                 _mm_prefetch((const char *)ahead + 4 * i + k * VX_LINE, _MM_HINT_T0);
-            step_i(dtype, squares, q, load(row[k], i, bytes), &sum[k]);
+            step_i(dtype, squares, q, _mm512_loadu_si512(row[k] + i), &sum[k]);
         }
+    }
+    if (left) {
+        surplus = split_query(dtype, load(query_bytes, whole, bytes), surplus, q);
+        UNROLL
+        for (int k = 0; k < 4; k++)
+            step_i(dtype, squares, q, load(row[k], whole, bytes), &sum[k]);
     }
     UNROLL
     for (int k = 0; k < 4; k++) {
@@ -193,10 +199,10 @@ VX_INLINE void bytes_four(int dtype, int squares, const vx_query *query, const u
 VX_INLINE void bytes_one(int dtype, int squares, const vx_query *query, const uint8_t *row, vx_sums *s, size_t at)
 {
     const size_t bytes = vx_row_bytes(dtype, query->dim);
-    __m512i surplus = _mm512_setzero_si512();
-    sums_i sum = {surplus, surplus, surplus};
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i surplus = zero, q[2];
+    sums_i sum = {zero, zero, zero};
     for (size_t i = 0; i < bytes; i += STEP_BYTES) {
-        __m512i q[2];
         surplus = split_query(dtype, load(query->q, i, bytes), surplus, q);
         step_i(dtype, squares, q, load(row, i, bytes), &sum);
     }
@@ -205,35 +211,53 @@ VX_INLINE void bytes_one(int dtype, int squares, const vx_query *query, const ui
         s->bb.i[at] = _mm512_reduce_add_epi32(_mm512_sub_epi32(sum.bb, sum.bb_surplus));
 }
 
-static void b1_ab_four(const vx_query *query, const uint8_t *const row[4], const uint8_t *ahead, vx_sums *s, size_t at)
-{
-    const size_t bytes = vx_row_bytes(VX_B1, query->dim);
-    __m512i differ[4];
-    UNROLL
-    for (int k = 0; k < 4; k++)
-        differ[k] = _mm512_setzero_si512();
-    for (size_t i = 0; i < bytes; i += STEP_BYTES) {
-        const __m512i x = load(query->q, i, bytes);
-        UNROLL
-        for (size_t k = 0; k < 4; k++) {
-            if (ahead)
-                _mm_prefetch((const char *)ahead + 4 * i + k * VX_LINE, _MM_HINT_T0);
-            const __m512i y = _mm512_xor_si512(x, load(row[k], i, bytes));
-            differ[k] = _mm512_add_epi64(differ[k], _mm512_popcnt_epi64(y));
-        }
-    }
-    _mm_storeu_si128((__m128i *)(s->ab.i + at), sum4_i(differ));
-}
+/* b1, rows of up to three registers: every 64-bit lane's count fits a byte, so eight rows share a register, a byte a
+ * row; turned so that a lane holds one row's bytes, one sum of bytes adds them all. */
+#define B1_SHORT (3 * STEP_BYTES)
 
-static void b1_ab_one(const vx_query *query, const uint8_t *row, vx_sums *s, size_t at)
+VX_INLINE __m512i b1_row(const vx_query *query, const uint8_t *row, size_t bytes)
 {
-    const size_t bytes = vx_row_bytes(VX_B1, query->dim);
     __m512i differ = _mm512_setzero_si512();
     for (size_t i = 0; i < bytes; i += STEP_BYTES) {
         const __m512i y = _mm512_xor_si512(load(query->q, i, bytes), load(row, i, bytes));
         differ = _mm512_add_epi64(differ, _mm512_popcnt_epi64(y));
     }
-    s->ab.i[at] = (int32_t)_mm512_reduce_add_epi64(differ);
+    return differ;
+}
+
+static void b1_ab_one(const vx_query *query, const uint8_t *row, vx_sums *s, size_t at)
+{
+    s->ab.i[at] = (int32_t)_mm512_reduce_add_epi64(b1_row(query, row, vx_row_bytes(VX_B1, query->dim)));
+}
+
+VX_INLINE void b1_eight_of(const vx_query *query, const uint8_t *const row[8], size_t bytes, vx_sums *s, size_t at)
+{
+    const __m512i column = _mm512_set_epi64(0x3830282018100800, 0x3830282018100800, 0x3830282018100800,
+                                            0x3830282018100800, 0x3830282018100800, 0x3830282018100800,
+                                            0x3830282018100800, 0x3830282018100800);
+    const __m512i first = _mm512_set_epi64(0x0707070707070707, 0x0606060606060606, 0x0505050505050505,
+                                           0x0404040404040404, 0x0303030303030303, 0x0202020202020202,
+                                           0x0101010101010101, 0);
+    __m512i counts = b1_row(query, row[0], bytes);
+    _Pragma("GCC unroll 8")
+    for (unsigned k = 1; k < 8; k++)
+        counts = _mm512_or_si512(counts, _mm512_slli_epi64(b1_row(query, row[k], bytes), 8 * k));
+    const __m512i turned = _mm512_permutexvar_epi8(_mm512_or_si512(column, first), counts);
+    const __m512i sums = _mm512_sad_epu8(turned, _mm512_setzero_si512());
+    _mm256_storeu_si256((__m256i *)(s->ab.i + at), _mm512_cvtepi64_epi32(sums));
+}
+
+static void b1_ab_eight(const vx_query *query, const uint8_t *const row[8], const uint8_t *ahead, vx_sums *s, size_t at)
+{
+    const size_t bytes = vx_row_bytes(VX_B1, query->dim);
+    (void)ahead;
+    if (bytes <= STEP_BYTES)
+        b1_eight_of(query, row, bytes, s, at);
+    else if (bytes <= B1_SHORT)
+        b1_eight_of(query, row, bytes, s, at);
+    else
+        for (size_t k = 0; k < 8; k++)
+            b1_ab_one(query, row[k], s, at + k);
 }
 
 /* A kernel of one row and one of four from the inlined pair KIND_one, KIND_four with its leading arguments. */
@@ -255,11 +279,11 @@ ROWS(i8_abb, bytes, VX_I8, 1)
 ROWS(i4_ab, bytes, VX_I4, 0)
 ROWS(i4_abb, bytes, VX_I4, 1)
 
-VX_SHAPES(bf16_vdot, VX_BF16, VX_DOT, bf16_dot_one, bf16_dot_four, vx_avx512_finish_f)
-VX_SHAPES(bf16_vcosine, VX_BF16, VX_COSINE, bf16_cos_one, bf16_cos_four, vx_avx512_finish_f)
+VX_SHAPES(bf16_vdot, VX_BF16, VX_DOT, 4, bf16_dot_one, bf16_dot_four, vx_avx512_finish_f)
+VX_SHAPES(bf16_vcosine, VX_BF16, VX_COSINE, 4, bf16_cos_one, bf16_cos_four, vx_avx512_finish_f)
 VX_SHAPES_INT(i8, VX_I8, vx_avx512_finish_i)
 VX_SHAPES_INT(i4, VX_I4, vx_avx512_finish_i)
-VX_SHAPES_BITS(b1, vx_avx512_finish_b1)
+VX_SHAPES_BITS(b1, 8, b1_ab_eight, vx_avx512_finish_b1)
 
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -277,7 +301,7 @@ void vx_simd_fill_avx512x(vx_kernels *k, uint32_t cpu)
         VX_PUT(k->distance[VX_I8], i8);
         VX_PUT(k->distance[VX_I4], i4);
     }
-    if (cpu & VX_CPU_AVX512VPOPCNTDQ) {
+    if ((cpu & VX_CPU_AVX512VPOPCNTDQ) && (cpu & VX_CPU_AVX512VBMI)) {
         VX_PUT(k->distance[VX_B1], b1);
         k->distance[VX_B1][VX_HAMMING] = b1_vhamming_shapes;
     }

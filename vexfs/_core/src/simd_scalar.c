@@ -216,7 +216,7 @@ VX_SHAPES_FLOAT(f16, VX_F16, finish_f)
 VX_SHAPES_FLOAT(bf16, VX_BF16, finish_f)
 VX_SHAPES_INT(i8, VX_I8, finish_i)
 VX_SHAPES_INT(i4, VX_I4, finish_i)
-VX_SHAPES_BITS(b1, finish_b1)
+VX_SHAPES_BITS(b1, 4, b1_ab_four, finish_b1)
 
 void vx_simd_fill_scalar(vx_kernels *k)
 {

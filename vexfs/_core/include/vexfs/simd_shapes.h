@@ -4,8 +4,9 @@
  * and a finish that turns up to 64 raw sums into distances.  The functions here are always inlined, so they take the
  * ISA of the target region that instantiates VX_SHAPES in it.
  *
- * Rows up to VX_LONG_ROW bytes go by four, longer ones singly: four long rows at once are four streams that the
- * hardware prefetchers lose, which halves the bandwidth from memory (measured: 12 GB/s against 31). */
+ * Short rows go by the block, longer ones singly (vx_long_row): four long rows at once are four streams that the
+ * hardware prefetchers lose, which halves the bandwidth from memory (12 GB/s against 31 on Zen 4), while short ones gain
+ * from sharing the query's loads and conversions. */
 #ifndef VEXFS_SIMD_SHAPES_H
 #define VEXFS_SIMD_SHAPES_H
 
@@ -17,7 +18,6 @@
 
 #define VX_INLINE static inline __attribute__((always_inline))
 #define VX_CHUNK 64
-#define VX_LONG_ROW 2048
 /* Gathered rows are fetched this far ahead: the latency of memory times what one thread can move. */
 #define VX_AHEAD_BYTES 3072
 #define VX_LINE 64
@@ -47,8 +47,8 @@ typedef struct {
 } vx_source;
 
 typedef void (*vx_one_fn)(const vx_query *q, const uint8_t *row, vx_sums *s, size_t at);
-/* `ahead` is walked line by line and prefetched, unless NULL; it is never read. */
-typedef void (*vx_four_fn)(const vx_query *q, const uint8_t *const row[4], const uint8_t *ahead, vx_sums *s, size_t at);
+/* A block of 4 or 8 rows.  `ahead` is walked line by line and prefetched, unless NULL; it is never read. */
+typedef void (*vx_rows_fn)(const vx_query *q, const uint8_t *const *row, const uint8_t *ahead, vx_sums *s, size_t at);
 /* Writes n distances; a set bit in the result asks for that row again, exactly. */
 typedef uint64_t (*vx_finish_fn)(const vx_query *q, const vx_sums *s, size_t n, float *out);
 
@@ -71,7 +71,16 @@ void vx_simd_fill_avx2(vx_kernels *k);
 void vx_simd_fill_avx2_codes(vx_kernels *k);
 void vx_simd_fill_avx512(vx_kernels *k);
 void vx_simd_fill_avx512_codes(vx_kernels *k);
+void vx_simd_fill_avx512_cross(vx_kernels *k);
 void vx_simd_fill_avx512x(vx_kernels *k, uint32_t cpu);
+
+/* Rows of more bytes than this go singly.  Measured: what is bound by memory goes singly earliest. */
+VX_INLINE size_t vx_long_row(int dtype, int metric)
+{
+    if (dtype >= VX_I8)
+        return 4096;
+    return dtype == VX_F32 || (dtype == VX_BF16 && metric < VX_L2SQ) ? 600 : 1024;
+}
 
 VX_INLINE const uint8_t *vx_row_at(const vx_source *src, size_t i)
 {
@@ -99,26 +108,27 @@ VX_INLINE void vx_prepare(vx_query *query, vx_one_fn one)
     query->aa_i = s.bb.i[0];
 }
 
-/* One pass over n rows.  `gathered` is a constant where this is inlined. */
-VX_INLINE void vx_scan(const vx_query *query, const vx_source *src, size_t n, float *out, int gathered, vx_one_fn one,
-                       vx_four_fn four, vx_finish_fn finish)
+/* One pass over n rows.  `gathered` and `block` are constants where this is inlined. */
+VX_INLINE void vx_scan(const vx_query *query, const vx_source *src, size_t n, float *out, int gathered, size_t block,
+                       vx_one_fn one, vx_rows_fn rows, vx_finish_fn finish)
 {
     const size_t bytes = vx_row_bytes(query->dtype, query->dim);
-    const size_t ahead = gathered ? 4 * ((VX_AHEAD_BYTES / bytes + 4) / 4) : 4;
-    const size_t quads = bytes > VX_LONG_ROW ? 0 : n / 4 * 4;
+    const size_t ahead = gathered ? block * (VX_AHEAD_BYTES / (block * bytes) + 1) : 0;
+    const size_t blocked = bytes > vx_long_row(query->dtype, query->metric) ? 0 : n / block * block;
+    const uint8_t *row[8];
     vx_sums s;
     for (size_t i = 0; gathered && i < ahead && i < n; i++)
         vx_fetch_row(vx_row_at(src, i), bytes);
     for (size_t start = 0; start < n; start += VX_CHUNK) {
         const size_t m = n - start < VX_CHUNK ? n - start : VX_CHUNK;
         size_t i = 0;
-        for (; i + 4 <= m && start + i < quads; i += 4) {
+        for (; i + block <= m && start + i < blocked; i += block) {
             const size_t at = start + i;
-            const uint8_t *const row[4] = {vx_row_at(src, at), vx_row_at(src, at + 1), vx_row_at(src, at + 2),
-                                           vx_row_at(src, at + 3)};
-            for (size_t k = at + ahead; gathered && k < at + ahead + 4 && k < n; k++)
+            for (size_t k = 0; k < block; k++)
+                row[k] = vx_row_at(src, at + k);
+            for (size_t k = at + ahead; gathered && k < at + ahead + block && k < n; k++)
                 vx_fetch_row(vx_row_at(src, k), bytes);
-            four(query, row, gathered ? NULL : row[0] + 4 * src->stride, &s, i);
+            rows(query, row, gathered ? NULL : row[0] + block * src->stride, &s, i);
         }
         for (; i < m; i++) {
             if (gathered && start + i + ahead < n)
@@ -134,13 +144,13 @@ VX_INLINE void vx_scan(const vx_query *query, const vx_source *src, size_t n, fl
 }
 
 /* NAME_pair, NAME_many, NAME_gather, NAME_cross of one dtype and metric, and NAME_shapes that names them. */
-#define VX_SHAPES(NAME, DTYPE, METRIC, ONE, FOUR, FINISH)                                                              \
+#define VX_SHAPES(NAME, DTYPE, METRIC, BLOCK, ONE, ROWS, FINISH)                                                            \
     static void NAME##_many(const void *q, const void *rows, size_t stride, size_t n, size_t dim, float *out)          \
     {                                                                                                                  \
         vx_query query = {.q = q, .dim = dim, .dtype = DTYPE, .metric = METRIC};                                       \
         const vx_source src = {rows, stride, NULL};                                                                    \
         vx_prepare(&query, ONE);                                                                                       \
-        vx_scan(&query, &src, n, out, 0, ONE, FOUR, FINISH);                                                           \
+        vx_scan(&query, &src, n, out, 0, BLOCK, ONE, ROWS, FINISH);                                                           \
     }                                                                                                                  \
     static void NAME##_gather(const void *q, const void *rows, size_t stride, const uint32_t *ids, size_t n,           \
                               size_t dim, float *out)                                                                  \
@@ -148,7 +158,7 @@ VX_INLINE void vx_scan(const vx_query *query, const vx_source *src, size_t n, fl
         vx_query query = {.q = q, .dim = dim, .dtype = DTYPE, .metric = METRIC};                                       \
         const vx_source src = {rows, stride, ids};                                                                     \
         vx_prepare(&query, ONE);                                                                                       \
-        vx_scan(&query, &src, n, out, 1, ONE, FOUR, FINISH);                                                           \
+        vx_scan(&query, &src, n, out, 1, BLOCK, ONE, ROWS, FINISH);                                                           \
     }                                                                                                                  \
     static float NAME##_pair(const void *a, const void *b, size_t dim)                                                 \
     {                                                                                                                  \
@@ -171,23 +181,23 @@ VX_INLINE void vx_scan(const vx_query *query, const vx_source *src, size_t n, fl
 /* The metrics of one dtype.  A float type T brings T_dot, T_cos and T_l2, an integer type T_ab and T_abb (which sums
  * the row's squares too), each as _one and _four. */
 #define VX_SHAPES_FLOAT(T, DTYPE, FINISH)                                                                              \
-    VX_SHAPES(T##_vdot, DTYPE, VX_DOT, T##_dot_one, T##_dot_four, FINISH)                                              \
-    VX_SHAPES(T##_vcosine, DTYPE, VX_COSINE, T##_cos_one, T##_cos_four, FINISH)                                        \
-    VX_SHAPES(T##_vl2sq, DTYPE, VX_L2SQ, T##_l2_one, T##_l2_four, FINISH)                                              \
-    VX_SHAPES(T##_vl2, DTYPE, VX_L2, T##_l2_one, T##_l2_four, FINISH)
+    VX_SHAPES(T##_vdot, DTYPE, VX_DOT, 4, T##_dot_one, T##_dot_four, FINISH)                                              \
+    VX_SHAPES(T##_vcosine, DTYPE, VX_COSINE, 4, T##_cos_one, T##_cos_four, FINISH)                                        \
+    VX_SHAPES(T##_vl2sq, DTYPE, VX_L2SQ, 4, T##_l2_one, T##_l2_four, FINISH)                                              \
+    VX_SHAPES(T##_vl2, DTYPE, VX_L2, 4, T##_l2_one, T##_l2_four, FINISH)
 
 #define VX_SHAPES_INT(T, DTYPE, FINISH)                                                                                \
-    VX_SHAPES(T##_vdot, DTYPE, VX_DOT, T##_ab_one, T##_ab_four, FINISH)                                                \
-    VX_SHAPES(T##_vcosine, DTYPE, VX_COSINE, T##_abb_one, T##_abb_four, FINISH)                                        \
-    VX_SHAPES(T##_vl2sq, DTYPE, VX_L2SQ, T##_abb_one, T##_abb_four, FINISH)                                            \
-    VX_SHAPES(T##_vl2, DTYPE, VX_L2, T##_abb_one, T##_abb_four, FINISH)
+    VX_SHAPES(T##_vdot, DTYPE, VX_DOT, 4, T##_ab_one, T##_ab_four, FINISH)                                                \
+    VX_SHAPES(T##_vcosine, DTYPE, VX_COSINE, 4, T##_abb_one, T##_abb_four, FINISH)                                        \
+    VX_SHAPES(T##_vl2sq, DTYPE, VX_L2SQ, 4, T##_abb_one, T##_abb_four, FINISH)                                            \
+    VX_SHAPES(T##_vl2, DTYPE, VX_L2, 4, T##_abb_one, T##_abb_four, FINISH)
 
-#define VX_SHAPES_BITS(T, FINISH)                                                                                      \
-    VX_SHAPES(T##_vdot, VX_B1, VX_DOT, T##_ab_one, T##_ab_four, FINISH)                                                \
-    VX_SHAPES(T##_vcosine, VX_B1, VX_COSINE, T##_ab_one, T##_ab_four, FINISH)                                          \
-    VX_SHAPES(T##_vl2sq, VX_B1, VX_L2SQ, T##_ab_one, T##_ab_four, FINISH)                                              \
-    VX_SHAPES(T##_vl2, VX_B1, VX_L2, T##_ab_one, T##_ab_four, FINISH)                                                  \
-    VX_SHAPES(T##_vhamming, VX_B1, VX_HAMMING, T##_ab_one, T##_ab_four, FINISH)
+#define VX_SHAPES_BITS(T, BLOCK, ROWS, FINISH)                                                                                      \
+    VX_SHAPES(T##_vdot, VX_B1, VX_DOT, BLOCK, T##_ab_one, ROWS, FINISH)                                                \
+    VX_SHAPES(T##_vcosine, VX_B1, VX_COSINE, BLOCK, T##_ab_one, ROWS, FINISH)                                          \
+    VX_SHAPES(T##_vl2sq, VX_B1, VX_L2SQ, BLOCK, T##_ab_one, ROWS, FINISH)                                              \
+    VX_SHAPES(T##_vl2, VX_B1, VX_L2, BLOCK, T##_ab_one, ROWS, FINISH)                                                  \
+    VX_SHAPES(T##_vhamming, VX_B1, VX_HAMMING, BLOCK, T##_ab_one, ROWS, FINISH)
 
 /* Puts those into row R of a table. */
 #define VX_PUT(R, T)                                                                                                   \
