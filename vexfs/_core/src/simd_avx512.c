@@ -302,7 +302,7 @@ uint64_t vx_avx512_finish_f(const vx_query *query, const vx_sums *s, size_t n, f
     const int aa_trusted = query->aa >= TRUST_MIN && query->aa <= TRUST_MAX;
     const __m512 norm = _mm512_sqrt_ps(_mm512_set1_ps(query->aa));
     for (size_t i = 0; i < n; i += 16) {
-        const __mmask16 live = n - i >= 16 ? 0xffff : (__mmask16)((1u << (n - i)) - 1);
+        const __mmask16 live = (__mmask16)(n - i >= 16 ? 0xffffu : (1u << (n - i)) - 1);
         const __m512 ab = _mm512_maskz_loadu_ps(live, s->ab.f + i), bb = _mm512_maskz_loadu_ps(live, s->bb.f + i);
         __m512 far = ab;
         __mmask16 good = _mm512_cmp_ps_mask(_mm512_abs_ps(ab), _mm512_set1_ps(TRUST_MAX), _CMP_LE_OQ);
@@ -324,7 +324,7 @@ uint64_t vx_avx512_finish_i(const vx_query *query, const vx_sums *s, size_t n, f
     const __m512i aa = _mm512_set1_epi32(query->aa_i);
     const __m512 norm = _mm512_sqrt_ps(_mm512_cvtepi32_ps(aa));
     for (size_t i = 0; i < n; i += 16) {
-        const __mmask16 live = n - i >= 16 ? 0xffff : (__mmask16)((1u << (n - i)) - 1);
+        const __mmask16 live = (__mmask16)(n - i >= 16 ? 0xffffu : (1u << (n - i)) - 1);
         const __m512i ab = _mm512_maskz_loadu_epi32(live, s->ab.i + i), bb = _mm512_maskz_loadu_epi32(live, s->bb.i + i);
         __m512 far = _mm512_cvtepi32_ps(ab);
         if (query->metric == VX_COSINE)
@@ -342,7 +342,7 @@ uint64_t vx_avx512_finish_b1(const vx_query *query, const vx_sums *s, size_t n, 
 {
     const __m512 dim = _mm512_set1_ps((float)query->dim);
     for (size_t i = 0; i < n; i += 16) {
-        const __mmask16 live = n - i >= 16 ? 0xffff : (__mmask16)((1u << (n - i)) - 1);
+        const __mmask16 live = (__mmask16)(n - i >= 16 ? 0xffffu : (1u << (n - i)) - 1);
         __m512 far = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(live, s->ab.i + i));
         const __m512 twice = _mm512_add_ps(far, far);
         if (query->metric == VX_DOT)

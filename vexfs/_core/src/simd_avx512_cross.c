@@ -24,7 +24,7 @@
 #define BLOCK 14   /* rows of a */
 #define PANEL 32   /* rows of b */
 #define GROUP 256  /* rows of b whose panels stay in L2 */
-#define DEPTH 512  /* values of a vector that one pass takes */
+#define DEPTH 128  /* values of a vector that one pass takes: the longest run of additions, so rounding errors stay few */
 #define TRUST_MIN 0x1p-100f
 #define TRUST_MAX 0x1p100f
 
@@ -92,14 +92,14 @@ VX_INLINE __m512 add_product(int metric, __m512 sum, __m512 x, __m512 y)
     return _mm512_fmadd_ps(d, d, sum);
 }
 
-/* 14 rows of a by 32 of b over `depth` values; the sums begin with what is in `sums` unless this is the first pass. */
+/* 14 rows of a by 32 of b over `depth` values, added to `sums` unless this is the first pass. */
 VX_INLINE void multiply(int metric, const float *a, const float *b, size_t depth, int first, float *sums)
 {
     __m512 low[BLOCK], high[BLOCK];
     _Pragma("GCC unroll 14")
     for (int i = 0; i < BLOCK; i++) {
-        low[i] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + i * PANEL);
-        high[i] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + i * PANEL + LANES);
+        low[i] = _mm512_setzero_ps();
+        high[i] = _mm512_setzero_ps();
     }
     for (size_t k = 0; k < depth; k++) {
         const __m512 b0 = _mm512_load_ps(b + k * PANEL), b1 = _mm512_load_ps(b + k * PANEL + LANES);
@@ -112,8 +112,9 @@ VX_INLINE void multiply(int metric, const float *a, const float *b, size_t depth
     }
     _Pragma("GCC unroll 14")
     for (int i = 0; i < BLOCK; i++) {
-        _mm512_store_ps(sums + i * PANEL, low[i]);
-        _mm512_store_ps(sums + i * PANEL + LANES, high[i]);
+        float *own = sums + i * PANEL;
+        _mm512_store_ps(own, first ? low[i] : _mm512_add_ps(low[i], _mm512_load_ps(own)));
+        _mm512_store_ps(own + LANES, first ? high[i] : _mm512_add_ps(high[i], _mm512_load_ps(own + LANES)));
     }
 }
 
@@ -124,7 +125,7 @@ VX_INLINE void finish(int metric, const job *w, size_t i, size_t rows, size_t j,
     for (size_t r = 0; r < rows; r++) {
         float *out = w->out + (i + r) * w->out_stride + j;
         for (size_t c = 0; c < columns; c += LANES) {
-            const __mmask16 live = columns - c >= LANES ? 0xffff : (__mmask16)((1u << (columns - c)) - 1);
+            const __mmask16 live = (__mmask16)(columns - c >= LANES ? 0xffffu : (1u << (columns - c)) - 1);
             __m512 far = _mm512_load_ps(sums + r * PANEL + c);
             __mmask16 good = _mm512_cmp_ps_mask(_mm512_abs_ps(far), most, _CMP_LE_OQ);
             if (metric == VX_COSINE) {
