@@ -202,10 +202,13 @@ def test_read_only_touches_nothing(meta, path, key, tmp_path):
         copy.chmod(0o400)
     with Meta(tmp_path / "ro" / "meta.db", key=key, read_only=True) as ro:
         assert ro.get_inode(500) == inode_row(500)
+        ro.backup(tmp_path / "from-ro.db")
         for call in (ro.begin, ro.checkpoint):
             with pytest.raises(ReadOnly, match="reading only"):
                 call()
     assert sorted(os.listdir(tmp_path / "ro")) == ["meta.db", "meta.db-wal"]
+    with Meta(tmp_path / "from-ro.db", key=key) as copy:
+        assert len(copy.scan_inodes()) == 500
     assert all(copy.read_bytes() == content for copy, content in copies.values())
 
 
@@ -299,6 +302,23 @@ def test_backup_copies_one_commit_while_others_follow(meta, key, tmp_path):
         assert copy.verify()[1] == []
     assert sorted(os.listdir(tmp_path)) == ["copy.db", "meta.db", "meta.db-wal"]
     meta.checkpoint(truncate=True)
+
+
+def test_a_checkpoint_during_a_backup_is_put_off(meta, tmp_path):
+    fill(meta, 1, 1000)
+
+    def progress(done, total):
+        fill(meta, 1, 1000, 1)
+        assert meta.wal_bytes > 0
+        meta.checkpoint()
+        assert meta.wal_bytes == 0, "a caller that waits for 0 would spin until the backup ends"
+        with pytest.raises(Busy, match="backup"):
+            meta.checkpoint(truncate=True)
+
+    meta.backup(tmp_path / "copy.db", progress)
+    assert meta.wal_bytes > 0
+    meta.checkpoint(truncate=True)
+    assert meta.wal_bytes == 0
 
 
 def test_backup_refuses_cancels_and_passes_errors_on(meta, tmp_path):

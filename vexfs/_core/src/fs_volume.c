@@ -247,8 +247,8 @@ static int open_parts(vx_fs *fs, const vx_fs_options *o, char *message, size_t s
     vx_meta_options mo = {.path = db, .key = o->meta_key, .create = o->create, .read_only = o->read_only};
     int rc = vx_meta_open(&fs->meta, &mo);
     if (rc) {
-        const char *why = fs->meta ? vx_meta_error(fs->meta) : NULL;
-        if (why && *why)
+        const char *why = vx_meta_error(fs->meta);
+        if (*why)
             snprintf(message, size, "%s", why);
         else
             say(message, size, "cannot be opened", db, rc);

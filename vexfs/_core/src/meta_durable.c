@@ -37,9 +37,10 @@ static int checkpoint_locked(vx_meta *m, int truncate)
     int rc = sqlite3_wal_checkpoint_v2(m->writer, "main", SQLITE_CHECKPOINT_PASSIVE, &log, &copied);
     if (rc != SQLITE_OK)
         return vx_meta_fail(m, m->writer, "copying the log into the database");
+    /* What a backup still reads is put off until it ends; to try again before would change nothing. */
+    vx_wal_set_pending(m->wal, 0);
     if (copied < log)
         return truncate ? vx_meta_say(m, -EBUSY, "%s: the log cannot be emptied while a backup reads it", m->path) : 0;
-    vx_wal_copied(m->wal);
     if (!truncate) {
         vx_meta_release_reader(m);
         return 0;
@@ -91,7 +92,7 @@ static int backup_to(vx_meta *m, const char *fresh, vx_progress_fn progress, voi
 {
     sqlite3 *from = NULL, *to = NULL;
     int reserve = VX_PAGE_TRAILER;
-    int rc = vx_meta_connect(m, m->path, SQLITE_OPEN_READWRITE, 1 << 20, &from);
+    int rc = vx_meta_connect(m, m->path, m->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE, 1 << 20, &from);
     if (!rc)
         rc = vx_meta_connect(m, fresh, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 1 << 20, &to);
     /* The copy is made beside its place, so a journal would have nothing to hold; what it spills is sealed like any page. */
@@ -140,6 +141,8 @@ int vx_meta_backup(vx_meta *m, const char *path, vx_progress_fn progress, void *
     }
     if (rc)
         (void)vx_io_unlink(fresh);
+    if (m->wal)
+        vx_wal_set_pending(m->wal, 1);
     sqlite3_free(fresh);
     return rc;
 }

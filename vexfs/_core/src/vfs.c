@@ -243,7 +243,7 @@ static const sqlite3_io_methods METHODS = {
     .xShmUnmap = vx_vfs_shm_unmap,
 };
 
-static int make_node(vx_vfs *v, const char *path, int where, int create, vx_vfs_node **out)
+static int make_node(vx_vfs *v, const char *path, int where, int flags, vx_vfs_node **out)
 {
     vx_vfs_node *node = calloc(1, sizeof *node);
     if (!node || !(node->path = strdup(path))) {
@@ -251,7 +251,7 @@ static int make_node(vx_vfs *v, const char *path, int where, int create, vx_vfs_
         return -ENOMEM;
     }
     node->where = where;
-    node->fd = vx_io_open(path, v->read_only ? O_RDONLY : O_RDWR | (create ? O_CREAT : 0), 0600);
+    node->fd = vx_io_open(path, flags, 0600);
     int rc = node->fd < 0 ? node->fd : 0;
     if (rc == -ENOENT && v->read_only && where == VX_IN_WAL)
         rc = 0;
@@ -283,6 +283,8 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *file, int
     vx_vfs *v = base->pAppData;
     vx_vfs_file *f = (vx_vfs_file *)file;
     int where = flags & SQLITE_OPEN_MAIN_DB ? VX_IN_DATABASE : flags & SQLITE_OPEN_WAL ? VX_IN_WAL : VX_IN_NOTHING;
+    /* SQLite wants to write every log; a read-only store still makes a backup, which is another database. */
+    int read_only = where == VX_IN_WAL ? v->read_only : (flags & SQLITE_OPEN_READONLY) != 0;
     memset(f, 0, sizeof *f);
     if (!path || where == VX_IN_NOTHING)
         return SQLITE_CANTOPEN;
@@ -291,7 +293,8 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *file, int
     pthread_mutex_lock(&v->mutex);
     f->vfs = v;
     f->node = find_node(v, path);
-    int rc = f->node ? 0 : make_node(v, path, where, flags & SQLITE_OPEN_CREATE, &f->node);
+    int how = read_only ? O_RDONLY : O_RDWR | (flags & SQLITE_OPEN_CREATE ? O_CREAT : 0);
+    int rc = f->node ? 0 : make_node(v, path, where, how, &f->node);
     if (!rc)
         f->node->refs++;
     else
@@ -302,7 +305,7 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *file, int
         return rc == -ENOMEM ? SQLITE_IOERR_NOMEM : SQLITE_CANTOPEN;
     }
     if (out_flags)
-        *out_flags = v->read_only ? (flags & ~SQLITE_OPEN_READWRITE) | SQLITE_OPEN_READONLY : flags;
+        *out_flags = read_only ? (flags & ~SQLITE_OPEN_READWRITE) | SQLITE_OPEN_READONLY : flags;
     f->base.pMethods = &METHODS;
     return SQLITE_OK;
 }

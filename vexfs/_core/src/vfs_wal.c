@@ -33,7 +33,7 @@ struct vx_wal {
     uint64_t generation;       /* how often the log was begun anew */
     uint32_t committed;        /* frames of this generation up to the last commit */
     uint32_t durable;          /* of these, on stable storage */
-    uint32_t copied;           /* of these, in the database too */
+    uint32_t copied;           /* of these, done with by a checkpoint */
     uint64_t commits, commits_synced;
     int syncing, dirty_name;
     int doubtful; /* a sync failed: what it was to cover must be written again before the next one counts */
@@ -210,10 +210,10 @@ uint64_t vx_wal_pending(vx_wal *w)
     return n;
 }
 
-void vx_wal_copied(vx_wal *w)
+void vx_wal_set_pending(vx_wal *w, int all)
 {
     pthread_mutex_lock(&w->mutex);
-    w->copied = w->committed;
+    w->copied = all ? 0 : w->committed;
     pthread_mutex_unlock(&w->mutex);
 }
 

@@ -89,7 +89,9 @@ int vx_meta_put_blob(vx_meta *m, const char *name, const void *data, size_t n);
 int vx_meta_commit(vx_meta *m);   /* atomic and ordered, not yet durable */
 int vx_meta_rollback(vx_meta *m);
 int vx_meta_sync(vx_meta *m);     /* every commit so far is on stable storage on return; any thread */
-/* Copies the write-ahead log into the database and syncs it; truncate = 1 also empties the log file. */
+/* Copies the write-ahead log into the database and syncs it; truncate = 1 also empties the log file.  While a backup
+ * runs, commits that it does not contain stay in the log: truncate then answers -EBUSY, and vx_meta_wal_bytes counts
+ * them again when the backup ends. */
 int vx_meta_checkpoint(vx_meta *m, int truncate);
 uint64_t vx_meta_wal_bytes(vx_meta *m);
 /* Online copy of the last commit to `path` (plain pages re-encrypted with the same key); progress may be NULL and may

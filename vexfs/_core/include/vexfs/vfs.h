@@ -74,9 +74,9 @@ int vx_wal_truncate(vx_wal *w, off_t size);
 off_t vx_wal_buffered_from(vx_wal *w); /* offset of the first byte not yet in the file, or the largest off_t */
 /* force = 0: returns when every commit written before the call is durable; concurrent callers share one sync. */
 int vx_wal_sync(vx_wal *w, int force);
-/* Committed bytes that are not yet known to be in the database; `copied` says that all of them now are. */
+/* Committed bytes that wait for a checkpoint; `set_pending` says that none or (1) all that the log holds do. */
 uint64_t vx_wal_pending(vx_wal *w);
-void vx_wal_copied(vx_wal *w);
+void vx_wal_set_pending(vx_wal *w, int all);
 
 /* -- the VFS (vfs.c, vfs_lock.c) ---------------------------------------------------------------------------------- */
 
