@@ -40,6 +40,8 @@ def pkg_config(option: str) -> list[str]:
 
 
 CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fno-strict-aliasing", "-fvisibility=hidden", "-g1"]
+if platform.machine() == "x86_64":
+    CFLAGS += ["-mtls-dialect=gnu2"]  # TLS descriptors: local.h says why
 CFLAGS += pkg_config("--cflags") + shlex.split(os.environ.get("VEXFS_CFLAGS", ""))
 LIBS = pkg_config("--libs") + ["-lpthread", "-lm"] + shlex.split(os.environ.get("VEXFS_LDFLAGS", ""))
 C_ONLY = ["-Wall", "-Wextra", "-Wconversion", "-Wno-sign-conversion"]

@@ -188,7 +188,7 @@ int vx_open_inode(vx_fs *fs, const vx_cred *c, vx_inode *i, uint32_t flags)
     if (rc)
         return rc;
     i->opens++;
-    if ((flags & O_TRUNC) && S_ISREG(i->a.mode) && i->a.size) {
+    if ((flags & O_TRUNC) && S_ISREG(i->a.mode)) {
         rc = vx_set_size(fs, c, i, 0);
         vx_mutated(fs, i->a.ino);
         if (rc)

@@ -226,7 +226,8 @@ void vx_inode_maybe_delete(vx_fs *fs, vx_inode *i)
 static int inode_idle(const vx_fs *fs, const vx_inode *i)
 {
     return !(i->flags & VX_I_DIRTY) && !i->opens && !i->refs && !i->dirty_pages && !i->frozen_pages && !i->pinned &&
-           i->pin_epoch <= fs->committed && i->a.ino != VX_ROOT_INO;
+           i->pin_epoch <= fs->committed && i->a.ino != VX_ROOT_INO &&
+           (i->a.nlink || (i->flags & VX_I_DELETED)); /* an unlinked file that is remembered goes when forgotten */
 }
 
 void vx_cache_shrink(vx_fs *fs)

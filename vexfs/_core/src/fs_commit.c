@@ -175,8 +175,11 @@ int vx_fs_fsync(vx_fs *fs, uint64_t ino, int datasync)
     vx_op_enter(fs, &f, VX_OP_FSYNC);
     vx_inode *i = NULL;
     int rc = ino ? vx_inode_get(fs, ino, &i) : 0;
-    if (!rc && !fs->read_only)
-        rc = vx_commit_until(fs, i && i->pin_epoch < fs->epoch ? i->pin_epoch : fs->epoch, 1);
+    if (!rc && !fs->read_only) {
+        /* An inode that was evicted and loaded again no longer knows when it changed: all that is committed counts. */
+        uint64_t epoch = !i ? fs->epoch : i->pin_epoch > fs->committed ? i->pin_epoch : fs->committed;
+        rc = vx_commit_until(fs, epoch, 1);
+    }
     return vx_op_leave(fs, &f, rc);
 }
 

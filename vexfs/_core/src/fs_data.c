@@ -528,8 +528,16 @@ int vx_data_truncate(vx_fs *fs, vx_inode *i, uint64_t size)
         return -EFBIG;
     int rc = 0;
     i->refs++;
-    while (i->frozen_pages && size < i->a.size) /* the epoch being committed still has to place them */
-        pthread_cond_wait(&fs->changed, &fs->lock);
+    while (!rc && i->frozen_pages && size < i->a.size) { /* the epoch being committed still has to place them */
+        if (fs->commit_err && !fs->committing)
+            rc = fs->commit_err;
+        else
+            pthread_cond_wait(&fs->changed, &fs->lock);
+    }
+    if (rc) {
+        i->refs--;
+        return rc;
+    }
     if ((i->flags & VX_I_INLINE) && size > VX_INLINE_MAX)
         rc = leave_inline(fs, i);
     if (i->flags & VX_I_INLINE) {

@@ -41,7 +41,7 @@ static vx_segment_row *candidate(const vx_fs *fs)
     unsigned smalls = 0;
     for (size_t k = 0; k <= fs->segments.mask; k++) {
         vx_segment_row *s = (vx_segment_row *)fs->segments.cells[k].value;
-        if (!s || s->gone || s->seg == active || !s->raw_live || s->seg == fs->passed_over)
+        if (!s || s->gone || s->seg == active || !s->raw_live || s->stuck)
             continue;
         if (s->raw_live * 2 < s->raw_total && (!worst || s->raw_live < worst->raw_live))
             worst = s;
@@ -213,8 +213,8 @@ int vx_reclaim_segment(vx_fs *fs, uint32_t seg)
     free(all.f);
     pthread_mutex_lock(&fs->lock);
     vx_segment_row *s = (vx_segment_row *)vx_hmap_get(&fs->segments, seg);
-    if (rc || (s && s->raw_live))
-        fs->passed_over = seg; /* a damaged frame holds it: it stays for fsck */
+    if (s)
+        s->stuck = rc || s->raw_live; /* a damaged frame holds it: it stays for fsck */
     return rc;
 }
 

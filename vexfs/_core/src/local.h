@@ -14,9 +14,10 @@
 #define VX_LINE 64
 #define VX_LIKELY(x) __builtin_expect(!!(x), 1)
 #define VX_UNLIKELY(x) __builtin_expect(!!(x), 0)
-/* The surplus of static TLS that the loader keeps for dlopen is enough for these few words, and saves a call on each
- * access. */
-#define VX_TLS _Thread_local __attribute__((tls_model("initial-exec")))
+/* No initial-exec model here: the surplus of static TLS that the loader keeps for dlopen is small, every extension module
+ * carries a copy, and a process that has loaded other large libraries has none left.  TLS descriptors (setup.py) cost
+ * about as little while there is room, and still load when there is none. */
+#define VX_TLS _Thread_local
 
 typedef struct vx_locals vx_locals;
 

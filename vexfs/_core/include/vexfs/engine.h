@@ -103,7 +103,7 @@ typedef struct {
 typedef struct {
     uint64_t raw_total, raw_live, used;
     uint64_t epoch; /* of the last change of raw_live */
-    uint32_t seg, dirty, gone;
+    uint32_t seg, dirty, gone, stuck;
 } vx_segment_row;
 
 enum { VX_EVENT_RING = 4096, VX_WATCHERS = 4 };
@@ -136,7 +136,6 @@ struct vx_fs {
     int64_t first_dirty_ns;
     int meta_stale, read_only, stopping;
     int held;          /* backups under way: no segment goes */
-    uint32_t passed_over; /* a segment that reclaim could not empty: not tried again */
     int committing;  /* a thread is inside a commit */
     int armed;       /* the committer sleeps no longer than until the running epoch is due */
     int want_commit; /* somebody waits for one */
