@@ -48,7 +48,10 @@ class Tree:
         self.changes.setdefault(ino, {}).update(fields)
 
         def fix(meta: Meta) -> None:
-            row = InodeRow.unpack(meta.get_inode(ino))
+            try:
+                row = InodeRow.unpack(meta.get_inode(ino))
+            except NotFound:  # a root that this repair makes anew
+                row = self.inodes[ino]
             for name, value in self.changes[ino].items():
                 setattr(row, name, value)
             meta.put_inode(ino, row.pack())

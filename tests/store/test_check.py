@@ -1,0 +1,483 @@
+"""The check finds every inconsistency planted here, repairs what can be, and leaves a volume that works."""
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import pytest
+
+import vexfs
+from vexfs._core.meta import Meta
+from vexfs.errors import VolumeBusy
+from vexfs.store.check import Report
+from vexfs.store.check_tree import slot_of
+from vexfs.store.rows import Extent, InodeRow, SegmentRow, pack_map, unpack_map
+from vexfs.volume import check
+
+BIG = os.urandom(3 << 20)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A volume with one of everything, closed."""
+    path = tmp_path_factory.mktemp("check") / "v.vex"
+    with vexfs.open(path) as fs:
+        fs.write_bytes("d/big", BIG)
+        fs.write_bytes("d/other", BIG[::-1])
+        fs.write_bytes("d/small", b"inline")
+        fs.makedirs("d/sub/deep")
+        fs.write_bytes("d/sub/f", b"f" * 9000)
+        fs.link("d/small", "hard")
+        fs.symlink("d/small", "soft")
+        fs.attributes("d/small")["year"] = 2020
+    return path
+
+
+@pytest.fixture
+def volume(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "v.vex"))
+
+
+class Edit:
+    """Changes of the metadata behind the filesystem's back."""
+
+    def __init__(self, volume: Path) -> None:
+        with vexfs.open(volume, read_only=True) as fs:
+            self.ino = {str(path): path.stat().st_ino for path in (fs.path("/"), *fs.path().rglob("*")) if path.exists()}
+        self.meta = Meta(volume / "meta.db")
+        self.hash_key = self.meta.get_blob("hash_key")
+        self.meta.begin()
+
+    def done(self) -> None:
+        self.meta.commit()
+        self.meta.sync()
+        self.meta.close()
+
+    def entry(self, parent: str, name: bytes) -> tuple[int, int, int]:
+        """Slot, inode and type of an entry."""
+        for slot, ino, kind, found in self.meta.scan(self.ino[parent]):
+            if found == name:
+                return slot, ino, kind
+        raise AssertionError(name)
+
+    def put(self, parent: int, name: bytes, ino: int, kind: int) -> None:
+        self.meta.put_dentry(parent, slot_of(self.hash_key, name), ino, kind, name)
+
+    def remove(self, parent: str, name: bytes) -> None:
+        self.meta.del_dentry(self.ino[parent], self.entry(parent, name)[0])
+
+    def change(self, name: str, **fields: int) -> None:
+        row = InodeRow.unpack(self.meta.get_inode(self.ino[name]))
+        self.meta.put_inode(self.ino[name], attrs.evolve(row, **fields).pack())
+
+    def extents(self, name: str, region: int = 0) -> list[Extent]:
+        return unpack_map(self.meta.get_map(self.ino[name], region))
+
+    def put_extents(self, name: str, extents: list[Extent], region: int = 0) -> None:
+        self.meta.put_map(self.ino[name], region, pack_map(extents))
+
+    def segment(self) -> tuple[int, SegmentRow]:
+        number, raw = self.meta.scan_segments()[0]
+        return number, SegmentRow.unpack(raw)
+
+
+Plant = Callable[[Edit], None]
+REPAIRABLE: dict[str, tuple[str, Plant]] = {}
+
+
+def plant(kind: str) -> Callable[[Plant], Plant]:
+    def add(function: Plant) -> Plant:
+        REPAIRABLE[function.__name__] = (kind, function)
+        return function
+
+    return add
+
+
+@plant("entry-without-inode")
+def entry_to_nowhere(e: Edit) -> None:
+    e.put(e.ino["d"], b"ghost", 9999, stat.S_IFREG)
+
+
+@plant("entry-without-directory")
+def entry_in_no_directory(e: Edit) -> None:
+    e.put(9998, b"x", e.ino["d/small"], stat.S_IFREG)
+
+
+@plant("entry-without-directory")
+def entry_in_a_file(e: Edit) -> None:
+    e.put(e.ino["d/small"], b"x", e.ino["d/big"], stat.S_IFREG)
+
+
+@plant("entry-name")
+def entry_with_a_slash(e: Edit) -> None:
+    e.put(e.ino["d"], b"a/b", e.ino["d/small"], stat.S_IFREG)
+
+
+@plant("entry-type")
+def entry_of_wrong_type(e: Edit) -> None:
+    slot, ino, _ = e.entry("d", b"small")
+    e.meta.put_dentry(e.ino["d"], slot, ino, stat.S_IFDIR, b"small")
+
+
+@plant("entry-slot")
+def entry_where_nobody_looks(e: Edit) -> None:
+    slot, ino, kind = e.entry("d", b"small")
+    e.meta.del_dentry(e.ino["d"], slot)
+    e.meta.put_dentry(e.ino["d"], slot + 400, ino, kind, b"small")
+
+
+@plant("entry-twice")
+def name_twice(e: Edit) -> None:
+    slot, ino, kind = e.entry("d", b"small")
+    e.meta.put_dentry(e.ino["d"], slot + 1, ino, kind, b"small")
+
+
+@plant("directory-named-twice")
+def second_name_of_a_directory(e: Edit) -> None:
+    e.put(e.ino["/"], b"again", e.ino["d/sub"], stat.S_IFDIR)
+
+
+@plant("directory-loop")
+def loop_of_directories(e: Edit) -> None:
+    e.remove("d", b"sub")
+    e.put(e.ino["d/sub/deep"], b"sub", e.ino["d/sub"], stat.S_IFDIR)
+
+
+@plant("inode-without-name")
+def nameless_file(e: Edit) -> None:
+    e.remove("d", b"big")
+
+
+@plant("inode-without-name")
+def nameless_directory(e: Edit) -> None:
+    e.remove("d", b"sub")
+
+
+@plant("inode-leaked")
+def removed_but_kept(e: Edit) -> None:
+    e.remove("d", b"other")
+    e.change("d/other", nlink=0)
+
+
+@plant("link-count")
+def wrong_link_count(e: Edit) -> None:
+    e.change("d/small", nlink=7)
+
+
+@plant("link-count")
+def wrong_link_count_of_a_directory(e: Edit) -> None:
+    e.change("d", nlink=2)
+
+
+@plant("entry-count")
+def wrong_entry_count(e: Edit) -> None:
+    e.change("d", size=40)
+
+
+@plant("parent")
+def wrong_parent(e: Edit) -> None:
+    e.change("d/sub", parent=1, slot=12)
+
+
+@plant("inode-row")
+def inode_row_cut_short(e: Edit) -> None:
+    e.meta.put_inode(e.ino["d/other"], e.meta.get_inode(e.ino["d/other"])[:50])
+
+
+@plant("inode-row")
+def inode_of_no_type(e: Edit) -> None:
+    e.change("d/other", mode=0o644)
+
+
+@plant("inode-row")
+def inode_too_large(e: Edit) -> None:
+    e.change("d/other", size=1 << 60)
+
+
+@plant("root")
+def no_root(e: Edit) -> None:
+    e.meta.del_inode(1)
+
+
+@plant("orphan-without-inode")
+def orphan_of_nothing(e: Edit) -> None:
+    e.meta.put_orphan(7777)
+
+
+@plant("orphan-with-name")
+def orphan_that_has_a_name(e: Edit) -> None:
+    e.meta.put_orphan(e.ino["d/small"])
+
+
+@plant("attributes-without-inode")
+def attributes_of_nothing(e: Edit) -> None:
+    e.meta.put_xattr(8888, e.meta.get_xattr(e.ino["d/small"]))
+
+
+@plant("attributes-row")
+def attributes_row_cut_short(e: Edit) -> None:
+    e.meta.put_xattr(e.ino["d/small"], e.meta.get_xattr(e.ino["d/small"])[:-1])
+
+
+@plant("attributes-flag")
+def attributes_that_are_not_there(e: Edit) -> None:
+    e.meta.del_xattr(e.ino["d/small"])
+
+
+@plant("map-without-file")
+def map_of_nothing(e: Edit) -> None:
+    e.meta.put_map(6666, 0, e.meta.get_map(e.ino["d/big"], 0))
+
+
+@plant("map-without-file")
+def map_of_a_directory(e: Edit) -> None:
+    e.meta.put_map(e.ino["d"], 0, e.meta.get_map(e.ino["d/big"], 0))
+
+
+@plant("map-of-inline")
+def map_of_an_inline_file(e: Edit) -> None:
+    e.meta.put_map(e.ino["d/small"], 0, e.meta.get_map(e.ino["d/big"], 0))
+
+
+@plant("map-row")
+def overlapping_extents(e: Edit) -> None:
+    first, second, *rest = e.extents("d/big")
+    e.meta.put_map(e.ino["d/big"], 0, pack_map([first, second._replace(off=first.off + 5), *rest]))
+
+
+@plant("map-row")
+def map_row_cut_short(e: Edit) -> None:
+    e.meta.put_map(e.ino["d/big"], 0, e.meta.get_map(e.ino["d/big"], 0)[:-3])
+
+
+@plant("extent-outside-file")
+def extents_behind_the_end(e: Edit) -> None:
+    e.meta.put_map(e.ino["d/big"], 9, e.meta.get_map(e.ino["d/other"], 0))
+
+
+@plant("allocation")
+def wrong_allocation(e: Edit) -> None:
+    e.change("d/big", alloc=5)
+
+
+@plant("segment-row")
+def wrong_live_bytes(e: Edit) -> None:
+    number, row = e.segment()
+    e.meta.put_segment(number, row._replace(raw_live=row.raw_live - 1).pack())
+
+
+@plant("segment-row")
+def wrong_end_of_segment(e: Edit) -> None:
+    number, row = e.segment()
+    e.meta.put_segment(number, row._replace(used=100).pack())
+
+
+@plant("segment-row")
+def no_segment_row(e: Edit) -> None:
+    e.meta.del_segment(e.segment()[0])
+
+
+@plant("segment-row")
+def segment_row_cut_short(e: Edit) -> None:
+    number, row = e.segment()
+    e.meta.put_segment(number, row.pack()[:-4])
+
+
+@plant("segment-without-file")
+def segment_that_is_not_there(e: Edit) -> None:
+    e.meta.put_segment(0x77, SegmentRow(100, 0, 100).pack())
+
+
+@plant("number")
+def next_inode_is_taken(e: Edit) -> None:
+    e.meta.put_int("next_ino", 3)
+
+
+@plant("hash-key")
+def no_hash_key(e: Edit) -> None:
+    e.meta.put_blob("hash_key", b"short")
+
+
+def kinds(report: Report) -> set[str]:
+    return {problem.kind for problem in report.problems if not problem.note}
+
+
+def test_a_sound_volume_is_found_sound(volume: Path) -> None:
+    report = check(volume)
+    assert report.sound and not kinds(report)
+    assert (report.inodes, report.entries) == (9, 9)
+    assert report.frames >= 48 and report.bytes_checked > 6 << 20
+
+
+@pytest.mark.parametrize("name", REPAIRABLE)
+def test_planted_fault_is_found_and_repaired(volume: Path, name: str) -> None:
+    kind, function = REPAIRABLE[name]
+    edit = Edit(volume)
+    function(edit)
+    edit.done()
+    before = (volume / "meta.db").read_bytes()
+    report = check(volume)
+    assert kind in kinds(report), report.problems
+    assert not report.sound
+    assert (volume / "meta.db").read_bytes() == before, "a check without repair changed the volume"
+    repaired = check(volume, repair=True)
+    assert repaired.sound, repaired.faults
+    assert kind in {problem.kind for problem in repaired.problems if problem.repaired}
+    again = check(volume)
+    assert again.sound and not kinds(again), again.problems
+    with vexfs.open(volume) as fs:
+        seen = {path: fs.read_bytes(path) for path in all_files(fs)}
+        fs.write_bytes("new/file", b"the volume works")
+    if not name.startswith(("nameless", "overlap", "map_row", "no_root", "inode_row", "inode_of", "inode_too")):
+        assert BIG in seen.values()
+    assert check(volume).sound
+
+
+def all_files(fs: vexfs.Volume) -> list[str]:
+    return [f"{top}/{name}" for top, _, names in fs.walk("/") for name in names if fs.isfile(f"{top}/{name}")]
+
+
+def test_what_has_no_name_is_found_in_lost_and_found(volume: Path) -> None:
+    edit = Edit(volume)
+    edit.remove("d", b"big")
+    edit.remove("d", b"sub")
+    edit.done()
+    assert check(volume, repair=True).sound
+    with vexfs.open(volume) as fs:
+        assert fs.read_bytes(f"lost+found/#{edit.ino['d/big']}") == BIG
+        assert fs.read_bytes(f"lost+found/#{edit.ino['d/sub']}/f") == b"f" * 9000
+        assert stat.S_IMODE(fs.stat("lost+found").st_mode) == 0o700
+
+
+def test_overlapping_extents_lose_no_more_than_the_overlap(volume: Path) -> None:
+    edit = Edit(volume)
+    overlapping_extents(edit)
+    edit.done()
+    assert check(volume, repair=True).sound
+    with vexfs.open(volume) as fs:
+        content = fs.read_bytes("d/big")
+        assert len(content) == len(BIG) and content[1 << 20 :] == BIG[1 << 20 :]
+        assert content[: 128 << 10] == BIG[: 128 << 10]
+
+
+def segment_file(volume: Path) -> Path:
+    return next((volume / "segments").iterdir())
+
+
+def test_a_damaged_frame_is_told_with_file_and_bytes_and_stays(volume: Path) -> None:
+    edit = Edit(volume)
+    extent = edit.extents("d/big")[1]
+    edit.meta.rollback()
+    edit.meta.close()
+    with open(segment_file(volume), "r+b") as file:
+        file.seek(extent.position + extent.stored // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    for repair in (False, True):
+        report = check(volume, repair=repair)
+        fault = next(p for p in report.problems if p.kind == "damaged-frame")
+        assert fault.where == "/d/big" and f"{extent.off}..{extent.off + extent.length}" in fault.detail
+        assert "backup" in fault.remedy and not fault.repaired and not report.sound
+    assert check(volume, read_data=False).sound, "only headers are read without data"
+    with vexfs.open(volume) as fs:
+        assert fs.read_bytes("d/other") == BIG[::-1]
+        with pytest.raises(OSError, match="big|checksum|damaged|Bad message"):
+            fs.read_bytes("d/big")
+        with fs.open("d/big", "rb", buffering=0) as file:
+            assert file.read(extent.off) == BIG[: extent.off]
+
+
+def test_extents_to_missing_and_foreign_frames_are_told(volume: Path) -> None:
+    edit = Edit(volume)
+    mine, other = edit.extents("d/big"), edit.extents("d/other")
+    edit.put_extents("d/big", [mine[0]._replace(position=mine[0].position + 1), *mine[1:]])
+    edit.put_extents("d/other", [other[0]._replace(position=mine[2].position, stored=mine[2].stored), *other[1:]])
+    edit.done()
+    report = check(volume, repair=True)
+    assert {(p.kind, p.where) for p in report.faults} == {("missing-frame", "/d/big"), ("foreign-frame", "/d/other")}
+
+
+def test_a_truncated_segment_is_told_with_the_files_in_it(volume: Path) -> None:
+    path = segment_file(volume)
+    os.truncate(path, 2 << 20)
+    report = check(volume, repair=True)
+    told = {(p.kind, p.where) for p in report.faults}
+    assert ("truncated-segment", f"segments/{path.name}") in told and ("missing-frame", "/d/other") in told
+    with vexfs.open(volume) as fs:
+        assert fs.read_bytes("d/small") == b"inline"
+
+
+def test_a_missing_segment_is_told_with_the_files_in_it(volume: Path) -> None:
+    path = segment_file(volume)
+    path.unlink()
+    report = check(volume)
+    told = [p for p in report.faults if p.kind == "missing-segment"]
+    assert {p.where for p in told} >= {"/d/big", "/d/other"} and all(path.name in p.detail for p in told)
+
+
+def test_leftovers_are_notes(volume: Path) -> None:
+    (volume / "segments" / "000000aa.seg").write_bytes(segment_file(volume).read_bytes()[:4096])
+    with open(segment_file(volume), "ab") as file:
+        file.write(b"tail" * 100)
+    (volume / "volume.toml.new").write_text("half")
+    (volume / "notes.txt").write_text("mine")
+    report = check(volume)
+    notes = {p.kind for p in report.problems if p.note}
+    assert {"leftover-segment", "leftover", "stranger"} <= notes and report.sound
+    check(volume, repair=True)
+    assert not (volume / "volume.toml.new").exists() and (volume / "notes.txt").exists()
+    with vexfs.open(volume) as fs:
+        assert fs.read_bytes("d/big") == BIG
+    assert not (volume / "segments" / "000000aa.seg").exists()
+
+
+def test_damaged_pages_are_rebuilt_around(volume: Path) -> None:
+    with vexfs.open(volume) as fs:
+        for i in range(3000):
+            fs.write_bytes(f"many/{i:04}", b"%d" % i)
+    path = volume / "meta.db"
+    damaged = bytearray(path.read_bytes())
+    page = 4096 * (len(damaged) // 4096 * 2 // 3)
+    damaged[page + 100 : page + 200] = bytes(100)
+    path.write_bytes(damaged)
+    report = check(volume)
+    assert "metadata-page" in kinds(report) and not report.sound
+    repaired = check(volume, repair=True)
+    assert repaired.sound, repaired.faults
+    assert (volume / "meta.db.damaged").exists()
+    with vexfs.open(volume) as fs:
+        names = [name for top, _, names in fs.walk("/") for name in names]
+        assert len(names) > 2500, "more was lost than a page of rows"
+        for i in range(0, 3000, 7):
+            if fs.exists(f"many/{i:04}"):
+                assert fs.read_bytes(f"many/{i:04}") == b"%d" % i
+
+
+def test_the_volume_file_is_mended_from_its_spare(volume: Path) -> None:
+    good = (volume / "volume.toml").read_text()
+    (volume / "volume.toml").write_text(good.replace("lz4", "none"))
+    assert "volume-file" in kinds(check(volume))
+    assert check(volume, repair=True).sound and (volume / "volume.toml").read_text() == good
+    (volume / "volume.spare.toml").unlink()
+    assert "volume-spare" in kinds(check(volume))
+    assert check(volume, repair=True).sound and (volume / "volume.spare.toml").read_text() == good
+
+
+def test_an_open_volume_is_not_checked(volume: Path) -> None:
+    with vexfs.open(volume), pytest.raises(VolumeBusy, match="already open in this process"):
+        check(volume)
+
+
+def test_many_faults_at_once(volume: Path) -> None:
+    edit = Edit(volume)
+    for name in ("wrong_link_count", "wrong_entry_count", "wrong_allocation", "entry_to_nowhere", "map_of_nothing",
+                 "orphan_of_nothing", "attributes_that_are_not_there", "nameless_file", "wrong_live_bytes"):  # fmt: skip
+        REPAIRABLE[name][1](edit)
+    edit.done()
+    report = check(volume, repair=True)
+    assert report.sound, report.faults
+    assert len([p for p in report.problems if p.repaired]) >= 9
