@@ -18,6 +18,8 @@ from typing import Any, Self, TypedDict, Unpack
 
 import attrs
 
+from vexfs import machinery
+from vexfs._core.bridge import Bridge
 from vexfs._core.fs import Filesystem
 from vexfs.errors import (
     FormatUnknown,
@@ -73,8 +75,10 @@ class Volume:
     """
 
     def __init__(
-        self, directory: Path, about: volumefile.VolumeFile, filesystem: Filesystem, lock: Lock, master: bytes | None
+        self, directory: Path, about: volumefile.VolumeFile, filesystem: Filesystem, lock: Lock, master: bytes | None,
+        bridge: Bridge | None,
     ) -> None:
+        self._bridge = bridge
         self.directory = directory
         self._master = master
         self.about = about
@@ -133,6 +137,7 @@ class Volume:
         cls, directory: Path, geometry: volumefile.Geometry, key_file: HostPath | None, options: Any
     ) -> Self:
         lock = Lock(directory)
+        bridge = machinery.equip(options)
         try:
             about, master = volumefile.VolumeFile(geometry=geometry), None
             if key_file is not None:
@@ -145,8 +150,9 @@ class Volume:
             )
             # Last, because a directory is a volume from the moment that this file is in it.
             about.save(directory)
-            return cls._opened(directory, about, filesystem, lock, master)
+            return cls._opened(directory, about, filesystem, lock, master, bridge)
         except BaseException:
+            _stop(bridge)
             lock.release()
             raise
 
@@ -186,13 +192,16 @@ class Volume:
         master = _master(directory, about, key_file)
         _check_parts(directory)
         lock = Lock(directory, shared=read_only)
+        parts: Any = dict(options)
+        bridge = machinery.equip(parts)
         try:
             filesystem = Filesystem(
                 str(directory), meta_key=master, data_key=master, read_only=read_only,
-                **attrs.asdict(about.geometry), **options,
+                **attrs.asdict(about.geometry), **parts,
             )  # fmt: skip
-            return cls._opened(directory, about, filesystem, lock, master)
+            return cls._opened(directory, about, filesystem, lock, master, bridge)
         except BaseException:
+            _stop(bridge)
             lock.release()
             raise
 
@@ -287,6 +296,7 @@ class Volume:
             try:
                 filesystem.close()
             finally:
+                _stop(self._bridge)
                 self._lock.release()
 
     def __enter__(self) -> Self:
@@ -302,6 +312,11 @@ class Volume:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {str(self.directory)!r}{' (closed)' if self.closed else ''}>"
+
+
+def _stop(bridge: Bridge | None) -> None:
+    if bridge is not None:
+        bridge.close()
 
 
 def opened(path: HostPath) -> Volume | None:

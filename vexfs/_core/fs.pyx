@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.fcntl cimport O_CREAT, O_EXCL, O_TRUNC, O_WRONLY
 
-from vexfs._core.bypath cimport ByPath, Stat, made
+from vexfs._core.bypath cimport ByPath, made
 from vexfs._core.opened cimport encoded, failed, gather_entry, gathered, records
 from vexfs._core.ops cimport (
     VX_WRITE_APPEND,
@@ -29,7 +29,7 @@ from vexfs._core.ops cimport (
     vx_fs,
 )
 
-from vexfs._core.bypath import Stat  # noqa: F811 - for Python's eyes
+from vexfs._core.bypath import Stat
 from vexfs.errors import from_errno
 
 __all__ = ["Filesystem", "Stat"]

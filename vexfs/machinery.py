@@ -1,0 +1,36 @@
+"""The core's mechanisms as volumes use them: one pool and one account of stack use for the process, a bridge for each.
+
+A volume that is opened with ``pool=None``, ``frames=None`` or ``bridge=None`` does without: plain aligned allocation, no
+accounting, and each operation wakes the committer itself.
+"""
+
+import functools
+from typing import Any
+
+from vexfs._core.bridge import Bridge
+from vexfs._core.frame import Frames
+from vexfs._core.pool import Pool
+
+
+@functools.cache
+def pool() -> Pool:
+    """The memory pools of this process."""
+    return Pool()
+
+
+@functools.cache
+def frames() -> Frames:
+    """The stack account of this process."""
+    return Frames()
+
+
+def equip(options: dict[str, Any]) -> Bridge | None:
+    """Fill in what `options` leave open; answers the bridge made for it, which its volume has to close."""
+    options.setdefault("pool", pool())
+    options.setdefault("frames", frames())
+    if "bridge" in options:
+        return None
+    bridge = Bridge()
+    bridge.start()
+    options["bridge"] = bridge
+    return bridge
