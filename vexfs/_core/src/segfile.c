@@ -151,18 +151,23 @@ void vx_segfile_mark_dirty(vx_segstore *s, vx_segfile *f)
     }
 }
 
-/* Closes one descriptor that nobody uses, when too many are open. */
-static void close_one(vx_segstore *s)
+void vx_segfile_seal(vx_segstore *s)
 {
-    if (s->open_files <= VX_SEG_OPEN_MAX)
-        return;
-    for (uint32_t i = 0; i < VX_SEG_BUCKETS; i++) {
+    vx_segfile *f = s->active;
+    s->active = NULL;
+    if (f && f->zeroed > f->end) { /* when it fails, zeros stay: no frame, no harm */
+        vx_io_ftruncate(f->fd, (off_t)f->end);
+        vx_segfile_mark_dirty(s, f);
+    }
+}
+
+void vx_segfiles_close_idle(vx_segstore *s)
+{
+    for (uint32_t i = 0; i < VX_SEG_BUCKETS && s->open_files > VX_SEG_OPEN_MAX; i++) {
         s->close_hand = (s->close_hand + 1) % VX_SEG_BUCKETS;
         for (vx_segfile *f = s->buckets[s->close_hand]; f; f = f->chain)
-            if (f->fd >= 0 && f->refs == 0 && !f->dirty && f != s->active) {
+            if (f->fd >= 0 && f->refs == 0 && !f->dirty && f != s->active)
                 close_file(s, f);
-                return;
-            }
     }
 }
 
@@ -218,7 +223,7 @@ int vx_segfile_get(vx_segstore *s, uint32_t seg, vx_segfile **out)
             f->opening = 0;
             if (!err) {
                 s->open_files++;
-                close_one(s);
+                vx_segfiles_close_idle(s);
             }
             pthread_cond_broadcast(&s->opened);
         }
@@ -285,7 +290,7 @@ int vx_segfile_create(vx_segstore *s)
         s->open_files++;
         s->dir_dirty = 1;
         s->active = f;
-        close_one(s);
+        vx_segfiles_close_idle(s);
     }
     pthread_mutex_unlock(&s->lock);
     free(path);

@@ -89,6 +89,7 @@ void vx_segstore_close(vx_segstore *s)
     if (!s)
         return;
     vx_workers_free(s->workers);
+    vx_segfile_seal(s);
     vx_framecache_free(s->cache);
     vx_segfiles_free(s);
     vx_staging_free(s);
@@ -151,7 +152,7 @@ int vx_segstore_delete(vx_segstore *s, uint32_t seg)
     if (!err) {
         f->deleted = 1;
         if (s->active == f)
-            s->active = NULL;
+            vx_segfile_seal(s);
         err = vx_segfile_reap(s, f);
     }
     pthread_mutex_unlock(&s->lock);
@@ -163,7 +164,7 @@ int vx_segstore_seal(vx_segstore *s)
     pthread_mutex_lock(&s->append_lock);
     pthread_mutex_lock(&s->lock);
     if (s->active && s->active->end > VX_SEG_BLOCK) /* an empty one may as well go on */
-        s->active = NULL;
+        vx_segfile_seal(s);
     pthread_mutex_unlock(&s->lock);
     pthread_mutex_unlock(&s->append_lock);
     return 0;

@@ -14,6 +14,7 @@
 #define VX_SEG_BUCKETS 1024u
 #define VX_SEG_OPEN_MAX 256u  /* descriptors kept open beyond those in use */
 #define VX_PREFETCH_MAX 256u
+#define VX_SMALL_BYTES (64u << 10) /* what is synced in pieces up to this size gets zeros written ahead */
 
 /* One segment file.  Everything but `seg`, `id` and `aead` is guarded by the store's lock. */
 typedef struct vx_segfile {
@@ -24,7 +25,10 @@ typedef struct vx_segfile {
     int fd;                        /* -1 while closed */
     uint32_t refs, pins, writers;  /* users of fd; readers' claims on the file; batches being written */
     uint64_t end;                  /* where the next batch goes */
-    uint64_t good;                 /* end of the last batch that was written; the file's size */
+    uint64_t good;                 /* end of the last batch that was written; the file's size, but for zeros */
+    uint64_t zeroed;               /* zeros were written ahead up to here */
+    uint64_t synced;               /* `good` at the last sync */
+    uint32_t small_syncs;          /* syncs in a row that found little to do */
     uint8_t opening, deleted, dirty, broken;
     int sync_err;                  /* a sync failed: its data may be lost, for good */
     vx_aead *aead;
@@ -92,6 +96,8 @@ vx_segfile *vx_segfile_find(vx_segstore *s, uint32_t seg);
 int vx_segfile_reap(vx_segstore *s, vx_segfile *f);  /* removes it when it is deleted and nobody uses it */
 void vx_segfile_drop(vx_segstore *s, vx_segfile *f); /* gives a reference back */
 void vx_segfile_mark_dirty(vx_segstore *s, vx_segfile *f);
+void vx_segfile_seal(vx_segstore *s); /* ends the active file, if there is one */
+void vx_segfiles_close_idle(vx_segstore *s); /* when too many descriptors are open */
 /* Takes the lock: the file, open and with its key, and a reference to it. */
 int vx_segfile_get(vx_segstore *s, uint32_t seg, vx_segfile **out);
 void vx_segfile_put(vx_segstore *s, vx_segfile *f);

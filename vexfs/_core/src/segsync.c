@@ -12,6 +12,8 @@ static vx_segfile *take_dirty(vx_segstore *s)
 {
     vx_segfile *list = NULL;
     for (vx_segfile *f = s->dirty; f; f = f->dirty_next) {
+        f->small_syncs = f->good - f->synced <= VX_SMALL_BYTES ? f->small_syncs + 1 : 0;
+        f->synced = f->good;
         f->dirty = 0;
         f->refs++;
         f->sync_next = list;
@@ -28,7 +30,7 @@ static void mark_lost(vx_segstore *s, vx_segfile *f, int err)
     f->sync_err = err;
     s->lost_err = err;
     if (s->active == f)
-        s->active = NULL;
+        vx_segfile_seal(s);
 }
 
 /* One sync of everything that is dirty; enters and returns under the lock. */
@@ -58,6 +60,7 @@ static void sync_all(vx_segstore *s)
             mark_lost(s, f, err);
         vx_segfile_drop(s, f);
     }
+    vx_segfiles_close_idle(s);
     s->synced_gen = gen;
     s->syncing = 0;
     pthread_cond_broadcast(&s->synced);
