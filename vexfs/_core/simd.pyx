@@ -111,7 +111,11 @@ cdef class _Vectors:
         self._set_dim(what, columns, dim)
 
     cdef int _dtype(self, array, what, dtype) except -1:
-        fits = _FORMATS.get(self.view.format, ())
+        # An array at an odd address says "=f"; one of the other byte order says ">f", which fits nothing.
+        cdef const char *form = self.view.format
+        if form[0] in b"=<^@" and form[1] != 0:
+            form += 1
+        fits = _FORMATS.get(form, ())
         if dtype is None:
             if len(fits) == 1 and fits[0] != VX_BF16:
                 return fits[0]

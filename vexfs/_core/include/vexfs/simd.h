@@ -12,6 +12,8 @@
  * | i4    | (dim + 1) / 2 bytes, two's complement nibbles, low first, a spare one zero    | int32, exact             |
  * | b1    | (dim + 7) / 8 bytes, low bit first, set is +1 and clear is -1, spare bits zero | int32, exact             |
  *
+ * Where the processor has bfloat16 products, a bf16 value under 2^-126 counts as zero in dot.
+ *
  * The exact sums hold for dim up to VX_DIM_MAX.  Of the float types, a sum that left the range of f32 is computed
  * again in f64, so neither huge nor tiny vectors spoil a cosine or a distance. */
 #ifndef VEXFS_SIMD_H
