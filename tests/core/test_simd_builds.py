@@ -1,0 +1,79 @@
+"""The kernels built apart from Python: under sanitizers here, for AArch64, and on a processor without AVX."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "vexfs" / "_core"
+PROGRAM = Path(__file__).with_name("simd_levels.c")
+FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Wconversion", "-Wno-sign-conversion",
+         "-Werror", "-I", str(CORE / "include")]
+
+
+def needs(program, package):
+    return pytest.mark.skipif(not shutil.which(program), reason=f"needs {program} (Debian: apt-get install {package})")
+
+
+def build(compiler, skip, target, *flags):
+    sources = [*sorted(CORE.glob("src/simd_*.c")), CORE / "src" / "cpu.c"]
+    sources = [str(path) for path in sources if not any(word in path.stem for word in skip)]
+    command = [compiler, *FLAGS, *flags, *sources, str(PROGRAM), "-lpthread", "-lm", "-o", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def checked(*command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert ", 0 failed" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+@needs("gcc", "gcc")
+def test_under_sanitizers(tmp_path):
+    program = tmp_path / "levels"
+    build("gcc", ("neon",), program, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+    assert "scalar: checked" in checked(str(program))
+
+
+@pytest.mark.slow
+@needs("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
+@needs("qemu-aarch64", "qemu-user")
+def test_on_aarch64(tmp_path):
+    program = tmp_path / "levels"
+    build("aarch64-linux-gnu-gcc", ("avx",), program, "-O3", "-static")
+    out = checked("qemu-aarch64", str(program))
+    assert "neon: checked" in out and "scalar: checked" in out
+
+
+@needs("qemu-x86_64", "qemu-user")
+def test_without_avx():
+    """On a Nehalem: detection says so, a demand for AVX2 is refused, and the scalar kernels meet no foreign opcode."""
+    code = """
+import numpy as np
+from vexfs._core.simd import DTYPES, LevelNotSupported, Simd, levels
+assert levels()["avx2"] == levels()["avx512"] == "not supported", levels()
+s = Simd()
+assert s.level == "scalar"
+x = np.random.default_rng(0).normal(size=(9, 77)).astype(np.float32)
+for dtype in DTYPES:
+    codes, _ = s.quantise(x, dtype)
+    s.dequantise(codes, dtype, dim=77)
+    for metric in ("dot", "cosine", "l2sq", "l2"):
+        s.many_to_many(codes, codes, metric, dtype=dtype, dim=77)
+try:
+    Simd("avx2")
+except LevelNotSupported as error:
+    print("refused:", error)
+"""
+    command = ["qemu-x86_64", "-cpu", "Nehalem", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"OPENBLAS_CORETYPE": "Nehalem"})
+    if "x86-64-v2" in done.stderr or "NumPy" in done.stderr:
+        pytest.skip("this numpy asks for a newer processor than a Nehalem")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "refused: level: SIMD level 'avx2' is not supported here" in done.stdout
