@@ -14,18 +14,8 @@ int vx_name_check(const char *name, size_t n)
     return memchr(name, '/', n) || memchr(name, 0, n) ? -EINVAL : 0;
 }
 
-static int is_dot(const char *name, size_t n)
-{
-    return n == 1 && name[0] == '.';
-}
-
-static int is_dotdot(const char *name, size_t n)
-{
-    return n == 2 && name[0] == '.' && name[1] == '.';
-}
-
 /* A name to be made: neither a dot entry nor the name under which searches and status appear. */
-static int new_name_check(const char *name, size_t n)
+int vx_new_name_check(const char *name, size_t n)
 {
     int rc = vx_name_check(name, n);
     if (rc)
@@ -112,7 +102,7 @@ typedef struct {
 } make_t;
 
 /* Directory and dentry for a change of a name; checks that the directory is alive and may be written. */
-static int change_begin(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, vx_inode **dir,
+int vx_change_begin(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, vx_inode **dir,
                         vx_dentry **d)
 {
     int rc = fs->read_only ? -EROFS : vx_dir_get(fs, c, parent, 3, dir);
@@ -170,9 +160,9 @@ static int make(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, 
 {
     vx_inode *dir, *i;
     vx_dentry *d;
-    int rc = new_name_check(name, n);
+    int rc = vx_new_name_check(name, n);
     if (!rc)
-        rc = change_begin(fs, c, parent, name, n, &dir, &d);
+        rc = vx_change_begin(fs, c, parent, name, n, &dir, &d);
     if (rc)
         return rc;
     if (d->ino)
@@ -201,7 +191,7 @@ static int make(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, 
 }
 
 /* Room before pointers are held: waiting and committing release the lock. */
-static void make_room(vx_fs *fs)
+void vx_make_room(vx_fs *fs)
 {
     vx_throttle(fs);
     if (!fs->read_only)
@@ -214,7 +204,7 @@ static int make_op(vx_fs *fs, int op, const vx_cred *c, uint64_t parent, const c
     vx_frame f;
     vx_op_enter(fs, &f, op);
     vx_inode *i;
-    make_room(fs);
+    vx_make_room(fs);
     int rc = make(fs, c, parent, name, n, m, &i);
     if (!rc)
         vx_fill_attr(i, out);
@@ -253,7 +243,7 @@ int vx_fs_create(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name,
     vx_frame f;
     vx_op_enter(fs, &f, VX_OP_CREATE);
     vx_inode *dir, *i = NULL;
-    make_room(fs);
+    vx_make_room(fs);
     int rc = vx_name_check(name, n);
     if (!rc)
         rc = vx_dir_get(fs, c, parent, 1, &dir);
@@ -282,12 +272,12 @@ int vx_fs_link(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t parent, const
     vx_op_enter(fs, &f, VX_OP_LINK);
     vx_inode *dir, *i;
     vx_dentry *d;
-    make_room(fs);
-    int rc = new_name_check(name, n);
+    vx_make_room(fs);
+    int rc = vx_new_name_check(name, n);
     if (!rc)
         rc = vx_inode_get(fs, ino, &i);
     if (!rc)
-        rc = change_begin(fs, c, parent, name, n, &dir, &d);
+        rc = vx_change_begin(fs, c, parent, name, n, &dir, &d);
     if (!rc)
         rc = S_ISDIR(i->a.mode) ? -EPERM : d->ino ? -EEXIST : !i->a.nlink ? -ENOENT
              : i->a.nlink >= VX_LINK_MAX                                  ? -EMLINK
@@ -314,13 +304,13 @@ int vx_fs_link(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t parent, const
 
 /* -- removing -------------------------------------------------------------------------------------------------- */
 
-static int sticky(const vx_cred *c, const vx_inode *dir, const vx_inode *i)
+int vx_sticky(const vx_cred *c, const vx_inode *dir, const vx_inode *i)
 {
     return c->check && (dir->a.mode & S_ISVTX) && c->uid && c->uid != dir->a.uid && c->uid != i->a.uid ? -EPERM : 0;
 }
 
 /* Takes the name away from its file; the file goes with its last name, unless it is open. */
-static void drop_name(vx_fs *fs, const vx_cred *c, vx_inode *dir, vx_dentry *d, vx_inode *i, int64_t now)
+void vx_drop_name(vx_fs *fs, const vx_cred *c, vx_inode *dir, vx_dentry *d, vx_inode *i, int64_t now)
 {
     if (d->ino == i->a.ino)
         vx_dentry_set(fs, dir, d, 0, 0);
@@ -353,11 +343,11 @@ static int remove_op(vx_fs *fs, int op, const vx_cred *c, uint64_t parent, const
     if (!rc && is_dotdot(name, n))
         rc = want_dir ? -ENOTEMPTY : -EISDIR;
     if (!rc)
-        rc = change_begin(fs, c, parent, name, n, &dir, &d);
+        rc = vx_change_begin(fs, c, parent, name, n, &dir, &d);
     if (!rc)
         rc = d->ino ? vx_inode_get(fs, d->ino, &i) : -ENOENT;
     if (!rc)
-        rc = sticky(c, dir, i);
+        rc = vx_sticky(c, dir, i);
     if (!rc && want_dir)
         rc = !S_ISDIR(i->a.mode) ? -ENOTDIR : i->a.size ? -ENOTEMPTY : 0;
     else if (!rc && S_ISDIR(i->a.mode))
@@ -366,7 +356,7 @@ static int remove_op(vx_fs *fs, int op, const vx_cred *c, uint64_t parent, const
         int64_t now = vx_now();
         uint64_t ino = i->a.ino;
         vx_oplog(fs, VX_LOG_UNLINK, ino, parent, 0, 0, now, name, n, NULL, 0);
-        drop_name(fs, c, dir, d, i, now);
+        vx_drop_name(fs, c, dir, d, i, now);
         vx_event_entry(fs, c, parent, name, n);
         vx_event_inode(fs, c, parent, 0);
         vx_mutated(fs, ino);
@@ -382,134 +372,4 @@ int vx_fs_unlink(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name,
 int vx_fs_rmdir(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n)
 {
     return remove_op(fs, VX_OP_RMDIR, c, parent, name, n, 1);
-}
-
-/* -- renaming -------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-    vx_inode *from, *to; /* directories */
-    vx_dentry *src, *dst;
-    vx_inode *i, *over; /* what moves; what is replaced or NULL */
-} rename_t;
-
-/* 1 when `ino` is `dir` or lies above it. */
-static int above(vx_fs *fs, uint64_t ino, vx_inode *dir)
-{
-    for (int depth = 0; depth < 1 << 20; depth++) {
-        if (dir->a.ino == ino)
-            return 1;
-        if (dir->a.ino == VX_ROOT_INO || vx_inode_get(fs, dir->parent, &dir))
-            return 0;
-    }
-    return 1;
-}
-
-static int rename_check(vx_fs *fs, const vx_cred *c, const rename_t *r, uint32_t flags)
-{
-    int rc = sticky(c, r->from, r->i);
-    if (!rc && r->over)
-        rc = sticky(c, r->to, r->over);
-    if (rc)
-        return rc;
-    int dir = S_ISDIR(r->i->a.mode);
-    if (r->over && (flags & VX_RENAME_NOREPLACE))
-        return -EEXIST;
-    if (flags & VX_RENAME_EXCHANGE) {
-        if (!r->over)
-            return -ENOENT;
-        if (S_ISDIR(r->over->a.mode) && above(fs, r->over->a.ino, r->from))
-            return -EINVAL;
-    } else if (r->over) {
-        if (dir && !S_ISDIR(r->over->a.mode))
-            return -ENOTDIR;
-        if (!dir && S_ISDIR(r->over->a.mode))
-            return -EISDIR;
-        if (dir && r->over->a.size)
-            return -ENOTEMPTY;
-    }
-    if (dir && above(fs, r->i->a.ino, r->to))
-        return -EINVAL;
-    if (dir && r->from != r->to) {
-        if (r->to->a.nlink >= VX_LINK_MAX && !r->over)
-            return -EMLINK;
-        return vx_may(c, r->i, 2);
-    }
-    return 0;
-}
-
-static void move_to(vx_fs *fs, vx_inode *i, vx_inode *from, vx_inode *to, vx_dentry *d, int64_t now)
-{
-    vx_dentry_set(fs, to, d, i->a.ino, i->a.mode & S_IFMT);
-    i->parent = to->a.ino;
-    i->slot = d->slot;
-    i->a.ctime_ns = now;
-    vx_inode_dirty(fs, i);
-    if (S_ISDIR(i->a.mode) && from != to) {
-        from->a.nlink--;
-        to->a.nlink++;
-    }
-}
-
-static void rename_apply(vx_fs *fs, const vx_cred *c, const rename_t *r, uint32_t flags, int64_t now)
-{
-    if (flags & VX_RENAME_EXCHANGE) {
-        move_to(fs, r->over, r->to, r->from, r->src, now);
-        move_to(fs, r->i, r->from, r->to, r->dst, now);
-    } else {
-        vx_inode *over = r->over;
-        vx_dentry_set(fs, r->from, r->src, 0, 0);
-        r->from->a.size--;
-        move_to(fs, r->i, r->from, r->to, r->dst, now);
-        r->to->a.size++;
-        if (over)
-            drop_name(fs, c, r->to, r->dst, over, now);
-    }
-    vx_touch(fs, r->from, now, 0);
-    vx_touch(fs, r->to, now, 0);
-}
-
-static int rename_find(vx_fs *fs, const vx_cred *c, rename_t *r, uint64_t parent, const char *name, size_t n,
-                       uint64_t new_parent, const char *new_name, size_t new_n)
-{
-    int rc = change_begin(fs, c, parent, name, n, &r->from, &r->src);
-    if (!rc)
-        rc = change_begin(fs, c, new_parent, new_name, new_n, &r->to, &r->dst);
-    if (!rc)
-        rc = r->src->ino ? vx_inode_get(fs, r->src->ino, &r->i) : -ENOENT;
-    if (!rc && r->dst->ino)
-        rc = vx_inode_get(fs, r->dst->ino, &r->over);
-    return rc;
-}
-
-int vx_fs_rename(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
-                 const char *new_name, size_t new_n, uint32_t flags)
-{
-    vx_frame f;
-    vx_op_enter(fs, &f, VX_OP_RENAME);
-    rename_t r = {.over = NULL};
-    make_room(fs);
-    int rc = vx_name_check(name, n);
-    if (!rc)
-        rc = new_name_check(new_name, new_n);
-    if (rc == -EEXIST || (!rc && (is_dot(name, n) || is_dotdot(name, n))))
-        rc = -EINVAL;
-    if (!rc && ((flags & ~3u) || flags == 3))
-        rc = -EINVAL;
-    if (!rc)
-        rc = rename_find(fs, c, &r, parent, name, n, new_parent, new_name, new_n);
-    if (!rc && r.over == r.i && !(flags & VX_RENAME_NOREPLACE))
-        return vx_op_leave(fs, &f, 0); /* two names of one file: nothing to do */
-    if (!rc)
-        rc = rename_check(fs, c, &r, flags);
-    if (!rc) {
-        int64_t now = vx_now();
-        uint64_t ino = r.i->a.ino;
-        vx_oplog(fs, VX_LOG_RENAME, ino, parent, new_parent, flags, now, name, n, new_name, new_n);
-        rename_apply(fs, c, &r, flags, now);
-        vx_event_entry(fs, c, parent, name, n);
-        vx_event_entry(fs, c, new_parent, new_name, new_n);
-        vx_event_inode(fs, c, ino, 0);
-        vx_mutated(fs, ino);
-    }
-    return vx_op_leave(fs, &f, rc);
 }

@@ -199,7 +199,12 @@ int vx_extents_cut(vx_fs *fs, vx_region *r, uint32_t from); /* forget everything
 const vx_extent *vx_extents_at(const vx_region *r, uint32_t off, uint32_t *hole); /* hole: bytes to the next one */
 void vx_segment_live(vx_fs *fs, uint32_t seg, int64_t live, int64_t total, uint64_t used);
 
-/* fs_data.c */
+/* fs_read.c */
+int64_t vx_data_read(vx_fs *fs, vx_inode *i, uint64_t off, char *dst, size_t n); /* lock held; released to read */
+
+/* fs_data.c and fs_write.c */
+/* An inline file that outgrew its row: its bytes become the first dirty page. */
+int vx_leave_inline(vx_fs *fs, vx_inode *i);
 int vx_data_truncate(vx_fs *fs, vx_inode *i, uint64_t size); /* lock held; may release it to wait */
 void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from);
 int vx_space_check(vx_fs *fs, uint64_t bytes);
@@ -252,6 +257,26 @@ int vx_open_inode(vx_fs *fs, const vx_cred *c, vx_inode *i, uint32_t flags);
 int vx_dir_get(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t mask, vx_inode **out);
 int vx_lookup_at(vx_fs *fs, vx_inode *dir, const char *name, size_t n, vx_inode **out);
 int vx_name_check(const char *name, size_t n);
+int vx_new_name_check(const char *name, size_t n);
+/* Directory and dentry for a change of a name; checks that the directory is alive and may be written. */
+int vx_change_begin(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, vx_inode **dir,
+                    vx_dentry **d);
+/* Room before pointers are held: waiting and committing release the lock. */
+void vx_make_room(vx_fs *fs);
+int vx_sticky(const vx_cred *c, const vx_inode *dir, const vx_inode *i);
+/* Takes the name away from its file; the file goes with its last name, unless it is open. */
+void vx_drop_name(vx_fs *fs, const vx_cred *c, vx_inode *dir, vx_dentry *d, vx_inode *i, int64_t now);
+
+static inline int is_dot(const char *name, size_t n)
+{
+    return n == 1 && name[0] == '.';
+}
+
+static inline int is_dotdot(const char *name, size_t n)
+{
+    return n == 2 && name[0] == '.' && name[1] == '.';
+}
+
 void vx_remember(vx_fs *fs, const vx_cred *c, uint64_t ino);
 
 static inline int vx_cache_full(const vx_fs *fs)

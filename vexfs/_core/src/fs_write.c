@@ -1,0 +1,237 @@
+/* Writing and truncating: small files stay in their row, larger ones change in pages until a commit places them. */
+#include <errno.h>
+#include <string.h>
+
+#include "vexfs/engine.h"
+
+/* Completes a page so that bytes `from..to` can join what it holds: the gap between is read from below. */
+static int fill_gap(vx_fs *fs, vx_inode *i, vx_region *r, uint32_t page, uint32_t from, uint32_t to)
+{
+    uint64_t base = ((uint64_t)r->index << VX_REGION_SHIFT) + (uint64_t)page * VX_PAGE;
+    uint32_t lo = r->dirty[page].lo, hi = r->dirty[page].hi;
+    uint32_t a = to < lo ? to : hi, b = to < lo ? lo : from; /* the gap a..b */
+    char *gap = vx_pool_acquire(fs->o.pool, VX_PAGE, VX_TAG_REQUEST);
+    if (!gap)
+        return -ENOMEM;
+    memset(gap, 0, VX_PAGE);
+    int64_t rc = 0;
+    if (base + a < i->a.size)
+        rc = vx_data_read(fs, i, base + a, gap, (size_t)(i->a.size - base - a < b - a ? i->a.size - base - a : b - a));
+    if (rc >= 0) {
+        rc = -EAGAIN; /* unless nothing changed while the lock was away */
+        if (r->dirty && r->dirty[page].buf && r->dirty[page].lo == lo && r->dirty[page].hi == hi) {
+            memcpy(r->dirty[page].buf + a, gap, b - a);
+            r->dirty[page].lo = (uint16_t)(a < lo ? a : lo);
+            r->dirty[page].hi = (uint16_t)(b > hi ? b : hi);
+            rc = 0;
+        }
+    }
+    vx_pool_release(fs->o.pool, gap, VX_PAGE);
+    return (int)rc;
+}
+
+static int write_page(vx_fs *fs, vx_inode *i, uint64_t at, const char *src, uint32_t n)
+{
+    uint32_t page = (uint32_t)(at & (VX_REGION - 1)) / VX_PAGE, from = (uint32_t)(at % VX_PAGE), to = from + n;
+    vx_region *r;
+    vx_frame_mark();
+    for (;;) {
+        int rc = vx_region_get(fs, i, (uint32_t)(at >> VX_REGION_SHIFT), 1, &r);
+        if (rc)
+            return rc;
+        if (!r->dirty) {
+            r->dirty = vx_pool_acquire(fs->o.pool, VX_REGION_PAGES * sizeof *r->dirty, VX_TAG_PAGE);
+            if (!r->dirty)
+                return -ENOMEM;
+            memset(r->dirty, 0, VX_REGION_PAGES * sizeof *r->dirty);
+        }
+        vx_slot *s = &r->dirty[page];
+        if (!s->buf) {
+            s->buf = vx_pool_acquire(fs->o.pool, VX_PAGE, VX_TAG_PAGE);
+            if (!s->buf)
+                return -ENOMEM;
+            s->lo = (uint16_t)from;
+            s->hi = (uint16_t)to;
+            r->ndirty++;
+            i->dirty_pages++;
+            fs->dirty_bytes += VX_PAGE;
+            vx_inode_dirty(fs, i); /* before the lock can be released: the page must be in somebody's epoch */
+        } else if (from <= s->hi && to >= s->lo) {
+            s->lo = (uint16_t)(from < s->lo ? from : s->lo);
+            s->hi = (uint16_t)(to > s->hi ? to : s->hi);
+        } else {
+            rc = fill_gap(fs, i, r, page, from, to);
+            if (rc && rc != -EAGAIN)
+                return rc;
+            continue;
+        }
+        memcpy(s->buf + from, src, n);
+        return 0;
+    }
+}
+
+static int write_pages(vx_fs *fs, vx_inode *i, uint64_t off, const char *src, size_t n, size_t *done)
+{
+    while (*done < n) {
+        uint64_t at = off + *done;
+        uint32_t k = VX_PAGE - (uint32_t)(at % VX_PAGE);
+        if (k > n - *done)
+            k = (uint32_t)(n - *done);
+        int rc = write_page(fs, i, at, src + *done, k);
+        if (rc)
+            return rc;
+        *done += k;
+    }
+    return 0;
+}
+
+/* An inline file that outgrew its row: its bytes become the first dirty page. */
+int vx_leave_inline(vx_fs *fs, vx_inode *i)
+{
+    uint32_t n = i->inl_n;
+    i->flags &= ~(uint32_t)VX_I_INLINE;
+    if (n) {
+        int rc = write_page(fs, i, 0, i->inl, n);
+        if (rc) {
+            i->flags |= VX_I_INLINE;
+            return rc;
+        }
+    }
+    fs->used_bytes -= n;
+    vx_inline_free(fs, i);
+    return 0;
+}
+
+static int write_inline(vx_fs *fs, vx_inode *i, uint64_t off, const char *src, size_t n)
+{
+    int rc = vx_inline_room(fs, i, (size_t)off + n);
+    if (rc)
+        return rc;
+    if (off > i->inl_n)
+        memset(i->inl + i->inl_n, 0, (size_t)off - i->inl_n);
+    memcpy(i->inl + off, src, n);
+    if (off + n > i->inl_n) {
+        fs->used_bytes += off + n - i->inl_n;
+        i->inl_n = (uint32_t)(off + n);
+    }
+    return 0;
+}
+
+static int64_t write_locked(vx_fs *fs, const vx_cred *c, uint64_t off, vx_inode *i, const char *src, size_t n)
+{
+    if (off + n > VX_FILE_MAX || off + n < off)
+        return -EFBIG;
+    int rc = vx_space_make(fs, n + VX_META_COST);
+    if (rc)
+        return rc;
+    size_t done = 0;
+    if ((i->flags & VX_I_INLINE) && off + n <= VX_INLINE_MAX) {
+        rc = write_inline(fs, i, off, src, n);
+        done = rc ? 0 : n;
+    } else {
+        if (i->flags & VX_I_INLINE)
+            rc = vx_leave_inline(fs, i);
+        if (!rc)
+            rc = write_pages(fs, i, off, src, n, &done);
+    }
+    if (!done)
+        return rc;
+    if (off + done > i->a.size)
+        i->a.size = off + done;
+    if (c->uid)
+        vx_drop_privileges(i);
+    vx_touch(fs, i, vx_now(), 1);
+    vx_event_inode(fs, c, i->a.ino, 1);
+    vx_mutated(fs, i->a.ino);
+    return (int64_t)done;
+}
+
+int64_t vx_fs_write(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, const void *src, size_t n, uint32_t flags)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_WRITE);
+    vx_inode *i;
+    int64_t rc = fs->read_only ? -EROFS : vx_inode_get(fs, ino, &i);
+    if (!rc && !S_ISREG(i->a.mode))
+        rc = S_ISDIR(i->a.mode) ? -EISDIR : -EINVAL;
+    if (!rc && n) {
+        i->refs++;
+        vx_throttle(fs);
+        rc = write_locked(fs, c, flags & VX_WRITE_APPEND ? i->a.size : off, i, src, n);
+        i->refs--;
+        vx_inode_maybe_delete(fs, i);
+    }
+    vx_op_leave(fs, &f, 0);
+    return rc;
+}
+
+/* -- truncation ----------------------------------------------------------------------------------------------- */
+
+/* Shrinks what memory and the map hold to `size` bytes; nothing of the file is frozen. */
+static int cut_regions(vx_fs *fs, vx_inode *i, uint64_t size)
+{
+    uint32_t keep = (uint32_t)((size + VX_REGION - 1) >> VX_REGION_SHIFT); /* regions from here on go whole */
+    uint32_t in = (uint32_t)(size & (VX_REGION - 1));
+    if (in) {
+        vx_region *r;
+        int rc = vx_region_get(fs, i, (uint32_t)(size >> VX_REGION_SHIFT), 1, &r);
+        if (!rc)
+            rc = vx_extents_cut(fs, r, in);
+        if (rc)
+            return rc;
+        if (r->dirty) {
+            vx_slot *s = &r->dirty[in / VX_PAGE];
+            uint32_t end = in % VX_PAGE, keeps = end && s->buf && s->lo < end;
+            if (keeps && s->hi > end)
+                s->hi = (uint16_t)end;
+            vx_pages_free(fs, r, &r->dirty, in / VX_PAGE + keeps);
+        }
+        r->cut = 1;
+    }
+    int rc = vx_extents_forget(fs, i, keep);
+    if (rc)
+        return rc;
+    if (keep < i->map_floor)
+        i->map_floor = keep;
+    if (keep < i->cut)
+        i->cut = keep;
+    i->flags |= VX_I_CUT;
+    i->floor_epoch = fs->epoch;
+    if (!size)
+        i->flags |= VX_I_INLINE;
+    return 0;
+}
+
+int vx_data_truncate(vx_fs *fs, vx_inode *i, uint64_t size)
+{
+    if (size > VX_FILE_MAX)
+        return -EFBIG;
+    int rc = 0;
+    i->refs++;
+    while (!rc && i->frozen_pages && size < i->a.size) { /* the epoch being committed still has to place them */
+        if (fs->commit_err && !fs->committing)
+            rc = fs->commit_err;
+        else
+            pthread_cond_wait(&fs->changed, &fs->lock);
+    }
+    if (rc) {
+        i->refs--;
+        return rc;
+    }
+    if ((i->flags & VX_I_INLINE) && size > VX_INLINE_MAX)
+        rc = vx_leave_inline(fs, i);
+    if (i->flags & VX_I_INLINE) {
+        if (size < i->inl_n) {
+            fs->used_bytes -= i->inl_n - size;
+            i->inl_n = (uint32_t)size;
+        }
+    } else if (size < i->a.size) {
+        rc = cut_regions(fs, i, size);
+    }
+    if (!rc) {
+        i->a.size = size;
+        vx_inode_dirty(fs, i);
+    }
+    i->refs--;
+    return rc;
+}
