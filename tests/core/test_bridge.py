@@ -92,7 +92,9 @@ class Producer(threading.Thread):
 
 
 @settings(max_examples=60, deadline=None)
-@given(scripts=st.lists(STEPS, min_size=1, max_size=4), changes=CHANGES, started=st.booleans(), size=st.integers(1, 200))
+@given(
+    scripts=st.lists(STEPS, min_size=1, max_size=4), changes=CHANGES, started=st.booleans(), size=st.integers(1, 200)
+)
 def test_against_a_model(scripts, changes, started, size):
     ledger = Ledger()
     bridge = Bridge(capacity=size, batch_size=7, weights=(3, 2, 1), sync_threshold_ns=2_000_000)
@@ -166,7 +168,7 @@ def test_batches_are_of_one_kind_and_at_most_batch_size():
     bridge.barrier(10)
     assert sum(n for _, n in batches) == 500
     assert max(n for _, n in batches) <= 25
-    # Grouped: two calls for each 25 items, not one for each change of kind.  A collision in the key filter may add some.
+    # Grouped: two calls for each 25 items, not one for each change of kind.  Collisions in the key filter may add some.
     assert len(batches) <= 60
     assert bridge.stats()["batches"] == len(batches)
 

@@ -61,7 +61,10 @@ def test_painting_is_a_sample():
     ("wrong", "match"),
     [
         ({"limit_bytes": 10}, "limit_bytes must be 256 to 1048576, not 10"),
-        ({"limit_bytes": 1000, "heap_threshold": 1001}, "heap_threshold must be 0 to the limit of 1000 bytes, not 1001"),
+        (
+            {"limit_bytes": 1000, "heap_threshold": 1001},
+            "heap_threshold must be 0 to the limit of 1000 bytes, not 1001",
+        ),
     ],
 )
 def test_wrong_limits_are_explained(wrong, match):

@@ -93,7 +93,7 @@ class Buffers(RuleBasedStateMachine):
     @rule(data=st.data())
     def release(self, data):
         at = data.draw(st.integers(0, len(self.held) - 1))
-        buffer, size, value = self.held.pop(at)
+        buffer, _, value = self.held.pop(at)
         assert (np.frombuffer(buffer, np.uint8) == value).all()
         buffer.release()
 
@@ -324,9 +324,10 @@ def test_a_use_after_free_is_caught_when_the_buffer_is_handed_out_again():
     at = buffer.address
     buffer.release()
     poke(at)
-    held = [pool.acquire(1000) for _ in range(40)]
-    del held
-    held = [pool.acquire(1000) for _ in range(40)]
+    for _ in range(2):
+        held = [pool.acquire(1000) for _ in range(40)]
+        assert len({b.address for b in held}) == 40
+        del held
     assert pool.stats()["use_after_free"] == 1
 
 

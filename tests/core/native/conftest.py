@@ -39,7 +39,9 @@ def offered(tmp_path_factory):
             (here / "probe.c").write_text("int main(void) { return 0; }\n")
             command = [*compiler(), *FLAGS[sanitizer], "probe.c", "-o", "probe"]
             built = subprocess.run(command, cwd=here, capture_output=True)
-            known[sanitizer] = not built.returncode and not subprocess.run([here / "probe"], capture_output=True).returncode
+            known[sanitizer] = (
+                not built.returncode and not subprocess.run([here / "probe"], capture_output=True).returncode
+            )
         return known[sanitizer]
 
     return ask

@@ -8,7 +8,7 @@
 #include "local.h"
 
 /* Without a frame to ask: the defaults of the configuration. */
-enum { DEFAULT_THRESHOLD = 1024, TIMED_EVERY = 64, PAINT_BYTES = 12288 };
+enum { DEFAULT_THRESHOLD = 1024, TIMED_EVERY = 64, PAINT_BYTES = 12288, OWN_BYTES = 512 };
 
 static const uint8_t PAINT = 0xA7;
 
@@ -82,14 +82,13 @@ void vx_frames_paint(vx_frames *f, uint32_t every) {
 }
 
 /* -- painting ------------------------------------------------------------------------------------------------------
- * The room is larger than any promise, so that a broken one is seen.  The sanitizers must not mind that the second
- * function looks below the stack pointer, where the first one painted. */
+ * What lies below the stack pointer belongs to nobody: the painted part is deeper than any promise, so that a broken one
+ * is seen, and starts below what these functions use themselves.  The sanitizers must not mind. */
 
 static __attribute__((noinline, no_sanitize("address", "undefined", "thread"))) uintptr_t paint_below(void) {
-    volatile uint8_t room[PAINT_BYTES];
-    for (uint32_t i = 0; i < PAINT_BYTES; i++) room[i] = PAINT;
-    __asm__ volatile("" ::"m"(room));
-    return (uintptr_t)room;
+    uintptr_t top = (uintptr_t)__builtin_dwarf_cfa() - OWN_BYTES, low = top - PAINT_BYTES;
+    for (volatile uint8_t *at = (volatile uint8_t *)top; (uintptr_t)at > low;) *--at = PAINT;
+    return low;
 }
 
 static __attribute__((noinline, no_sanitize("address", "undefined", "thread"))) uintptr_t lowest_touched(uintptr_t from,
@@ -173,7 +172,7 @@ int vx_frame_fits(size_t bytes) {
         return 0;
     }
     uintptr_t lowest = (uintptr_t)__builtin_dwarf_cfa() - bytes;
-    if (frame->base - lowest > atomic_load_explicit(&frame->owner->limit, memory_order_relaxed)) {
+    if (frame->base - lowest + VX_FRAME_RESERVE > atomic_load_explicit(&frame->owner->limit, memory_order_relaxed)) {
         vx_bump(&c->prevented, 1);
         return 0;
     }

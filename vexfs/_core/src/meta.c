@@ -18,7 +18,8 @@ static _Thread_local char said[512]; /* what vx_meta_error last returned to this
 
 int vx_meta_say(vx_meta *m, int rc, const char *format, ...)
 {
-    char text[sizeof m->error];
+    /* Not on the stack: this stands at the end of every operation's deepest chain. */
+    static _Thread_local char text[sizeof m->error];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);

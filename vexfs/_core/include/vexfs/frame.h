@@ -60,13 +60,17 @@ void vx_frame_mark(void);
  *     ...
  *     vx_scratch_end(&s);
  *
- * The room comes from the caller's stack frame when `bytes` is at most heap_threshold and the frame stays within its
- * limit, else from the pool.  64-byte aligned.  Not in a loop: stack room is freed on return. */
+ * The room comes from the caller's stack frame when `bytes` is at most heap_threshold and the operation stays within
+ * its limit, else from the pool.  64-byte aligned.  Not in a loop: stack room is freed on return. */
 typedef struct {
     void *pooled;
     size_t size;
     vx_pool *pool;
 } vx_scratch;
+
+/* Left free below scratch on the stack, for the calls that follow: tools/stack_budget.py sees to it that they need no
+ * more, so that the limit holds whatever takes scratch. */
+#define VX_FRAME_RESERVE 1536
 
 /* 1 when the caller may take `bytes` of stack here; else the reason is counted. */
 int vx_frame_fits(size_t bytes);
@@ -74,7 +78,13 @@ void *vx_scratch_take(vx_scratch *s, vx_pool *pool, size_t bytes);
 void *vx_scratch_stack(vx_scratch *s, void *at);
 void vx_scratch_end(vx_scratch *s);
 
-#define vx_frame_scratch(s, pool, bytes)                                                       \
-    (vx_frame_fits(bytes) ? vx_scratch_stack((s), __builtin_alloca_with_align((bytes), 512)) : \
-                            vx_scratch_take((s), (pool), (bytes)))
+/* The compiler must not see a constant: it would give the room a place in every frame, also where the pool serves. */
+#define vx_frame_scratch(s, pool, bytes)                                                              \
+    __extension__({                                                                                   \
+        size_t vx_scratch_n_ = (bytes);                                                               \
+        __asm__("" : "+r"(vx_scratch_n_));                                                            \
+        vx_frame_fits(vx_scratch_n_)                                                                  \
+            ? vx_scratch_stack((s), __builtin_alloca_with_align(vx_scratch_n_, 512))                  \
+            : vx_scratch_take((s), (pool), vx_scratch_n_);                                            \
+    })
 #endif
