@@ -6,6 +6,7 @@ facts, compaction, backup, key rotation.  The files in it are reached through a 
 ``vexfs.frontends.local`` is the one that ``vexfs.open`` gives out.
 """
 
+import atexit
 import os
 import shutil
 import threading
@@ -61,6 +62,13 @@ class Options(TypedDict, total=False):
 
 _opened: "weakref.WeakValueDictionary[tuple[int, int], Volume]" = weakref.WeakValueDictionary()
 _opening = threading.Lock()
+
+
+@atexit.register
+def _close_all() -> None:
+    """A program that ends without closing its volumes loses nothing that it has written."""
+    for volume in list(_opened.values()):
+        volume.close()
 
 
 class Volume:

@@ -1,0 +1,184 @@
+"""fsspec's own suite on a volume, and what is beyond it: transactions, chained URLs, sharing."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.tests import abstract
+from vexfs.frontends.fsspec import UNCOMMITTED, VexFileSystem
+
+import vexfs
+from vexfs.errors import UsageError, VolumeNotFound
+
+
+@pytest.fixture(scope="class")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VexFileSystem]:
+    with vexfs.open(tmp_path_factory.mktemp("fsspec") / "v.vex") as volume:
+        yield VexFileSystem(volume=volume, skip_instance_cache=True)
+
+
+class Fixtures(abstract.AbstractFixtures):
+    @pytest.fixture
+    def fs(self, shared: VexFileSystem) -> VexFileSystem:
+        return shared
+
+    @pytest.fixture
+    def fs_path(self) -> str:
+        return "base"
+
+    @pytest.fixture
+    def fs_sanitize_path(self) -> Callable[[str], str]:
+        return lambda path: path
+
+
+class TestCopy(abstract.AbstractCopyTests, Fixtures):
+    pass
+
+
+class TestGet(abstract.AbstractGetTests, Fixtures):
+    pass
+
+
+class TestPut(abstract.AbstractPutTests, Fixtures):
+    pass
+
+
+class TestOpen(abstract.AbstractOpenTests, Fixtures):
+    pass
+
+
+class TestPipe(abstract.AbstractPipeTests, Fixtures):
+    pass
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Any]:
+    with vexfs.open(tmp_path / "v.vex") as volume:
+        yield volume
+
+
+@pytest.fixture
+def fs(volume: Any) -> VexFileSystem:
+    return VexFileSystem(volume=volume, skip_instance_cache=True)
+
+
+def test_it_is_registered_and_finds_its_volume_by_path(tmp_path: Path) -> None:
+    where = tmp_path / "v.vex"
+    vexfs.open(where).close()
+    assert fsspec.get_filesystem_class("vexfs") is VexFileSystem
+    fs = fsspec.filesystem("vexfs", volume=str(where), skip_instance_cache=True)
+    with fsspec.open("vexfs://a/b.txt", "w", volume=fs.volume, skip_instance_cache=True) as file:
+        pass_through = file
+        fs.makedirs("a", exist_ok=True)
+        pass_through.write("text")
+    assert fs.cat("vexfs://a/b.txt") == b"text"
+    fs.close()
+    with fsspec.open(f"vexfs://a/b.txt::{where}", "r") as file:
+        assert file.read() == "text"
+
+
+def test_a_volume_that_is_open_already_is_shared(volume: Any) -> None:
+    fs = fsspec.filesystem("vexfs", volume=str(volume.directory), skip_instance_cache=True)
+    assert fs.volume is volume
+    fs.pipe("x", b"1")
+    fs.close()
+    assert volume.read_bytes("x") == b"1", "closing must leave the shared volume open"
+
+
+def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no volume given"):
+        VexFileSystem(skip_instance_cache=True)
+    with pytest.raises(VolumeNotFound):
+        VexFileSystem(volume=str(tmp_path / "none"), skip_instance_cache=True)
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(UsageError, match="not of s3"):
+        VexFileSystem(fo="bucket/x", target_protocol="s3", skip_instance_cache=True)
+
+
+def test_listing_and_facts(fs: VexFileSystem, volume: Any) -> None:
+    fs.pipe({"d/a": b"1", "d/e/b": b"22"})
+    volume.symlink("a", "d/link")
+    volume.symlink("nowhere", "d/dangling")
+    assert fs.ls("d", detail=False) == ["d/a", "d/dangling", "d/e", "d/link"]
+    facts = {one["name"]: (one["type"], one["size"]) for one in fs.ls("/d/")}
+    assert facts == {"d/a": ("file", 1), "d/e": ("directory", 0), "d/link": ("file", 1), "d/dangling": ("link", 0)}
+    assert fs.ls("d/a", detail=False) == ["d/a"] and fs.du("d") >= 3
+    assert fs.exists("d/e") and not fs.exists("d/f") and fs.lexists("d/dangling")
+    assert sorted(fs.find("")) == ["d/a", "d/dangling", "d/e/b", "d/link"]
+    assert fs.glob("**/b") == ["d/e/b"] and fs.isdir("") and fs.isfile("d/e/b")
+    key, time = fs.ukey("d/a"), fs.modified("d/a")
+    fs.pipe("d/a", b"3")
+    assert fs.ukey("d/a") != key and fs.modified("d/a") >= time >= fs.created("d/a")
+    with pytest.raises(FileNotFoundError):
+        fs.ls("nothing")
+
+
+def test_parts_of_files(fs: VexFileSystem) -> None:
+    fs.pipe("f", b"0123456789")
+    assert fs.cat_file("f", 2, 5) == b"234" and fs.cat_file("f", -3) == b"789" and fs.cat_file("f", 8, 99) == b"89"
+    assert fs.head("f", 3) == b"012" and fs.tail("f", 3) == b"789"
+    assert fs.cat_ranges(["f", "f"], [0, 5], [2, 7]) == [b"01", b"56"]
+    with fs.open("f", "ab") as file:
+        file.write(b"A")
+    with fs.open("f", "rb", block_size=3) as file:
+        file.seek(9)
+        assert file.read() == b"9A"
+
+
+def test_removing_and_moving(fs: VexFileSystem) -> None:
+    fs.pipe({"a/b/c": b"1", "a/d": b"2"})
+    with pytest.raises(IsADirectoryError):
+        fs.rm("a")
+    fs.mv("a/b", "x/y")
+    assert fs.cat("x/y/c") == b"1" and not fs.exists("a/b")
+    fs.mv("a/d", "x")
+    assert fs.cat("x/d") == b"2"
+    with pytest.raises(FileExistsError):
+        fs.mkdir("x")
+    fs.rm("x", recursive=True)
+    assert fs.ls("", detail=False) == ["a"]
+    fs.rm("", recursive=True)
+    assert fs.ls("") == []
+    fs.touch("t")
+    fs.touch("t", truncate=False)
+    assert fs.info("t")["size"] == 0
+
+
+def test_transactions_commit_all_or_nothing(fs: VexFileSystem) -> None:
+    fs.pipe("keep", b"old")
+    with fs.transaction:
+        with fs.open("keep", "wb") as file:
+            file.write(b"new")
+        with fs.open("made", "wb") as file:
+            file.write(b"made")
+        assert fs.cat("keep") == b"old" and not fs.exists("made")
+    assert fs.cat("keep") == b"new" and fs.cat("made") == b"made"
+    with pytest.raises(RuntimeError), fs.transaction:
+        with fs.open("keep", "wb") as file:
+            file.write(b"lost")
+        raise RuntimeError
+    assert fs.cat("keep") == b"new"
+    assert not [name for name in fs.ls("", detail=False) if name.startswith(UNCOMMITTED)]
+
+
+def test_trees_go_in_and_out(fs: VexFileSystem, tmp_path: Path) -> None:
+    (tmp_path / "in/sub").mkdir(parents=True)
+    (tmp_path / "in/sub/f").write_bytes(os.urandom(300_000))
+    fs.put(str(tmp_path / "in"), "tree", recursive=True)
+    fs.get("tree", str(tmp_path / "out"), recursive=True)
+    assert (tmp_path / "out/sub/f").read_bytes() == (tmp_path / "in/sub/f").read_bytes()
+    assert LocalFileSystem().exists(str(tmp_path / "out"))
+
+
+def test_a_program_that_does_not_close_loses_nothing(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    script = "import fsspec; fsspec.filesystem('vexfs', volume='v.vex', create=True).pipe('f', b'written')"
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        assert fs.read_bytes("f") == b"written"
