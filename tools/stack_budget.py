@@ -151,7 +151,7 @@ def operations(functions: dict[str, Function]) -> dict[str, str]:
     """Names of the operations, and the functions that they are."""
     found = {}
     for name in sorted(functions):
-        if (match := OPERATION.match(name)) and functions[name].bytes:
+        if (match := OPERATION.match(name.split(":")[-1])) and functions[name].bytes:
             found[match["c"] or f"{match['cython']} (Cython)"] = name
     return found
 
