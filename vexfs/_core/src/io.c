@@ -85,35 +85,34 @@ int vx_io_pwrite(int fd, const void *buf, size_t n, off_t off)
     return vx_io_pwritev(fd, &one, 1, off);
 }
 
-#define GROUP 64 /* iovecs a call: large writes are bound by bytes, not by calls */
+#define PIECES_MAX 1024 /* what Linux takes in one call */
 
 /* Writes everything or fails; `*done` tells how far it came. */
 static int write_all(int fd, const struct iovec *iov, int count, off_t off, uint64_t *done)
 {
-    struct iovec group[GROUP];
     size_t skip = 0; /* bytes of iov[0] that are written */
     while (count > 0) {
-        int n = count < GROUP ? count : GROUP;
-        memcpy(group, iov, (size_t)n * sizeof *iov);
-        group[0].iov_base = (char *)group[0].iov_base + skip;
-        group[0].iov_len -= skip;
-        ssize_t put = pwritev(fd, group, n, off + (off_t)*done);
+        ssize_t put;
+        off_t at = off + (off_t)*done;
+        if (skip) /* the rest of a piece, after a short write */
+            put = pwrite(fd, (char *)iov->iov_base + skip, iov->iov_len - skip, at);
+        else
+            put = pwritev(fd, iov, count < PIECES_MAX ? count : PIECES_MAX, at);
         if (put < 0 && errno == EINTR)
             continue;
         if (put < 0)
             return -errno;
         *done += (uint64_t)put;
-        size_t left = (size_t)put + skip;
+        skip += (size_t)put;
         int moved = 0;
-        while (count > 0 && left >= iov->iov_len) {
-            left -= iov->iov_len;
+        while (count > 0 && skip >= iov->iov_len) {
+            skip -= iov->iov_len;
             iov++;
             count--;
             moved = 1;
         }
         if (put == 0 && !moved)
             return -EIO; /* a file that takes no byte and gives no reason */
-        skip = left;
     }
     return 0;
 }
