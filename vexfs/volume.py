@@ -31,6 +31,7 @@ from vexfs.errors import (
     VolumeDamaged,
     VolumeExists,
 )
+from vexfs.registry import registry
 from vexfs.store import host, keys, snapshot, volumefile
 from vexfs.store.check import Report
 from vexfs.store.check import check as run_check
@@ -94,6 +95,7 @@ class Volume:
         self._filesystem: Filesystem | None = filesystem
         self._lock = lock
         self._closing = threading.Lock()
+        self._mount: Any = None
 
     # -- making and opening
 
@@ -262,6 +264,31 @@ class Volume:
             "status": self.filesystem.status(),
         }
 
+    def mount(self, mountpoint: HostPath, options: str = "") -> Any:
+        """Show the volume as a disk of the host, too; what this process changes is seen there at once, and back.
+
+        Parameters
+        ----------
+        mountpoint : path
+            An existing, empty directory.
+        options : str
+            As behind ``vexfs mount -o``; those about opening the volume have no say any more.
+
+        Returns
+        -------
+        vexfs.frontends.fuse.session.Mount
+            Its ``unmount()``, or :meth:`close`, ends it.
+
+        Raises
+        ------
+        Busy
+            This process has a mount already; it can have one.
+        PluginBroken
+            llfuse is not installed.
+        """
+        self._mount = registry("frontends").get("fuse").mount(self, mountpoint, options)
+        return self._mount
+
     def sync(self) -> None:
         """Wait until everything done so far is on stable storage."""
         self.filesystem.sync()
@@ -298,6 +325,8 @@ class Volume:
     def close(self) -> None:
         """Write everything out and give the volume up.  Harmless when it is closed already."""
         with self._closing:
+            if self._filesystem is not None and self._mount is not None:
+                self._mount.unmount(force=True)
             filesystem, self._filesystem = self._filesystem, None
             if filesystem is None:
                 return

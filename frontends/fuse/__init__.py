@@ -83,10 +83,14 @@ def mount(
     if volume.read_only:
         options = options.made_read_only()
     tree = tree or VirtualTree()
-    made = Mount(volume.filesystem, os.fspath(mountpoint), options, str(volume.directory), tree)
+    made = Mount(
+        volume.filesystem, os.fspath(mountpoint), options, str(volume.directory), tree,
+        lambda: volume.announce(mountpoint=None),
+    )  # fmt: skip
     tree.register(b"version", lambda _: Text(lambda: f"{__version__}\n".encode()))
     tree.register(b"status", lambda _: Text(lambda: _status(made, closes_with_mount)))
     made.start()
+    volume.announce(mountpoint=made.mountpoint)
     return made
 
 

@@ -74,7 +74,7 @@ def resolve(path: str) -> str:
 def is_stale(path: str) -> bool:
     """Whether a FUSE mount is there whose daemon is gone."""
     try:
-        os.stat(path)
+        os.statvfs(path)  # never answered from a cache, as a stat is
     except OSError as error:
         return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
     return False

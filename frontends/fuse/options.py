@@ -68,12 +68,6 @@ def _file(text: str) -> str:
     return os.path.abspath(text)
 
 
-def _compression(text: str) -> str:
-    if text not in ("lz4", "none"):
-        raise ValueError('"lz4" or "none"')
-    return text
-
-
 #: NAME=VALUE options of the mount itself.
 VIEW_VALUES: dict[str, Callable[[str], Any]] = {
     "uid": _whole(0, 0xFFFFFFFE),
@@ -91,7 +85,6 @@ VOLUME_VALUES: dict[str, Callable[[str], Any]] = {
     "dirty_limit": _size,
     "io_queue_depth": _whole(1, 1024),
     "inode_cache": _whole(16, 1 << 30),
-    "compression": _compression,
     "key_file": _file,
 }
 

@@ -51,6 +51,8 @@ class Mount:
         What the host's table of mounts shows: the volume's path.
     tree
         What stands under ``.vexfs``.
+    on_end
+        Called when the mount has ended.
 
     Attributes
     ----------
@@ -61,7 +63,13 @@ class Mount:
     """
 
     def __init__(
-        self, filesystem: Filesystem, mountpoint: str, options: MountOptions, source: str, tree: VirtualTree
+        self,
+        filesystem: Filesystem,
+        mountpoint: str,
+        options: MountOptions,
+        source: str,
+        tree: VirtualTree,
+        on_end: Callable[[], None],
     ) -> None:
         self.mountpoint = mountpoint
         self.ended = threading.Event()
@@ -69,6 +77,7 @@ class Mount:
         self._options = options
         self._source = source
         self._tree = tree
+        self._on_end = on_end
         self._ready = threading.Event()
         self._crowded = threading.Event()
         self._lock = threading.Lock()
@@ -115,6 +124,9 @@ class Mount:
         words = {w for w in self._options.kernel if w != "rw"}
         words |= {"default_permissions", "big_writes", "max_write=131072", "max_read=131072", "no_splice_read"}
         words |= {f"fsname={_escaped(self._source)}", "subtype=vexfs"}
+        if os.geteuid() == 0:
+            # What root mounts is a disk like any other, unless asked otherwise; libfuse would forbid both.
+            words |= {w for w in ("dev", "suid") if f"no{w}" not in words}
         before = _fuse_devices()
         try:
             llfuse.init(self.operations, self.mountpoint, words)
@@ -198,12 +210,13 @@ class Mount:
                 if len(self._workers) < self._options.workers and self.operations.waiting >= len(self._workers):
                     self._add_worker()
             elif many:
-                quiet = self.operations.most_waiting + 1 < len(self._workers) or self.operations.most_waiting == 0
+                idle = len(self._workers) - 1 - self.operations.most_waiting
                 self.operations.most_waiting = self.operations.waiting
-                if quiet:
+                for _ in range(idle):
                     self._retire_worker()
 
     def _retire_worker(self) -> None:
+        """Have the next statfs, which is this one, end the loop that happens to take it."""
         self._retirements += 1
         self.operations.retire = True
         with contextlib.suppress(OSError):
@@ -307,14 +320,18 @@ class Mount:
         # A notice may wait in the kernel for an answer that nobody gives any more: closing the device ends that.
         for thread in [*self._watchers, *(t for t in threading.enumerate() if "_notify_loop" in t.name)]:
             thread.join(_QUIET_S)
+        here = place.find(self.mountpoint)
         try:
-            llfuse.close(unmount=True)
+            llfuse.close(unmount=here is not None and here.fs_type == place.FS_TYPE)
         except BaseException as error:
             log.error("the mount was not closed cleanly: %s", error, exc_info=error)
         _holder = None
         _slot.release()
         atexit.unregister(self._at_exit)
-        self.ended.set()
+        try:
+            self._on_end()
+        finally:
+            self.ended.set()
 
     def _at_exit(self) -> None:
         with contextlib.suppress(Exception):

@@ -103,7 +103,7 @@ def log_to(log_file: str | None, *, terminal: bool = False) -> None:
         handler = logging.handlers.SysLogHandler("/dev/log")
         handler.ident = "vexfs: "
     else:
-        return
+        handler = logging.NullHandler()  # else Python would write to a standard error that nobody reads
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger("vexfs")
     root.addHandler(handler)

@@ -29,6 +29,8 @@ class Command:
 
 
 COMMANDS = (
+    Command("vexfs", "mount", "vexfs.cli.mount", "mount a volume on a directory"),
+    Command("vexfs", "umount", "vexfs.cli.umount", "unmount a volume and wait until it is closed"),
     Command("vexfs", "import", "vexfs.cli.import_tree", "copy a tree of the host into a volume"),
     Command("vexfs", "export", "vexfs.cli.export_tree", "copy a tree of a volume to the host"),
     Command("vexctl", "volume", "vexfs.cli.volume", "create, check, compact, back up and restore volumes"),

@@ -1,9 +1,8 @@
-"""``vexfs mount``, ``vexfs umount``, and ``mount.vexfs`` for ``/etc/fstab``."""
+"""``vexfs mount``, and ``mount.vexfs`` for ``/etc/fstab``."""
 
 import argparse
 import contextlib
 import os
-import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from vexfs.cli import daemon, output
-from vexfs.errors import EXIT_USAGE, InvalidArgument, VexfsError, describe, row_of
+from vexfs.errors import EXIT_USAGE, VexfsError, describe, row_of
 from vexfs.frontends import fuse
 from vexfs.frontends.fuse import mountpoint as place
 from vexfs.frontends.fuse.options import MountOptions
@@ -28,21 +27,10 @@ Examples:
 In /etc/fstab:
   mount.vexfs#/srv/notes.vex  /mnt/notes  fuse  allow_other,nofail  0  0
 """
-UMOUNT_HELP = """\
-Example: vexfs umount /mnt/notes
-
-Returns when everything is on disk and the volume is closed.  A mount whose process has died is removed, too.
-"""
 
 
 def register(subparsers: Any) -> None:
-    """Add ``mount`` or ``umount``, whichever was asked for."""
-    for name, add in (("mount", _register_mount), ("umount", _register_umount)):
-        if name not in subparsers.choices:
-            add(subparsers)
-
-
-def _register_mount(subparsers: Any) -> None:
+    """Add ``mount``."""
     parser = subparsers.add_parser("mount", help="mount a volume on a directory", epilog=MOUNT_HELP)
     parser.add_argument("volume", help="the volume's directory")
     parser.add_argument("mountpoint", help="an existing, empty directory")
@@ -50,13 +38,6 @@ def _register_mount(subparsers: Any) -> None:
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground until unmounted")
     parser.add_argument("--log", metavar="FILE", help="log there instead of to syslog")
     parser.set_defaults(run=mount)
-
-
-def _register_umount(subparsers: Any) -> None:
-    parser = subparsers.add_parser("umount", help="unmount a volume and wait until it is closed", epilog=UMOUNT_HELP)
-    parser.add_argument("mountpoint")
-    parser.add_argument("-l", "--lazy", action="store_true", help="detach now, though programs still use it")
-    parser.set_defaults(run=umount)
 
 
 def mount(args: argparse.Namespace) -> int:
@@ -105,51 +86,12 @@ def _serve(volume: str, directory: str, options: MountOptions, ready: Callable[[
     place.check(directory, nonempty="nonempty" in options.kernel)
     with _stoppable(), Volume.load(volume, read_only=options.read_only, **options.volume) as opened:
         mounted = fuse.mount(opened, directory, options, closes_with_mount=True)
-        opened.announce(mountpoint=directory)
         try:
             ready({})
             mounted.ended.wait()
         finally:
             mounted.unmount(force=True)
     return 0
-
-
-def umount(args: argparse.Namespace) -> int:
-    """Unmount a volume and wait until its process has closed it."""
-    directory = place.resolve(args.mountpoint)
-    here = place.find(directory)
-    if here is None:
-        raise InvalidArgument.at("nothing is mounted there", directory)
-    if here.fs_type != place.FS_TYPE:
-        raise InvalidArgument.at(f"has a {here.fs_type} filesystem mounted, not a volume; use umount", directory)
-    stale = place.is_stale(directory)
-    with _process_of(directory) as process:
-        place.unmount(directory, lazy=stale or args.lazy)
-        closed = stale
-        if process is not None and not args.lazy:
-            closed = bool(select.select([process], [], [])[0])
-    text = f"removed the stale mount of {here.source}" if stale else ""
-    output.emit(args, {"volume": here.source, "mountpoint": directory, "stale": stale, "closed": closed}, text)
-    return 0
-
-
-@contextlib.contextmanager
-def _process_of(directory: str) -> Iterator[int | None]:
-    """A descriptor, readable when the process behind a mount has ended; None if that lives on or is not known."""
-    try:
-        with open(os.path.join(directory, ".vexfs", "status"), encoding="utf-8", errors="replace") as status:
-            told = dict(line.rstrip("\n").split(": ", 1) for line in status if ": " in line)
-    except OSError:
-        told = {}
-    process = None
-    if told.get("closes_with_mount") == "yes":
-        with contextlib.suppress(OSError, ValueError):
-            process = os.pidfd_open(int(told["pid"]))
-    try:
-        yield process
-    finally:
-        if process is not None:
-            os.close(process)
 
 
 def helper(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,252 @@
+"""``vexfs mount`` and ``vexfs umount`` as people and as mount(8) call them."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from vexfs.frontends.fuse import mountpoint as place
+
+from vexfs.volume import Volume
+
+VEXFS = [sys.executable, "-c", "from vexfs.cli.main import vexfs; vexfs()"]
+HELPER = [sys.executable, "-c", "from vexfs.cli.mount import mount_vexfs; mount_vexfs()"]
+
+pytestmark = pytest.mark.skipif(
+    not os.access("/dev/fuse", os.R_OK | os.W_OK) or (os.geteuid() != 0 and not shutil.which("fusermount")),
+    reason="this host cannot mount FUSE filesystems",
+)
+
+
+def run(*command, timeout=60):
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture
+def home(tmp_path):
+    Volume.create(tmp_path / "v.vex").close()
+    (tmp_path / "mnt").mkdir()
+    yield tmp_path
+    while place.find(str(tmp_path / "mnt")):
+        place.unmount(str(tmp_path / "mnt"), lazy=True)
+
+
+def test_in_the_background(home):
+    done = run(*VEXFS, "mount", home / "v.vex", home / "mnt", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["volume"] == str(home / "v.vex")
+    assert told["mountpoint"] == str(home / "mnt")
+    assert os.path.ismount(home / "mnt")  # ready when the command has returned
+    (home / "mnt" / "a").write_text("kept")
+    assert f"pid: {told['pid']}\n" in (home / "mnt" / ".vexfs" / "status").read_text()
+
+    done = run(*VEXFS, "umount", home / "mnt", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["closed"] is True
+    assert not os.path.ismount(home / "mnt")
+    with Volume.load(home / "v.vex") as volume:  # closed when the command has returned
+        assert volume.filesystem.read_file("/a") == b"kept"
+
+
+@pytest.mark.parametrize(
+    ("number", "busy"),
+    [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGHUP, False), (signal.SIGTERM, True)],
+)
+def test_signals_unmount_cleanly(home, number, busy):
+    daemon = subprocess.Popen(
+        [*VEXFS, "mount", "-f", home / "v.vex", home / "mnt"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert "Ctrl-C" in daemon.stdout.readline()
+    (home / "mnt" / "a").write_text("kept")
+    fd = os.open(home / "mnt" / "a", os.O_RDONLY) if busy else None
+    daemon.send_signal(number)
+    out, err = daemon.communicate(timeout=30)
+    assert (daemon.returncode, out, err) == (0, "", "")
+    assert not os.path.ismount(home / "mnt")
+    if fd is not None:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    with Volume.load(home / "v.vex") as volume:
+        assert volume.filesystem.read_file("/a") == b"kept"
+
+
+def test_unmounting_by_other_means_ends_the_process(home):
+    daemon = subprocess.Popen([*VEXFS, "mount", "-f", home / "v.vex", home / "mnt"], stdout=subprocess.PIPE)
+    daemon.stdout.readline()
+    run("umount" if os.geteuid() == 0 else "fusermount", *([] if os.geteuid() == 0 else ["-u"]), home / "mnt")
+    assert daemon.wait(30) == 0
+
+
+def test_the_owner_is_named(home):
+    assert run(*VEXFS, "mount", home / "v.vex", home / "mnt").returncode == 0
+    (home / "other").mkdir()
+    done = run(*VEXFS, "mount", home / "v.vex", home / "other")
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert f"its files are at {home / 'mnt'}" in done.stderr
+    assert run(*VEXFS, "umount", home / "mnt").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("prepare", "status", "says"),
+    [
+        (lambda h: (h / "mnt").rmdir(), 1, "mkdir -p"),
+        (lambda h: ((h / "mnt").rmdir(), (h / "mnt").touch()), 1, "not a directory"),
+        (lambda h: (h / "mnt" / "x").touch(), 1, "nonempty"),
+        (lambda h: shutil.rmtree(h / "v.vex"), 3, "v.vex"),
+        (lambda h: (h / "v.vex" / "volume.toml").write_text("nonsense"), 1, "volume.toml"),
+        (lambda h: (h / "v.vex" / "meta.db").unlink(), 1, "meta.db"),
+    ],
+    ids=["missing", "file", "not empty", "no volume", "damaged", "no metadata"],
+)
+def test_what_is_wrong_is_said_in_one_line(home, request, prepare, status, says):
+    prepare(home)
+    foreground = ["-f"] if request.node.callspec.id in ("missing", "no volume") else []
+    done = run(*VEXFS, "mount", *foreground, home / "v.vex", home / "mnt")
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("vexfs: ")
+    assert says in done.stderr
+    assert not os.path.ismount(home / "mnt")
+
+
+def test_bad_options_are_usage_errors(home):
+    done = run(*VEXFS, "mount", home / "v.vex", home / "mnt", "-o", "ro,cashe_size=1")
+    assert done.returncode == 2
+    assert "did you mean cache_size?" in done.stderr
+
+
+def test_nonempty(home):
+    (home / "mnt" / "x").touch()
+    assert run(*VEXFS, "mount", home / "v.vex", home / "mnt", "-o", "nonempty").returncode == 0
+    assert os.listdir(home / "mnt") == []
+    assert run(*VEXFS, "umount", home / "mnt").returncode == 0
+    assert os.listdir(home / "mnt") == ["x"]
+
+
+def test_read_only(home):
+    with Volume.load(home / "v.vex") as volume:
+        volume.filesystem.write_file("/a", b"1")
+    assert run(*VEXFS, "mount", home / "v.vex", home / "mnt", "-o", "ro").returncode == 0
+    assert (home / "mnt" / "a").read_bytes() == b"1"
+    with pytest.raises(OSError, match="Read-only"):
+        (home / "mnt" / "b").touch()
+    assert run(*VEXFS, "umount", home / "mnt").returncode == 0
+
+
+def test_after_a_crash_the_message_names_a_remedy_that_works(home):
+    told = json.loads(run(*VEXFS, "mount", home / "v.vex", home / "mnt", "--json").stdout)
+    (home / "mnt" / "a").write_text("kept")
+    fd = os.open(home / "mnt" / "a", os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+    os.kill(told["pid"], signal.SIGKILL)
+    for _ in range(500):
+        if place.is_stale(str(home / "mnt")):
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("the mount does not look stale")
+    done = run(*VEXFS, "mount", home / "v.vex", home / "mnt")
+    assert done.returncode == 1
+    assert "stale" in done.stderr
+    assert f"vexfs umount {home / 'mnt'}" in done.stderr
+    done = run(*VEXFS, "umount", home / "mnt")
+    assert done.returncode == 0, done.stderr
+    assert "stale" in done.stdout
+    assert run(*VEXFS, "mount", home / "v.vex", home / "mnt").returncode == 0
+    assert (home / "mnt" / "a").read_text() == "kept"
+    assert run(*VEXFS, "umount", home / "mnt").returncode == 0
+
+
+def test_unmounting_what_is_busy_names_who_uses_it(home):
+    assert run(*VEXFS, "mount", home / "v.vex", home / "mnt").returncode == 0
+    user = subprocess.Popen(["sleep", "60"], cwd=home / "mnt")
+    try:
+        done = run(*VEXFS, "umount", home / "mnt")
+        assert done.returncode == 1
+        assert f"sleep (pid {user.pid})" in done.stderr
+        assert "--lazy" in done.stderr
+        assert run(*VEXFS, "umount", "--lazy", home / "mnt").returncode == 0
+        assert not os.path.ismount(home / "mnt")
+    finally:
+        user.kill()
+        user.wait()
+    for _ in range(500):  # the last user has gone: the process behind the mount goes, too
+        try:
+            Volume.load(home / "v.vex").close()
+            return
+        except OSError:
+            time.sleep(0.01)
+    pytest.fail("the volume is still open")
+
+
+def test_unmounting_what_is_not_mounted(home):
+    done = run(*VEXFS, "umount", home / "mnt")
+    assert done.returncode == 2
+    assert "nothing is mounted there" in done.stderr
+    done = run(*VEXFS, "umount", "/proc")
+    assert done.returncode == 2
+    assert "proc" in done.stderr
+
+
+def test_the_helper_of_mount_8(home):
+    done = run(
+        *HELPER,
+        home / "v.vex",
+        home / "mnt",
+        "-n",
+        "-s",
+        "-o",
+        "rw,noauto,nofail,x-systemd.idle-timeout=9",
+        "-t",
+        "vexfs",
+    )
+    assert done.returncode == 0, done.stderr
+    found = place.find(str(home / "mnt"))
+    assert found is not None
+    assert (found.fs_type, found.source) == ("fuse.vexfs", str(home / "v.vex"))
+    assert run(*VEXFS, "umount", home / "mnt").returncode == 0
+    assert run(*HELPER, "-f", home / "v.vex", home / "mnt").returncode == 0
+    assert not os.path.ismount(home / "mnt")
+    assert run(*HELPER, home / "v.vex", home / "nowhere").returncode == 32
+    assert run(*HELPER, home / "v.vex", home / "mnt", "-o", "nosuchthing").returncode == 1
+
+
+def test_names_that_the_table_of_mounts_escapes(tmp_path):
+    odd = tmp_path / "with space, comma\tand\\back"
+    odd.mkdir()
+    Volume.create(odd / "v.vex").close()
+    (odd / "mnt").mkdir()
+    try:
+        done = run(*VEXFS, "mount", odd / "v.vex", odd / "mnt")
+        assert done.returncode == 0, done.stderr
+        found = place.find(str(odd / "mnt"))
+        assert found is not None
+        assert found.source == str(odd / "v.vex")
+        (odd / "mnt" / "a").touch()
+    finally:
+        done = run(*VEXFS, "umount", odd / "mnt")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to write /etc/fstab for a moment")
+def test_a_line_of_fstab(home):
+    program = shutil.which("mount.vexfs", path=os.path.dirname(sys.executable))
+    if not (program and shutil.which("mount.fuse", path="/sbin:/usr/sbin")):
+        pytest.skip("mount.vexfs or mount.fuse is not installed")
+    line = f"{program}#{home}/v.vex {home}/mnt fuse noauto,allow_other 0 0"
+    (home / "fstab").write_text(line + "\n")
+    done = run("mount", "-T", home / "fstab", home / "mnt")
+    assert done.returncode == 0, done.stderr
+    (home / "mnt" / "a").touch()
+    done = run("umount", home / "mnt")
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,103 @@
+"""The process behind a mount is killed at any moment; what was synced is there afterwards, and the rest is sound."""
+
+import hashlib
+import os
+import random
+import threading
+import time
+
+import pytest
+from vexfs.frontends.fuse import mountpoint as place
+
+
+def body(name: str, generation: int) -> bytes:
+    """What a file of that name and generation holds."""
+    return hashlib.sha256(f"{name} {generation}".encode()).digest() * (50 + generation % 400)
+
+
+class Load(threading.Thread):
+    """Writes and syncs new generations of files, by rename, until the mount dies under it."""
+
+    def __init__(self, top, k):
+        super().__init__()
+        self.top, self.k = top, k
+        self.synced: dict[str, int] = {}  # acknowledged
+        self.tried: dict[str, int] = {}
+
+    def run(self):
+        chance = random.Random(self.k)
+        try:
+            for generation in range(100_000):
+                name = f"f{self.k}.{chance.randrange(10)}"
+                self.tried[name] = generation
+                fd = os.open(self.top / f"{name}.new", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+                try:
+                    os.write(fd, body(name, generation))
+                    os.fsync(fd)
+                    os.rename(self.top / f"{name}.new", self.top / name)
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                self.synced[name] = generation
+        except OSError:
+            return
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+def test_killed_under_load(disk, seed):
+    chance = random.Random(seed)
+    known: dict[str, tuple[int, int]] = {}
+    for _ in range(3):
+        loads = [Load(disk.path, k) for k in range(3)]
+        for load in loads:
+            load.start()
+        time.sleep(chance.uniform(0.2, 0.8))
+        assert disk.process is not None
+        disk.process.kill()
+        disk.process.wait()
+        for load in loads:
+            load.join(20)
+            assert not load.is_alive()
+            for name, tried in load.tried.items():
+                known[name] = (load.synced.get(name, known.get(name, (-1, -1))[0]), tried)
+        place.unmount(str(disk.path), lazy=True)
+        disk.mount()
+        assert any(synced >= 0 for synced, _ in known.values())
+        found: dict[str, int] = {}
+        for name, (synced, tried) in known.items():
+            try:
+                data = (disk.path / name).read_bytes()
+            except FileNotFoundError:
+                assert synced < 0, f"{name}: generation {synced} was synced and is gone"
+                continue
+            # The name leads to the synced generation or to one that was renamed there later, whole.
+            found[name] = next((g for g in range(max(synced, 0), tried + 1) if data == body(name, g)), -1)
+            assert found[name] >= 0, f"{name}: neither generation {synced} nor a later one up to {tried}"
+        known = {name: (generation, generation) for name, generation in found.items()}
+        for name in os.listdir(disk.path):
+            (disk.path / name).read_bytes()  # nothing unreadable
+        break_off = {name for name in os.listdir(disk.path) if name.endswith(".new")}
+        for name in break_off:
+            os.unlink(disk.path / name)
+
+
+def test_unlinked_files_that_were_open_do_not_stay(disk):
+    held = [os.open(disk.path / f"f{i}", os.O_CREAT | os.O_RDWR) for i in range(20)]
+    for i, fd in enumerate(held):
+        os.write(fd, b"x" * 50_000)
+        os.unlink(disk.path / f"f{i}")
+    os.fsync(held[0])
+    files = int(disk.status()["files"])
+    assert files >= 21
+    disk.kill()
+    disk.mount()
+    for fd in held:
+        with pytest.raises(OSError):
+            os.fstat(fd) if os.pread(fd, 1, 0) else None
+    for fd in held:
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+    assert int(disk.status()["files"]) == 1
+    assert os.listdir(disk.path) == []

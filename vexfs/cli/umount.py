@@ -1,0 +1,64 @@
+"""``vexfs umount``: returns when everything is on disk."""
+
+import argparse
+import contextlib
+import os
+import select
+from collections.abc import Iterator
+from typing import Any
+
+from vexfs.cli import output
+from vexfs.errors import InvalidArgument
+from vexfs.frontends.fuse import mountpoint as place
+
+HELP = """\
+Example: vexfs umount /mnt/notes
+
+Returns when everything is on disk and the volume is closed.  A mount whose process has died is removed, too.
+"""
+
+
+def register(subparsers: Any) -> None:
+    """Add ``umount``."""
+    parser = subparsers.add_parser("umount", help="unmount a volume and wait until it is closed", epilog=HELP)
+    parser.add_argument("mountpoint")
+    parser.add_argument("-l", "--lazy", action="store_true", help="detach now, though programs still use it")
+    parser.set_defaults(run=umount)
+
+
+def umount(args: argparse.Namespace) -> int:
+    """Unmount a volume and wait until its process has closed it."""
+    directory = place.resolve(args.mountpoint)
+    here = place.find(directory)
+    if here is None:
+        raise InvalidArgument.at("nothing is mounted there", directory)
+    if here.fs_type != place.FS_TYPE:
+        raise InvalidArgument.at(f"has a {here.fs_type} filesystem mounted, not a volume; use umount", directory)
+    stale = place.is_stale(directory)
+    with _process_of(directory) as process:
+        place.unmount(directory, lazy=stale or args.lazy)
+        closed = stale
+        if process is not None and not args.lazy:
+            closed = bool(select.select([process], [], [])[0])
+    text = f"removed the stale mount of {here.source}" if stale else ""
+    output.emit(args, {"volume": here.source, "mountpoint": directory, "stale": stale, "closed": closed}, text)
+    return 0
+
+
+@contextlib.contextmanager
+def _process_of(directory: str) -> Iterator[int | None]:
+    """A descriptor, readable when the process behind a mount has ended; None if that lives on or is not known."""
+    try:
+        with open(os.path.join(directory, ".vexfs", "status"), encoding="utf-8", errors="replace") as status:
+            told = dict(line.rstrip("\n").split(": ", 1) for line in status if ": " in line)
+    except OSError:
+        told = {}
+    process = None
+    if told.get("closes_with_mount") == "yes":
+        with contextlib.suppress(OSError, ValueError):
+            process = os.pidfd_open(int(told["pid"]))
+    try:
+        yield process
+    finally:
+        if process is not None:
+            os.close(process)
