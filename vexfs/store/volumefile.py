@@ -133,7 +133,7 @@ def parse(raw: bytes, path: Path) -> VolumeFile:
     body, mark, _ = raw.decode().partition("\n[checksum]\n")
     if not mark or told.get("checksum", {}).get("crc32c") != crc32c(body.encode()):
         raise VolumeDamaged.at("is damaged: its checksum does not match its text", path)
-    if version != FORMAT:
+    if type(version) is not int or version != FORMAT:
         raise FormatUnknown.at(f"has no known format version ({version!r}); this VexFS knows format {FORMAT}", path)
     return _build(told, path)
 
