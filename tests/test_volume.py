@@ -91,7 +91,7 @@ def test_create_and_not_create(place: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "match"),
-    [({"segment_size": 1000}, "1 MiB to 1 GiB"), ({"size_limit": 5}, "at least 1 MiB"), ({"compression": "zip"}, "lz4")],
+    [({"segment_size": 999}, "1 MiB to 1 GiB"), ({"size_limit": 5}, "at least 1 MiB"), ({"compression": "zip"}, "lz4")],
 )
 def test_geometry_out_of_range_is_refused(place: Path, option: dict[str, Any], match: str) -> None:
     with pytest.raises(errors.UsageError, match=match):
@@ -253,7 +253,8 @@ def test_a_damaged_database_is_named(place: Path, damage: str) -> None:
     raw = bytearray(path.read_bytes())
     if damage == "flipped":
         raw[200] ^= 4
-    path.write_bytes({"truncated": raw[: len(raw) // 2], "empty": b"", "foreign": os.urandom(len(raw))}.get(damage, raw))
+    others = {"truncated": raw[: len(raw) // 2], "empty": b"", "foreign": os.urandom(len(raw))}
+    path.write_bytes(others.get(damage, raw))
     with pytest.raises(OSError) as caught:
         with vexfs.open(place) as fs:
             for i in range(500):

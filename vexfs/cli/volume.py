@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,11 @@ def size(word: str) -> int:
     text = word.strip().upper().removesuffix("IB").removesuffix("B")
     number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS and text[-1:] else (text, "")
     try:
-        value = float(number) * UNITS[unit]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{word!r} is no size; 20G, 64M or 4096 are") from None
-    if value < 0 or value != int(value):
-        raise argparse.ArgumentTypeError(f"{word!r} is no whole number of bytes")
+        value = Decimal(number.strip()) * UNITS[unit]
+    except InvalidOperation:
+        value = Decimal("nan")
+    if not value.is_finite() or not 0 <= value < 1 << 63 or value != int(value):
+        raise argparse.ArgumentTypeError(f"{word!r} is no size in whole bytes; 20G, 64M or 4096 are")
     return int(value)
 
 
