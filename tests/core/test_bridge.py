@@ -291,6 +291,26 @@ def test_handlers_may_enqueue_more(bridge):
     assert seen == list(range(101))
 
 
+@pytest.mark.parametrize("running", [True, False])
+def test_a_handler_taken_away_gets_its_last_items_first(running):
+    seen = []
+    bridge = Bridge()
+    bridge.handler(1, seen.extend)
+    if running:
+        bridge.start()
+    for i in range(100):
+        bridge.enqueue(i, kind=1)
+    bridge.handler(1, None)
+    assert len(seen) == 100
+    with pytest.raises(ValueError, match="no handler"):
+        bridge.enqueue(1, kind=1)
+    other = []
+    bridge.handler(1, other.extend)
+    bridge.enqueue(5, 6, kind=1)
+    bridge.close()
+    assert (len(seen), other) == (100, [(5, 6)])
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_a_handler_raises_is_counted_and_reported(bridge):
     seen = []

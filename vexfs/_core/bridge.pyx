@@ -120,14 +120,22 @@ cdef class Bridge:
     def handler(self, uint32_t kind, call):
         """Let `call(list of (key, arg))` handle the items of `kind`; only while stopped when it replaces another.
 
-        It runs on the bridge's thread.  What it raises is counted (:attr:`failures`) and reported through
+        None takes the handler away when the last item of its kind is handled.  It runs on the bridge's thread.  What it raises is counted (:attr:`failures`) and reported through
         ``sys.unraisablehook``; the bridge goes on.
         """
         if kind >= VX_KIND_MAX:
             raise ValueError(f"a kind is 0 to {VX_KIND_MAX - 1}, not {kind}")
+        cdef vx_bridge *b = self.handle()
+        cdef int status
+        if call is None:
+            with nogil:
+                status = vx_bridge_handler(b, kind, NULL, NULL)
+            _checked(status, "take a handler away")
+            self.targets[kind] = None
+            return
         target = _Target()
         target.call = call
-        _checked(vx_bridge_handler(self.handle(), kind, _hand_over, <void *>target), "replace a handler while running")
+        _checked(vx_bridge_handler(b, kind, _hand_over, <void *>target), "replace a handler while running")
         self.targets[kind] = target
 
     def start(self):

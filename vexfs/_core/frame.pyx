@@ -1,8 +1,8 @@
 """Stack-accounted frames: how much C stack each operation really uses, bounded and counted.
 
 The filesystem's operations enter a frame of a :class:`Frames` object; the core's functions mark how deep they stand.
-Scratch of at most `heap_threshold` bytes lives on the stack as long as the operation stays under `limit_bytes`, anything
-else in the pools.
+Scratch of at most `heap_threshold` bytes lives on the stack as long as the operation stays under `limit_bytes`;
+anything else comes from the pools.
 """
 
 OPERATIONS_MOST = VX_OP_MAX

@@ -66,14 +66,39 @@ void vx_bridge_free(vx_bridge *b) {
     free(b);
 }
 
-int vx_bridge_handler(vx_bridge *b, uint32_t kind, vx_handler fn, void *ctx) {
-    if (kind >= VX_KIND_MAX || !fn) return -EINVAL;
-    vx_bridge_target *t = &b->target[kind];
+/* Everything queued is handled on return: by the worker, or here when there is none. */
+static int settle(vx_bridge *b) {
     pthread_mutex_lock(&b->control);
-    int rc = b->running && atomic_load(&t->fn) ? -EBUSY : 0;
+    int here = !b->running;
+    int rc = b->draining ? -EBUSY : 0;
+    if (!rc) b->draining = here;
+    pthread_mutex_unlock(&b->control);
+    if (rc) return rc;
+    if (!here) return vx_bridge_barrier(b, 0);
+    atomic_store(&b->worker, (uintptr_t)pthread_self());
+    vx_bridge_run(b, 1);
+    atomic_store(&b->worker, 0);
+    pthread_mutex_lock(&b->control);
+    b->draining = 0;
+    pthread_mutex_unlock(&b->control);
+    return 0;
+}
+
+int vx_bridge_handler(vx_bridge *b, uint32_t kind, vx_handler fn, void *ctx) {
+    if (kind >= VX_KIND_MAX) return -EINVAL;
+    vx_bridge_target *t = &b->target[kind];
+    int rc = 0;
+    if (!fn) {
+        if (!atomic_load(&t->fn)) return 0;
+        atomic_store(&t->open, 0);
+        rc = settle(b);
+    }
+    pthread_mutex_lock(&b->control);
+    if (fn && b->running && atomic_load(&t->fn)) rc = -EBUSY;
     if (!rc) {
-        t->ctx = ctx;
+        if (fn) t->ctx = ctx;
         atomic_store_explicit(&t->fn, fn, memory_order_release);
+        atomic_store_explicit(&t->open, fn != NULL, memory_order_release);
     }
     pthread_mutex_unlock(&b->control);
     return rc;
@@ -90,7 +115,9 @@ static void *worker_thread(void *bridge) {
 int vx_bridge_start(vx_bridge *b) {
     pthread_mutex_lock(&b->control);
     int rc = 0;
-    if (!b->running) {
+    if (b->draining) {
+        rc = -EBUSY;
+    } else if (!b->running) {
         atomic_store(&b->stopping, 0);
         rc = -pthread_create(&b->thread, NULL, worker_thread, b);
         b->running = !rc;
@@ -200,7 +227,7 @@ static __attribute__((noinline)) int push_waiting(vx_bridge *b, vx_queue *q, con
 
 int vx_bridge_enqueue(vx_bridge *b, const vx_item *item, int wait) {
     if (VX_UNLIKELY(item->kind >= VX_KIND_MAX ||
-                    !atomic_load_explicit(&b->target[item->kind].fn, memory_order_relaxed)))
+                    !atomic_load_explicit(&b->target[item->kind].open, memory_order_relaxed)))
         return -EINVAL;
     uint32_t classes = atomic_load_explicit(&b->classes, memory_order_relaxed);
     uint32_t cls = item->cls < classes ? item->cls : classes - 1;

@@ -15,6 +15,7 @@
 
 typedef struct {
     _Atomic(vx_handler) fn;
+    _Atomic uint32_t open; /* enqueue takes items of this kind */
     void *ctx;
 } vx_bridge_target;
 
@@ -50,7 +51,7 @@ struct vx_bridge {
 
     pthread_mutex_t control; /* configuration, start and stop */
     vx_bridge_config config;
-    int running;
+    int running, draining;
     pthread_t thread;
     _Atomic uintptr_t worker; /* the thread in whose hands the queue is */
 

@@ -9,9 +9,10 @@
 #include "bridge_internal.h"
 #include "clock.h"
 
-/* While items come closer together than this, a worker that runs dry naps for a moment instead of going to sleep: its
- * producers need not wake it for each item.  When they come further apart it sleeps, and the lone item wakes it. */
-enum { BUSY_NS = 30000, NAP_NS = 20000, LAZY_NAP_MIN_NS = 20000 };
+/* While items come closer together than BUSY_NS, a worker that runs dry naps for as long as a few of them take, instead
+ * of going to sleep: its producers need not wake it for each item, which costs them microseconds.  When items come
+ * further apart it sleeps, and the lone item wakes it. */
+enum { BUSY_NS = 100000, NAP_ITEMS = 4, NAP_MIN_NS = 20000, NAP_MAX_NS = 100000 };
 
 static uint64_t depth_of(vx_bridge *b, int i) {
     uint64_t done = atomic_load_explicit(&b->done[i], memory_order_relaxed);
@@ -89,7 +90,11 @@ static void call(vx_bridge *b, int cls, const vx_item *items, const uint64_t *at
     for (uint32_t i = 0; i < n; i++) vx_hist_add(&f->latency, now > at_ns[i] ? now - at_ns[i] : 0);
     f->batches++;
     pthread_mutex_unlock(&b->figures);
-    atomic_load_explicit(&target->fn, memory_order_acquire)(target->ctx, items, n);
+    vx_handler fn = atomic_load_explicit(&target->fn, memory_order_acquire);
+    if (fn)
+        fn(target->ctx, items, n);
+    else /* its handler was taken away while somebody still enqueued, against the contract */
+        atomic_fetch_add_explicit(&b->rejected[cls], n, memory_order_relaxed);
 }
 
 /* Splits the batch by kind.  An item may overtake others only when none of them has its key; a small Bloom filter
@@ -163,17 +168,19 @@ static void rest(vx_bridge *b, vx_bridge_work *w, uint64_t lazy_ns) {
     if (lazy_ns) {
         /* Short enough to notice that a batch has filled before its time. */
         uint64_t slice = w->config.sync_threshold_ns / 8;
-        slice = slice > LAZY_NAP_MIN_NS ? slice : LAZY_NAP_MIN_NS;
+        slice = slice > NAP_MIN_NS ? slice : NAP_MIN_NS;
         nap(b, lazy_ns < slice ? lazy_ns : slice);
         return;
     }
     uint64_t now = vx_now_ns(), elapsed = now - w->idle_at_ns, handed_on = w->since_idle;
     w->idle_at_ns = now;
     w->since_idle = 0;
-    if (handed_on && elapsed / handed_on < BUSY_NS)
-        nap(b, NAP_NS);
-    else
+    if (!handed_on || elapsed / handed_on >= BUSY_NS) {
         sleep_until_woken(b, w);
+        return;
+    }
+    uint64_t ns = elapsed / handed_on * NAP_ITEMS;
+    nap(b, ns < NAP_MIN_NS ? NAP_MIN_NS : ns > NAP_MAX_NS ? NAP_MAX_NS : ns);
 }
 
 void vx_bridge_run(vx_bridge *b, int drain) {

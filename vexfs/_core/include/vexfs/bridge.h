@@ -26,7 +26,8 @@ typedef struct {
 typedef void (*vx_handler)(void *ctx, const vx_item *items, size_t n);
 
 typedef struct {
-    uint32_t capacity, batch_size, classes;
+    uint32_t capacity; /* items a class; rounded up to a power of two */
+    uint32_t batch_size, classes;
     uint32_t weights[VX_CLASS_COUNT];
     uint32_t lazy_sync;         /* 0: a batch is handed on at once */
     uint64_t sync_threshold_ns; /* lazy sync: a batch waits at most this long to fill */
@@ -39,13 +40,17 @@ typedef struct {
 
 vx_bridge *vx_bridge_new(const vx_bridge_config *c);
 void vx_bridge_free(vx_bridge *b); /* stops; handles what is queued first */
+/* fn NULL takes the handler away: returns when nothing of its kind is queued any more, and nobody may enqueue that kind
+ * meanwhile.  -EBUSY: another handler is in its place and the bridge runs. */
 int vx_bridge_handler(vx_bridge *b, uint32_t kind, vx_handler fn, void *ctx);
 int vx_bridge_start(vx_bridge *b);
 int vx_bridge_stop(vx_bridge *b);  /* keeps what is queued; start continues */
 int vx_bridge_configure(vx_bridge *b, const vx_bridge_config *c);
-/* 0; -EAGAIN when full and wait = 0; with wait = 1 it blocks until there is room. */
+/* 0; -EAGAIN when the class is full and wait = 0; with wait = 1 it blocks until there is room (a handler never does: it
+ * would wait for itself).  -EINVAL: the kind has no handler. */
 int vx_bridge_enqueue(vx_bridge *b, const vx_item *item, int wait);
-/* Returns when everything enqueued before the call has been handled; timeout_ns 0 = for ever; -ETIMEDOUT. */
+/* Returns when everything enqueued before the call has been handled; timeout_ns 0 = for ever; -ETIMEDOUT.
+ * -EDEADLK from a handler. */
 int vx_bridge_barrier(vx_bridge *b, uint64_t timeout_ns);
 void vx_bridge_read(vx_bridge *b, int cls, vx_bridge_stats *out); /* cls -1: all */
 uint64_t vx_bridge_percentile(vx_bridge *b, int cls, double percent); /* latency, ns */
