@@ -2,8 +2,8 @@
  *
  * Batches are counted; a sync covers all that were counted when it began.  Who comes while one runs waits for the next,
  * and that one serves everybody who waits.  After a failed fdatasync the kernel may have dropped the data and call the
- * pages clean, so a second one would prove nothing: the file is marked, and every later sync fails until the file is
- * deleted (its data having been appended anew) or the store is opened again. */
+ * pages clean, so a second one would prove nothing: the file is sealed and marked, and every later sync fails until its
+ * data has been appended anew (absolve, or deletion of the file) or the store is opened again. */
 #include "segstore.h"
 #include "vexfs/io.h"
 
@@ -81,4 +81,14 @@ int vx_segstore_sync(vx_segstore *s)
     int err = s->lost ? s->lost_err : 0;
     pthread_mutex_unlock(&s->lock);
     return err;
+}
+
+void vx_segstore_absolve(vx_segstore *s)
+{
+    pthread_mutex_lock(&s->lock);
+    for (size_t b = 0; s->lost && b < VX_SEG_BUCKETS; b++)
+        for (vx_segfile *f = s->buckets[b]; f; f = f->chain)
+            f->sync_err = 0;
+    s->lost = 0;
+    pthread_mutex_unlock(&s->lock);
 }

@@ -56,6 +56,9 @@ int vx_segstore_append(vx_segstore *s, vx_frame_put *puts, size_t n);
 /* Everything appended before the call (and the segments' directory entries) is on stable storage on return.
  * Concurrent callers share one sync. */
 int vx_segstore_sync(vx_segstore *s);
+/* The caller still holds everything that was appended since the last sync that succeeded and will append it again:
+ * failed syncs no longer count.  The files that they hit were sealed. */
+void vx_segstore_absolve(vx_segstore *s);
 /* Reads through the frame cache; several frames in parallel.  First error in the return value, each in its err. */
 int vx_segstore_read(vx_segstore *s, vx_frame_get *gets, size_t n);
 /* Starts reading frames into the cache and returns at once (dst, skip, len ignored). */
