@@ -286,11 +286,6 @@ def segment_row_cut_short(e: Edit) -> None:
     e.meta.put_segment(number, row.pack()[:-4])
 
 
-@plant("segment-without-file")
-def segment_that_is_not_there(e: Edit) -> None:
-    e.meta.put_segment(0x77, SegmentRow(100, 0, 100).pack())
-
-
 @plant("number")
 def next_inode_is_taken(e: Edit) -> None:
     e.meta.put_int("next_ino", 3)
@@ -424,11 +419,15 @@ def test_leftovers_are_notes(volume: Path) -> None:
     with open(segment_file(volume), "ab") as file:
         file.write(b"tail" * 100)
     (volume / "volume.toml.new").write_text("half")
+    edit = Edit(volume)
+    edit.meta.put_segment(0x77, SegmentRow(100, 0, 100).pack())
+    edit.done()
     (volume / "notes.txt").write_text("mine")
     report = check(volume)
     notes = {p.kind for p in report.problems if p.note}
-    assert {"leftover-segment", "leftover", "stranger"} <= notes and report.sound
+    assert {"leftover-segment", "segment-without-file", "leftover", "stranger"} <= notes and report.sound
     check(volume, repair=True)
+    assert "segment-without-file" not in {p.kind for p in check(volume).problems}
     assert not (volume / "volume.toml.new").exists() and (volume / "notes.txt").exists()
     with vexfs.open(volume) as fs:
         assert fs.read_bytes("d/big") == BIG
@@ -481,3 +480,18 @@ def test_many_faults_at_once(volume: Path) -> None:
     report = check(volume, repair=True)
     assert report.sound, report.faults
     assert len([p for p in report.problems if p.repaired]) >= 9
+
+
+def test_emptied_segments_take_their_accounts_along(tmp_path: Path) -> None:
+    path = tmp_path / "v"
+    with vexfs.Volume.create(path, segment_size=1 << 20) as fs:
+        for k in range(3):
+            fs.write_bytes(f"f{k}", os.urandom(2 << 20))
+        fs.sync()
+        for k in range(3):
+            fs.unlink(f"f{k}")
+    assert not check(path).problems
+    with vexfs.open(path):
+        pass  # nothing changes but what is reclaimed
+    assert not check(path).problems
+    assert len(list((path / "segments").iterdir())) <= 1

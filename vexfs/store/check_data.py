@@ -195,7 +195,7 @@ def _without_file(
     for use in uses:
         content.lose("missing-segment", use, f"{where} is missing")
     if not uses and has_row:
-        report.add("segment-without-file", where, "is accounted for, and is not there",
+        report.add("segment-without-file", where, "nothing uses it and its file is gone; opening forgets it", note=True,
                    fix=lambda meta: meta.del_segment(number))  # fmt: skip
 
 

@@ -140,7 +140,7 @@ static int sync_log(vx_fs *fs)
 int vx_commit_until(vx_fs *fs, uint64_t epoch, int durable)
 {
     int rc = 0;
-    if (epoch == fs->epoch && !fs->dirty_inodes && !fs->dirty_dentries)
+    if (epoch == fs->epoch && !fs->dirty_inodes && !fs->dirty_dentries && !fs->gone_segments)
         epoch--; /* nothing of the running epoch exists yet */
     while (!rc && fs->committed < epoch) {
         if (fs->committing) {

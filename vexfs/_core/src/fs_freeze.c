@@ -144,6 +144,7 @@ void vx_pack_map(vx_fs *fs, vx_region *r)
 static void put_segments(vx_fs *fs)
 {
     put_int(fs, "used", fs->used_bytes);
+    fs->gone_segments = 0;
     for (size_t k = 0; k <= fs->segments.mask; k++) {
         vx_segment_row *s = (vx_segment_row *)fs->segments.cells[k].value;
         if (!s || !s->dirty)

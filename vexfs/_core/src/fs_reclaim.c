@@ -77,6 +77,7 @@ uint32_t vx_reclaim_empty(vx_fs *fs)
         s->gone = s->dirty = 1;
         (void)vx_segstore_delete(fs->store, s->seg); /* a file that stays is found and removed at the next open */
     }
+    fs->gone_segments += (int)n;
     return n;
 }
 

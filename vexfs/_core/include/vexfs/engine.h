@@ -136,6 +136,7 @@ struct vx_fs {
     int64_t first_dirty_ns;
     int meta_stale, read_only, stopping;
     int held;          /* backups under way: no segment goes */
+    int gone_segments; /* rows of unlinked segments that no commit has taken away yet */
     int committing;  /* a thread is inside a commit */
     int armed;       /* the committer sleeps no longer than until the running epoch is due */
     int want_commit; /* somebody waits for one */
