@@ -16,6 +16,7 @@ class Opened:
                  prefetch_size: int = 1 << 20, io_queue_depth: int = 32, direct_io: bool = False,
                  dirty_limit: int = 64 << 20, commit_ops: int = 10_000, commit_delay_ms: int = 1000,
                  size_limit: int = 0, segment_size: int = 64 << 20, inode_cache: int = 65_536,
+                 log_limit: int = 32 << 20,
                  atime: str = "relatime", owner: tuple[int, int] | None = None, pool: Pool | None = None,
                  frames: Frames | None = None, bridge: Bridge | None = None) -> None: ...
     @property

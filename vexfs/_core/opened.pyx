@@ -125,6 +125,8 @@ cdef class Opened:
         A commit starts after so many changes or so many milliseconds, whichever comes first.
     inode_cache : int
         Inodes kept in memory (dentries: twice as many).
+    log_limit : int
+        The log of metadata is copied into the database when it is longer than so many bytes.
     atime : {"relatime", "noatime", "strictatime"}
     pool, frames, bridge : Pool, Frames, Bridge or None
         Where buffers come from, where stack use is accounted, what carries mutations to the committer.  None: plain
@@ -143,7 +145,8 @@ cdef class Opened:
                  str compression="lz4", uint64_t cache_size=64 << 20, uint64_t prefetch_size=1 << 20,
                  uint32_t io_queue_depth=32, bint direct_io=False, uint64_t dirty_limit=64 << 20,
                  uint32_t commit_ops=10_000, uint32_t commit_delay_ms=1000, uint64_t size_limit=0,
-                 uint64_t segment_size=64 << 20, uint64_t inode_cache=65_536, str atime="relatime", owner=None,
+                 uint64_t segment_size=64 << 20, uint64_t inode_cache=65_536, uint64_t log_limit=32 << 20,
+                 str atime="relatime", owner=None,
                  Pool pool=None, Frames frames=None, Bridge bridge=None):
         cdef vx_fs_options o
         cdef char message[512]
@@ -173,6 +176,7 @@ cdef class Opened:
         o.segment_bytes = segment_size
         o.size_limit = size_limit
         o.inode_cache = inode_cache
+        o.log_limit = log_limit
         o.commit_ops = commit_ops
         o.commit_delay_ms = commit_delay_ms
         o.atime = {"noatime": 0, "relatime": 1, "strictatime": 2}[atime]

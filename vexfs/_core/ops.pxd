@@ -96,6 +96,7 @@ cdef extern from "vexfs/fs.h" nogil:
         uint64_t segment_bytes
         uint64_t size_limit
         uint64_t inode_cache
+        uint64_t log_limit
         uint32_t commit_ops
         uint32_t commit_delay_ms
         uint32_t atime

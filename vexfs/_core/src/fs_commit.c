@@ -10,7 +10,6 @@
 #include "vexfs/commit.h"
 
 enum { SYNC_EVERY_S = 5, OPLOG_KEEP = 1024 };
-static const uint64_t WAL_LIMIT = 32u << 20;
 
 static int64_t monotonic(void)
 {
@@ -132,6 +131,8 @@ static int sync_log(vx_fs *fs)
     fs->synced_ns = monotonic();
     if (!rc && upto > fs->durable)
         fs->durable = upto;
+    if (!rc && !fs->batch_pending)
+        fs->commit_err = 0; /* the failure was a sync's, and this one has made up for it */
     if (rc)
         note_failure(fs, rc, "metadata");
     return rc;
@@ -151,7 +152,7 @@ int vx_commit_until(vx_fs *fs, uint64_t epoch, int durable)
         rc = commit_once(fs);
         fs->committing = 0;
         pthread_cond_broadcast(&fs->changed);
-        if (vx_meta_wal_bytes(fs->meta) > WAL_LIMIT)
+        if (vx_meta_wal_bytes(fs->meta) > fs->o.log_limit)
             vx_wake_committer(fs);
     }
     if (!rc && durable && fs->durable < epoch)
@@ -237,7 +238,7 @@ void *vx_committer(void *ctx)
             fs->want_commit = 0;
             if (vx_commit_until(fs, fs->batch_pending && !fs->committing ? fs->batch_epoch : fs->epoch, 0))
                 fs->retry_ns = monotonic() + 1000000000;
-        } else if (vx_meta_wal_bytes(fs->meta) > WAL_LIMIT && !fs->commit_err) {
+        } else if (vx_meta_wal_bytes(fs->meta) > fs->o.log_limit && !fs->commit_err) {
             checkpoint(fs);
         } else if (fs->durable < fs->committed && now - fs->synced_ns > SYNC_EVERY_S * 1000000000ll) {
             (void)sync_log(fs);

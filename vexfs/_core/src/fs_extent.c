@@ -338,6 +338,8 @@ void vx_segment_live(vx_fs *fs, uint32_t seg, int64_t live, int64_t total, uint6
     }
     s->epoch = fs->epoch;
     s->raw_live += (uint64_t)live;
+    if (!fs->placing)
+        s->running += live;
     s->raw_total += (uint64_t)total;
     if (used > s->used)
         s->used = used;

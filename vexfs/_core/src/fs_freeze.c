@@ -128,6 +128,12 @@ void vx_freeze_epoch(vx_fs *fs)
     fs->dirty_bytes = 0;
     fs->dirty_ops = 0;
     fs->first_dirty_ns = 0;
+    fs->batch_used = fs->used_bytes;
+    for (size_t k = 0; k <= fs->segments.mask; k++) {
+        vx_segment_row *s = (vx_segment_row *)fs->segments.cells[k].value;
+        if (s)
+            s->running = 0;
+    }
 }
 
 void vx_pack_map(vx_fs *fs, vx_region *r)
@@ -143,42 +149,54 @@ void vx_pack_map(vx_fs *fs, vx_region *r)
 
 static void put_segments(vx_fs *fs)
 {
-    put_int(fs, "used", fs->used_bytes);
+    put_int(fs, "used", fs->batch_used);
     fs->gone_segments = 0;
     for (size_t k = 0; k <= fs->segments.mask; k++) {
         vx_segment_row *s = (vx_segment_row *)fs->segments.cells[k].value;
         if (!s || !s->dirty)
             continue;
-        uint64_t row[4] = {s->raw_total, s->raw_live, s->used, 0};
+        /* A later epoch may have freed bytes already: a segment called empty too early would be deleted after a crash. */
+        uint64_t row[4] = {s->raw_total, s->raw_live - (uint64_t)s->running, s->used, 0};
         if (s->gone)
             vx_batch_put(&fs->batch, VX_B_SEGMENT_GONE, s->seg, 0, 0, 0, NULL, 0);
         else
             vx_batch_put(&fs->batch, VX_B_SEGMENT, s->seg, 0, 0, 0, row, sizeof row);
-        s->dirty = 0;
+        s->dirty = s->running != 0;
     }
+}
+
+static int lay_placed(vx_fs *fs, const vx_placed *placed, size_t n)
+{
+    int rc = 0;
+    uint64_t before = fs->used_bytes;
+    fs->placing = 1;
+    for (size_t k = 0; k < n && !rc; k++) {
+        const vx_frame_put *p = placed[k].put;
+        uint32_t in = (uint32_t)(p->off & (VX_REGION - 1));
+        vx_extent e = {.off = in, .len = p->raw_len, .seg = p->seg, .pos = p->pos, .stored = p->stored};
+        rc = vx_extents_lay(fs, placed[k].region, &e);
+        if (!rc)
+            vx_segment_live(fs, p->seg, 0, p->raw_len, (uint64_t)p->pos + p->stored);
+    }
+    fs->placing = 0;
+    fs->batch_used += fs->used_bytes - before;
+    return rc;
 }
 
 int vx_install_data(vx_fs *fs, const vx_placed *placed, size_t n)
 {
-    for (size_t k = 0; k < n; k++) {
-        const vx_frame_put *p = placed[k].put;
-        uint32_t in = (uint32_t)(p->off & (VX_REGION - 1));
-        vx_extent e = {.off = in, .len = p->raw_len, .seg = p->seg, .pos = p->pos, .stored = p->stored};
-        int rc = vx_extents_lay(fs, placed[k].region, &e);
-        if (rc)
-            return rc; /* laid twice on another try: the same bytes in the same place */
-        vx_segment_live(fs, p->seg, 0, p->raw_len, (uint64_t)p->pos + p->stored);
-    }
+    int rc = lay_placed(fs, placed, n);
+    if (rc)
+        return rc; /* laid twice on another try: the same bytes in the same place */
     for (vx_region *r = fs->frozen_regions, *next; r; r = next) {
         next = r->fnext;
         r->fnext = NULL;
         vx_pages_free(fs, r, &r->frozen, 0);
         vx_pack_map(fs, r);
+        if (r->inode->row_at && !fs->batch.failed)
+            memcpy(fs->batch.data + r->inode->row_at + ROW_ALLOC_AT, &r->inode->alloc, sizeof r->inode->alloc);
     }
     fs->frozen_regions = NULL;
-    for (vx_inode *i = fs->frozen_inodes; i; i = i->fnext)
-        if (i->row_at && !fs->batch.failed)
-            memcpy(fs->batch.data + i->row_at + ROW_ALLOC_AT, &i->alloc, sizeof i->alloc);
     put_segments(fs);
     fs->batch_data_done = 1;
     return fs->batch.failed || fs->frozen_oplog.failed ? -ENOMEM : 0;

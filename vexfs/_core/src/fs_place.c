@@ -108,9 +108,9 @@ int vx_place_data(vx_fs *fs)
         rc = vx_segstore_append(fs->store, q.puts, q.nputs);
         if (!rc)
             rc = vx_segstore_sync(fs->store);
-        fs->s.syncs++;
     }
     pthread_mutex_lock(&fs->lock);
+    fs->s.syncs += q.nputs != 0;
     if (!rc)
         rc = vx_install_data(fs, q.placed, q.nputs);
     pthread_cond_broadcast(&fs->changed);

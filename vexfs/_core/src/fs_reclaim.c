@@ -71,6 +71,8 @@ int vx_reclaim_wanted(const vx_fs *fs)
 uint32_t vx_reclaim_empty(vx_fs *fs)
 {
     uint32_t n = 0, active = active_segment(fs);
+    if (fs->committing)
+        return 0; /* frames may have gone to a segment that no longer takes any and has no live byte counted yet */
     for (vx_segment_row *s; !fs->held && (s = empty(fs, active)); n++) {
         fs->s.reclaimed_bytes += vx_segstore_size(fs->store, s->seg);
         fs->s.reclaimed_segments++;

@@ -22,22 +22,24 @@ static int above(vx_fs *fs, uint64_t ino, vx_inode *dir)
     return 1;
 }
 
+/* In the order in which Linux checks: where the two stand first, then the rights, then what they are. */
 static int rename_check(vx_fs *fs, const vx_cred *c, const rename_t *r, uint32_t flags)
 {
-    int rc = vx_sticky(c, r->from, r->i);
-    if (!rc && r->over)
-        rc = vx_sticky(c, r->to, r->over);
-    if (rc)
-        return rc;
-    int dir = S_ISDIR(r->i->a.mode);
+    int dir = S_ISDIR(r->i->a.mode), exchange = flags & VX_RENAME_EXCHANGE;
     if (r->over && (flags & VX_RENAME_NOREPLACE))
         return -EEXIST;
-    if (flags & VX_RENAME_EXCHANGE) {
-        if (!r->over)
-            return -ENOENT;
-        if (S_ISDIR(r->over->a.mode) && above(fs, r->over->a.ino, r->from))
-            return -EINVAL;
-    } else if (r->over) {
+    if (exchange && !r->over)
+        return -ENOENT;
+    if (dir && above(fs, r->i->a.ino, r->to))
+        return -EINVAL;
+    if (r->over && S_ISDIR(r->over->a.mode) && above(fs, r->over->a.ino, r->from))
+        return exchange ? -EINVAL : -ENOTEMPTY;
+    int rc = sticky(c, r->from, r->i);
+    if (!rc && r->over)
+        rc = sticky(c, r->to, r->over);
+    if (rc)
+        return rc;
+    if (r->over && !exchange) {
         if (dir && !S_ISDIR(r->over->a.mode))
             return -ENOTDIR;
         if (!dir && S_ISDIR(r->over->a.mode))
@@ -45,8 +47,6 @@ static int rename_check(vx_fs *fs, const vx_cred *c, const rename_t *r, uint32_t
         if (dir && r->over->a.size)
             return -ENOTEMPTY;
     }
-    if (dir && above(fs, r->i->a.ino, r->to))
-        return -EINVAL;
     if (dir && r->from != r->to) {
         if (r->to->a.nlink >= VX_LINK_MAX && !r->over)
             return -EMLINK;

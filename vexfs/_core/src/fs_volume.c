@@ -261,6 +261,10 @@ static int open_parts(vx_fs *fs, const vx_fs_options *o, char *message, size_t s
         if (rc)
             return say(message, size, "meta.db lacks the volume's state; run fsck --repair or restore a backup",
                        fs->dir, rc);
+        /* What a killed process committed may not be on stable storage yet, and is called durable from here on. */
+        rc = vx_meta_sync(fs->meta);
+        if (rc)
+            return say(message, size, vx_meta_error(fs->meta), fs->dir, rc);
     }
     rc = open_store(fs, o);
     if (rc)
@@ -283,6 +287,8 @@ int vx_fs_open_volume(vx_fs **out, const vx_fs_options *o, char *message, size_t
     fs->read_only = o->read_only != 0;
     if (!fs->o.dirty_limit)
         fs->o.dirty_limit = 64u << 20;
+    if (!fs->o.log_limit)
+        fs->o.log_limit = 32u << 20;
     if (!fs->o.commit_ops)
         fs->o.commit_ops = 10000;
     if (!fs->o.commit_delay_ms)

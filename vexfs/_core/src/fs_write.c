@@ -30,44 +30,61 @@ static int fill_gap(vx_fs *fs, vx_inode *i, vx_region *r, uint32_t page, uint32_
     return (int)rc;
 }
 
+/* Joins what a page holds to the bytes that come to it.  -EAGAIN: the lock may have been away. */
+static int close_gap(vx_fs *fs, vx_inode *i, uint64_t at, uint32_t n)
+{
+    uint32_t page = (uint32_t)(at & (VX_REGION - 1)) / VX_PAGE, from = (uint32_t)(at % VX_PAGE), to = from + n;
+    vx_region *r;
+    int rc = vx_region_get(fs, i, (uint32_t)(at >> VX_REGION_SHIFT), 1, &r);
+    if (rc || !r->dirty || !r->dirty[page].buf || (from <= r->dirty[page].hi && to >= r->dirty[page].lo))
+        return rc;
+    rc = fill_gap(fs, i, r, page, from, to);
+    return rc ? rc : -EAGAIN;
+}
+
+/* Only the first and the last page of a write can leave a gap.  They are made ready before any byte is changed: the
+ * lock is held from here to the end of the write, so that no epoch and no other writer sees half of it. */
+static int close_gaps(vx_fs *fs, vx_inode *i, uint64_t off, size_t n)
+{
+    uint64_t end = off + n, last = (end - 1) / VX_PAGE * VX_PAGE;
+    uint32_t first = VX_PAGE - (uint32_t)(off % VX_PAGE);
+    int rc = close_gap(fs, i, off, first < n ? first : (uint32_t)n);
+    if (!rc && last > off)
+        rc = close_gap(fs, i, last, (uint32_t)(end - last));
+    return rc;
+}
+
 static int write_page(vx_fs *fs, vx_inode *i, uint64_t at, const char *src, uint32_t n)
 {
     uint32_t page = (uint32_t)(at & (VX_REGION - 1)) / VX_PAGE, from = (uint32_t)(at % VX_PAGE), to = from + n;
     vx_region *r;
     vx_frame_mark();
-    for (;;) {
-        int rc = vx_region_get(fs, i, (uint32_t)(at >> VX_REGION_SHIFT), 1, &r);
-        if (rc)
-            return rc;
-        if (!r->dirty) {
-            r->dirty = vx_pool_acquire(fs->o.pool, VX_REGION_PAGES * sizeof *r->dirty, VX_TAG_PAGE);
-            if (!r->dirty)
-                return -ENOMEM;
-            memset(r->dirty, 0, VX_REGION_PAGES * sizeof *r->dirty);
-        }
-        vx_slot *s = &r->dirty[page];
-        if (!s->buf) {
-            s->buf = vx_pool_acquire(fs->o.pool, VX_PAGE, VX_TAG_PAGE);
-            if (!s->buf)
-                return -ENOMEM;
-            s->lo = (uint16_t)from;
-            s->hi = (uint16_t)to;
-            r->ndirty++;
-            i->dirty_pages++;
-            fs->dirty_bytes += VX_PAGE;
-            vx_inode_dirty(fs, i); /* before the lock can be released: the page must be in somebody's epoch */
-        } else if (from <= s->hi && to >= s->lo) {
-            s->lo = (uint16_t)(from < s->lo ? from : s->lo);
-            s->hi = (uint16_t)(to > s->hi ? to : s->hi);
-        } else {
-            rc = fill_gap(fs, i, r, page, from, to);
-            if (rc && rc != -EAGAIN)
-                return rc;
-            continue;
-        }
-        memcpy(s->buf + from, src, n);
-        return 0;
+    int rc = vx_region_get(fs, i, (uint32_t)(at >> VX_REGION_SHIFT), 1, &r);
+    if (rc)
+        return rc;
+    if (!r->dirty) {
+        r->dirty = vx_pool_acquire(fs->o.pool, VX_REGION_PAGES * sizeof *r->dirty, VX_TAG_PAGE);
+        if (!r->dirty)
+            return -ENOMEM;
+        memset(r->dirty, 0, VX_REGION_PAGES * sizeof *r->dirty);
     }
+    vx_slot *s = &r->dirty[page];
+    if (!s->buf) {
+        s->buf = vx_pool_acquire(fs->o.pool, VX_PAGE, VX_TAG_PAGE);
+        if (!s->buf)
+            return -ENOMEM;
+        s->lo = (uint16_t)from;
+        s->hi = (uint16_t)to;
+        r->ndirty++;
+        i->dirty_pages++;
+        fs->dirty_bytes += VX_PAGE;
+        vx_inode_dirty(fs, i);
+    } else { /* the two touch: the gap was closed before */
+        s->lo = (uint16_t)(from < s->lo ? from : s->lo);
+        s->hi = (uint16_t)(to > s->hi ? to : s->hi);
+    }
+    memcpy(s->buf + from, src, n);
+    return 0;
 }
 
 static int write_pages(vx_fs *fs, vx_inode *i, uint64_t off, const char *src, size_t n, size_t *done)
@@ -117,11 +134,26 @@ static int write_inline(vx_fs *fs, vx_inode *i, uint64_t off, const char *src, s
     return 0;
 }
 
-static int64_t write_locked(vx_fs *fs, const vx_cred *c, uint64_t off, vx_inode *i, const char *src, size_t n)
+/* Room, and pages ready to take the bytes; *off is where an appender finds the end when the lock stays held. */
+static int write_ready(vx_fs *fs, vx_inode *i, uint64_t *off, size_t n, int append)
 {
-    if (off + n > VX_FILE_MAX || off + n < off)
-        return -EFBIG;
     int rc = vx_space_make(fs, n + VX_META_COST);
+    if (rc)
+        return rc;
+    do {
+        if (append)
+            *off = i->a.size;
+        if (*off + n > VX_FILE_MAX || *off + n < *off)
+            return -EFBIG;
+        rc = i->flags & VX_I_INLINE ? 0 : close_gaps(fs, i, *off, n);
+    } while (rc == -EAGAIN);
+    return rc;
+}
+
+static int64_t write_locked(vx_fs *fs, const vx_cred *c, uint64_t off, int append, vx_inode *i, const char *src,
+                            size_t n)
+{
+    int rc = write_ready(fs, i, &off, n, append);
     if (rc)
         return rc;
     size_t done = 0;
@@ -129,8 +161,12 @@ static int64_t write_locked(vx_fs *fs, const vx_cred *c, uint64_t off, vx_inode 
         rc = write_inline(fs, i, off, src, n);
         done = rc ? 0 : n;
     } else {
-        if (i->flags & VX_I_INLINE)
+        if (i->flags & VX_I_INLINE) {
             rc = vx_leave_inline(fs, i);
+            if (!rc)
+                rc = close_gaps(fs, i, off, n); /* with zeros: nothing lies below, so the lock stays */
+            rc = rc == -EAGAIN ? 0 : rc;
+        }
         if (!rc)
             rc = write_pages(fs, i, off, src, n, &done);
     }
@@ -157,7 +193,7 @@ int64_t vx_fs_write(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, con
     if (!rc && n) {
         i->refs++;
         vx_throttle(fs);
-        rc = write_locked(fs, c, flags & VX_WRITE_APPEND ? i->a.size : off, i, src, n);
+        rc = write_locked(fs, c, off, (flags & VX_WRITE_APPEND) != 0, i, src, n);
         i->refs--;
         vx_inode_maybe_delete(fs, i);
     }

@@ -102,7 +102,8 @@ typedef struct {
 
 typedef struct {
     uint64_t raw_total, raw_live, used;
-    uint64_t epoch; /* of the last change of raw_live */
+    int64_t running; /* of raw_live, what the running epoch changed: not yet what a commit may write */
+    uint64_t epoch;  /* of the last change of raw_live */
     uint32_t seg, dirty, gone, stuck;
 } vx_segment_row;
 
@@ -146,6 +147,8 @@ struct vx_fs {
 
     /* the epoch being committed; kept for another try when a commit fails */
     int batch_pending, batch_data_done;
+    int placing;         /* what is counted now belongs to the epoch being committed */
+    uint64_t batch_used; /* used_bytes as of that epoch */
     vx_batch batch, oplog, frozen_oplog;
     vx_inode *frozen_inodes;
     vx_dentry *frozen_dentries;

@@ -68,6 +68,7 @@ typedef struct {
     uint32_t compression, direct_io, io_depth;
     uint64_t cache_bytes, prefetch_bytes, dirty_limit, segment_bytes, size_limit;
     uint64_t inode_cache; /* inodes kept in memory */
+    uint64_t log_limit;   /* the log of metadata is copied into the database when it is longer */
     uint32_t commit_ops, commit_delay_ms;
     uint32_t atime; /* 0 noatime, 1 relatime, 2 strictatime */
     uint32_t root_uid, root_gid;

@@ -1,0 +1,88 @@
+"""What one commit holds: everything up to it and nothing of what came later."""
+
+import errno
+import os
+import shutil
+import threading
+import time
+
+import pytest
+
+from vexfs._core import io
+from vexfs.testing.trace import read_trace
+
+CALM = {"commit_delay_ms": 60_000, "compression": "none", "segment_size": 256 << 10}
+
+
+def opened(fs, path):
+    return fs.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+
+
+def test_a_commit_counts_no_bytes_as_dead_that_a_later_one_frees(volume, tmp_path):
+    """Else a crash between the two leaves a segment that is called empty and deleted, with a file in it."""
+    fs = volume(**CALM)
+    content = os.urandom(131_072)
+    fs.write_file("kept", content)
+    fs.sync()
+    held = opened(fs, "other")
+    fs.write(held, os.urandom(400_000), 0)
+    io.fault("write", 0, errno.ENOSPC)
+    with pytest.raises(OSError):
+        fs.fsync(held)  # this epoch is frozen and waits for room
+    fs.truncate("kept", 0)  # in the next one
+    io.clear_fault()
+    fs.fsync(held)
+    shutil.copytree(tmp_path / "volume", tmp_path / "copy")
+    fs.release(held)
+
+    after = volume(tmp_path / "copy", **CALM)
+    for _ in range(4):
+        after.compact()
+    after.drop_caches()
+    assert after.read_file("kept") == content
+
+
+def test_what_a_killed_process_committed_is_synced_before_it_is_called_durable(volume, tmp_path):
+    fs = volume(commit_delay_ms=1)
+    fs.sync()
+    fs.write_file("a", b"content")
+    deadline = time.monotonic() + 20
+    while fs.status()["committed_epoch"] < fs.status()["epoch"] - 1 or fs.status()["dirty_operations"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    shutil.copytree(tmp_path / "volume", tmp_path / "copy")  # as the page cache has it: the log is not synced
+    io.record_start(tmp_path / "trace", tmp_path / "copy")
+    try:
+        after = volume(tmp_path / "copy")
+        after.fsync(after.resolve("a"))
+        assert after.read_file("a") == b"content"
+    finally:
+        io.record_stop()
+    records = list(read_trace(tmp_path / "trace"))
+    logs = {record.file for record in records if record.kind in ("open", "create") and record.name == "meta.db-wal"}
+    assert any(record.kind == "sync" and record.file in logs for record in records)
+
+
+@pytest.mark.parametrize("trial", range(3))
+def test_appends_of_many_threads_never_meet(volume, trial):
+    fs = volume(commit_delay_ms=1, commit_ops=8, dirty_limit=128 << 10, cache_size=1 << 20)
+    ino = opened(fs, "log")
+    sizes = (37, 901, 5000)
+
+    def append(name):
+        for k in range(120):
+            fs.write(ino, bytes([name]) * sizes[k % 3], -1)
+            if k % 10 == name:
+                fs.write(ino, bytes([name]), name)  # a dirty byte at the start of the page: later writes leave a gap
+                fs.drop_caches()
+
+    threads = [threading.Thread(target=append, args=(65 + n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    data = fs.read_file("log")
+    fs.release(ino)
+    assert len(data) == 4 * 40 * sum(sizes)
+    for name in range(65, 69):
+        assert data.count(name) >= 40 * sum(sizes) - 480
