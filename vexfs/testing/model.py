@@ -299,6 +299,8 @@ class ModelFilesystem(Walker):
     def removexattr(self, path: PathArg, name: str | bytes, follow_symlinks: bool = True) -> None:
         raw, node = self._xattr_name(path, name), self._walk(path, follow_symlinks)
         self._writable(path)
+        if raw.startswith(b"user.") and not (node.is_file or node.is_dir):
+            raise from_errno(errno.EPERM, path)
         if raw not in node.xattrs:
             raise from_errno(errno.ENODATA, path)
         del node.xattrs[raw]
