@@ -34,9 +34,9 @@ static int rename_check(vx_fs *fs, const vx_cred *c, const rename_t *r, uint32_t
         return -EINVAL;
     if (r->over && S_ISDIR(r->over->a.mode) && above(fs, r->over->a.ino, r->from))
         return exchange ? -EINVAL : -ENOTEMPTY;
-    int rc = sticky(c, r->from, r->i);
+    int rc = vx_sticky(c, r->from, r->i);
     if (!rc && r->over)
-        rc = sticky(c, r->to, r->over);
+        rc = vx_sticky(c, r->to, r->over);
     if (rc)
         return rc;
     if (r->over && !exchange) {
