@@ -21,6 +21,7 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 TREES = ("/usr/share/doc", "/usr/share/man", os.path.dirname(os.__file__))
 ENOUGH = 2 << 20
+GIT_SETTINGS = "[user]\nname = Demo\nemail = demo@example.org\n[init]\ndefaultBranch = main\n[safe]\ndirectory = *\n"
 
 
 class Failed(Exception):
@@ -33,7 +34,12 @@ class Tour:
     def __init__(self, base: Path) -> None:
         self.base = base
         self.mounted: Path | None = None
-        self.environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "GIT_CONFIG_NOSYSTEM": "1"}
+        settings = base / "gitconfig"
+        settings.write_text(GIT_SETTINGS)
+        self.environment = {
+            **os.environ, "PATH": f"{BIN}:{os.environ['PATH']}",
+            "GIT_CONFIG_GLOBAL": str(settings), "GIT_CONFIG_NOSYSTEM": "1",
+        }  # fmt: skip
 
     def chapter(self, title: str) -> None:
         """Start a part of the tour."""
@@ -138,11 +144,10 @@ def work_on_the_mount(tour: Tour, top: Path) -> None:
     tour.run("diff", "-r", "--no-dereference", top / "docs", top / "unpacked" / "copy")
     if shutil.which("git"):
         repository = top / "unpacked"
-        identity = ("-c", "user.name=Demo", "-c", "user.email=demo@example.org", "-c", "safe.directory=*")
-        tour.run("git", "-c", "init.defaultBranch=main", "init", "-q", repository)
-        tour.run("git", *identity, "-C", repository, "add", "-A")
-        tour.run("git", *identity, "-C", repository, "commit", "-qm", "All documents")
-        tour.run("git", *identity, "-C", repository, "fsck", "--full", "--no-progress")
+        tour.run("git", "init", "-q", repository)
+        tour.run("git", "-C", repository, "add", "-A")
+        tour.run("git", "-C", repository, "commit", "-qm", "All documents")
+        tour.run("git", "-C", repository, "fsck", "--full", "--no-progress")
     else:
         tour.say("git is not installed: skipped")
     use_database(tour, top / "catalogue.db", top / "docs")
