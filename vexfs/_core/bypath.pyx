@@ -440,7 +440,7 @@ cdef class ByPath(Opened):
                     n = fs_listxattr(fs, a.ino, p, room)
                 self.busy -= 1
                 if n >= 0:
-                    return names[:n].split(b"\0")[:-1]
+                    return names[:n - 1].split(b"\0")
         if n < 0:
             raise failed(n, path)
         return []

@@ -108,6 +108,8 @@ int vx_place_data(vx_fs *fs)
         rc = vx_segstore_append(fs->store, q.puts, q.nputs);
         if (!rc)
             rc = vx_segstore_sync(fs->store);
+        if (rc)
+            vx_segstore_absolve(fs->store); /* the pages are kept: all of it is appended anew on the next try */
     }
     pthread_mutex_lock(&fs->lock);
     fs->s.syncs += q.nputs != 0;
