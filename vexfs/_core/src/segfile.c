@@ -264,12 +264,10 @@ static int make_file(vx_segstore *s, uint32_t seg, const char *path, uint8_t id[
     return err;
 }
 
-int vx_segfile_create(vx_segstore *s)
+static int create_next(vx_segstore *s)
 {
     uint8_t id[VX_SEG_ID];
     int fd;
-    if (s->next_segment > UINT32_MAX)
-        return -ENOSPC;
     uint32_t seg = (uint32_t)s->next_segment;
     char *path = vx_segfile_path(s, seg);
     int err = path ? make_file(s, seg, path, id, &fd) : -ENOMEM;
@@ -295,4 +293,15 @@ int vx_segfile_create(vx_segstore *s)
     pthread_mutex_unlock(&s->lock);
     free(path);
     return err;
+}
+
+int vx_segfile_create(vx_segstore *s)
+{
+    int err = -EEXIST;
+    while (err == -EEXIST && s->next_segment <= UINT32_MAX) {
+        err = create_next(s);
+        if (err == -EEXIST) /* left by a creation that failed and could not be undone; the next open removes it */
+            s->next_segment++;
+    }
+    return err == -EEXIST ? -ENOSPC : err;
 }

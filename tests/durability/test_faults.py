@@ -1,0 +1,200 @@
+"""Calls of the host that fail: operations say so, lose nothing, and all goes on when the fault is gone."""
+
+import errno
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from vexfs._core import io
+from vexfs.testing.session import SMALL, work
+from vexfs.testing.workload import SHARED, Workload, differences, read_state
+
+WRITING = ("create", "write", "truncate", "sync", "unlink", "rename", "syncdir")
+
+
+def stumble(fs, load, kinds, after, err, before=40, during=60, behind=40):
+    """Work on both filesystems; for a time the host's calls fail.  The errnos that the volume answered meanwhile."""
+    fs.mkdir(SHARED, 0o755)
+    failures, seen = [], set()
+    actor = work(fs, load, 0, before, lambda _: None, failures)
+    io.fault(kinds, after, err)
+    for _ in range(during):
+        operation = load.draw()
+        answer = actor.run(operation)
+        if answer[0] == err:
+            seen.add(operation.name)
+            load.queue.clear()
+            continue
+        expected = load.advance(operation)
+        if operation.name == "hold" and answer[0] != expected[0]:
+            load.actor.drop(operation.args[0])
+        assert answer[0] == expected[0], operation
+    io.clear_fault()
+    fs.sync()
+    assert differences(read_state(fs), load.state()) == []
+    for _ in range(behind):
+        operation = load.draw()
+        assert actor.run(operation)[0] == load.advance(operation)[0], operation
+    actor.drop_all()
+    assert failures == []
+    return seen
+
+
+def through(volume, tmp_path, seed, kinds, after, err, **options):
+    fs = volume(**{**SMALL, "commit_delay_ms": 20, **options})
+    load = Workload(seed)
+    seen = stumble(fs, load, kinds, after, err)
+    fs.close()
+    again = volume(**SMALL)
+    assert differences(read_state(again), load.state()) == []
+    status = again.status()
+    again.close()
+    assert status["files"] == len({line[-1] for line in load.state().values()})
+    return seen
+
+
+@pytest.mark.parametrize("err", [errno.EIO, errno.ENOSPC, errno.EDQUOT], ids=lambda e: errno.errorcode[e])
+@pytest.mark.parametrize("kinds", [("write",), ("sync",), ("create", "truncate"), WRITING], ids="-".join)
+def test_a_host_that_fails_for_a_while(volume, tmp_path, kinds, err):
+    rng = random.Random(err)
+    through(volume, tmp_path, rng.randrange(1 << 20), kinds, rng.randrange(8), err)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", range(8))
+def test_a_host_that_fails_at_every_call(volume, tmp_path, seed):
+    seen = set()
+    for after in range(40):
+        err = (errno.EIO, errno.ENOSPC)[after % 2]
+        kinds = [("write",), ("sync",), ("truncate",), ("create",), ("unlink",), ("syncdir",), WRITING][after % 7]
+        where = tmp_path / str(after)
+        fs = volume(where, **SMALL)
+        load = Workload(seed * 100 + after)
+        seen |= stumble(fs, load, kinds, after, err)
+        fs.close()
+        again = volume(where, **SMALL)
+        assert differences(read_state(again), load.state()) == []
+        again.close()
+    assert "fsync" in seen
+
+
+def test_a_failed_sync_is_reported_to_fsync_and_made_good_by_the_next(volume):
+    fs = volume(commit_delay_ms=60_000)
+    fs.write_file("a", os.urandom(300_000))
+    io.fault("sync", 0, errno.EIO)
+    for _ in range(3):
+        with pytest.raises(OSError) as caught:
+            fs.fsync()
+        assert caught.value.errno == errno.EIO
+    assert fs.status()["last_error"]
+    io.clear_fault()
+    fs.fsync()
+    assert not fs.status()["last_error"]
+    fs.write_file("b", os.urandom(300_000))
+    fs.fsync()
+    fs.close()
+
+
+def test_operations_go_on_in_memory_while_nothing_can_be_written(volume):
+    fs = volume(commit_delay_ms=1, dirty_limit=4 << 20)
+    fs.write_file("before", b"x" * 100_000)
+    fs.sync()
+    io.fault(WRITING, 0, errno.ENOSPC)
+    fs.write_file("meanwhile", b"y" * 100_000)
+    with pytest.raises(OSError) as caught:
+        fs.fsync()
+    assert caught.value.errno == errno.ENOSPC
+    assert fs.read_file("meanwhile") == b"y" * 100_000
+    assert fs.read_file("before") == b"x" * 100_000
+    with pytest.raises(OSError) as caught:  # a bound on what memory takes
+        for k in range(200):
+            fs.write_file(f"more{k}", b"z" * 100_000)
+    assert caught.value.errno == errno.ENOSPC
+    fs.unlink("before")
+    with pytest.raises(OSError) as caught:  # its bytes still wait for their place
+        fs.truncate("meanwhile", 10)
+    assert caught.value.errno == errno.ENOSPC
+    io.clear_fault()
+    fs.sync()
+    assert fs.read_file("meanwhile") == b"y" * 100_000
+    fs.truncate("meanwhile", 10)
+    assert fs.read_file("meanwhile") == b"y" * 10
+
+
+def test_a_limit_is_kept_to_and_room_comes_back(volume):
+    fs = volume(size_limit=2 << 20, commit_delay_ms=5)
+    kept = {}
+    with pytest.raises(OSError) as caught:
+        for k in range(100):
+            data = os.urandom(100_000)
+            fs.write_file(f"f{k}", data)
+            kept[f"f{k}"] = data
+    assert caught.value.errno == errno.EDQUOT
+    assert 10 <= len(kept) <= 20
+    for name, data in kept.items():
+        assert fs.read_file(name) == data
+    for name in list(kept)[:5]:
+        fs.unlink(name)
+        del kept[name]
+    fs.write_file("again", os.urandom(400_000))
+    fs.sync()
+    assert all(fs.read_file(name) == data for name, data in kept.items())
+
+
+FULL = """
+import errno, os, sys
+from vexfs._core.fs import Filesystem
+root = sys.argv[1]
+os.mkdir(root + "/segments")
+fs = Filesystem(root, create=True, commit_delay_ms=5, segment_size=1 << 20, compression="none", log_limit=1 << 20)
+kept = {}
+refused = None
+for k in range(2000):
+    data = os.urandom(50_000)
+    try:
+        fs.write_file(f"f{k}", data)
+        if k % 7 == 0:
+            fs.fsync()
+    except OSError as error:
+        refused = error.errno
+        break
+    kept[f"f{k}"] = data
+assert refused == errno.ENOSPC, refused
+assert len(kept) > 50, len(kept)
+for name, data in kept.items():
+    assert fs.read_file(name) == data, name
+for name in list(kept)[::2]:
+    fs.unlink(name)
+    del kept[name]
+for round in range(20):
+    fs.sync()
+    fs.compact()
+for k in range(5):
+    kept[f"again{k}"] = os.urandom(100_000)
+    fs.write_file(f"again{k}", kept[f"again{k}"])
+fs.sync()
+fs.close()
+fs = Filesystem(root)
+assert set(kept) <= {name.decode() for name, _, _ in fs.scandir("/")}
+for name, data in kept.items():
+    assert fs.read_file(name) == data, name
+fs.close()
+print("survived")
+"""
+
+
+def test_a_host_that_is_really_full(tmp_path):
+    """On a small tmpfs of its own mount namespace."""
+    program = tmp_path / "full.py"
+    program.write_text(FULL)
+    command = f"mount -t tmpfs -o size=16m none {tmp_path}/disk && exec {sys.executable} {program} {tmp_path}/disk"
+    (tmp_path / "disk").mkdir()
+    enter = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
+    if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=100, check=False)
+    assert ended.stdout.strip() == "survived", ended.stderr[-3000:]
