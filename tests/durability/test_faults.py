@@ -198,3 +198,20 @@ def test_a_host_that_is_really_full(tmp_path):
         pytest.skip("no tmpfs can be mounted here")
     ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=100, check=False)
     assert ended.stdout.strip() == "survived", ended.stderr[-3000:]
+
+
+def test_a_segment_that_could_be_neither_made_nor_removed_is_passed_over(volume, tmp_path):
+    fs = volume(commit_delay_ms=60_000)
+    data = os.urandom(300_000)
+    fs.write_file("a", data)
+    io.fault(("write", "unlink"), 0, errno.EIO)
+    with pytest.raises(OSError) as caught:
+        fs.fsync()
+    assert caught.value.errno == errno.EIO
+    io.clear_fault()
+    fs.fsync()
+    fs.drop_caches()
+    assert fs.read_file("a") == data
+    fs.close()
+    left = volume().status()["segments"]
+    assert left == len(list((tmp_path / "volume" / "segments").iterdir()))
