@@ -86,3 +86,21 @@ def test_appends_of_many_threads_never_meet(volume, trial):
     assert len(data) == 4 * 40 * sum(sizes)
     for name in range(65, 69):
         assert data.count(name) >= 40 * sum(sizes) - 480
+
+
+def test_a_file_whose_first_name_is_gone_is_found_by_another(volume):
+    fs = volume()
+    fs.mkdir("d")
+    fs.write_file("d/first", b"x")
+    fs.link("d/first", "second")
+    fs.link("d/first", "d/third")
+    ino = fs.resolve("second")
+    fs.unlink("d/third")
+    fs.resolve("second")
+    assert fs.path_of(ino) == b"/second"
+    fs.write_file("other", b"y")
+    fs.rename("other", "second")
+    fs.sync()
+    fs.drop_caches()
+    assert fs.read_file("d/first") == b"x"
+    assert fs.path_of(ino) == b"/d/first"

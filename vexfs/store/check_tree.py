@@ -253,7 +253,7 @@ def _check_links(tree: Tree, orphans: set[int], report: "Report") -> None:
             fix = tree.change(ino, size=entries)
             report.add("entry-count", where, f"says {row.size} entries, has {entries}", fix=fix)
         home = names[0] if names else Name(ROOT_INO, 0, b"")
-        if not any((row.parent, row.slot) == (n.parent, n.slot) for n in names or [home]):
+        if (row.parent or is_dir) and not any((row.parent, row.slot) == (n.parent, n.slot) for n in names or [home]):
             report.add(
                 "parent", where, f"says that it lies in inode {row.parent}, lies in inode {home.parent}",
                 fix=tree.change(ino, parent=home.parent, slot=home.slot),

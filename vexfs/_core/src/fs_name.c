@@ -72,6 +72,10 @@ int vx_lookup_at(vx_fs *fs, vx_inode *dir, const char *name, size_t n, vx_inode 
     if (!d->ino)
         return -ENOENT;
     rc = vx_inode_get(fs, d->ino, out);
+    if (!rc && !(*out)->parent) {
+        (*out)->parent = d->parent;
+        (*out)->slot = d->slot;
+    }
     return rc == -ENOENT ? -EIO : rc; /* a name without its file: fsck's business */
 }
 
@@ -320,6 +324,8 @@ void vx_drop_name(vx_fs *fs, const vx_cred *c, vx_inode *dir, vx_dentry *d, vx_i
         i->a.nlink = 0;
     } else {
         i->a.nlink--;
+        if (i->parent == dir->a.ino && i->slot == d->slot)
+            i->parent = i->slot = 0; /* until another of its names is met */
     }
     i->a.ctime_ns = now;
     vx_inode_dirty(fs, i);

@@ -384,3 +384,22 @@ int vx_wal_inspect(vx_page_codec *c, const char *path, vx_wal_report *out)
     vx_io_close(fd);
     return rc;
 }
+
+int vx_wal_pages(vx_page_codec *c, const char *path, uint8_t *held, uint32_t pages)
+{
+    vx_wal_report r;
+    int rc = vx_wal_inspect(c, path, &r);
+    int fd = rc || !r.committed ? -1 : vx_io_open(path, 0, 0);
+    if (rc || !r.committed || fd < 0)
+        return rc ? rc : r.committed ? fd : 0;
+    for (uint32_t i = 1; !rc && i <= r.committed; i++) {
+        uint8_t number[4];
+        ssize_t got = vx_io_pread(fd, number, sizeof number, frame_at(i));
+        uint32_t page = got == (ssize_t)sizeof number ? vx_get_be32(number) : 0;
+        rc = got < 0 ? (int)got : 0;
+        if (page > 0 && page <= pages)
+            held[page - 1] = 1;
+    }
+    vx_io_close(fd);
+    return rc;
+}

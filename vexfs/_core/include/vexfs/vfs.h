@@ -65,6 +65,8 @@ typedef struct {
 } vx_wal_report;
 
 int vx_wal_inspect(vx_page_codec *c, const char *path, vx_wal_report *out);
+/* Sets held[n - 1] for each page n, of `pages`, that a committed frame of the log holds. */
+int vx_wal_pages(vx_page_codec *c, const char *path, uint8_t *held, uint32_t pages);
 
 int vx_wal_new(vx_wal **out, vx_page_codec *c, const char *path, int fd, uint32_t committed);
 void vx_wal_free(vx_wal *w);
