@@ -13,7 +13,7 @@ enum { DEFAULT_THRESHOLD = 1024, TIMED_EVERY = 64, PAINT_BYTES = 12288, OWN_BYTE
 static const uint8_t PAINT = 0xA7;
 
 typedef struct {
-    _Atomic uint64_t count, high_water, violations, total_bytes, timed, timed_ns, prevented, pooled, painted_count,
+    _Atomic uint64_t high_water, violations, total_bytes, timed, timed_ns, prevented, pooled, painted_count,
         painted_high_water, depth[VX_FRAME_BUCKETS];
 } op_counters;
 
@@ -30,14 +30,11 @@ struct vx_frames {
     op_counters since[VX_OP_MAX]; /* as of the last clear */
 };
 
-static VX_TLS vx_frame *innermost;
-
 static void raise_to(_Atomic uint64_t *peak, uint64_t v) {
     if (v > vx_peek(peak)) atomic_store_explicit(peak, v, memory_order_relaxed);
 }
 
 static void add_counters(op_counters *to, const op_counters *from) {
-    vx_bump(&to->count, vx_peek(&from->count));
     vx_bump(&to->violations, vx_peek(&from->violations));
     vx_bump(&to->total_bytes, vx_peek(&from->total_bytes));
     vx_bump(&to->timed, vx_peek(&from->timed));
@@ -111,8 +108,12 @@ static __attribute__((noinline)) void choose(vx_frame *frame, vx_frames *f, thre
 void vx_frame_enter_at(vx_frame *frame, vx_frames *f, int op, uintptr_t base) {
     frame->owner = NULL;
     if (!f || !atomic_load_explicit(&f->monitoring, memory_order_relaxed)) return;
-    thread_counters *c = (thread_counters *)vx_local_of(f, f->locals, VX_LOCAL_FRAMES);
-    if (VX_UNLIKELY(!c)) return;
+    vx_at_hand *here = &vx_here;
+    vx_local *local = here->last[VX_LOCAL_FRAMES];
+    if (VX_UNLIKELY(!local || atomic_load_explicit(&local->owner, memory_order_relaxed) != f))
+        local = vx_local_find(f->locals, VX_LOCAL_FRAMES);
+    if (VX_UNLIKELY(!local)) return;
+    thread_counters *c = (thread_counters *)local;
     frame->owner = f;
     frame->counters = &c->op[(unsigned)op % VX_OP_MAX];
     frame->base = base;
@@ -120,8 +121,9 @@ void vx_frame_enter_at(vx_frame *frame, vx_frames *f, int op, uintptr_t base) {
     frame->op = op;
     frame->painted = 0;
     frame->started_ns = 0;
-    frame->outer = innermost;
-    innermost = frame;
+    frame->innermost = &here->innermost;
+    frame->outer = here->innermost;
+    here->innermost = frame;
     c->tick++;
     if (VX_UNLIKELY(c->tick % TIMED_EVERY == 0 || atomic_load_explicit(&f->paint_every, memory_order_relaxed)))
         choose(frame, f, c);
@@ -144,19 +146,18 @@ void vx_frame_leave(vx_frame *frame) {
     op_counters *c = frame->counters;
     if (VX_UNLIKELY(frame->painted || frame->started_ns)) leave_chosen(frame, c);
     uint64_t depth = frame->base - frame->deepest;
-    vx_bump(&c->count, 1);
     vx_bump(&c->total_bytes, depth);
     vx_bump(&c->depth[depth / 256 < VX_FRAME_BUCKETS ? depth / 256 : VX_FRAME_BUCKETS - 1], 1);
     raise_to(&c->high_water, depth);
     if (VX_UNLIKELY(depth > atomic_load_explicit(&frame->owner->limit, memory_order_relaxed)))
         vx_bump(&c->violations, 1);
-    innermost = frame->outer;
+    *frame->innermost = frame->outer;
     if (frame->outer && frame->deepest < frame->outer->deepest) frame->outer->deepest = frame->deepest;
     frame->owner = NULL;
 }
 
 void vx_frame_mark(void) {
-    vx_frame *frame = innermost;
+    vx_frame *frame = vx_here.innermost;
     uintptr_t here = (uintptr_t)__builtin_dwarf_cfa();
     if (frame && here < frame->deepest) frame->deepest = here;
 }
@@ -164,7 +165,7 @@ void vx_frame_mark(void) {
 /* -- scratch -------------------------------------------------------------------------------------------------------- */
 
 int vx_frame_fits(size_t bytes) {
-    vx_frame *frame = innermost;
+    vx_frame *frame = vx_here.innermost;
     if (!frame) return bytes <= DEFAULT_THRESHOLD;
     op_counters *c = frame->counters;
     if (bytes > atomic_load_explicit(&frame->owner->threshold, memory_order_relaxed)) {
@@ -215,7 +216,12 @@ static void sum_all(vx_frames *f, vx_local *first, int op, op_counters *sum) {
 
 static void report(const op_counters *now, const op_counters *then, vx_frame_stats *out) {
     uint64_t timed = vx_peek(&now->timed) - vx_peek(&then->timed);
-    uint64_t count = vx_peek(&now->count) - vx_peek(&then->count);
+    uint64_t count = 0;
+    for (int i = 0; i < VX_FRAME_BUCKETS; i++) {
+        uint64_t frames = vx_peek(&now->depth[i]) - vx_peek(&then->depth[i]);
+        out->depth[i] += frames;
+        count += frames;
+    }
     out->count += count;
     out->violations += vx_peek(&now->violations) - vx_peek(&then->violations);
     out->total_bytes += vx_peek(&now->total_bytes) - vx_peek(&then->total_bytes);
@@ -226,7 +232,6 @@ static void report(const op_counters *now, const op_counters *then, vx_frame_sta
     if (vx_peek(&now->high_water) > out->high_water) out->high_water = vx_peek(&now->high_water);
     if (vx_peek(&now->painted_high_water) > out->painted_high_water)
         out->painted_high_water = vx_peek(&now->painted_high_water);
-    for (int i = 0; i < VX_FRAME_BUCKETS; i++) out->depth[i] += vx_peek(&now->depth[i]) - vx_peek(&then->depth[i]);
 }
 
 void vx_frames_read(vx_frames *f, int op, vx_frame_stats *out) {

@@ -12,7 +12,7 @@ struct vx_locals {
     vx_local_fn retire;
 };
 
-VX_TLS vx_local *vx_local_last[VX_LOCAL_KINDS];
+VX_TLS vx_at_hand vx_here;
 static VX_TLS vx_local *mine;
 static pthread_key_t at_exit;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -26,7 +26,7 @@ static void unref(vx_locals *l) {
 
 static void forget(const vx_local *local) {
     for (int k = 0; k < VX_LOCAL_KINDS; k++)
-        if (vx_local_last[k] == local) vx_local_last[k] = NULL;
+        if (vx_here.last[k] == local) vx_here.last[k] = NULL;
 }
 
 static void drop(vx_local *local) {
@@ -109,7 +109,7 @@ vx_local *vx_local_find(vx_locals *l, int kind) {
         at = &local->next_of_thread;
     }
     if (!found) found = make(l);
-    if (found) vx_local_last[kind] = found;
+    if (found) vx_here.last[kind] = found;
     return found;
 }
 

@@ -32,8 +32,14 @@ typedef void (*vx_local_fn)(void *owner, vx_local *local);
 
 enum { VX_LOCAL_POOL, VX_LOCAL_FRAMES, VX_LOCAL_KINDS };
 
-/* The block that this thread used last, per kind: the fast path looks nowhere else. */
-extern VX_TLS vx_local *vx_local_last[VX_LOCAL_KINDS] __attribute__((visibility("hidden")));
+/* What this thread keeps at hand, in one place because finding it costs a call: the block that it used last, per kind (the
+ * fast path looks nowhere else), and its innermost frame. */
+typedef struct {
+    vx_local *last[VX_LOCAL_KINDS];
+    void *innermost;
+} vx_at_hand;
+
+extern VX_TLS vx_at_hand vx_here __attribute__((visibility("hidden")));
 
 /* `bytes`: size of one block, which starts with a vx_local and is zeroed. */
 vx_locals *vx_locals_new(void *owner, size_t bytes, vx_local_fn retire);
@@ -45,7 +51,7 @@ vx_local *vx_locals_lock(vx_locals *l);
 void vx_locals_unlock(vx_locals *l);
 
 static inline vx_local *vx_local_of(const void *owner, vx_locals *l, int kind) {
-    vx_local *last = vx_local_last[kind];
+    vx_local *last = vx_here.last[kind];
     if (VX_LIKELY(last && atomic_load_explicit(&last->owner, memory_order_relaxed) == owner)) return last;
     return vx_local_find(l, kind);
 }

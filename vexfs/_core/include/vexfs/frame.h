@@ -20,6 +20,7 @@ typedef struct vx_frame {
     uintptr_t base, deepest;
     struct vx_frame *outer;
     vx_frames *owner;
+    void **innermost; /* where the thread keeps its innermost frame */
     int op;
     uint32_t painted; /* bytes painted below this frame, 0 unless it was chosen */
     uint64_t started_ns; /* 0 unless this frame is timed */
