@@ -17,7 +17,7 @@ import os
 
 import numpy as np
 
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer
 
 from vexfs.errors import ConfigError
 
@@ -92,14 +92,16 @@ cdef class _Vectors:
 
     def __cinit__(self, array, str what, int ndim, dtype, dim):
         self.held = False
-        if type(array) is not np.ndarray:
+        try:
+            PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | PyBUF_FORMAT)
+        except (TypeError, ValueError):  # a list, or a type that the buffer protocol has no letter for
             array = np.asarray(array)
-        if array.dtype.name == "bfloat16":
-            array, dtype = array.view(np.uint16), dtype or "bf16"
-        PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | PyBUF_FORMAT)
+            if array.dtype.name == "bfloat16":
+                array, dtype = array.view(np.uint16), dtype or "bf16"
+            PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | PyBUF_FORMAT)
         self.held = True
         if self.view.ndim != ndim:
-            raise ValueError(f"{what}: expected {ndim} dimension{'s' * (ndim > 1)}, got shape {array.shape}")
+            raise ValueError(f"{what}: expected {ndim} dimension{'s' * (ndim > 1)}, got shape {np.shape(array)}")
         self.dtype = self._dtype(array, what, dtype)
         cdef Py_ssize_t columns = self.view.shape[ndim - 1]
         if columns > 1 and self.view.strides[ndim - 1] != self.view.itemsize:
@@ -119,12 +121,12 @@ cdef class _Vectors:
         if dtype is None:
             if len(fits) == 1 and fits[0] != VX_BF16:
                 return fits[0]
-            raise TypeError(f"{what}: say dtype= for an array of {array.dtype}; dtypes are {', '.join(DTYPES)}")
+            raise TypeError(f"{what}: say dtype= for an array of {np.asarray(array).dtype}; dtypes are {', '.join(DTYPES)}")
         cdef int wanted = _DTYPE_OF.get(dtype, -1)
         if wanted < 0:
             raise ValueError(f"{what}: no dtype is named {dtype!r}; dtypes are {', '.join(DTYPES)}")
         if wanted not in fits:
-            raise TypeError(f"{what}: {dtype} is kept in {np.dtype(_NUMPY[wanted])}, got {array.dtype}")
+            raise TypeError(f"{what}: {dtype} is kept in {np.dtype(_NUMPY[wanted])}, got {np.asarray(array).dtype}")
         return wanted
 
     cdef int _set_dim(self, what, Py_ssize_t columns, dim) except -1:
@@ -150,16 +152,18 @@ cdef class _Out:
     cdef bint held
     cdef float *data
 
-    def __cinit__(self, out, tuple shape):
+    def __cinit__(self, out, size_t rows, size_t columns, int ndim):
         self.held = False
-        if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != shape:
-            got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-            raise ValueError(f"out: expected a float32 array of shape {shape}, got {got}")
-        if not out.flags.c_contiguous or not out.flags.aligned or not out.flags.writeable:
-            raise ValueError("out: must be aligned, writable and contiguous")
-        PyObject_GetBuffer(out, &self.view, PyBUF_STRIDES | PyBUF_WRITABLE)
+        PyObject_GetBuffer(out, &self.view, PyBUF_STRIDES | PyBUF_FORMAT)
         self.held = True
-        self.data = <float *>self.view.buf
+        cdef Py_buffer *v = &self.view
+        cdef bint fits = v.ndim == ndim and v.format[0] == c"f" and <size_t>v.shape[0] == rows
+        if not fits or (ndim == 2 and <size_t>v.shape[1] != columns):
+            shape = (rows, columns)[:ndim]
+            raise ValueError(f"out: expected a float32 array of shape {shape}, got {out.dtype} {np.shape(out)}")
+        if v.readonly or not PyBuffer_IsContiguous(v, b'C') or <size_t>v.buf % sizeof(float):
+            raise ValueError("out: must be aligned, writable and contiguous")
+        self.data = <float *>v.buf
 
     def __dealloc__(self):
         if self.held:
@@ -316,7 +320,7 @@ cdef class Simd:
         _same(x, "q", y, "rows")
         cdef int m = _metric(metric, x.dtype)
         result = np.empty(y.n, np.float32) if out is None else out
-        cdef _Out into = _Out(result, (y.n,))
+        cdef _Out into = _Out(result, y.n, 1, 1)
         with nogil:
             vx_simd_many(self.simd, x.dtype, m, x.view.buf, y.view.buf, y.stride, y.n, x.dim, into.data)
         return result
@@ -335,7 +339,7 @@ cdef class Simd:
         cdef size_t n = wanted.shape[0]
         cdef const uint32_t *first = &wanted[0] if n else NULL
         result = np.empty(n, np.float32) if out is None else out
-        cdef _Out into = _Out(result, (n,))
+        cdef _Out into = _Out(result, n, 1, 1)
         with nogil:
             vx_simd_gather(self.simd, x.dtype, m, x.view.buf, y.view.buf, y.stride, first, n, x.dim, into.data)
         return result
@@ -346,7 +350,7 @@ cdef class Simd:
         _same(x, "a", y, "b")
         cdef int m = _metric(metric, x.dtype)
         result = np.empty((x.n, y.n), np.float32) if out is None else out
-        cdef _Out into = _Out(result, (x.n, y.n))
+        cdef _Out into = _Out(result, x.n, y.n, 2)
         with nogil:
             vx_simd_cross(self.simd, x.dtype, m, x.view.buf, x.stride, x.n, y.view.buf, y.stride, y.n, x.dim, into.data)
         return result
@@ -404,7 +408,7 @@ cdef class Simd:
         if v.n > 1 and v.stride != vx_row_bytes(v.dtype, v.dim):
             raise ValueError("codes: rows must be contiguous; pass numpy.ascontiguousarray(codes)")
         result = np.empty((v.n, v.dim), np.float32)
-        cdef _Out into = _Out(result, (v.n, v.dim))
+        cdef _Out into = _Out(result, v.n, v.dim, 2)
         cdef float f = scale
         with nogil:
             vx_simd_dequantise(self.simd, v.dtype, v.view.buf, v.n, v.dim, f, into.data)

@@ -18,7 +18,7 @@
 #define BUILT (1 << VX_SCALAR)
 #endif
 
-#define NEED_AVX2 (VX_CPU_OS_AVX | VX_CPU_AVX2 | VX_CPU_FMA | VX_CPU_F16C)
+#define NEED_AVX2 (VX_CPU_OS_AVX | VX_CPU_AVX2 | VX_CPU_FMA | VX_CPU_F16C | VX_CPU_POPCNT)
 #define NEED_AVX512                                                                                                    \
     (NEED_AVX2 | VX_CPU_OS_AVX512 | VX_CPU_AVX512F | VX_CPU_AVX512BW | VX_CPU_AVX512DQ | VX_CPU_AVX512VL)
 #define ANY_AVX512X (VX_CPU_AVX512VNNI | VX_CPU_AVX512BF16 | VX_CPU_AVX512VPOPCNTDQ)
