@@ -11,7 +11,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / "build" / "peers"
 #: One thread each, so that kernels are compared and not schedulers.
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NK_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NK_NUM_THREADS"), "1")
 #: These pin numpy's BLAS to another processor's kernels.
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "VEXFS_SIMD")
 

@@ -89,7 +89,8 @@ def float32_cells(table: Table, simd: Simd, dim: int, rng: np.random.Generator) 
             peers["numpy"] = lambda: np.dot(rows, q, out=theirs)
             peers["numkong packed"] = lambda: numkong.dots_packed(q[None], packed)
         if metric in FAISS:
-            peers["faiss"] = lambda kind=FAISS.get(metric): faiss.pairwise_distances(q[None], rows, kind)
+            kind = FAISS[metric]
+            peers["faiss"] = lambda kind=kind: faiss.pairwise_distances(q[None], rows, kind)
         call = lambda metric=metric: simd.one_to_many(q, rows, metric, out=ours)  # noqa: E731
         table.beside_peers(f"f32 {metric} {dim}, M rows/s", ROWS / 1e6, call, peers, 1.0)
 
@@ -168,7 +169,7 @@ def level_cells(table: Table, rng: np.random.Generator) -> None:
         out = np.empty(len(codes), "f4")
         for metric in METRICS:
             calls: Calls = {
-                name: lambda k=k, m=metric, c=codes, t=dtype: k.one_to_many(c[0], c, m, dtype=t, out=out)
+                name: lambda k=k, m=metric, c=codes, t=dtype, o=out: k.one_to_many(c[0], c, m, dtype=t, out=o)
                 for name, k in kernels.items()
             }
             times = medians(calls, table.rounds)

@@ -98,15 +98,18 @@ def test_the_rest_is_baseline(shipped):
             assert not strays(instructions, (YMM, ZMM))[:5], source
 
 
+BITS = "void f(long *a) { for (int i = 0; i < 1024; i++) a[i] = __builtin_popcountl(a[i]); }"
+WIDE = "void f(float *a) { for (int i = 0; i < 1024; i++) a[i] *= 3; }"
+TARGET = '__attribute__((target("%s,prefer-vector-width=512"))) '
+
+
 @pytest.mark.parametrize(
     ("source", "code"),
     [
-        ("simd_scalar.c", "void f(float *a, float *b) { for (int i = 0; i < 1024; i++) a[i] *= b[i]; }"),
-        ("simd_exact.c", '__attribute__((target("avx2"))) void f(int *a) { for (int i = 0; i < 64; i++) a[i] += 1; }'),
-        ("simd_avx2.c", '__attribute__((target("avx512f,prefer-vector-width=512"))) void f(float *a)'
-                        " { for (int i = 0; i < 1024; i++) a[i] *= 3; }"),
-        ("simd_avx512.c", '__attribute__((target("avx512vpopcntdq,avx512f,prefer-vector-width=512"))) void f(long *a)'
-                          " { for (int i = 0; i < 1024; i++) a[i] = __builtin_popcountl(a[i]); }"),
+        ("simd_scalar.c", WIDE),
+        ("simd_exact.c", '__attribute__((target("avx2"))) ' + WIDE),
+        ("simd_avx2.c", TARGET % "avx512f" + WIDE),
+        ("simd_avx512.c", TARGET % "avx512f,avx512vpopcntdq" + BITS),
     ],
 )
 def test_a_planted_stray_is_found(tmp_path, source, code):

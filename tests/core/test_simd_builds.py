@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "vexfs" / "_core"
 PROGRAM = Path(__file__).with_name("simd_levels.c")
-FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Wconversion", "-Wno-sign-conversion",
-         "-Werror", "-I", str(CORE / "include")]
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wno-sign-conversion", "-Werror"]
+FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-fno-strict-aliasing", *WARNINGS, "-I", str(CORE / "include")]
 
 
 def needs(program, package):
@@ -34,6 +34,7 @@ def checked(*command):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @needs("gcc", "gcc")
 def test_under_sanitizers(tmp_path):
     program = tmp_path / "levels"
@@ -42,6 +43,7 @@ def test_under_sanitizers(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @needs("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
 @needs("qemu-aarch64", "qemu-user")
 def test_on_aarch64(tmp_path):

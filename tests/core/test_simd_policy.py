@@ -31,8 +31,19 @@ def flags_of_kernel():
 
 def test_detection_agrees_with_the_kernel():
     flags, found = flags_of_kernel(), capabilities()
-    names = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16",
-             "avx512_vpopcntdq", "popcnt")
+    names = (
+        "avx2",
+        "fma",
+        "f16c",
+        "avx512f",
+        "avx512bw",
+        "avx512dq",
+        "avx512vl",
+        "avx512_vnni",
+        "avx512_bf16",
+        "avx512_vpopcntdq",
+        "popcnt",
+    )
     assert {name: found[name] for name in names} == {name: name in flags for name in names}
     assert found["os_avx"] == ("avx" in flags)
 
@@ -51,10 +62,10 @@ def test_demand_is_met(name, monkeypatch):
 
 
 def test_unknown_level(monkeypatch):
-    with pytest.raises(LevelUnknown, match="level: no SIMD level is named 'sse9'.*avx2"):
+    with pytest.raises(LevelUnknown, match=r"level: no SIMD level is named 'sse9'.*avx2"):
         Simd("sse9")
     monkeypatch.setenv(module.ENVIRONMENT, "turbo")
-    with pytest.raises(LevelUnknown, match="VEXFS_SIMD.*'turbo'"):
+    with pytest.raises(LevelUnknown, match=r"VEXFS_SIMD.*'turbo'"):
         Simd()
 
 

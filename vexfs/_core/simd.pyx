@@ -121,7 +121,8 @@ cdef class _Vectors:
         if dtype is None:
             if len(fits) == 1 and fits[0] != VX_BF16:
                 return fits[0]
-            raise TypeError(f"{what}: say dtype= for an array of {np.asarray(array).dtype}; dtypes are {', '.join(DTYPES)}")
+            kept = np.asarray(array).dtype
+            raise TypeError(f"{what}: say dtype= for an array of {kept}; dtypes are {', '.join(DTYPES)}")
         cdef int wanted = _DTYPE_OF.get(dtype, -1)
         if wanted < 0:
             raise ValueError(f"{what}: no dtype is named {dtype!r}; dtypes are {', '.join(DTYPES)}")

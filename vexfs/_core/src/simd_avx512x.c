@@ -213,51 +213,65 @@ VX_INLINE void bytes_one(int dtype, int squares, const vx_query *query, const ui
 
 /* b1, rows of up to three registers: every 64-bit lane's count fits a byte, so eight rows share a register, a byte a
  * row; turned so that a lane holds one row's bytes, one sum of bytes adds them all. */
-#define B1_SHORT (3 * STEP_BYTES)
-
-VX_INLINE __m512i b1_row(const vx_query *query, const uint8_t *row, size_t bytes)
+static void b1_ab_one(const vx_query *query, const uint8_t *row, vx_sums *s, size_t at)
 {
+    const size_t bytes = vx_row_bytes(VX_B1, query->dim);
     __m512i differ = _mm512_setzero_si512();
     for (size_t i = 0; i < bytes; i += STEP_BYTES) {
         const __m512i y = _mm512_xor_si512(load(query->q, i, bytes), load(row, i, bytes));
         differ = _mm512_add_epi64(differ, _mm512_popcnt_epi64(y));
     }
-    return differ;
+    s->ab.i[at] = (int32_t)_mm512_reduce_add_epi64(differ);
 }
 
-static void b1_ab_one(const vx_query *query, const uint8_t *row, vx_sums *s, size_t at)
+/* Byte 8 * lane + i comes from byte i of lane 0, 1, ...: a matrix of 8 by 8 bytes, turned. */
+VX_INLINE __m512i turned(__m512i bytes)
 {
-    s->ab.i[at] = (int32_t)_mm512_reduce_add_epi64(b1_row(query, row, vx_row_bytes(VX_B1, query->dim)));
-}
-
-VX_INLINE void b1_eight_of(const vx_query *query, const uint8_t *const row[8], size_t bytes, vx_sums *s, size_t at)
-{
-    const __m512i column = _mm512_set_epi64(0x3830282018100800, 0x3830282018100800, 0x3830282018100800,
-                                            0x3830282018100800, 0x3830282018100800, 0x3830282018100800,
-                                            0x3830282018100800, 0x3830282018100800);
+    const __m512i column = _mm512_set1_epi64(0x3830282018100800);
     const __m512i first = _mm512_set_epi64(0x0707070707070707, 0x0606060606060606, 0x0505050505050505,
                                            0x0404040404040404, 0x0303030303030303, 0x0202020202020202,
                                            0x0101010101010101, 0);
-    __m512i counts = b1_row(query, row[0], bytes);
+    return _mm512_permutexvar_epi8(_mm512_or_si512(column, first), bytes);
+}
+
+/* `registers` is a constant where this is inlined; the last one may be broken. */
+VX_INLINE void b1_short_rows(size_t registers, const vx_query *query, const uint8_t *const *row, const uint8_t *ahead,
+                             vx_sums *s, size_t at)
+{
+    const uint8_t *q = query->q;
+    const size_t last = (registers - 1) * STEP_BYTES, left = vx_row_bytes(VX_B1, query->dim) - last;
+    const __mmask64 m = ~0ull >> (64 - left);
+    __m512i counts = _mm512_setzero_si512(), x[3];
+    for (size_t r = 0; r + 1 < registers; r++)
+        x[r] = _mm512_loadu_si512(q + r * STEP_BYTES);
+    x[registers - 1] = _mm512_maskz_loadu_epi8(m, q + last);
     _Pragma("GCC unroll 8")
-    for (unsigned k = 1; k < 8; k++)
-        counts = _mm512_or_si512(counts, _mm512_slli_epi64(b1_row(query, row[k], bytes), 8 * k));
-    const __m512i turned = _mm512_permutexvar_epi8(_mm512_or_si512(column, first), counts);
-    const __m512i sums = _mm512_sad_epu8(turned, _mm512_setzero_si512());
+    for (unsigned k = 0; k < 8; k++) {
+        for (size_t r = 0; registers == 3 && ahead && r < registers; r++) /* narrower rows come as fast unasked */
+            _mm_prefetch((const char *)ahead + (k * registers + r) * VX_LINE, _MM_HINT_T0);
+        __m512i y = _mm512_xor_si512(x[registers - 1], _mm512_maskz_loadu_epi8(m, row[k] + last));
+        __m512i differ = _mm512_popcnt_epi64(y);
+        UNROLL
+        for (size_t r = 0; r + 1 < registers; r++) {
+            y = _mm512_xor_si512(x[r], _mm512_loadu_si512(row[k] + r * STEP_BYTES));
+            differ = _mm512_add_epi64(differ, _mm512_popcnt_epi64(y));
+        }
+        counts = _mm512_or_si512(counts, _mm512_slli_epi64(differ, 8 * k));
+    }
+    const __m512i sums = _mm512_sad_epu8(turned(counts), _mm512_setzero_si512());
     _mm256_storeu_si256((__m256i *)(s->ab.i + at), _mm512_cvtepi64_epi32(sums));
 }
 
-static void b1_ab_eight(const vx_query *query, const uint8_t *const row[8], const uint8_t *ahead, vx_sums *s, size_t at)
+static void b1_ab_eight(const vx_query *query, const uint8_t *const *row, const uint8_t *ahead, vx_sums *s, size_t at)
 {
-    const size_t bytes = vx_row_bytes(VX_B1, query->dim);
-    (void)ahead;
-    if (bytes <= STEP_BYTES)
-        b1_eight_of(query, row, bytes, s, at);
-    else if (bytes <= B1_SHORT)
-        b1_eight_of(query, row, bytes, s, at);
-    else
+    switch ((vx_row_bytes(VX_B1, query->dim) + STEP_BYTES - 1) / STEP_BYTES) {
+    case 1: b1_short_rows(1, query, row, ahead, s, at); break;
+    case 2: b1_short_rows(2, query, row, ahead, s, at); break;
+    case 3: b1_short_rows(3, query, row, ahead, s, at); break;
+    default:
         for (size_t k = 0; k < 8; k++)
             b1_ab_one(query, row[k], s, at + k);
+    }
 }
 
 /* A kernel of one row and one of four from the inlined pair KIND_one, KIND_four with its leading arguments. */

@@ -77,9 +77,9 @@ void vx_simd_fill_avx512x(vx_kernels *k, uint32_t cpu);
 /* Rows of more bytes than this go singly.  Measured: what is bound by memory goes singly earliest. */
 VX_INLINE size_t vx_long_row(int dtype, int metric)
 {
-    if (dtype >= VX_I8)
-        return 4096;
-    return dtype == VX_F32 || (dtype == VX_BF16 && metric < VX_L2SQ) ? 600 : 1024;
+    if (dtype == VX_F32 || (dtype == VX_BF16 && metric < VX_L2SQ))
+        return 600;
+    return dtype == VX_BF16 ? 2048 : 4096;
 }
 
 VX_INLINE const uint8_t *vx_row_at(const vx_source *src, size_t i)
