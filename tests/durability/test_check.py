@@ -5,6 +5,7 @@ import shutil
 import struct
 
 from vexfs._core.meta import Meta
+from vexfs.errors import Damaged
 
 PAGE, HEADER, FRAME = 4096, 32, 24 + 4096
 
@@ -28,8 +29,11 @@ def test_a_page_that_the_log_holds_anew_is_not_damaged(volume, tmp_path):
         torn = bytearray(sound)
         torn[(number - 1) * PAGE + 700] ^= 1
         (tmp_path / "copy" / "meta.db").write_bytes(torn)
-        with Meta(tmp_path / "copy" / "meta.db", read_only=True) as meta:
-            _, damaged = meta.verify()
-        assert [page for page, _ in damaged] == ([] if number in held else [number])
+        try:
+            with Meta(tmp_path / "copy" / "meta.db", read_only=True) as meta:
+                damaged = [page for page, _ in meta.verify()[1]]
+        except Damaged as error:  # a page without which it cannot be opened
+            damaged = [number] if f"page {number} " in str(error) else []
+        assert damaged == ([] if number in held else [number])
         seen.add(number in held)
     assert seen == {True, False}
