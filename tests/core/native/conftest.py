@@ -38,9 +38,10 @@ def offered(tmp_path_factory):
             here = tmp_path_factory.mktemp("probe")
             (here / "probe.c").write_text("int main(void) { return 0; }\n")
             command = [*compiler(), *FLAGS[sanitizer], "probe.c", "-o", "probe"]
-            built = subprocess.run(command, cwd=here, capture_output=True)
+            clean = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+            built = subprocess.run(command, cwd=here, capture_output=True, env=clean)
             known[sanitizer] = (
-                not built.returncode and not subprocess.run([here / "probe"], capture_output=True).returncode
+                not built.returncode and not subprocess.run([here / "probe"], capture_output=True, env=clean).returncode
             )
         return known[sanitizer]
 
