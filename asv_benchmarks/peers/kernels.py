@@ -1,8 +1,9 @@
 """The kernels' cells, run by :mod:`asv_benchmarks.peers.core` where the peers can be imported; prints JSON.
 
 Every cell is a set of calls on the same arrays, made in turns that rotate, so that neither a busy neighbour nor what a
-call leaves in the caches favours one of them.  A figure is the median over the turns.  Peers get the arrays as they
-are; only NumKong's packed matrices are made beforehand, as their users do.
+call leaves in the caches favours one of them.  A figure is the median over the turns, of processor time: all run in one
+thread, and a busy machine's other work is then left out.  Peers get the arrays as they are; only NumKong's packed
+matrices are made beforehand, as their users do.
 """
 
 import argparse
@@ -33,15 +34,15 @@ Calls = dict[str, Callable[[], Any]]
 
 
 def medians(calls: Calls, rounds: int) -> dict[str, float]:
-    """Median seconds of each call, the order turning by one each round."""
+    """Median processor seconds of each call, the order turning by one each round."""
     names, taken = list(calls), {name: [] for name in calls}
     for name in names:
         calls[name]()
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            begin = time.perf_counter()
+            begin = time.process_time()
             calls[name]()
-            taken[name].append(time.perf_counter() - begin)
+            taken[name].append(time.process_time() - begin)
     return {name: statistics.median(times) for name, times in taken.items()}
 
 

@@ -276,45 +276,50 @@ VX_INLINE void one_i(int dtype, int squares, const vx_query *query, const uint8_
 }
 
 /* b1: 64 bits a step by the scalar instruction, which short rows fill better than a table of nibbles fills registers. */
-VX_INLINE uint64_t word(const uint8_t *p, size_t i, size_t bytes)
+VX_INLINE uint64_t bits_apart(const uint8_t *a, const uint8_t *b)
 {
-    uint64_t w = 0;
-    if (bytes - i >= sizeof w)
-        memcpy(&w, p + i, sizeof w);
-    else
-        for (size_t k = 0; k < bytes - i; k++)
-            w |= (uint64_t)p[i + k] << 8 * k;
-    return w;
+    uint64_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return (uint64_t)_mm_popcnt_u64(x ^ y);
+}
+
+/* The bytes after the last whole word; fewer than 8. */
+VX_INLINE uint64_t rest_apart(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    uint64_t differ = 0;
+    for (size_t i = 0; i < n; i++)
+        differ += (uint64_t)_mm_popcnt_u32((uint32_t)(a[i] ^ b[i]));
+    return differ;
 }
 
 static void b1_ab_one(const vx_query *query, const uint8_t *row, vx_sums *s, size_t at)
 {
-    const size_t bytes = vx_row_bytes(VX_B1, query->dim);
-    uint64_t differ = 0;
-    for (size_t i = 0; i < bytes; i += 8)
-        differ += (uint64_t)_mm_popcnt_u64(word(query->q, i, bytes) ^ word(row, i, bytes));
+    const uint8_t *q = query->q;
+    const size_t bytes = vx_row_bytes(VX_B1, query->dim), whole = bytes & ~(size_t)7;
+    uint64_t differ = rest_apart(q + whole, row + whole, bytes - whole);
+    for (size_t i = 0; i < whole; i += 8)
+        differ += bits_apart(q + i, row + i);
     s->ab.i[at] = (int32_t)differ;
 }
 
 static void b1_ab_four(const vx_query *query, const uint8_t *const *row, const uint8_t *ahead, vx_sums *s, size_t at)
 {
     const uint8_t *q = query->q, *r0 = row[0], *r1 = row[1], *r2 = row[2], *r3 = row[3];
-    const size_t bytes = vx_row_bytes(VX_B1, query->dim), whole = bytes / 8 * 8;
+    const size_t bytes = vx_row_bytes(VX_B1, query->dim), whole = bytes & ~(size_t)7, left = bytes - whole;
     uint64_t d0 = 0, d1 = 0, d2 = 0, d3 = 0;
     (void)ahead;
     for (size_t i = 0; i < whole; i += 8) {
-        const uint64_t x = word(q, i, whole);
-        d0 += (uint64_t)_mm_popcnt_u64(x ^ word(r0, i, whole));
-        d1 += (uint64_t)_mm_popcnt_u64(x ^ word(r1, i, whole));
-        d2 += (uint64_t)_mm_popcnt_u64(x ^ word(r2, i, whole));
-        d3 += (uint64_t)_mm_popcnt_u64(x ^ word(r3, i, whole));
+        d0 += bits_apart(q + i, r0 + i);
+        d1 += bits_apart(q + i, r1 + i);
+        d2 += bits_apart(q + i, r2 + i);
+        d3 += bits_apart(q + i, r3 + i);
     }
-    if (whole < bytes) {
-        const uint64_t x = word(q, whole, bytes);
-        d0 += (uint64_t)_mm_popcnt_u64(x ^ word(r0, whole, bytes));
-        d1 += (uint64_t)_mm_popcnt_u64(x ^ word(r1, whole, bytes));
-        d2 += (uint64_t)_mm_popcnt_u64(x ^ word(r2, whole, bytes));
-        d3 += (uint64_t)_mm_popcnt_u64(x ^ word(r3, whole, bytes));
+    if (left) {
+        d0 += rest_apart(q + whole, r0 + whole, left);
+        d1 += rest_apart(q + whole, r1 + whole, left);
+        d2 += rest_apart(q + whole, r2 + whole, left);
+        d3 += rest_apart(q + whole, r3 + whole, left);
     }
     s->ab.i[at] = (int32_t)d0;
     s->ab.i[at + 1] = (int32_t)d1;

@@ -24,7 +24,8 @@
 #define BLOCK 14   /* rows of a */
 #define PANEL 32   /* rows of b */
 #define GROUP 256  /* rows of b whose panels stay in L2 */
-#define DEPTH 64   /* values of a vector that one pass takes: the longest run of additions, so rounding errors stay few */
+/* The values of a vector that one pass takes: the longest run of additions, so rounding errors stay few. */
+#define DEPTH 64
 #define TRUST_MIN 0x1p-100f
 #define TRUST_MAX 0x1p100f
 
