@@ -174,6 +174,32 @@ def test_the_same_process_is_told_so_and_can_find_its_volume(place: Path) -> Non
     assert opened(place) is None
 
 
+def test_a_forked_child_leaves_the_volume_alone(place: Path) -> None:
+    with vexfs.open(place) as fs:
+        fs.write_bytes("f", b"1")
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                fs.read_bytes("f")
+            except errors.VolumeClosed as error:
+                status = 0 if "forked" in str(error) else 2
+            fs.close()
+            del fs
+            os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        with pytest.raises(errors.VolumeBusy):
+            vexfs.open(place)
+        fs.write_bytes("g", b"2")
+    script = f"import os, sys, vexfs\nfs = vexfs.open({str(place)!r})\nfs.write_bytes('h', b'3')\n"
+    script += "child = os.fork()\nif child: os.waitpid(child, 0); fs.write_bytes('i', b'4')"
+    with run_python(script) as process:
+        assert process.wait(30) == 0
+    with vexfs.open(place) as fs:
+        assert [fs.read_bytes(name) for name in "fghi"] == [b"1", b"2", b"3", b"4"]
+    assert check(place).sound
+
+
 # -- formats and damage
 
 

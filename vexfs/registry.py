@@ -63,7 +63,8 @@ class Registry:
         except Exception as error:  # a plugin's module may raise anything when it is imported
             source = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
             what = f"{type(error).__name__}: {error}"
-            raise PluginBroken(f"{self.group} {entry.name!r}{source} ({entry.value}) cannot be imported: {what}") from error
+            who = f"{self.group} {entry.name!r}{source} ({entry.value})"
+            raise PluginBroken(f"{who} cannot be imported: {what}") from error
 
     def broken(self) -> dict[str, str]:
         """Name and fault of every plugin that cannot be imported; imports all of them."""

@@ -7,6 +7,7 @@ facts, compaction, backup, key rotation.  The files in it are reached through a 
 """
 
 import atexit
+import ctypes
 import os
 import shutil
 import threading
@@ -70,6 +71,15 @@ def _close_all() -> None:
     """A program that ends without closing its volumes loses nothing that it has written."""
     for volume in list(_opened.values()):
         volume.close()
+
+
+def _abandon_all() -> None:
+    """In a forked child: the volumes belong to the parent, whose threads did not come along."""
+    for volume in list(_opened.values()):
+        volume._abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)
 
 
 class Volume:
@@ -228,7 +238,10 @@ class Volume:
     def filesystem(self) -> Filesystem:
         """The compiled operations; raises ``VolumeClosed`` after :meth:`close`."""
         if self._filesystem is None:
-            raise VolumeClosed.at("the volume has been closed; open it again", self.directory)
+            why = "has been closed; open it again"
+            if self._lock.foreign:
+                why = "belongs to the process that opened it before this one was forked; open volumes after forking"
+            raise VolumeClosed.at(f"the volume {why}", self.directory)
         return self._filesystem
 
     @property
@@ -335,6 +348,15 @@ class Volume:
             finally:
                 _stop(self._bridge)
                 self._lock.release()
+
+    def _abandon(self) -> None:
+        """Let go without closing: the parent process has it open, and goes on with it."""
+        for part in (self._filesystem, self._bridge, self._mount):
+            # Their destructors would write to the volume and wait for threads that are not there: they must never run.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(part))
+        self._filesystem, self._bridge, self._mount = None, None, None
+        self._closing = threading.Lock()
+        self._lock.forget()
 
     def __enter__(self) -> Self:
         return self

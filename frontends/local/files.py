@@ -67,14 +67,29 @@ class DirEntry:
         return f"<DirEntry {self.name!r}>"
 
 
+def umask() -> int:
+    """The process's umask, read without the moment in which ``os.umask`` has to change it."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 class Files:
-    """What :class:`~vexfs.frontends.local.LocalVolume` offers on files; needs only a ``filesystem``."""
+    """What :class:`~vexfs.frontends.local.LocalVolume` offers on files; needs only a ``filesystem``.
+
+    What is made here gets its mode less the umask that the process had when the volume was opened.
+    """
 
     filesystem: Filesystem
 
     def __init__(self) -> None:
         self._open_files: weakref.WeakSet[Any] = weakref.WeakSet()
         self._path_class: type[VolumePath] = bind(self)
+        self._umask = umask()
 
     # -- objects
 
@@ -87,7 +102,7 @@ class Files:
         errors: str | None = None, newline: str | None = None,
     ) -> IO[Any]:
         """Open a file as the built-in ``open`` does; text is UTF-8 unless `encoding` says otherwise."""
-        file = open_file(self.filesystem, text(path), mode, buffering, encoding, errors, newline)
+        file = open_file(self.filesystem, text(path), mode, buffering, encoding, errors, newline, 0o666 & ~self._umask)
         self._open_files.add(file)
         return file
 
@@ -130,10 +145,13 @@ class Files:
         """Create or replace a file's content; makes the directories above it.  Answers the number of bytes."""
         where = text(path)
         try:
-            return self.filesystem.write_file(where, data)
+            return self._write_file(where, data)
         except FileNotFoundError:
             self._make_parents(where)
-            return self.filesystem.write_file(where, data)
+            return self._write_file(where, data)
+
+    def _write_file(self, path: str, data: Any) -> int:
+        return self.filesystem.write_file(path, data, 0o666 & ~self._umask)
 
     def write_text(
         self, path: AnyPath, content: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
@@ -224,13 +242,13 @@ class Files:
 
     def mkdir(self, path: AnyPath, mode: int = 0o777) -> None:
         """Make one directory."""
-        self.filesystem.mkdir(text(path), mode)
+        self.filesystem.mkdir(text(path), mode & ~self._umask)
 
     def makedirs(self, path: AnyPath, mode: int = 0o777, exist_ok: bool = False) -> None:
         """Make a directory and those above it."""
         where = text(path).rstrip("/") or "/"
         try:
-            self.filesystem.mkdir(where, mode)
+            self.mkdir(where, mode)
         except FileNotFoundError:
             parent = os.path.dirname(where)
             if not parent.strip("/"):
@@ -299,7 +317,7 @@ class Files:
             now = time.time_ns()
             self.filesystem.utimens(where, now, now)
         else:
-            self.filesystem.release(self.filesystem.open(where, flags, mode))
+            self.filesystem.release(self.filesystem.open(where, flags, mode & ~self._umask))
 
     def truncate(self, path: AnyPath, size: int) -> None:
         """Cut or extend a file; what is added reads as zeros and takes no room."""

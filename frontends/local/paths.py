@@ -201,8 +201,7 @@ class VolumePath(PurePosixPath):
 
     def write_bytes(self, data: Any) -> int:
         """Create or replace the content; the directory must be there, as for ``Path.write_bytes``."""
-        written: int = self._fs.write_file(str(self), data)
-        return written
+        return self._files._write_file(str(self), data)
 
     def write_text(
         self, data: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from vexfs.frontends.local import Files
 
+import vexfs
 from vexfs import errors
 
 
@@ -185,6 +186,21 @@ def test_touch_truncate_link_chown(fs: Files) -> None:
     assert fs.stat("u").st_ino == fs.stat("t").st_ino and fs.stat("t").st_nlink == 2
     fs.chown("t", 5, 6)
     assert (fs.stat("u").st_uid, fs.stat("u").st_gid) == (5, 6)
+
+
+def test_what_is_made_respects_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        fs = vexfs.open(tmp_path / "v.vex")
+    finally:
+        os.umask(before)
+    with fs:
+        fs.write_bytes("d/whole", b"")
+        fs.open("opened", "w").close()
+        fs.touch("touched", 0o777)
+        fs.path("by_path").write_bytes(b"")
+        modes = {name: stat.S_IMODE(fs.stat(name).st_mode) for name in ("d", "d/whole", "opened", "touched", "by_path")}
+    assert modes == {"d": 0o750, "d/whole": 0o640, "opened": 0o640, "touched": 0o750, "by_path": 0o640}
 
 
 def test_xattrs(fs: Files) -> None:

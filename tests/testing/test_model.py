@@ -52,7 +52,7 @@ class Against(RuleBasedStateMachine):
         self.root = os.path.join(self.top, "1", "2", "root")
         os.makedirs(self.root)
         self.umask = os.umask(0o022)
-        self.model = ModelFilesystem()
+        self.model = ModelFilesystem(umask=0o022)
         self.home = os.getcwd()
         os.chdir(self.root)
         self.open: list[tuple[int, int]] = []
@@ -136,6 +136,31 @@ class Against(RuleBasedStateMachine):
         if flags & os.O_RDWR:
             os.pwrite(pair[0], data, offset)
             self.model.write(pair[1], data, offset)
+
+    @rule(
+        path=PATHS, name=st.sampled_from(["user.a", "user.b", "user.", "nothing", "", "user." + "n" * 300]),
+        value=st.binary(max_size=9), flags=st.sampled_from([0, 1, 2]), follow=st.booleans(),
+    )  # fmt: skip
+    def setxattr(self, path: str, name: str, value: bytes, flags: int, follow: bool) -> None:
+        self.both(
+            lambda: os.setxattr(path, name, value, flags, follow_symlinks=follow),
+            lambda: self.model.setxattr(path, name, value, flags, follow),
+        )
+
+    @rule(path=PATHS, name=st.sampled_from(["user.a", "user.b", "user.", "nothing", ""]), follow=st.booleans())
+    def other_xattr_calls(self, path: str, name: str, follow: bool) -> None:
+        pair = self.both(
+            lambda: os.getxattr(path, name, follow_symlinks=follow), lambda: self.model.getxattr(path, name, follow)
+        )
+        assert pair is None or pair[0] == pair[1]
+        pair = self.both(
+            lambda: os.listxattr(path, follow_symlinks=follow), lambda: self.model.listxattr(path, follow)
+        )
+        assert pair is None or sorted(map(os.fsencode, pair[0])) == pair[1]
+        self.both(
+            lambda: os.removexattr(path, name, follow_symlinks=follow),
+            lambda: self.model.removexattr(path, name, follow),
+        )
 
     @rule(where=st.integers(0, 99), size=st.integers(0, 12000))
     def truncate_open(self, where: int, size: int) -> None:

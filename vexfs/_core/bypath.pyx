@@ -39,8 +39,14 @@ from vexfs.errors import from_errno
 
 cdef uint32_t S_IFMT = 0o170000
 cdef uint32_t S_IFDIR = 0o040000
+cdef uint32_t S_IFLNK = 0o120000
 cdef int ENOENT = 2
+cdef int EBUSY = 16
+cdef int EEXIST = 17
 cdef int ENOTDIR = 20
+cdef int EISDIR = 21
+cdef int EINVAL = 22
+cdef int EOPNOTSUPP = 95
 cdef int64_t ERANGE = -34
 
 
@@ -126,6 +132,14 @@ cdef class Stat:
         return f"Stat(ino={self.a.ino}, mode={_stat.filemode(self.a.mode)}, size={self.a.size})"
 
 
+cdef bytes attribute_name(path, name):
+    """The name of an extended attribute; one that cannot be is refused before the path is walked, as Linux does."""
+    cdef bytes raw = encoded(name)
+    if not 0 < len(raw) <= 255:
+        raise from_errno(ERANGE, path)
+    return raw
+
+
 cdef Stat made(const vx_attr *a):
     cdef Stat s = Stat.__new__(Stat)
     s.a = a[0]
@@ -150,7 +164,9 @@ cdef class ByPath(Opened):
             raise failed(rc, path)
         return 0
 
-    cdef int walk_parent(self, path, bytes p, uint64_t *parent, const char **name, size_t *n, int *is_dir) except -1:
+    cdef int walk_parent(self, path, bytes p, uint64_t *parent, const char **name, size_t *n, int *is_dir,
+                         int root=17) except -1:
+        # `root` is the errno for the root itself, which is no entry of a directory; by default EEXIST.
         cdef const char *s = p
         cdef size_t total = PyBytes_GET_SIZE(p)
         cdef vx_fs *fs
@@ -160,7 +176,7 @@ cdef class ByPath(Opened):
             rc = fs_walk_parent(fs, &self.cred, VX_ROOT_INO, s, total, parent, name, n, is_dir)
         self.busy -= 1
         if rc:
-            raise failed(rc, path)
+            raise failed(-root if rc == -EEXIST else rc, path)
         return 0
 
     def stat(self, path, bint follow_symlinks=True):
@@ -187,7 +203,7 @@ cdef class ByPath(Opened):
         self.walk_parent(path, p, &parent, &name, &n, &is_dir)
         fs = self.enter()
         with nogil:
-            rc = fs_mkdir(fs, &self.cred, parent, name, n, mode, &a)
+            rc = fs_mkdir(fs, &self.cred, parent, name, n, mode & 0o1777, &a)
         self.busy -= 1
         if rc:
             raise failed(rc, path)
@@ -273,10 +289,12 @@ cdef class ByPath(Opened):
         cdef const char *name
         cdef size_t n
         cdef int is_dir, rc
+        cdef vx_attr a
         cdef bytes p = encoded(path)
-        self.walk_parent(path, p, &parent, &name, &n, &is_dir)
+        self.walk_parent(path, p, &parent, &name, &n, &is_dir, EBUSY if directory else EISDIR)
         if is_dir and not directory:
-            raise from_errno(ENOTDIR, path)
+            self.walk(path, True, &a)
+            raise from_errno(EISDIR, path)
         fs = self.enter()
         with nogil:
             if directory:
@@ -306,8 +324,10 @@ cdef class ByPath(Opened):
         cdef int d1, d2, rc
         cdef bytes a = encoded(source), b = encoded(target)
         cdef vx_attr attr
-        self.walk_parent(source, a, &p1, &n1, &l1, &d1)
-        self.walk_parent(target, b, &p2, &n2, &l2, &d2)
+        if flags > 2:
+            raise from_errno(EINVAL, source, target)
+        self.walk_parent(source, a, &p1, &n1, &l1, &d1, EBUSY)
+        self.walk_parent(target, b, &p2, &n2, &l2, &d2, EEXIST if flags & 1 else EBUSY)
         if d1 or d2:
             fs = self.enter()
             with nogil:
@@ -335,9 +355,11 @@ cdef class ByPath(Opened):
         return 0
 
     def chmod(self, path, uint32_t mode, bint follow_symlinks=True):
-        """Change the permission bits."""
+        """Change the permission bits; a symbolic link has none."""
         cdef vx_attr a
         self.walk(path, follow_symlinks, &a)
+        if (a.mode & S_IFMT) == S_IFLNK:
+            raise from_errno(EOPNOTSUPP, path)
         a.mode = mode
         self.set(path, a.ino, VX_SET_MODE, &a)
 
@@ -345,9 +367,12 @@ cdef class ByPath(Opened):
         """Change owner and group; -1 leaves one as it is."""
         cdef vx_attr a
         self.walk(path, follow_symlinks, &a)
-        a.uid = <uint32_t>uid
-        a.gid = <uint32_t>gid
-        self.set(path, a.ino, (VX_SET_UID if uid >= 0 else 0) | (VX_SET_GID if gid >= 0 else 0), &a)
+        # Setting what is there already still clears setuid and setgid, as chown(2) with two times -1 does.
+        if uid >= 0:
+            a.uid = <uint32_t>uid
+        if gid >= 0:
+            a.gid = <uint32_t>gid
+        self.set(path, a.ino, (VX_SET_UID if uid >= 0 or gid < 0 else 0) | (VX_SET_GID if gid >= 0 else 0), &a)
 
     def utimens(self, path, atime_ns, mtime_ns, bint follow_symlinks=True):
         """Set the times, in nanoseconds since 1970; None leaves one as it is."""
@@ -383,7 +408,7 @@ cdef class ByPath(Opened):
         """One extended attribute's value."""
         cdef vx_fs *fs
         cdef vx_attr a
-        cdef bytes key = encoded(name), value
+        cdef bytes key = attribute_name(path, name), value
         cdef const char *k = key
         cdef size_t kn = PyBytes_GET_SIZE(key)
         cdef int64_t n
@@ -403,7 +428,7 @@ cdef class ByPath(Opened):
         """Set an extended attribute; flags 1: only make it, 2: only replace it."""
         cdef vx_fs *fs
         cdef vx_attr a
-        cdef bytes key = encoded(name)
+        cdef bytes key = attribute_name(path, name)
         cdef const char *k = key
         cdef size_t kn = PyBytes_GET_SIZE(key), vn = value.shape[0]
         cdef const void *v = &value[0] if vn else NULL
@@ -449,7 +474,7 @@ cdef class ByPath(Opened):
         """Remove an extended attribute."""
         cdef vx_fs *fs
         cdef vx_attr a
-        cdef bytes key = encoded(name)
+        cdef bytes key = attribute_name(path, name)
         cdef const char *k = key
         cdef size_t kn = PyBytes_GET_SIZE(key)
         cdef int rc

@@ -65,6 +65,17 @@ class Lock:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, text, 0)
 
+    @property
+    def foreign(self) -> bool:
+        """Whether the process that took the lock is another one: this one was forked from it."""
+        return self._info["pid"] != os.getpid()
+
+    def forget(self) -> None:
+        """In a forked child: close the descriptor; the parent's keeps the lock."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def release(self) -> None:
         """Give the volume up; harmless when it is already given up."""
         if self._fd >= 0:

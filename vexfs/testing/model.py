@@ -45,7 +45,7 @@ class ModelFilesystem(Walker):
     """The oracle; see the module.  Times come from `clock` (nanoseconds since the epoch)."""
 
     def __init__(
-        self, path: str = "model", *, read_only: bool = False, size_limit: int = 0, umask: int = 0o022,
+        self, path: str = "model", *, read_only: bool = False, size_limit: int = 0, umask: int = 0,
         clock: Callable[[], int] = time.time_ns, **_options: Any,
     ) -> None:
         self.path, self.read_only, self.size_limit, self.umask = path, read_only, size_limit, umask
@@ -260,13 +260,24 @@ class ModelFilesystem(Walker):
         raw = os.fsencode(name)
         if not raw or len(raw) > NAME_MAX:
             raise from_errno(errno.ERANGE, path)
+        return raw
+
+    def _xattr_node(self, path: PathArg, raw: bytes, follow: bool, *, change: bool) -> Node:
+        node = self._walk(path, follow)
+        if change:
+            self._writable(path)
+        if raw.startswith(b"user.") and not (node.is_file or node.is_dir):
+            raise from_errno(errno.EPERM if change else errno.ENODATA, path)
         if not raw.startswith(NAMESPACES):
             raise from_errno(errno.EOPNOTSUPP, path)
-        return raw
+        if raw in NAMESPACES:
+            raise from_errno(errno.EINVAL, path)
+        return node
 
     @locked
     def getxattr(self, path: PathArg, name: str | bytes, follow_symlinks: bool = True) -> bytes:
-        raw, node = self._xattr_name(path, name), self._walk(path, follow_symlinks)
+        raw = self._xattr_name(path, name)
+        node = self._xattr_node(path, raw, follow_symlinks, change=False)
         if raw not in node.xattrs:
             raise from_errno(errno.ENODATA, path)
         return node.xattrs[raw]
@@ -277,13 +288,10 @@ class ModelFilesystem(Walker):
     ) -> None:
         if flags & ~(os.XATTR_CREATE | os.XATTR_REPLACE):
             raise from_errno(errno.EINVAL, path)
-        data = bytes(value)
+        raw, data = self._xattr_name(path, name), bytes(value)
         if len(data) > XATTR_MAX:
             raise from_errno(errno.E2BIG, path)
-        raw, node = self._xattr_name(path, name), self._walk(path, follow_symlinks)
-        self._writable(path)
-        if raw.startswith(b"user.") and not (node.is_file or node.is_dir):
-            raise from_errno(errno.EPERM, path)
+        node = self._xattr_node(path, raw, follow_symlinks, change=True)
         if flags & os.XATTR_CREATE and raw in node.xattrs:
             raise from_errno(errno.EEXIST, path)
         if flags & os.XATTR_REPLACE and raw not in node.xattrs:
@@ -297,10 +305,8 @@ class ModelFilesystem(Walker):
 
     @locked
     def removexattr(self, path: PathArg, name: str | bytes, follow_symlinks: bool = True) -> None:
-        raw, node = self._xattr_name(path, name), self._walk(path, follow_symlinks)
-        self._writable(path)
-        if raw.startswith(b"user.") and not (node.is_file or node.is_dir):
-            raise from_errno(errno.EPERM, path)
+        raw = self._xattr_name(path, name)
+        node = self._xattr_node(path, raw, follow_symlinks, change=True)
         if raw not in node.xattrs:
             raise from_errno(errno.ENODATA, path)
         del node.xattrs[raw]
