@@ -46,6 +46,7 @@ cdef int EEXIST = 17
 cdef int ENOTDIR = 20
 cdef int EISDIR = 21
 cdef int EINVAL = 22
+cdef int ENOTEMPTY = 39
 cdef int EOPNOTSUPP = 95
 cdef int64_t ERANGE = -34
 
@@ -130,6 +131,10 @@ cdef class Stat:
 
     def __repr__(self):
         return f"Stat(ino={self.a.ino}, mode={_stat.filemode(self.a.mode)}, size={self.a.size})"
+
+
+cdef bint is_dots(const char *name, size_t n) noexcept:
+    return (n == 1 and name[0] == b".") or (n == 2 and name[0] == b"." and name[1] == b".")
 
 
 cdef bytes attribute_name(path, name):
@@ -292,6 +297,8 @@ cdef class ByPath(Opened):
         cdef vx_attr a
         cdef bytes p = encoded(path)
         self.walk_parent(path, p, &parent, &name, &n, &is_dir, EBUSY if directory else EISDIR)
+        if is_dots(name, n):
+            raise from_errno((EINVAL if n == 1 else ENOTEMPTY) if directory else EISDIR, path)
         if is_dir and not directory:
             self.walk(path, True, &a)
             raise from_errno(EISDIR, path)
@@ -328,6 +335,10 @@ cdef class ByPath(Opened):
             raise from_errno(EINVAL, source, target)
         self.walk_parent(source, a, &p1, &n1, &l1, &d1, EBUSY)
         self.walk_parent(target, b, &p2, &n2, &l2, &d2, EEXIST if flags & 1 else EBUSY)
+        if is_dots(n1, l1):
+            raise from_errno(EBUSY, source, target)
+        if is_dots(n2, l2):
+            raise from_errno(EEXIST if flags & 1 else EBUSY, source, target)
         if d1 or d2:
             fs = self.enter()
             with nogil:
