@@ -23,7 +23,7 @@ def interleaved(rounds: int, *measured: Callable[[], float]) -> list[float]:
 
 
 def least(rounds: int, *measured: Callable[[], float]) -> list[float]:
-    """The least of each: what the machine can do, for limits that are absolute.  Short and often, between neighbours."""
+    """The least of each: what the machine can do, for absolute limits.  Short and often, between neighbours."""
     taken = [[measure() for measure in measured] for _ in range(rounds)]
     return [min(column) for column in zip(*taken, strict=True)]
 

@@ -259,6 +259,21 @@ def test_a_barrier_does_not_wait_for_laziness():
         assert bridge.stats()["barriers"] == 1
 
 
+def test_a_barrier_waits_for_the_very_last_item(bridge):
+    """Also for the one that its handler has in hand."""
+    bridge.configure(batch_size=1)
+    let_go = threading.Event()
+    bridge.handler(0, lambda batch: batch == [(9, 9)] and let_go.wait(30))
+    for i in range(10):
+        bridge.enqueue(i, i)
+    with pytest.raises(TimeoutError):
+        bridge.barrier(0.2)
+    assert (bridge.stats()["handled"], bridge.stats()["depth"]) == (9, 1)
+    let_go.set()
+    bridge.barrier(10)
+    assert bridge.stats()["handled"] == 10
+
+
 def test_a_handler_must_not_wait_for_itself(bridge):
     caught = []
 

@@ -59,7 +59,7 @@ static void *disturb(void *arg) {
     uint32_t seed = 7;
     static const uint32_t options[] = {0, VX_POOL_ZERO_ON_FREE, VX_POOL_OFF, 0, VX_POOL_CANARIES | VX_POOL_TRACKING, 0};
     for (int i = 0; !atomic_load(&over); i++) {
-        uint32_t counts[] = {next(&seed) >> 8 & 255, next(&seed) >> 8 & 127, next(&seed) >> 8 & 63};
+        uint32_t counts[] = {next(&seed) >> 8 & 31, next(&seed) >> 8 & 15, next(&seed) >> 8 & 7};
         CHECK(vx_pool_resize(pool, counts) == 0, "resize");
         CHECK(vx_pool_set_options(pool, options[i % 6]) == 0, "options");
         vx_pool_stats s;
