@@ -76,6 +76,29 @@ def test_signals_unmount_cleanly(home, number, busy):
         assert volume.filesystem.read_file("/a") == b"kept"
 
 
+SIGNALLED_WHILE_MOUNTING = """
+import os, signal, sys
+from vexfs.cli import main, mount
+
+real = mount.fuse.mount
+
+def signalled(*args, **options):
+    mounted = real(*args, **options)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return mounted
+
+mount.fuse.mount = signalled
+sys.exit(main.run("vexfs", ["mount", "-f", *sys.argv[1:]]))
+"""
+
+
+def test_a_signal_while_the_mount_comes_up_unmounts_it(home):
+    done = run(sys.executable, "-c", SIGNALLED_WHILE_MOUNTING, home / "v.vex", home / "mnt", timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert not os.path.ismount(home / "mnt")
+    Volume.load(home / "v.vex").close()
+
+
 def test_unmounting_by_other_means_ends_the_process(home):
     daemon = subprocess.Popen([*VEXFS, "mount", "-f", home / "v.vex", home / "mnt"], stdout=subprocess.PIPE)
     daemon.stdout.readline()

@@ -17,6 +17,7 @@ from vexfs.frontends.fuse.options import MountOptions
 from vexfs.volume import Volume
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LOOK_S = 0.5
 
 MOUNT_HELP = """\
 Examples:
@@ -64,16 +65,31 @@ class _Stopped(BaseException):
     """A signal asked the mount to end."""
 
 
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    def stop(_number: int, _frame: FrameType | None) -> None:
+class _Stop:
+    """Raises ``_Stopped`` at the first signal; while held, as soon as it is released."""
+
+    def __init__(self) -> None:
+        self.held = self._asked = False
+
+    def release(self) -> None:
+        self.held = False
+        if self._asked:
+            raise _Stopped
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        raise _Stopped
+        self._asked = True
+        if not self.held:
+            raise _Stopped
 
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[_Stop]:
+    stop = _Stop()
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
-        yield
+        yield stop
     except _Stopped:
         pass
     finally:
@@ -84,11 +100,14 @@ def _stoppable() -> Iterator[None]:
 def _serve(volume: str, directory: str, options: MountOptions, ready: Callable[[dict[str, Any]], None]) -> int:
     """Open, mount, and stay until somebody unmounts or a signal comes; then everything is on disk."""
     place.check(directory, nonempty="nonempty" in options.kernel)
-    with _stoppable(), Volume.load(volume, read_only=options.read_only, **options.volume) as opened:
+    with _stoppable() as stop, Volume.load(volume, read_only=options.read_only, **options.volume) as opened:
+        stop.held = True  # in the middle it would leave a mount that nobody knows of, over a volume that closes
         mounted = fuse.mount(opened, directory, options, closes_with_mount=True)
         try:
+            stop.release()
             ready({})
-            mounted.ended.wait()
+            while not mounted.ended.wait(_LOOK_S):
+                pass  # a signal that comes just before a wait begins does not end it
         finally:
             mounted.unmount(force=True)
     return 0
