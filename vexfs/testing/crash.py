@@ -1,4 +1,4 @@
-"""The power-cut simulator: ``python -m vexfs.testing.crash [--points N] [--seed S] [--encrypted]``.
+"""The power-cut simulator: ``python -m vexfs.testing.crash [--points N] [--kills N] [--seed S] [--encrypted]``.
 
 A child process works on a volume while every change of the disk is recorded, and is killed; another one goes on where
 it stopped.  For many points of the recording the disk is rebuilt as a power cut there could have left it
@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -242,6 +243,37 @@ class Run:
         return Finding(self.seed, at, policy, tuple(faults)) if faults else None
 
 
+def killed(seed: int, lives: int = 3, threads: int = 3, encrypted: bool = False, stop: int = 1500) -> list[str]:
+    """Kill a process at work with SIGKILL at some moment, again and again; what was wrong with what it left."""
+    with tempfile.TemporaryDirectory(dir=_memory()) as name:
+        scratch, rng = Path(name), random.Random(seed)
+        for life in range(lives):
+            plan = Plan(str(scratch / f"volume{life}"), "", seed * 100 + life, stop, threads=threads,
+                        encrypted=encrypted, options=rng.choice(VARIANTS),
+                        progress=str(scratch / f"marks{life}"))  # fmt: skip
+            make_volume(plan)
+            known = Known(plan, [0] * threads)
+            faults = _kill(plan, rng)
+            raw = Path(plan.progress).read_bytes()
+            for at in range(0, len(raw) - MARK.size + 1, MARK.size):
+                known.advance(raw[at : at + MARK.size])
+            faults = faults or check(plan, known)
+            if faults:
+                return [f"seed {seed}, life {life}:", *faults]
+    return []
+
+
+def _kill(plan: Plan, rng: random.Random) -> list[str]:
+    child = subprocess.Popen([sys.executable, "-m", "vexfs.testing.session", plan.dumps()], stdout=subprocess.PIPE)
+    marks = Path(plan.progress)
+    while child.poll() is None and not marks.exists():
+        time.sleep(0.01)
+    time.sleep(rng.random() ** 2 * 1.5)
+    child.kill()
+    told = child.communicate()[0].decode(errors="replace")
+    return told.splitlines() if child.returncode == 1 else []
+
+
 def _memory() -> str | None:
     """A directory in memory, where the many syncs cost nothing."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -255,6 +287,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--encrypted", action="store_true", help="on an encrypted volume")
     parser.add_argument("--threads", type=int, default=0, help="threads that work (default: 1 and 3 in turn)")
     parser.add_argument("--each", type=int, default=50, help="power cuts for each seed (default 50)")
+    parser.add_argument("--kills", type=int, default=10, help="processes killed at work, besides (default 10)")
     parser.add_argument("--operations", type=int, default=250, help="operations in each life (default 250)")
     options = parser.parse_args(argv)
     os.umask(0o022)
@@ -273,7 +306,11 @@ def main(argv: list[str] | None = None) -> int:
             print(error, flush=True)
         if sys.stderr.isatty():
             print(f"\r{done} power cuts, {bad} findings", end="", file=sys.stderr, flush=True)
-    print(f"{done} power cuts, {bad} findings")
+    for seed in range(options.seed, options.seed + options.kills):
+        faults = killed(seed, 1, options.threads or 1 + seed % 4, options.encrypted)
+        bad += bool(faults)
+        print("".join(f"{fault[:400]}\n" for fault in faults[:8]), end="", flush=True)
+    print(f"{done} power cuts, {options.kills} kills, {bad} findings")
     return 1 if bad else 0
 
 

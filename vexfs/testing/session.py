@@ -11,7 +11,7 @@ import struct
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ class Plan:
     """What to do, on what.
 
     `past` gives the lives before this one, oldest first: ``(seed, operations behind it that survived)``.  `stop` is how
-    many operations each thread carries out; `ending` is ``exit`` or ``close``.
+    many operations each thread carries out; `ending` is ``exit`` or ``close``.  With `progress`, a file, the marks go
+    there and nothing is recorded: this life is to be ended by a signal.
     """
 
     volume: str
@@ -114,7 +115,12 @@ def live(plan: Plan) -> list[str]:
     """Live one life as planned; what went wrong."""
     failures: list[str] = []
     loads = plan.workloads()
-    io.record_start(plan.trace, plan.volume)
+    mark: Callable[[bytes], object] = io.record_mark
+    if plan.progress:
+        told = os.open(plan.progress, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        mark = lambda data: os.write(told, data)  # noqa: E731
+    else:
+        io.record_start(plan.trace, plan.volume)
     fs = plan.open()
     if plan.past:
         expected = loads[0].state()
@@ -122,12 +128,12 @@ def live(plan: Plan) -> list[str]:
         if fingerprint(found) != fingerprint(expected):
             return ["reopened in another state:", *differences(found, expected)]
     threads = [
-        threading.Thread(target=work, args=(fs, load, k, plan.stop, io.record_mark, failures))
+        threading.Thread(target=work, args=(fs, load, k, plan.stop, mark, failures))
         for k, load in enumerate(loads[1:], 1)
     ]
     for thread in threads:
         thread.start()
-    work(fs, loads[0], 0, plan.stop, io.record_mark, failures)
+    work(fs, loads[0], 0, plan.stop, mark, failures)
     for thread in threads:
         thread.join()
     if not failures:
@@ -137,9 +143,10 @@ def live(plan: Plan) -> list[str]:
             failures += differences(own, load.state())
     if plan.ending == "close":
         fs.close()
-    else:  # nothing reaches the disk any more: the committer may be at work until the process is gone
+    elif not plan.progress:  # nothing reaches the disk any more: the committer may be at work until the process is gone
         io.fault([kind for kind in io.KINDS if kind not in ("read", "close", "mark")], 0, errno.EIO)
-    io.record_stop()
+    if not plan.progress:
+        io.record_stop()
     return failures
 
 
