@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from vexfs.volume import Volume
+
 HERE = Path(__file__).parent
 #: Options that the baseline shares with VexFS.
 OPTIONS = ("big_writes", "max_write=131072", "max_read=131072", "no_splice_read", "default_permissions")
@@ -101,7 +103,9 @@ class Baseline(Contestant):
         shutil.copy(HERE / "baseline_fs.pyx", build)
         if not list(build.glob("*.so")):
             call(sys.executable, "-m", "Cython.Build.Cythonize", "-i", "-q", "baseline_fs.pyx", cwd=build)
-        script = "import sys; sys.path.insert(0, sys.argv[1]); from baseline_fs import serve; serve(sys.argv[2], sys.argv[3:])"
+        script = (
+            "import sys; sys.path.insert(0, sys.argv[1]); import baseline_fs as fs; fs.serve(sys.argv[2], sys.argv[3:])"
+        )
         self.start(sys.executable, "-c", script, build, self.directory, *OPTIONS, "fsname=baseline")
 
 
@@ -114,16 +118,12 @@ class VexFS(Contestant):
 
     def mount(self) -> None:
         volume = self.home / "volume.vex"
-        options = []
+        key = self.home / "key" if self.encrypted else None
         if not volume.exists():
-            create = ["volume", "create", volume, "--compression", self.compression]
-            if self.encrypted:
-                create += ["--encrypt", "--key-file", self.home / "key"]
-            call(sys.executable, "-m", "vexfs.cli.main", "vexctl", *create)
-        if self.encrypted:
-            options = ["-o", f"key_file={self.home / 'key'}"]
-        self.start(sys.executable, "-c", "from vexfs.cli.main import vexfs; vexfs()", "mount", "--foreground", volume,
-                   self.directory, *options)  # fmt: skip
+            Volume.create(volume, compression=self.compression, key_file=key).close()
+        script = "from vexfs.cli.main import vexfs; vexfs()"
+        options = ["-o", f"key_file={key}"] if key else []
+        self.start(sys.executable, "-c", script, "mount", "--foreground", volume, self.directory, *options)
 
 
 class VexFSPlain(VexFS):
