@@ -30,7 +30,8 @@ def equip(options: dict[str, Any]) -> Bridge | None:
     options.setdefault("frames", frames())
     if "bridge" in options:
         return None
-    bridge = Bridge()
+    # Woken for each mutation, the bridge's thread would cost a mounted volume as much as the mutation itself.
+    bridge = Bridge(lazy_sync=True)
     bridge.start()
     options["bridge"] = bridge
     return bridge
