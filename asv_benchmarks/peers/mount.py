@@ -124,7 +124,8 @@ def _cpu(report: Report, home: Path, clients: Clients, scale: Scale) -> None:
 def _listing(report: Report, home: Path, clients: Clients, scale: Scale) -> None:
     with mounted(home, VexFS, Baseline) as (up, _):
         for contestant in up.values():
-            clients.run("prepare", [contestant.directory / "many"], 0, scale.entries)
+            (contestant.directory / "many").mkdir()
+            clients.run("create", [contestant.directory / "many"], scale.entries, 0)
         first: dict[str, list[float]] = {name: [] for name in up}
 
         def measure(contestant: Contestant, _turn: int) -> float:

@@ -184,12 +184,22 @@ static double list_all(client *c, double (*now)(void))
     return first;
 }
 
-/* COUNT blocks of 1 MiB, then fsync; the data differ from block to block and compress as text does, by about a half. */
+/* COUNT blocks of 1 MiB, then fsync; words of a vocabulary, which compress as text does. */
 static void fill(client *c, char *big, size_t n)
 {
-    uint64_t *words = (uint64_t *)big;
-    for (size_t i = 0; i < n / 8; i++)
-        words[i] = i % 2 ? 0x2020656874202c73ULL : next(c);
+    char words[2048][12];
+    for (size_t k = 0; k < 2048; k++) {
+        size_t letters = 2 + next(c) % 9;
+        for (size_t i = 0; i < letters; i++)
+            words[k][i] = (char)('a' + next(c) % 26);
+        words[k][letters] = ' ';
+        words[k][letters + 1] = 0;
+    }
+    for (size_t at = 0; at < n;) {
+        const char *word = words[next(c) % 2048 * (next(c) % 2048) / 2048]; /* some are frequent, most are rare */
+        for (; *word && at < n; word++)
+            big[at++] = *word;
+    }
 }
 
 static void write_big(client *c)
