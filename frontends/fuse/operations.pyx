@@ -365,7 +365,9 @@ cdef class Operations:
             got = self.adapter.listxattr(ino, PyBytes_AS_STRING(names), XATTR_MAX)
             if got < 0:
                 raise FUSEError(-got)
-            return [name for name in names[:got].split(b"\0") if name]
+            found = [name for name in names[:got].split(b"\0") if name]
+            # The kernel keeps their values from other users but leaves hiding the names to the filesystem.
+            return found if ctx.uid == 0 else [name for name in found if not name.startswith(b"trusted.")]
         except BaseException as error:
             raise self.answer(error, "listxattr")
 

@@ -52,7 +52,7 @@ void vx_touch(vx_fs *fs, vx_inode *i, int64_t now, int content)
 
 void vx_drop_privileges(vx_inode *i)
 {
-    if (!S_ISREG(i->a.mode))
+    if (S_ISDIR(i->a.mode))
         return;
     i->a.mode &= ~(uint32_t)S_ISUID;
     if (i->a.mode & S_IXGRP)
@@ -113,7 +113,7 @@ static void set_owner(vx_inode *i, uint32_t fields, const vx_attr *v)
         i->a.uid = v->uid;
     if (fields & VX_SET_GID)
         i->a.gid = v->gid;
-    if ((fields & (VX_SET_UID | VX_SET_GID)) && !(fields & VX_SET_MODE) && (i->a.mode & 0111))
+    if ((fields & (VX_SET_UID | VX_SET_GID)) && !(fields & VX_SET_MODE))
         vx_drop_privileges(i);
 }
 

@@ -219,14 +219,16 @@ int vx_fs_mknod(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, 
                 vx_attr *out)
 {
     make_t m = {.mode = mode & S_IFMT ? mode : mode | S_IFREG, .rdev = S_ISCHR(mode) || S_ISBLK(mode) ? rdev : 0};
-    if (S_ISDIR(m.mode) || S_ISLNK(m.mode))
+    if (S_ISDIR(m.mode))
+        return -EPERM;
+    if (!S_ISREG(m.mode) && !S_ISFIFO(m.mode) && !S_ISSOCK(m.mode) && !S_ISCHR(m.mode) && !S_ISBLK(m.mode))
         return -EINVAL;
     return make_op(fs, VX_OP_MKNOD, c, parent, name, n, &m, out);
 }
 
 int vx_fs_mkdir(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint32_t mode, vx_attr *out)
 {
-    make_t m = {.mode = S_IFDIR | (mode & 07777)};
+    make_t m = {.mode = S_IFDIR | (mode & 01777)}; /* mkdir(2): no bit of set-id but what the parent hands down */
     return make_op(fs, VX_OP_MKDIR, c, parent, name, n, &m, out);
 }
 
@@ -283,7 +285,7 @@ int vx_fs_link(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t parent, const
     if (!rc)
         rc = vx_change_begin(fs, c, parent, name, n, &dir, &d);
     if (!rc)
-        rc = S_ISDIR(i->a.mode) ? -EPERM : d->ino ? -EEXIST : !i->a.nlink ? -ENOENT
+        rc = d->ino ? -EEXIST : S_ISDIR(i->a.mode) ? -EPERM : !i->a.nlink ? -ENOENT
              : i->a.nlink >= VX_LINK_MAX                                  ? -EMLINK
                                                                           : vx_space_check(fs, VX_META_COST);
     if (!rc) {
