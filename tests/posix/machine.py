@@ -45,8 +45,8 @@ OTHER_XATTRS = st.sampled_from(["nonsense", "system.posix_acl_access", "user"])
 VALUES = st.one_of(st.binary(max_size=40), st.sampled_from([b"v" * 65536, b"v" * 65537, b"w" * 5000]))
 OF_XATTR_NAMES = frozenset({errno.ERANGE, errno.E2BIG, errno.EOPNOTSUPP})
 OF_KINDS = frozenset({errno.EPERM, errno.EINVAL})
-#: For dot entries rename(2) has both; and of two paths either may be looked at first.
-OF_RENAMES = frozenset({errno.EBUSY, errno.EINVAL, errno.ENAMETOOLONG})
+#: For dot entries and the root rename(2) leaves a choice; and of two paths either may be looked at first.
+OF_RENAMES = frozenset({errno.EBUSY, errno.EINVAL, errno.EEXIST, errno.ENAMETOOLONG})
 LIMITS = [
     {"commit_ops": 3, "dirty_limit": 1 << 16, "inode_cache": 256, "cache_size": 1 << 17},
     {"commit_ops": 50, "commit_delay_ms": 1, "prefetch_size": 0},
