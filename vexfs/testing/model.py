@@ -305,15 +305,8 @@ class ModelFilesystem(Walker):
 
     @locked
     def removexattr(self, path: PathArg, name: str | bytes, follow_symlinks: bool = True) -> None:
-<<<<<<< HEAD
         raw = self._xattr_name(path, name)
         node = self._xattr_node(path, raw, follow_symlinks, change=True)
-=======
-        raw, node = self._xattr_name(path, name), self._walk(path, follow_symlinks)
-        self._writable(path)
-        if raw.startswith(b"user.") and not (node.is_file or node.is_dir):
-            raise from_errno(errno.EPERM, path)
->>>>>>> 35c0de9 (A POSIX conformance suite that ships, on the mount and on the host; errnos and set-id bits as Linux has them)
         if raw not in node.xattrs:
             raise from_errno(errno.ENODATA, path)
         del node.xattrs[raw]
