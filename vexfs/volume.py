@@ -24,16 +24,13 @@ from vexfs import machinery
 from vexfs._core.bridge import Bridge
 from vexfs._core.fs import Filesystem
 from vexfs.errors import (
-    FormatUnknown,
-    KeyMissing,
-    KeyWrong,
     UsageError,
     VolumeClosed,
     VolumeDamaged,
     VolumeExists,
 )
 from vexfs.registry import registry
-from vexfs.store import host, keys, snapshot, volumefile
+from vexfs.store import host, keys, snapshot, unlock, volumefile
 from vexfs.store.check import Report
 from vexfs.store.check import check as run_check
 from vexfs.store.lock import Lock
@@ -135,7 +132,7 @@ class Volume:
         HostUnsuitable
             `path` lies on a network filesystem or FUSE.
         """
-        geometry = _geometry(segment_size, size_limit, compression)
+        geometry = volumefile.checked_geometry(segment_size, size_limit, compression)
         directory = Path(path).absolute()
         if directory.is_dir() and not _vacant(directory):
             is_volume = (directory / volumefile.NAME).exists()
@@ -143,7 +140,7 @@ class Volume:
             raise VolumeExists.at(f"{what}; give the new volume a path of its own", directory)
         if directory.exists() and not directory.is_dir():
             raise VolumeExists.at("is a file; a volume is a directory of its own", directory)
-        host.refuse_unsuitable(_existing(directory))
+        host.refuse_unsuitable(host.existing(directory))
         made = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
         try:
@@ -162,7 +159,7 @@ class Volume:
             about, master = volumefile.VolumeFile(geometry=geometry), None
             if key_file is not None:
                 master = keys.new_master_key()
-                about = attrs.evolve(about, wrapped_key=keys.wrap(master, _key(key_file), volume=about.uuid))
+                about = attrs.evolve(about, wrapped_key=keys.wrap(master, unlock.key_in(key_file), volume=about.uuid))
             for name in (SEGMENTS, INDEX):
                 (directory / name).mkdir()
             filesystem = Filesystem(
@@ -209,7 +206,7 @@ class Volume:
             return cls.create(directory, key_file=key_file, **options)
         about = volumefile.load(directory)
         host.refuse_unsuitable(directory)
-        master = _master(directory, about, key_file)
+        master = unlock.master_key(directory, about, key_file)
         _check_parts(directory)
         lock = Lock(directory, shared=read_only)
         parts: Any = dict(options)
@@ -408,7 +405,7 @@ def check(
         if spare is None:
             raise
         about = spare
-    master = _master(directory, about, key_file)
+    master = unlock.master_key(directory, about, key_file)
     _check_parts(directory)
     lock = Lock(directory)
     try:
@@ -432,7 +429,7 @@ def restore(
     source, place = Path(backup).absolute(), Path(target).absolute()
     if place.exists() or place.is_symlink():
         raise VolumeExists.at("exists; restore to a path of its own, and move it into place then", place)
-    host.refuse_unsuitable(_existing(place))
+    host.refuse_unsuitable(host.existing(place))
     report = check(source, key_file=key_file)
     if not report.sound:
         first = report.faults[0]
@@ -442,7 +439,7 @@ def restore(
             source,
         )
     about = volumefile.load(source)
-    master = _master(source, about, key_file)
+    master = unlock.master_key(source, about, key_file)
     lock = Lock(source)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -469,8 +466,8 @@ def rotate_key(path: HostPath, key_file: HostPath, new_key_file: HostPath) -> No
         raise UsageError(f"{directory}: is not encrypted; there is no key to rotate")
     lock = Lock(directory)
     try:
-        master = _unwrapped(directory, about.wrapped_key, about.uuid, key_file)
-        wrapped = keys.wrap(master, _key(new_key_file), volume=about.uuid)
+        master = unlock.unwrapped(directory, about.wrapped_key, about.uuid, key_file)
+        wrapped = keys.wrap(master, unlock.key_in(new_key_file), volume=about.uuid)
         attrs.evolve(about, wrapped_key=wrapped).save(directory)
     finally:
         lock.release()
@@ -479,41 +476,6 @@ def rotate_key(path: HostPath, key_file: HostPath, new_key_file: HostPath) -> No
 def _identity(directory: Path) -> tuple[int, int]:
     found = directory.stat()
     return found.st_dev, found.st_ino
-
-
-def _geometry(segment_size: int, size_limit: int, compression: str) -> volumefile.Geometry:
-    if not 1 << 20 <= segment_size <= 1 << 30:
-        raise UsageError(f"segment_size {segment_size} is out of range; from 1 MiB to 1 GiB is valid")
-    if size_limit and size_limit < 1 << 20:
-        raise UsageError(f"size_limit {size_limit} is out of range; 0 (none) or at least 1 MiB is valid")
-    if compression not in volumefile.COMPRESSIONS:
-        raise UsageError(f"compression {compression!r} is unknown; {', '.join(volumefile.COMPRESSIONS)} are valid")
-    return volumefile.Geometry(segment_size=segment_size, size_limit=size_limit, compression=compression)
-
-
-def _master(directory: Path, about: volumefile.VolumeFile, key_file: HostPath | None) -> bytes | None:
-    if about.wrapped_key is None:
-        if key_file is not None:
-            raise UsageError(f"{directory}: is not encrypted; open it without a key file")
-        return None
-    if key_file is None:
-        raise KeyMissing.at("is encrypted; give its key file (--key-file, or key_file= in Python)", directory)
-    return _unwrapped(directory, about.wrapped_key, about.uuid, key_file)
-
-
-def _unwrapped(directory: Path, wrapped: str, volume: str, key_file: HostPath) -> bytes:
-    key = keys.load_key_file(key_file)
-    try:
-        return keys.unwrap(wrapped, key, volume=volume)
-    except KeyWrong as error:
-        raise KeyWrong.at(error.strerror or str(error), key_file) from None
-    except (VolumeDamaged, FormatUnknown) as error:
-        raise type(error).at(error.strerror or str(error), directory / volumefile.NAME) from None
-
-
-def _key(key_file: HostPath) -> bytes:
-    """The key in `key_file`, which is made when it is not there."""
-    return keys.load_key_file(key_file) if os.path.lexists(key_file) else keys.create_key_file(key_file)
 
 
 def _check_parts(directory: Path) -> None:
@@ -526,13 +488,6 @@ def _check_parts(directory: Path) -> None:
 def _vacant(directory: Path) -> bool:
     """Whether there is room for a new volume: nothing, or an empty directory."""
     return not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
-
-
-def _existing(path: Path) -> Path:
-    """The nearest directory above `path` that is there."""
-    while not path.exists():
-        path = path.parent
-    return path
 
 
 def _clear(directory: Path, made: bool) -> None:

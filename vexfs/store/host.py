@@ -47,3 +47,10 @@ def refuse_unsuitable(directory: Path) -> None:
             "(ext4, xfs, btrfs, zfs) and share it from there with `vexfs serve`",
             directory,
         )
+
+
+def existing(path: Path) -> Path:
+    """The nearest directory above `path` that is there."""
+    while not path.exists():
+        path = path.parent
+    return path

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from vexfs._core.codec import crc32c
-from vexfs.errors import FormatUnknown, VolumeDamaged, VolumeNotFound, from_errno
+from vexfs.errors import FormatUnknown, UsageError, VolumeDamaged, VolumeNotFound, from_errno
 
 FORMAT = 1
 NAME = "volume.toml"
@@ -31,6 +31,17 @@ class Geometry:
     segment_size: int = SEGMENT_SIZE
     size_limit: int = 0
     compression: str = "lz4"
+
+
+def checked_geometry(segment_size: int, size_limit: int, compression: str) -> Geometry:
+    """The geometry of a new volume; ``UsageError`` says which value is out of range and what is valid."""
+    if not 1 << 20 <= segment_size <= 1 << 30:
+        raise UsageError(f"segment_size {segment_size} is out of range; from 1 MiB to 1 GiB is valid")
+    if size_limit and size_limit < 1 << 20:
+        raise UsageError(f"size_limit {size_limit} is out of range; 0 (none) or at least 1 MiB is valid")
+    if compression not in COMPRESSIONS:
+        raise UsageError(f"compression {compression!r} is unknown; {', '.join(COMPRESSIONS)} are valid")
+    return Geometry(segment_size=segment_size, size_limit=size_limit, compression=compression)
 
 
 @attrs.frozen(kw_only=True)
