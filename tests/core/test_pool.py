@@ -160,6 +160,20 @@ def test_a_released_buffer_is_a_hit_again():
     assert tier(pool, "medium")["hit_rate"] == 1.0
 
 
+def test_what_a_burst_left_behind_serves_the_next():
+    pool = Pool((4, 4, 4))
+    held = [pool.acquire(4096) for _ in range(104)]
+    assert (tier(pool, "medium")["misses"], tier(pool, "medium")["recycled"]) == (100, 0)
+    del held
+    held = [pool.acquire(4096) for _ in range(114)]
+    row = tier(pool, "medium")
+    assert (row["misses"], row["recycled"], row["hits"]) == (110, 100, 108)
+    del held
+    pool.trim()
+    held = [pool.acquire(4096) for _ in range(14)]
+    assert (tier(pool, "medium")["misses"], len(held)) == (120, 14)
+
+
 def test_oversize_is_counted_apart():
     pool = Pool()
     pool.acquire(16385).release()
@@ -178,9 +192,11 @@ def test_counts_change_while_running():
     for b in held:
         np.frombuffer(b, np.uint8)[:] = 1
         b.release()
+    pool.trim()
     pool.reset()
     held = [pool.acquire(10) for _ in range(20)]
-    assert (tier(pool, "small")["hits"], tier(pool, "small")["misses"]) == (10, 10)
+    row = tier(pool, "small")
+    assert (row["hits"], row["misses"], row["recycled"]) == (10, 10, 0)
 
 
 def test_a_reset_starts_anew_but_forgets_nobody():

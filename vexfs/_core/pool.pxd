@@ -38,6 +38,7 @@ cdef extern from "vexfs/pool.h" nogil:
         uint64_t *demand
         uint64_t sampled
         uint64_t sampled_bytes
+        uint64_t recycled
         uint64_t kept
 
     ctypedef struct vx_pool_stats:

@@ -1,8 +1,8 @@
 """Tiered memory pools: buffers of 1, 4 and 16 KiB, 64-byte aligned, cached per thread.
 
 A :class:`Pool` serves every part of VexFS that needs memory for a moment: dirty pages, request buffers, query scratch,
-what the frames move off the stack.  An acquire that finds its tier empty is a *miss*: it is served all the same, from
-chunks beside the pool, and counted.
+what the frames move off the stack.  An acquire that finds its tier empty is served all the same, from chunks beside it:
+a hit, counted as *recycled*, when an earlier burst left a buffer there; a *miss* when new memory has to be taken.
 
 >>> pool = Pool((128, 64, 32))
 >>> with pool.acquire(4096, "request") as buffer:
@@ -164,7 +164,8 @@ cdef class Pool:
             tiers[TIERS[i]] = {
                 "buffer_bytes": TIER_BYTES[i], "capacity": t.capacity, "in_use": t.in_use, "high_water": t.high_water,
                 "acquires": t.acquires, "releases": t.releases, "hits": t.hits, "misses": t.misses,
-                "hit_rate": <double>t.hits / t.acquires if t.acquires else 1.0, "kept": t.kept, "sampled": t.sampled,
+                "hit_rate": <double>t.hits / t.acquires if t.acquires else 1.0, "recycled": t.recycled,
+                "kept": t.kept, "sampled": t.sampled,
                 "sampled_bytes": t.sampled_bytes, "latency_ns": _histogram(t.latency_ns),
                 "demand": _histogram(t.demand),
             }

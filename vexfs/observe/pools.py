@@ -1,8 +1,8 @@
 """What a recorded workload says about the memory pools: a report, findings, and counts that would serve it better.
 
 The pools sample how many buffers of a tier are in use at one acquire in 64 (the *demand*).  A count serves an acquire
-if the demand, that acquire included, is no larger; so the distribution of the demand predicts the hit rate of any
-count.
+if the demand, that acquire included, is no larger; so the distribution of the demand predicts what share any count
+alone would serve.
 
 >>> workload = record(pool, duration_s=60)
 >>> recommend(workload, target=0.95).counts
@@ -36,8 +36,8 @@ class TierLoad:
     ----------
     count
         Buffers that the tier had.
-    acquires, misses
-        How often it was asked, and could not serve.
+    acquires, misses, recycled
+        How often it was asked, had to take new memory, and was served by what earlier bursts had left beside it.
     high_water
         Buffers in use at most.
     demand, latency_ns
@@ -49,6 +49,7 @@ class TierLoad:
     count: int
     acquires: int
     misses: int
+    recycled: int
     high_water: int
     demand: Mapping[int, int]
     latency_ns: Mapping[int, int]
@@ -64,8 +65,13 @@ class TierLoad:
         """How many acquires were sampled."""
         return sum(self.demand.values())
 
+    @property
+    def served_within(self) -> float:
+        """Share of acquires that the counted buffers alone served; 1.0 without any."""
+        return 1 - (self.misses + self.recycled) / self.acquires if self.acquires else 1.0
+
     def predicted(self, count: int) -> float:
-        """The hit rate that `count` buffers would have had; 1.0 without samples."""
+        """What :attr:`served_within` would have been with `count` buffers; 1.0 without samples."""
         served = sum(n for demand, n in self.demand.items() if demand <= count)
         return served / self.samples if self.samples else 1.0
 
@@ -155,6 +161,7 @@ def snapshot(stats: Mapping[str, Any], since: Mapping[str, Any] | None, duration
             count=now["capacity"],
             acquires=now["acquires"] - then.get("acquires", 0),
             misses=now["misses"] - then.get("misses", 0),
+            recycled=now["recycled"] - then.get("recycled", 0),
             high_water=now["high_water"],
             demand=_less(now["demand"], then.get("demand", {})),
             latency_ns=_less(now["latency_ns"], then.get("latency_ns", {})),
@@ -194,6 +201,10 @@ def _findings(name: str, size: int, load: TierLoad, target: float) -> list[Findi
         message = f"hit rate {load.hit_rate:.1%} is under the target of {target:.0%}"
         message += f": {load.high_water} buffers were in use at once, the tier has {load.count}"
         said.append(Finding(name, "warning", message))
+    elif load.served_within < target:
+        message = f"{load.recycled / load.acquires:.1%} were served by what bursts left behind, which is not reserved"
+        message += f": {load.high_water} buffers were in use at once, the tier has {load.count}"
+        said.append(Finding(name, "info", message))
     elif enough and load.count > COUNT_LEAST and load.predicted(quarter) >= 0.999:
         message = f"a quarter of its {load.count} buffers would have served as well"
         said.append(Finding(name, "info", f"{message}; {(load.count - quarter) * size // 1024} KiB lie idle"))
@@ -206,7 +217,7 @@ def _findings(name: str, size: int, load: TierLoad, target: float) -> list[Findi
 
 
 def recommend(workload: Workload, target: float = TARGET, budget_bytes: int | None = None) -> Recommendation:
-    """The smallest counts whose predicted hit rate meets `target` in each tier, within `budget_bytes` if given.
+    """The smallest counts that alone would have met `target` in each tier, within `budget_bytes` if given.
 
     Tiers that saw too few samples keep their count.  With a budget too small for the target, buffers go where they turn
     most misses into hits for their size.

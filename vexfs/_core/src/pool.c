@@ -64,15 +64,17 @@ static void *plain(size_t size) {
     return aligned_alloc(VX_LINE, (size + VX_LINE - (size > 0)) / VX_LINE * VX_LINE);
 }
 
-static void *miss(vx_tier *t, vx_mag *m) {
-    vx_bump(&m->misses, 1);
-    return vx_spill_acquire(t);
+static void *beyond(vx_tier *t, vx_mag *m) {
+    int fresh = 1;
+    void *buf = vx_spill_acquire(t, &fresh);
+    if (fresh) vx_bump(&m->misses, 1);
+    return buf;
 }
 
 static void *refilled(vx_tier *t, vx_mag *m) {
     vx_tier_refill(t, m);
     uint32_t n = atomic_load_explicit(&m->n, memory_order_relaxed);
-    if (!n) return miss(t, m);
+    if (!n) return beyond(t, m);
     atomic_store_explicit(&m->n, n - 1, memory_order_relaxed);
     atomic_store_explicit(&m->low, n - 1, memory_order_relaxed);
     return m->items[n - 1];

@@ -45,6 +45,7 @@ typedef struct {
     struct vx_chunk **table, *open;
     uint32_t table_n, chunk_n, empty;
     uint64_t unused; /* buffers that were used and wait to be used again */
+    uint64_t recycled;
 } vx_spill;
 
 typedef struct {
@@ -102,7 +103,8 @@ int vx_tier_resize(vx_tier *t, uint32_t capacity);
 void vx_tier_refill(vx_tier *t, vx_mag *m);
 void vx_tier_flush(vx_tier *t, vx_mag *m, uint32_t keep);
 
-void *vx_spill_acquire(vx_tier *t); /* NULL on ENOMEM */
+/* NULL on ENOMEM; *fresh: the memory is new to the pool, not left behind by an earlier miss. */
+void *vx_spill_acquire(vx_tier *t, int *fresh);
 void vx_spill_release(vx_tier *t, void *buf);
 void vx_spill_trim(vx_tier *t);
 void vx_spill_close(vx_tier *t);

@@ -67,15 +67,17 @@ static vx_chunk *open_chunk(vx_tier *t) {
     return c;
 }
 
-static void *cut(vx_tier *t) {
+static void *cut(vx_tier *t, int *fresh) {
     vx_spill *s = &t->spill;
     vx_chunk *c = s->open ? s->open : open_chunk(t);
     if (!c) return NULL;
     uint32_t i;
+    *fresh = !c->free_head;
     if (c->free_head) {
         i = c->free_head - 1u;
         c->free_head = c->follower[i];
         s->unused--;
+        s->recycled++;
     } else {
         i = c->made++;
     }
@@ -92,9 +94,9 @@ static void count_miss(vx_tier *t) {
     }
 }
 
-void *vx_spill_acquire(vx_tier *t) {
+void *vx_spill_acquire(vx_tier *t, int *fresh) {
     pthread_mutex_lock(&t->spill.lock);
-    void *buf = cut(t);
+    void *buf = cut(t, fresh);
     pthread_mutex_unlock(&t->spill.lock);
     if (buf) count_miss(t);
     return buf;

@@ -70,6 +70,7 @@ static void read_tier(vx_tier *t, vx_pool_tier_stats *s, int64_t in_use, int64_t
     s->capacity = atomic_load_explicit(&t->capacity, memory_order_relaxed);
     pthread_mutex_lock(&t->spill.lock);
     s->kept = t->spill.unused;
+    s->recycled = t->spill.recycled;
     pthread_mutex_unlock(&t->spill.lock);
     for (int b = 0; b < VX_POOL_BUCKETS; b++) {
         s->latency_ns[b] = vx_peek(&t->latency[b]);
@@ -97,6 +98,7 @@ static void subtract_tier(vx_pool_tier_stats *s, const vx_pool_tier_stats *then)
     s->acquires = minus(s->acquires, then->acquires);
     s->releases = minus(s->releases, then->releases);
     s->misses = minus(s->misses, then->misses);
+    s->recycled = minus(s->recycled, then->recycled);
     s->sampled = minus(s->sampled, then->sampled);
     s->sampled_bytes = minus(s->sampled_bytes, then->sampled_bytes);
     for (int b = 0; b < VX_POOL_BUCKETS; b++) {

@@ -1,7 +1,8 @@
 /* Tiered memory pools: 1, 4 and 16 KiB buffers, 64-byte aligned, per-thread caches over shared free lists.
  *
- * A miss (tier empty, or size above the largest tier) falls back to an aligned allocation and is counted.  A buffer is
- * released with the size it was acquired with.  All state hangs off the pool object: several extension modules may
+ * When a tier is empty, buffers that earlier bursts left behind serve (a hit, counted as recycled, too); when there are
+ * none, new memory is taken, which is a miss.  Sizes above the largest tier go to the allocator and are counted apart.
+ * A buffer is released with the size it was acquired with.  All state hangs off the pool object: several extension modules may
  * carry this code and share one pool. */
 #ifndef VEXFS_POOL_H
 #define VEXFS_POOL_H
@@ -29,7 +30,8 @@ typedef struct {
     uint64_t latency_ns[VX_POOL_BUCKETS]; /* log2-linear histogram, bounds by vx_pool_bucket */
     uint64_t demand[VX_POOL_BUCKETS];     /* likewise */
     uint64_t sampled, sampled_bytes;
-    uint64_t kept; /* released misses kept for the next ones */
+    uint64_t recycled; /* hits beyond the capacity, from what was kept of earlier misses */
+    uint64_t kept;     /* how much of it there is now */
 } vx_pool_tier_stats;
 
 typedef struct {
