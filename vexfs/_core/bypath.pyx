@@ -40,7 +40,6 @@ from vexfs.errors import from_errno
 cdef uint32_t S_IFMT = 0o170000
 cdef uint32_t S_IFDIR = 0o040000
 cdef uint32_t S_IFLNK = 0o120000
-cdef int ENOENT = 2
 cdef int EBUSY = 16
 cdef int EEXIST = 17
 cdef int ENOTDIR = 20
@@ -223,8 +222,9 @@ cdef class ByPath(Opened):
         cdef vx_attr a
         cdef bytes p = encoded(path)
         self.walk_parent(path, p, &parent, &name, &n, &is_dir)
-        if is_dir:
-            raise from_errno(ENOENT, path)
+        if is_dir:  # only a directory can have a slash behind it
+            self.walk(p.rstrip(b"/"), False, &a)
+            raise from_errno(EEXIST, path)
         fs = self.enter()
         with nogil:
             rc = fs_mknod(fs, &self.cred, parent, name, n, mode, device, &a)
@@ -244,8 +244,9 @@ cdef class ByPath(Opened):
         cdef const char *tp = t
         tn = PyBytes_GET_SIZE(t)
         self.walk_parent(path, p, &parent, &name, &n, &is_dir)
-        if is_dir:
-            raise from_errno(ENOENT, path)
+        if is_dir:  # only a directory can have a slash behind it
+            self.walk(p.rstrip(b"/"), False, &a)
+            raise from_errno(EEXIST, path)
         fs = self.enter()
         with nogil:
             rc = fs_symlink(fs, &self.cred, parent, name, n, tp, tn, &a)
@@ -280,7 +281,8 @@ cdef class ByPath(Opened):
         self.walk(source, follow_symlinks, &a)
         self.walk_parent(path, p, &parent, &name, &n, &is_dir)
         if is_dir:
-            raise from_errno(ENOENT, source, path)
+            self.walk(p.rstrip(b"/"), False, &a)
+            raise from_errno(EEXIST, source, path)
         fs = self.enter()
         with nogil:
             rc = fs_link(fs, &self.cred, a.ino, parent, name, n, &a)

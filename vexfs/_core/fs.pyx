@@ -39,6 +39,7 @@ cdef int O_NOFOLLOW = os.O_NOFOLLOW
 cdef uint32_t S_IFMT = 0o170000
 cdef uint32_t S_IFDIR = 0o040000
 cdef uint32_t S_IFLNK = 0o120000
+cdef int EEXIST = 17
 cdef int ENOTDIR = 20
 cdef int EISDIR = 21
 cdef int ELOOP = 40
@@ -92,7 +93,7 @@ cdef class Filesystem(ByPath):
         cdef bytes p
         if flags & <uint32_t>O_CREAT:
             p = encoded(path)
-            self.walk_parent(path, p, &parent, &name, &n, &is_dir)
+            self.walk_parent(path, p, &parent, &name, &n, &is_dir, EEXIST if flags & <uint32_t>O_EXCL else EISDIR)
             if is_dir:
                 raise from_errno(EISDIR, path)
             fs = self.enter()

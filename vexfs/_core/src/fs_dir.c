@@ -243,7 +243,7 @@ static int walk(walk_t *w, uint64_t base, const char *path, size_t n, int follow
         path += k + slashes;
         n -= k + slashes;
         must_dir |= last && slashes;
-        if (S_ISLNK(next->a.mode) && (!last || follow || slashes))
+        if (S_ISLNK(next->a.mode) && (!last || follow || must_dir))
             rc = splice(w, next, &path, &n);
         else
             at = next;

@@ -1,0 +1,50 @@
+"""A volume against the model: a short form, and one of thousands of steps."""
+
+import stat
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.posix.machine import AgainstModel
+from vexfs.volume import Volume
+
+
+def run(examples: int, steps: int, *, repeatable: bool = False) -> None:
+    run_state_machine_as_test(
+        AgainstModel,
+        settings=settings(
+            max_examples=examples, stateful_step_count=steps, deadline=None, derandomize=repeatable,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_a_volume_answers_as_the_model_does() -> None:
+    run(25, 40, repeatable=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_volume_answers_as_the_model_does_for_long() -> None:
+    run(400, 100)
+
+
+def test_a_slash_behind_a_symlink_follows_every_link(tmp_path) -> None:
+    with Volume.create(tmp_path / "v") as volume:
+        fs = volume.filesystem
+        fs.mkdir("d")
+        fs.symlink("d", "near")
+        fs.symlink("near", "far")
+        assert fs.resolve("far/", follow_symlinks=False) == fs.resolve("d")
+        assert fs.resolve("far", follow_symlinks=False) != fs.resolve("d")
+
+
+def test_mkdir_gives_no_set_id_bits_and_chown_takes_them(tmp_path) -> None:
+    with Volume.create(tmp_path / "v") as volume:
+        fs = volume.filesystem
+        fs.mkdir("d", 0o7777)
+        assert fs.stat("d").st_mode & 0o7777 == 0o1777
+        fs.mknod("f", stat.S_IFREG | 0o4644)
+        fs.chown("f", 12, -1)
+        assert fs.stat("f").st_mode & 0o7777 == 0o644
