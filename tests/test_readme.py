@@ -64,8 +64,7 @@ needs_docs = pytest.mark.skipif(not Path("/usr/share/doc/make").is_dir(), reason
 @needs_docs
 def test_shell(shell):
     expect_success(shell(block("From the shell")))
-    ours = subprocess.run(["diff", "-r", "/usr/share/doc/make", shell.work / "make-doc"], capture_output=True, text=True)
-    assert ours.returncode == 0, ours.stdout
+    expect_success(shell("diff -r /usr/share/doc/make make-doc"))
     assert (shell.work / "papers-backup.vex" / "volume.toml").exists()
 
 

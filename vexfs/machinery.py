@@ -1,7 +1,7 @@
 """The core's mechanisms as volumes use them: one pool and one account of stack use for the process, a bridge for each.
 
-A volume that is opened with ``pool=None``, ``frames=None`` or ``bridge=None`` does without: plain aligned allocation, no
-accounting, and each operation wakes the committer itself.
+A volume that is opened with ``pool=None``, ``frames=None`` or ``bridge=None`` does without: plain aligned allocation,
+no accounting, and each operation wakes the committer itself.
 """
 
 import functools

@@ -27,7 +27,9 @@ FIRST_INO = 1 << 62
 class Node(Protocol):
     """Anything under ``.vexfs``."""
 
-    mode: int
+    @property
+    def mode(self) -> int:
+        """As ``st_mode``."""
 
 
 @attrs.frozen

@@ -8,7 +8,7 @@ import errno
 import io
 import os
 import threading
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from vexfs._core.fs import Filesystem
 from vexfs.errors import InvalidArgument
@@ -101,7 +101,7 @@ class RawFile(io.RawIOBase):
         """Everything from the position to the end."""
         self._check(self._can_read, "readable")
         with self._moving:
-            pieces = []
+            pieces: list[bytes] = []
             while True:
                 rest = self._filesystem.getattr(self._ino).st_size - self._position
                 piece = self._filesystem.read(self._ino, rest, self._position) if rest > 0 else b""
@@ -188,7 +188,7 @@ def open_file(
         else:
             buffer = io.BufferedReader(raw, size) if raw.readable() else io.BufferedWriter(raw, size)
         if binary:
-            return buffer
+            return cast("IO[Any]", buffer)
         text = io.TextIOWrapper(buffer, encoding or "utf-8", errors, newline, line_buffering=buffering == 1)
         text.mode = mode  # type: ignore[misc]
         return text

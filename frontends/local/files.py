@@ -217,7 +217,8 @@ class Files:
     ) -> Iterator[tuple[str, list[str], list[str]]]:
         """As ``os.walk``: triples of a directory's path, the names of its directories, the names of the rest."""
         directory = text(top)
-        directories, others = [], []
+        directories: list[str] = []
+        others: list[str] = []
         try:
             for entry in self.scandir(directory):
                 (directories if entry.is_dir() else others).append(entry.name)

@@ -46,7 +46,8 @@ class Edit:
 
     def __init__(self, volume: Path) -> None:
         with vexfs.open(volume, read_only=True) as fs:
-            self.ino = {str(path): path.stat().st_ino for path in (fs.path("/"), *fs.path().rglob("*")) if path.exists()}
+            paths = [path for path in (fs.path("/"), *fs.path().rglob("*")) if path.exists()]
+            self.ino = {str(path): path.stat().st_ino for path in paths}
         self.meta = Meta(volume / "meta.db")
         self.hash_key = self.meta.get_blob("hash_key")
         self.meta.begin()
@@ -474,7 +475,8 @@ def test_an_open_volume_is_not_checked(volume: Path) -> None:
 def test_many_faults_at_once(volume: Path) -> None:
     edit = Edit(volume)
     for name in ("wrong_link_count", "wrong_entry_count", "wrong_allocation", "entry_to_nowhere", "map_of_nothing",
-                 "orphan_of_nothing", "attributes_that_are_not_there", "nameless_file", "wrong_live_bytes"):  # fmt: skip
+                 "orphan_of_nothing", "attributes_that_are_not_there", "nameless_file",
+                 "wrong_live_bytes"):  # fmt: skip
         REPAIRABLE[name][1](edit)
     edit.done()
     report = check(volume, repair=True)

@@ -22,8 +22,9 @@ def machine(tmp_path):
 
     def run(python="python3"):
         return subprocess.run(
-            ["sh", SCRIPT, python], env={"PATH": str(tmp_path)}, capture_output=True, text=True, stdin=subprocess.DEVNULL
-        )
+            ["sh", SCRIPT, python], env={"PATH": str(tmp_path)}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True,
+        )  # fmt: skip
 
     run.path = tmp_path
     return run
@@ -78,7 +79,8 @@ def test_a_missing_mount_does_not_stop_the_rest(machine):
 def test_as_root_it_installs_what_is_missing(machine):
     complete(machine)
     os.remove(machine.path / "cc")
-    program(machine, "apt-get", f'echo "$@" >> {machine.path}/log; cp={machine.path}/cc; cat > $cp </dev/null; chmod 755 $cp')
+    compiler = machine.path / "cc"
+    program(machine, "apt-get", f'echo "$@" >> {machine.path}/log; cat > {compiler} </dev/null; chmod 755 {compiler}')
     (machine.path / "chmod").symlink_to(shutil.which("chmod"))
     result = machine()
     assert result.returncode == 0, result.stderr

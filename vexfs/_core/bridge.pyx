@@ -120,8 +120,8 @@ cdef class Bridge:
     def handler(self, uint32_t kind, call):
         """Let `call(list of (key, arg))` handle the items of `kind`; only while stopped when it replaces another.
 
-        None takes the handler away when the last item of its kind is handled.  It runs on the bridge's thread.  What it raises is counted (:attr:`failures`) and reported through
-        ``sys.unraisablehook``; the bridge goes on.
+        None takes the handler away when the last item of its kind is handled.  It runs on the bridge's thread.  What it
+        raises is counted (:attr:`failures`) and reported through ``sys.unraisablehook``; the bridge goes on.
         """
         if kind >= VX_KIND_MAX:
             raise ValueError(f"a kind is 0 to {VX_KIND_MAX - 1}, not {kind}")

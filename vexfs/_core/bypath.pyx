@@ -153,7 +153,6 @@ cdef Stat made(const vx_attr *a):
 cdef class ByPath(Opened):
     """Files by their paths: ``str`` or ``bytes``, from the root; a leading slash may be there or not."""
 
-
     cdef int walk(self, path, bint follow, vx_attr *a) except -1:
         cdef bytes p = encoded(path)
         cdef const char *s = p

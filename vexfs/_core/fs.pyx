@@ -62,7 +62,8 @@ cdef class Filesystem(ByPath):
         cdef uint64_t cookie = 2
         page = self.page(ino, cookie)
         while page:
-            for name, child, kind, cookie in page:
+            for name, child, kind, after in page:
+                cookie = after
                 yield name, child, kind
             page = self.page(ino, cookie)
 

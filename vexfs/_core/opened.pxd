@@ -13,7 +13,8 @@ ctypedef struct gathered:
 cdef object failed(int64_t status, path=*, path2=*)
 cdef bytes encoded(path)
 cdef list records(gathered *g)
-cdef int gather_entry(void *ctx, const char *name, size_t n, uint64_t ino, uint32_t type, uint64_t cookie) noexcept nogil
+cdef int gather_entry(void *ctx, const char *name, size_t n, uint64_t ino, uint32_t type,
+                      uint64_t cookie) noexcept nogil
 
 
 cdef class Opened:

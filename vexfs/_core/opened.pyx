@@ -64,7 +64,8 @@ cdef int gather(gathered *g, uint64_t a, uint64_t b, uint64_t c, const void *byt
     return 0
 
 
-cdef int gather_entry(void *ctx, const char *name, size_t n, uint64_t ino, uint32_t type, uint64_t cookie) noexcept nogil:
+cdef int gather_entry(void *ctx, const char *name, size_t n, uint64_t ino, uint32_t type,
+                      uint64_t cookie) noexcept nogil:
     cdef gathered *g = <gathered *>ctx
     return gather(g, ino, type, cookie, name, n) or g.count >= 512
 
@@ -203,7 +204,7 @@ cdef class Opened:
     cdef vx_fs *enter(self) except NULL:
         if self.fs is NULL:
             raise ValueError("the volume is closed")
-        self.busy += 1 # until the call is back: close waits for it
+        self.busy += 1  # until the call is back: close waits for it
         return self.fs
 
     def close(self):

@@ -147,21 +147,29 @@ cdef extern from "vexfs/fs.h" nogil:
     int fs_lookup "vx_fs_lookup"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, vx_attr *out)
     void fs_forget "vx_fs_forget"(vx_fs *fs, uint64_t ino, uint64_t count)
     int fs_getattr "vx_fs_getattr"(vx_fs *fs, uint64_t ino, vx_attr *out)
-    int fs_setattr "vx_fs_setattr"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t fields, const vx_attr *value, vx_attr *out)
+    int fs_setattr "vx_fs_setattr"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t fields, const vx_attr *value,
+                                   vx_attr *out)
     int fs_access "vx_fs_access"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t mask)
-    int fs_mknod "vx_fs_mknod"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint32_t mode, uint64_t rdev, vx_attr *out)
-    int fs_mkdir "vx_fs_mkdir"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint32_t mode, vx_attr *out)
-    int fs_symlink "vx_fs_symlink"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, const char *target, size_t tn, vx_attr *out)
+    int fs_mknod "vx_fs_mknod"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n,
+                               uint32_t mode, uint64_t rdev, vx_attr *out)
+    int fs_mkdir "vx_fs_mkdir"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n,
+                               uint32_t mode, vx_attr *out)
+    int fs_symlink "vx_fs_symlink"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n,
+                                   const char *target, size_t tn, vx_attr *out)
     int fs_readlink "vx_fs_readlink"(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
-    int fs_link "vx_fs_link"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t parent, const char *name, size_t n, vx_attr *out)
+    int fs_link "vx_fs_link"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t parent, const char *name, size_t n,
+                             vx_attr *out)
     int fs_unlink "vx_fs_unlink"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n)
     int fs_rmdir "vx_fs_rmdir"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n)
-    int fs_rename "vx_fs_rename"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint64_t new_parent, const char *new_name, size_t new_n, uint32_t flags)
-    int fs_create "vx_fs_create"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint32_t mode, uint32_t flags, vx_attr *out)
+    int fs_rename "vx_fs_rename"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n,
+                                 uint64_t new_parent, const char *new_name, size_t new_n, uint32_t flags)
+    int fs_create "vx_fs_create"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n,
+                                 uint32_t mode, uint32_t flags, vx_attr *out)
     int fs_open "vx_fs_open"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t flags)
     void fs_release "vx_fs_release"(vx_fs *fs, uint64_t ino)
     int64_t fs_read "vx_fs_read"(vx_fs *fs, uint64_t ino, uint64_t off, void *dst, size_t n)
-    int64_t fs_write "vx_fs_write"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, const void *src, size_t n, uint32_t flags)
+    int64_t fs_write "vx_fs_write"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, const void *src,
+                                   size_t n, uint32_t flags)
     int fs_flush "vx_fs_flush"(vx_fs *fs, uint64_t ino)
     int fs_fsync "vx_fs_fsync"(vx_fs *fs, uint64_t ino, int datasync)
     int fs_opendir "vx_fs_opendir"(vx_fs *fs, const vx_cred *c, uint64_t ino)
@@ -169,14 +177,17 @@ cdef extern from "vexfs/fs.h" nogil:
     int fs_readdir "vx_fs_readdir"(vx_fs *fs, uint64_t ino, uint64_t cookie, int attrs, vx_filldir fill, void *ctx)
     int fs_statfs "vx_fs_statfs"(vx_fs *fs, vx_statfs *out)
     int64_t fs_getxattr "vx_fs_getxattr"(vx_fs *fs, uint64_t ino, const char *name, size_t n, void *value, size_t cap)
-    int fs_setxattr "vx_fs_setxattr"(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, size_t n, const void *value, size_t vn, uint32_t flags)
+    int fs_setxattr "vx_fs_setxattr"(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, size_t n,
+                                     const void *value, size_t vn, uint32_t flags)
     int64_t fs_listxattr "vx_fs_listxattr"(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
     int fs_removexattr "vx_fs_removexattr"(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, size_t n)
-    int fs_walk "vx_fs_walk"(vx_fs *fs, const vx_cred *c, uint64_t base, const char *path, size_t n, int follow, vx_attr *out)
+    int fs_walk "vx_fs_walk"(vx_fs *fs, const vx_cred *c, uint64_t base, const char *path, size_t n, int follow,
+                             vx_attr *out)
     int fs_events_attach "vx_fs_events_attach"(vx_fs *fs)
     int fs_events_wait "vx_fs_events_wait"(vx_fs *fs, int origin, int timeout_ms, vx_event *out)
     void fs_events_detach "vx_fs_events_detach"(vx_fs *fs, int origin)
-    int fs_walk_parent "vx_fs_walk_parent"(vx_fs *fs, const vx_cred *c, uint64_t base, const char *path, size_t n, uint64_t *parent, const char **name, size_t *name_n, int *dir)
+    int fs_walk_parent "vx_fs_walk_parent"(vx_fs *fs, const vx_cred *c, uint64_t base, const char *path, size_t n,
+                                           uint64_t *parent, const char **name, size_t *name_n, int *dir)
     int fs_path_of "vx_fs_path_of"(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
     void fs_read_status "vx_fs_read_status"(vx_fs *fs, vx_fs_status *out)
     void fs_drop_caches "vx_fs_drop_caches"(vx_fs *fs)

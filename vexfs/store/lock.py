@@ -68,7 +68,7 @@ class Lock:
     @property
     def foreign(self) -> bool:
         """Whether the process that took the lock is another one: this one was forked from it."""
-        return self._info["pid"] != os.getpid()
+        return bool(self._info["pid"] != os.getpid())
 
     def forget(self) -> None:
         """In a forked child: close the descriptor; the parent's keeps the lock."""

@@ -62,12 +62,12 @@ class InodeRow:
         """Read a row; raises `BadRow`."""
         if len(row) < _INODE.size:
             raise BadRow(f"inode row of {len(row)} bytes; at least {_INODE.size} are needed")
-        (version, flags, header, mode, nlink, uid, gid, inline_n, *rest) = _INODE.unpack_from(row)
+        version, flags, header, mode, nlink, uid, gid, inline_n, *rest = _INODE.unpack_from(row)
         if version != 1 or header != _INODE.size:
             raise BadRow(f"inode row version {version} with a header of {header} bytes; version 1 is known")
         if inline_n > INLINE_MAX or len(row) != header + inline_n:
             raise BadRow(f"inode row of {len(row)} bytes says that it holds {inline_n} inline bytes")
-        return cls(mode, nlink, uid, gid, *rest, flags=flags, inline=row[header:])
+        return cls(mode, nlink, uid, gid, *rest, flags=flags, inline=row[header:])  # type: ignore[misc]
 
     def pack(self) -> bytes:
         """Write the row."""
@@ -152,7 +152,7 @@ def pack_xattrs(values: dict[bytes, bytes]) -> bytes:
 
 
 class Change(NamedTuple):
-    """One oplog entry; ``docs/format.md`` says what ``a``, ``b``, ``c``, ``first`` and ``second`` hold for each kind."""
+    """One oplog entry; ``docs/format.md`` says what ``a``, ``b``, ``c`` and the strings hold for each kind."""
 
     kind: str
     ino: int
