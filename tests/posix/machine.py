@@ -126,7 +126,8 @@ class AgainstModel(RuleBasedStateMachine):
 
     @rule(source=PATHS, goal=PATHS, flags=st.sampled_from([0, 0, 0, NOREPLACE, EXCHANGE, 3, 4]))
     def rename(self, source: str, goal: str, flags: int) -> None:
-        self.both(lambda fs: fs.rename(source, goal, flags), OF_RENAMES)
+        slashes = {errno.ENOTDIR} if flags & EXCHANGE and (source + goal).count("/") else set()
+        self.both(lambda fs: fs.rename(source, goal, flags), OF_RENAMES | slashes)
 
     @rule(source=PATHS, goal=PATHS, follow=st.booleans())
     def link(self, source: str, goal: str, follow: bool) -> None:
