@@ -1,14 +1,15 @@
 """The kernels' cells, run by :mod:`asv_benchmarks.peers.core` where the peers can be imported; prints JSON.
 
-Every cell is a set of calls on the same arrays, made in turns that rotate, so that neither a busy neighbour nor what a
-call leaves in the caches favours one of them.  A figure is the median over the turns, of processor time: all run in one
-thread, and a busy machine's other work is then left out.  Peers get the arrays as they are; only NumKong's packed
-matrices are made beforehand, as their users do.
+Every cell is a set of calls on the same arrays, made in turns in an order drawn anew, so that neither a busy neighbour
+nor what a call leaves in the caches favours one of them.  A figure is the median over the turns, of processor time: all
+run in one thread, and a busy machine's other work is then left out.  Peers get the arrays as they are; only NumKong's
+packed matrices are made beforehand, as their users do.
 """
 
 import argparse
 import ctypes
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -34,12 +35,16 @@ Calls = dict[str, Callable[[], Any]]
 
 
 def medians(calls: Calls, rounds: int) -> dict[str, float]:
-    """Median processor seconds of each call, the order turning by one each round."""
+    """Median processor seconds of each call, in another order each round.
+
+    The order is drawn, not turned: with a fixed neighbour, one call would always find the caches as another left them.
+    """
     names, taken = list(calls), {name: [] for name in calls}
     for name in names:
         calls[name]()
-    for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+    order = random.Random(5)
+    for _ in range(rounds):
+        for name in order.sample(names, len(names)):
             begin = time.process_time()
             calls[name]()
             taken[name].append(time.process_time() - begin)

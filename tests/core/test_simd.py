@@ -124,10 +124,14 @@ def test_all_alignments(simd, dtype):
             moved[...] = codes
             for metric in METRICS_OF[dtype]:
                 expected = simd.one_to_many(codes[0], codes, metric, **named)
-                assert np.array_equal(simd.one_to_many(moved[0], moved, metric, **named), expected)
-                assert np.array_equal(simd.gather(moved[0], moved, np.arange(9), metric, **named), expected)
-                one = simd.many_to_many(moved[:1], moved, metric, **named)
-                assert np.array_equal(one[0], expected)
+                # Values may be added in another order at another address; integers do not show it.
+                loose = 0 if dtype in ("i8", "i4", "b1") else 4e-6 * np.sqrt(dim)
+                for got in (
+                    simd.one_to_many(moved[0], moved, metric, **named),
+                    simd.gather(moved[0], moved, np.arange(9), metric, **named),
+                    simd.many_to_many(moved[:1], moved, metric, **named)[0],
+                ):
+                    assert np.allclose(got, expected, rtol=loose, atol=loose)
 
 
 def hurtful(dtype, dim):

@@ -93,16 +93,34 @@ VX_INLINE __m128i sum4_i(const __m512i v[4])
     return _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
 }
 
+/* The values i to i + n of four rows; n is under 32. */
+VX_INLINE void part_of_four(int dtype, int metric, const uint8_t *q, const uint8_t *const row[4], size_t i, size_t n,
+                            __m512 ab[4], __m512 bb[4])
+{
+    const size_t at = i * width_of(dtype);
+    const __mmask32 m = (1u << n) - 1;
+    __m512 x[2], y[2];
+    load_tail_f(dtype, q + at, m, x);
+    UNROLL
+    for (int k = 0; k < 4; k++) {
+        load_tail_f(dtype, row[k] + at, m, y);
+        step_f(metric, x[0], y[0], &ab[k], &bb[k]);
+        step_f(metric, x[1], y[1], &ab[k], &bb[k]);
+    }
+}
+
 VX_INLINE void four_f(int dtype, int metric, const vx_query *query, const uint8_t *const row[4],
                       const uint8_t *ahead, vx_sums *s, size_t at)
 {
     const size_t width = width_of(dtype);
     const uint8_t *q = query->q;
     __m512 ab[4], bb[4], x[2], y[2];
-    size_t i = 0;
+    size_t i = dtype == VX_F16 ? 0 : vx_head(row[0], width, query->dim * width);
     UNROLL
     for (int k = 0; k < 4; k++)
         ab[k] = bb[k] = _mm512_setzero_ps();
+    if (i)
+        part_of_four(dtype, metric, q, row, 0, i, ab, bb);
     for (; i + STEP <= query->dim; i += STEP) {
         load_f(dtype, q + i * width, x);
         UNROLL
@@ -117,19 +135,23 @@ VX_INLINE void four_f(int dtype, int metric, const vx_query *query, const uint8_
             step_f(metric, x[1], y[1], &ab[k], &bb[k]);
         }
     }
-    if (i < query->dim) {
-        const __mmask32 m = (1u << (query->dim - i)) - 1;
-        load_tail_f(dtype, q + i * width, m, x);
-        UNROLL
-        for (int k = 0; k < 4; k++) {
-            load_tail_f(dtype, row[k] + i * width, m, y);
-            step_f(metric, x[0], y[0], &ab[k], &bb[k]);
-            step_f(metric, x[1], y[1], &ab[k], &bb[k]);
-        }
-    }
+    if (i < query->dim)
+        part_of_four(dtype, metric, q, row, i, query->dim - i, ab, bb);
     _mm_storeu_ps(s->ab.f + at, sum4_f(ab));
     if (metric == VX_COSINE)
         _mm_storeu_ps(s->bb.f + at, sum4_f(bb));
+}
+
+VX_INLINE void part_of_one(int dtype, int metric, const uint8_t *q, const uint8_t *row, size_t i, size_t n,
+                           __m512 ab[2], __m512 bb[2])
+{
+    const size_t at = i * width_of(dtype);
+    const __mmask32 m = (1u << n) - 1;
+    __m512 x[2], y[2];
+    load_tail_f(dtype, q + at, m, x);
+    load_tail_f(dtype, row + at, m, y);
+    step_f(metric, x[0], y[0], &ab[0], &bb[0]);
+    step_f(metric, x[1], y[1], &ab[1], &bb[1]);
 }
 
 /* Two sums, not more: the out-of-order window then reaches furthest ahead, which is what memory wants of long rows. */
@@ -139,20 +161,17 @@ VX_INLINE void one_f(int dtype, int metric, const vx_query *query, const uint8_t
     const uint8_t *q = query->q;
     const __m512 zero = _mm512_setzero_ps();
     __m512 ab[2] = {zero, zero}, bb[2] = {zero, zero}, x[2], y[2];
-    size_t i = 0;
+    size_t i = dtype == VX_F16 ? 0 : vx_head(row, width, query->dim * width);
+    if (i)
+        part_of_one(dtype, metric, q, row, 0, i, ab, bb);
     for (; i + STEP <= query->dim; i += STEP) {
         load_f(dtype, q + i * width, x);
         load_f(dtype, row + i * width, y);
         step_f(metric, x[0], y[0], &ab[0], &bb[0]);
         step_f(metric, x[1], y[1], &ab[1], &bb[1]);
     }
-    if (i < query->dim) {
-        const __mmask32 m = (1u << (query->dim - i)) - 1;
-        load_tail_f(dtype, q + i * width, m, x);
-        load_tail_f(dtype, row + i * width, m, y);
-        step_f(metric, x[0], y[0], &ab[0], &bb[0]);
-        step_f(metric, x[1], y[1], &ab[1], &bb[1]);
-    }
+    if (i < query->dim)
+        part_of_one(dtype, metric, q, row, i, query->dim - i, ab, bb);
     s->ab.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(ab[0], ab[1]));
     if (metric == VX_COSINE)
         s->bb.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(bb[0], bb[1]));

@@ -60,11 +60,14 @@ VX_INLINE void pairs_four(int squares, const vx_query *query, const uint8_t *con
     UNROLL
     for (int k = 0; k < 4; k++)
         ab[k] = bb[k] = _mm512_setzero_ps();
-    for (size_t i = 0; i < bytes; i += STEP_BYTES) {
-        const __m512i x = load(query->q, i, bytes);
+    const size_t head = vx_head(row[0], 2, bytes) * 2;
+    for (size_t i = 0, end; i < bytes; i = end) {
+        end = i < head ? head : i + STEP_BYTES;
+        const size_t limit = end < bytes ? end : bytes;
+        const __m512i x = load(query->q, i, limit);
         UNROLL
         for (size_t k = 0; k < 4; k++) {
-            const __m512i y = load(row[k], i, bytes);
+            const __m512i y = load(row[k], i, limit);
             if (ahead)
                 _mm_prefetch((const char *)ahead + 4 * i + k * VX_LINE, _MM_HINT_T0);
             ab[k] = pairs(ab[k], x, y);
@@ -82,10 +85,16 @@ VX_INLINE void pairs_one(int squares, const vx_query *query, const uint8_t *row,
     const uint8_t *q = query->q;
     const size_t bytes = 2 * query->dim;
     __m512 ab[4], bb[4];
-    size_t i = 0;
+    size_t i = vx_head(row, 2, bytes) * 2;
     UNROLL
     for (int k = 0; k < 4; k++)
         ab[k] = bb[k] = _mm512_setzero_ps();
+    if (i) {
+        const __m512i y = load(row, 0, i);
+        ab[1] = pairs(ab[1], load(q, 0, i), y);
+        if (squares)
+            bb[1] = pairs(bb[1], y, y);
+    }
     for (; i + 4 * STEP_BYTES <= bytes; i += 4 * STEP_BYTES) {
         UNROLL
         for (size_t k = 0; k < 4; k++) {
@@ -165,13 +174,20 @@ VX_INLINE void bytes_four(int dtype, int squares, const vx_query *query, const u
                           const uint8_t *ahead, vx_sums *s, size_t at)
 {
     const uint8_t *query_bytes = query->q;
-    const size_t bytes = vx_row_bytes(dtype, query->dim), left = bytes % STEP_BYTES, whole = bytes - left;
+    const size_t bytes = vx_row_bytes(dtype, query->dim), head = vx_head(row[0], 1, bytes);
+    const size_t left = (bytes - head) % STEP_BYTES, whole = bytes - left;
     __m512i surplus = _mm512_setzero_si512(), ab[4], bb[4], q[2];
     sums_i sum[4];
     UNROLL
     for (int k = 0; k < 4; k++)
         sum[k].ab = sum[k].bb = sum[k].bb_surplus = _mm512_setzero_si512();
-    for (size_t i = 0; i < whole; i += STEP_BYTES) {
+    if (head) {
+        surplus = split_query(dtype, load(query_bytes, 0, head), surplus, q);
+        UNROLL
+        for (int k = 0; k < 4; k++)
+            step_i(dtype, squares, q, load(row[k], 0, head), &sum[k]);
+    }
+    for (size_t i = head; i < whole; i += STEP_BYTES) {
         surplus = split_query(dtype, _mm512_loadu_si512(query_bytes + i), surplus, q);
         UNROLL
         for (size_t k = 0; k < 4; k++) {
@@ -202,9 +218,12 @@ VX_INLINE void bytes_one(int dtype, int squares, const vx_query *query, const ui
     const __m512i zero = _mm512_setzero_si512();
     __m512i surplus = zero, q[2];
     sums_i sum = {zero, zero, zero};
-    for (size_t i = 0; i < bytes; i += STEP_BYTES) {
-        surplus = split_query(dtype, load(query->q, i, bytes), surplus, q);
-        step_i(dtype, squares, q, load(row, i, bytes), &sum);
+    const size_t head = vx_head(row, 1, bytes);
+    for (size_t i = 0, end; i < bytes; i = end) {
+        end = i < head ? head : i + STEP_BYTES;
+        const size_t limit = end < bytes ? end : bytes;
+        surplus = split_query(dtype, load(query->q, i, limit), surplus, q);
+        step_i(dtype, squares, q, load(row, i, limit), &sum);
     }
     s->ab.i[at] = _mm512_reduce_add_epi32(_mm512_sub_epi32(sum.ab, surplus));
     if (squares)
