@@ -182,6 +182,22 @@ static int64_t write_locked(vx_fs *fs, const vx_cred *c, uint64_t off, int appen
     return (int64_t)done;
 }
 
+/* Each piece is one cut; between them the writer waits its turn, so that a huge write keeps within dirty_limit. */
+static int64_t write_pieces(vx_fs *fs, const vx_cred *c, uint64_t off, int append, vx_inode *i, const char *src,
+                            size_t n)
+{
+    int64_t done = 0, rc = 0;
+    while ((size_t)done < n && rc >= 0) {
+        size_t piece = n - (size_t)done < VX_WRITE_PIECE ? n - (size_t)done : VX_WRITE_PIECE;
+        vx_throttle(fs);
+        rc = write_locked(fs, c, off + (uint64_t)done, append, i, src + done, piece);
+        done += rc > 0 ? rc : 0;
+        if (rc >= 0 && (size_t)rc < piece)
+            break;
+    }
+    return done ? done : rc;
+}
+
 int64_t vx_fs_write(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, const void *src, size_t n, uint32_t flags)
 {
     vx_frame f;
@@ -192,8 +208,7 @@ int64_t vx_fs_write(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, con
         rc = S_ISDIR(i->a.mode) ? -EISDIR : -EINVAL;
     if (!rc && n) {
         i->refs++;
-        vx_throttle(fs);
-        rc = write_locked(fs, c, off, (flags & VX_WRITE_APPEND) != 0, i, src, n);
+        rc = write_pieces(fs, c, off, (flags & VX_WRITE_APPEND) != 0, i, src, n);
         i->refs--;
         vx_inode_maybe_delete(fs, i);
     }

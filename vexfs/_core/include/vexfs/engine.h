@@ -23,6 +23,7 @@ enum {
     VX_REGION = 1 << VX_REGION_SHIFT,
     VX_REGION_PAGES = VX_REGION / VX_PAGE,
     VX_INLINE_MAX = 4096,
+    VX_WRITE_PIECE = 4 << 20, /* the most that one write changes at once, seen from other threads and from a crash */
     VX_EXTENTS_PER_REGION = 64, /* more than that and the region is rewritten whole */
     VX_XATTR_TOTAL_MAX = 1 << 20,
     VX_LINK_MAX = 65000,
