@@ -54,7 +54,11 @@ def read_what_can_be(fs, states):
     lost = []
     for path in sorted(set().union(*states)):
         try:
-            if path not in (b"/", b"/d"):
+            for name in fs.listxattr(path, False):
+                fs.getxattr(path, name, False)
+            if path in (b"/", b"/d"):
+                list(fs.scandir(path))
+            else:
                 kind = fs.stat(path, follow_symlinks=False).st_mode & 0o170000
                 data = fs.readlink(path) if kind == 0o120000 else fs.read_file(path)
                 digest = hashlib.blake2b(data, digest_size=12).hexdigest()
