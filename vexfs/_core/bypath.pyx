@@ -301,8 +301,11 @@ cdef class ByPath(Opened):
         if is_dots(name, n):
             raise from_errno((EINVAL if n == 1 else ENOTEMPTY) if directory else EISDIR, path)
         if is_dir and not directory:
-            self.walk(path, True, &a)
-            raise from_errno(EISDIR, path)
+            fs = self.enter()
+            with nogil:
+                rc = fs_lookup(fs, &self.cred, parent, name, n, &a)
+            self.busy -= 1
+            raise from_errno(-rc if rc else EISDIR if (a.mode & S_IFMT) == S_IFDIR else ENOTDIR, path)
         fs = self.enter()
         with nogil:
             if directory:
@@ -335,9 +338,9 @@ cdef class ByPath(Opened):
         if flags > 2:
             raise from_errno(EINVAL, source, target)
         self.walk_parent(source, a, &p1, &n1, &l1, &d1, EBUSY)
-        self.walk_parent(target, b, &p2, &n2, &l2, &d2, EEXIST if flags & 1 else EBUSY)
         if is_dots(n1, l1):
             raise from_errno(EBUSY, source, target)
+        self.walk_parent(target, b, &p2, &n2, &l2, &d2, EEXIST if flags & 1 else EBUSY)
         if is_dots(n2, l2):
             raise from_errno(EEXIST if flags & 1 else EBUSY, source, target)
         if d1 or d2:

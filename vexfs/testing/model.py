@@ -378,9 +378,13 @@ class ModelFilesystem(Walker):
     @locked
     def read_file(self, path: PathArg) -> bytes:
         node = self._walk(path)
-        if node.is_dir:
-            raise from_errno(errno.EISDIR, path)
+        self._has_content(node, path)
         return node.content.read(node.size, 0)
+
+    def _has_content(self, node: Node, path: PathArg | None = None) -> None:
+        """Bytes are read from and written to regular files; what goes through a FIFO is the kernel's matter."""
+        if not node.is_file:
+            raise from_errno(errno.EISDIR if node.is_dir else errno.EINVAL, path)
 
     @locked
     def write_file(self, path: PathArg, data: Any, mode: int = 0o666) -> int:
@@ -415,8 +419,7 @@ class ModelFilesystem(Walker):
     @locked
     def read(self, ino: int, size: int, offset: int) -> bytes:
         node = self._table.by_ino(ino)
-        if node.is_dir:
-            raise from_errno(errno.EISDIR)
+        self._has_content(node)
         if size < 0 or offset < 0:
             raise from_errno(errno.EINVAL)
         return node.content.read(size, offset)
@@ -432,8 +435,7 @@ class ModelFilesystem(Walker):
     def write(self, ino: int, data: Any, offset: int) -> int:
         node, raw = self._table.by_ino(ino), bytes(data)
         self._writable()
-        if node.is_dir:
-            raise from_errno(errno.EISDIR)
+        self._has_content(node)
         if offset < -1:
             raise from_errno(errno.EINVAL)
         start = node.size if offset == -1 else offset
