@@ -2,8 +2,7 @@
 
 llfuse keeps its session in globals, so a process has one mount at a time.  Each worker is a thread in
 ``llfuse.main(workers=1)``.  One worker answers fastest, as handlers share the interpreter's lock; more are started when
-all are about to wait for the disk, so that what waits together is synced together, and are retired when that has been
-quiet for a while.
+all are about to wait for the disk, so that what waits together is synced together; those stay.
 """
 
 import atexit
@@ -82,7 +81,6 @@ class Mount:
         self._crowded = threading.Event()
         self._lock = threading.Lock()
         self._workers: set[threading.Thread] = set()
-        self._retirements = 0
         self._began = False
         self._stopping = False
         self._connection = 0
@@ -174,54 +172,31 @@ class Mount:
             thread.start()
 
     def _work(self) -> None:
-        while True:
-            retirements = self._retirements
-            retired = False
-            try:
-                llfuse.main(workers=1, handle_signals=False)
-            except RetireWorker as word:
-                retired = True
-                del word
-            except BaseException as error:
-                self._failure = error
-                log.error("the mount's request loop failed: %s", error, exc_info=error)
-                self._stopping = True
-            with self._lock:
-                # A retirement stops every loop that happens to look; all but one go on.
-                interrupted = retired or retirements != self._retirements
-                if interrupted and not self._stopping and (not retired or len(self._workers) == 1):
-                    continue
-                self._workers.discard(threading.current_thread())
-                self.operations.workers = max(1, len(self._workers))
-                last = not self._workers
-            if last:
-                self._finish()
-            return
+        try:
+            llfuse.main(workers=1, handle_signals=False)
+        except RetireWorker:
+            pass
+        except BaseException as error:
+            self._failure = error
+            log.error("the mount's request loop failed: %s", error, exc_info=error)
+            self._stopping = True
+        with self._lock:
+            self._workers.discard(threading.current_thread())
+            self.operations.workers = max(1, len(self._workers))
+            last = not self._workers
+        if last:
+            self._finish()
 
     def _watch_crowd(self) -> None:
-        """Start workers while all wait for the disk; retire them when they have had nothing to wait for."""
-        while not self._stopping:
-            many = len(self._workers) > 1
-            crowded = self._crowded.wait(_QUIET_S if many else None)
-            if self._stopping:
-                return
-            if crowded:
-                self._crowded.clear()
-                if len(self._workers) < self._options.workers and self.operations.waiting >= len(self._workers):
-                    self._add_worker()
-            elif many:
-                idle = len(self._workers) - 1 - self.operations.most_waiting
-                self.operations.most_waiting = self.operations.waiting
-                for _ in range(idle):
-                    self._retire_worker()
+        """Start workers while all wait for the disk.
 
-    def _retire_worker(self) -> None:
-        """Have the next statfs, which is this one, end the loop that happens to take it."""
-        self._retirements += 1
-        self.operations.retire = True
-        with contextlib.suppress(OSError):
-            os.statvfs(self.mountpoint)
-        self.operations.retire = False
+        They stay: to end one loop means to raise the session's exit flag, and libfuse 2 then drops a request that another
+        loop has just read, whose caller would wait for ever.
+        """
+        while self._crowded.wait() and not self._stopping:
+            self._crowded.clear()
+            if len(self._workers) < self._options.workers and self.operations.waiting >= len(self._workers):
+                self._add_worker()
 
     # -- changes made by other users of the filesystem
 

@@ -64,9 +64,7 @@ cdef class Stat:
     def st_ino(self):
         return self.a.ino
 
-    @property
-    def st_dev(self):
-        return 0
+    st_dev = 0
 
     @property
     def st_nlink(self):
