@@ -190,8 +190,8 @@ class Mount:
     def _watch_crowd(self) -> None:
         """Start workers while all wait for the disk.
 
-        They stay: to end one loop means to raise the session's exit flag, and libfuse 2 then drops a request that another
-        loop has just read, whose caller would wait for ever.
+        They stay: to end one loop means to raise the session's exit flag, and libfuse 2 then drops a request that
+        another loop has just read, whose caller would wait for ever.
         """
         while self._crowded.wait() and not self._stopping:
             self._crowded.clear()

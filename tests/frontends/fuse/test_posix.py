@@ -8,7 +8,6 @@ import os
 import stat
 import subprocess
 import threading
-import time
 
 import pytest
 
