@@ -1,10 +1,11 @@
 """Frames as Python sees them; their truth is tested natively."""
 
 import threading
+import time
 
 import pytest
 
-from vexfs._core.frame import OPERATIONS_MOST, Frames
+from vexfs._core.frame import OPERATIONS_MOST, TIME_LIMITS_NS, TIMED_EVERY, Frames
 from vexfs._core.measure import frame_ns
 
 
@@ -80,3 +81,34 @@ def test_wrong_limits_are_explained(wrong, match):
 def test_operations_have_numbers(op):
     with pytest.raises(ValueError, match="0 to 63"):
         Frames().stats(op)
+
+
+def test_timing_every_frame_gives_a_histogram_that_adds_up():
+    frames = Frames()
+    frame_ns(frames, 3, 6400)
+    sampled = frames.times(3)
+    assert 99 <= sampled["timed"] <= 101
+    frames.time(1)
+    began = time.perf_counter_ns()
+    frame_ns(frames, 3, 1000)
+    took = time.perf_counter_ns() - began
+    times = frames.times(3)
+    assert times["timed"] - sampled["timed"] == 1000
+    assert sum(times["buckets"].values()) == times["timed"] == frames.times()["timed"]
+    assert 0 < times["total_ns"] - sampled["total_ns"] < took
+    frames.clear()
+    assert frames.times() == {"timed": 0, "total_ns": 0, "buckets": {}}
+    frames.time(0)
+    assert frames.time_every == TIMED_EVERY
+
+
+def test_a_latency_lies_in_the_bucket_of_its_size():
+    frames = Frames()
+    frames.time(1)
+    frame_ns(frames, 0, 200)
+    times = frames.times()
+    limits = [0, *TIME_LIMITS_NS]
+    low = sum(n * limits[i] for i, n in times["buckets"].items())
+    high = sum(n * limits[i + 1] for i, n in times["buckets"].items())
+    assert low <= times["total_ns"] <= high
+    assert all(b / a < 1.26 for a, b in zip(TIME_LIMITS_NS[1:], TIME_LIMITS_NS[2:], strict=False))

@@ -9,6 +9,7 @@ cdef extern from "vexfs/frame.h" nogil:
     enum:
         VX_OP_MAX
         VX_FRAME_BUCKETS
+        VX_FRAME_TIMES
 
     ctypedef struct vx_frames:
         pass
@@ -30,6 +31,11 @@ cdef extern from "vexfs/frame.h" nogil:
         uint64_t painted_high_water
         uint64_t *depth
 
+    ctypedef struct vx_frame_times:
+        uint64_t timed
+        uint64_t total_ns
+        uint64_t *bucket
+
     ctypedef struct vx_scratch:
         pass
 
@@ -37,6 +43,9 @@ cdef extern from "vexfs/frame.h" nogil:
     void vx_frames_free(vx_frames *f)
     void vx_frames_configure(vx_frames *f, uint32_t limit_bytes, uint32_t heap_threshold, int monitoring)
     void vx_frames_paint(vx_frames *f, uint32_t every)
+    void vx_frames_time(vx_frames *f, uint32_t every)
+    void vx_frames_read_times(vx_frames *f, int op, vx_frame_times *out)
+    uint64_t vx_frame_time_limit(uint32_t bucket)
     void vx_frames_read(vx_frames *f, int op, vx_frame_stats *out)
     void vx_frames_clear(vx_frames *f)
     void vx_frame_enter(vx_frame *frame, vx_frames *f, int op)
@@ -52,3 +61,4 @@ cdef class Frames:
     cdef readonly uint32_t heap_threshold
     cdef readonly bint monitoring
     cdef readonly uint32_t paint_every
+    cdef readonly uint32_t time_every

@@ -1,5 +1,6 @@
 """An open volume of files: its options, its life, its figures."""
 
+import errno
 import os
 import time
 
@@ -11,6 +12,7 @@ from vexfs._core.bridge cimport Bridge
 from vexfs._core.frame cimport Frames
 from vexfs._core.pool cimport Pool
 from vexfs._core.ops cimport (
+    VX_ERRNO_MAX,
     VX_OP_COUNT,
     fs_backup_meta,
     fs_changes,
@@ -276,6 +278,9 @@ cdef class Opened:
                "regions_cached": s.regions_cached, "inode_hits": s.inode_hits, "inode_misses": s.inode_misses,
                "dentry_hits": s.dentry_hits, "dentry_misses": s.dentry_misses,
                "last_error": s.last_error_text.decode("utf-8", "replace") if s.last_error else None}
+        out["lock_waits"] = s.lock_waits
+        out["time_ns"] = {"lock_wait": s.lock_wait_ns, "place": s.place_ns, "apply": s.apply_ns, "sync": s.sync_ns}
+        out["errors"] = {errno.errorcode.get(k, "other"): s.errnos[k] for k in range(VX_ERRNO_MAX) if s.errnos[k]}
         out["operations"] = {vx_op_names[k].decode(): s.ops[k] for k in range(VX_OP_COUNT)}
         return out
 

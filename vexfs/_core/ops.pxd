@@ -33,6 +33,7 @@ cdef extern from "vexfs/fs.h" nogil:
         VX_EVENT_ENTRY
         VX_OP_COUNT
         VX_OP_MAX
+        VX_ERRNO_MAX
 
     const char *const vx_op_names[]
 
@@ -134,7 +135,13 @@ cdef extern from "vexfs/fs.h" nogil:
         uint64_t inode_misses
         uint64_t dentry_hits
         uint64_t dentry_misses
+        uint64_t lock_waits
+        uint64_t lock_wait_ns
+        uint64_t place_ns
+        uint64_t apply_ns
+        uint64_t sync_ns
         uint64_t ops[64]
+        uint64_t errnos[134]
         int32_t last_error
         char last_error_text[256]
 

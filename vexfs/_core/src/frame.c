@@ -14,7 +14,7 @@ static const uint8_t PAINT = 0xA7;
 
 typedef struct {
     _Atomic uint64_t high_water, violations, total_bytes, timed, timed_ns, prevented, pooled, painted_count,
-        painted_high_water, depth[VX_FRAME_BUCKETS];
+        painted_high_water, depth[VX_FRAME_BUCKETS], time[VX_FRAME_TIMES];
 } op_counters;
 
 typedef struct {
@@ -24,7 +24,8 @@ typedef struct {
 } thread_counters;
 
 struct vx_frames {
-    _Atomic uint32_t limit, threshold, monitoring, paint_every;
+    _Atomic uint32_t limit, threshold, monitoring, paint_every, time_every;
+    _Atomic uint32_t chosen; /* more frames than one in TIMED_EVERY are painted or timed */
     vx_locals *locals;
     op_counters ended[VX_OP_MAX]; /* of threads that ended; like `since`, under the lock of `locals` */
     op_counters since[VX_OP_MAX]; /* as of the last clear */
@@ -45,6 +46,8 @@ static void add_counters(op_counters *to, const op_counters *from) {
     raise_to(&to->high_water, vx_peek(&from->high_water));
     raise_to(&to->painted_high_water, vx_peek(&from->painted_high_water));
     for (int i = 0; i < VX_FRAME_BUCKETS; i++) vx_bump(&to->depth[i], vx_peek(&from->depth[i]));
+    if (vx_peek(&from->timed))
+        for (int i = 0; i < VX_FRAME_TIMES; i++) vx_bump(&to->time[i], vx_peek(&from->time[i]));
 }
 
 static void thread_ended(void *owner, vx_local *local) {
@@ -57,6 +60,7 @@ vx_frames *vx_frames_new(uint32_t limit_bytes, uint32_t heap_threshold) {
     if (!f) return NULL;
     f->locals = vx_locals_new(f, sizeof(thread_counters), thread_ended);
     vx_frames_configure(f, limit_bytes, heap_threshold, 1);
+    vx_frames_time(f, TIMED_EVERY);
     if (f->locals) return f;
     vx_frames_free(f);
     return NULL;
@@ -74,8 +78,37 @@ void vx_frames_configure(vx_frames *f, uint32_t limit_bytes, uint32_t heap_thres
     atomic_store_explicit(&f->monitoring, monitoring != 0, memory_order_relaxed);
 }
 
+static void look_closer(vx_frames *f) {
+    uint32_t timed = atomic_load_explicit(&f->time_every, memory_order_relaxed);
+    uint32_t painted = atomic_load_explicit(&f->paint_every, memory_order_relaxed);
+    atomic_store_explicit(&f->chosen, painted || timed != TIMED_EVERY, memory_order_relaxed);
+}
+
 void vx_frames_paint(vx_frames *f, uint32_t every) {
     atomic_store_explicit(&f->paint_every, every, memory_order_relaxed);
+    look_closer(f);
+}
+
+void vx_frames_time(vx_frames *f, uint32_t every) {
+    atomic_store_explicit(&f->time_every, every ? every : TIMED_EVERY, memory_order_relaxed);
+    look_closer(f);
+}
+
+/* -- buckets of time ------------------------------------------------------------------------------------------------ */
+
+enum { TIME_OCTAVE = 7, TIME_SUB = 2 }; /* the first octave is 2^7 ns; 2^2 buckets each */
+
+static unsigned time_bucket(uint64_t ns) {
+    if (ns < (uint64_t)1 << TIME_OCTAVE) return 0;
+    unsigned octave = 63 - (unsigned)__builtin_clzll(ns);
+    unsigned i = 1 + ((octave - TIME_OCTAVE) << TIME_SUB) + (unsigned)(ns >> (octave - TIME_SUB) & 3);
+    return i < VX_FRAME_TIMES ? i : VX_FRAME_TIMES - 1;
+}
+
+uint64_t vx_frame_time_limit(uint32_t bucket) {
+    if (bucket >= VX_FRAME_TIMES - 1) return UINT64_MAX;
+    unsigned octave = TIME_OCTAVE + (bucket >> TIME_SUB), part = bucket & 3;
+    return ((uint64_t)(4 + part) << (octave - TIME_SUB)) - 1;
 }
 
 /* -- painting ------------------------------------------------------------------------------------------------------
@@ -99,10 +132,10 @@ static __attribute__((noinline, no_sanitize("address", "undefined", "thread"))) 
 
 static __attribute__((noinline)) void choose(vx_frame *frame, vx_frames *f, thread_counters *c) {
     uint32_t every = atomic_load_explicit(&f->paint_every, memory_order_relaxed);
-    if (c->tick % TIMED_EVERY == 0) frame->started_ns = vx_now_ns();
     if (every && c->tick % every == 0) {
         frame->painted = (uint32_t)(frame->base - paint_below());
     }
+    if (c->tick % atomic_load_explicit(&f->time_every, memory_order_relaxed) == 0) frame->started_ns = vx_now_ns();
 }
 
 void vx_frame_enter_at(vx_frame *frame, vx_frames *f, int op, uintptr_t base) {
@@ -125,7 +158,7 @@ void vx_frame_enter_at(vx_frame *frame, vx_frames *f, int op, uintptr_t base) {
     frame->outer = here->innermost;
     here->innermost = frame;
     c->tick++;
-    if (VX_UNLIKELY(c->tick % TIMED_EVERY == 0 || atomic_load_explicit(&f->paint_every, memory_order_relaxed)))
+    if (VX_UNLIKELY(c->tick % TIMED_EVERY == 0 || atomic_load_explicit(&f->chosen, memory_order_relaxed)))
         choose(frame, f, c);
 }
 
@@ -136,8 +169,10 @@ static __attribute__((noinline)) void leave_chosen(vx_frame *frame, op_counters 
         raise_to(&c->painted_high_water, touched);
     }
     if (frame->started_ns) {
+        uint64_t took = vx_now_ns() - frame->started_ns;
         vx_bump(&c->timed, 1);
-        vx_bump(&c->timed_ns, vx_now_ns() - frame->started_ns);
+        vx_bump(&c->timed_ns, took);
+        vx_bump(&c->time[time_bucket(took)], 1);
     }
 }
 
@@ -242,6 +277,21 @@ void vx_frames_read(vx_frames *f, int op, vx_frame_stats *out) {
         op_counters sum;
         sum_all(f, first, i, &sum);
         report(&sum, &f->since[i], out);
+    }
+    vx_locals_unlock(f->locals);
+}
+
+void vx_frames_read_times(vx_frames *f, int op, vx_frame_times *out) {
+    memset(out, 0, sizeof *out);
+    vx_local *first = vx_locals_lock(f->locals);
+    for (int i = 0; i < VX_OP_MAX; i++) {
+        if (op >= 0 && op != i) continue;
+        op_counters sum;
+        sum_all(f, first, i, &sum);
+        const op_counters *then = &f->since[i];
+        out->timed += vx_peek(&sum.timed) - vx_peek(&then->timed);
+        out->total_ns += vx_peek(&sum.timed_ns) - vx_peek(&then->timed_ns);
+        for (int k = 0; k < VX_FRAME_TIMES; k++) out->bucket[k] += vx_peek(&sum.time[k]) - vx_peek(&then->time[k]);
     }
     vx_locals_unlock(f->locals);
 }

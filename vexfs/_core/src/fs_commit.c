@@ -18,6 +18,14 @@ static int64_t monotonic(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+void vx_lock_contended(vx_fs *fs)
+{
+    int64_t from = monotonic();
+    pthread_mutex_lock(&fs->lock);
+    fs->s.lock_waits++;
+    fs->s.lock_wait_ns += (uint64_t)(monotonic() - from);
+}
+
 static int anything_dirty(const vx_fs *fs)
 {
     return fs->batch_pending || fs->dirty_inodes || fs->dirty_dentries;
@@ -104,12 +112,17 @@ static int commit_once(vx_fs *fs)
         vx_freeze_epoch(fs);
     pthread_mutex_unlock(&fs->lock);
     const char *what = "data";
+    int64_t from = monotonic();
     int rc = fs->batch_data_done ? 0 : vx_place_data(fs);
+    int64_t placed = monotonic();
     if (!rc) {
         what = "metadata";
         rc = apply(fs);
     }
+    int64_t applied = monotonic();
     pthread_mutex_lock(&fs->lock);
+    fs->s.place_ns += (uint64_t)(placed - from);
+    fs->s.apply_ns += (uint64_t)(applied - placed);
     if (rc) {
         note_failure(fs, rc, what);
     } else {
@@ -125,10 +138,12 @@ static int sync_log(vx_fs *fs)
     if (fs->durable >= upto)
         return 0;
     pthread_mutex_unlock(&fs->lock);
+    int64_t from = monotonic();
     int rc = vx_meta_sync(fs->meta);
     pthread_mutex_lock(&fs->lock);
     fs->s.syncs++;
     fs->synced_ns = monotonic();
+    fs->s.sync_ns += (uint64_t)(fs->synced_ns - from);
     if (!rc && upto > fs->durable)
         fs->durable = upto;
     if (!rc && !fs->batch_pending)

@@ -212,7 +212,7 @@ int64_t vx_fs_write(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, con
         i->refs--;
         vx_inode_maybe_delete(fs, i);
     }
-    vx_op_leave(fs, &f, 0);
+    vx_op_leave(fs, &f, rc < 0 ? (int)rc : 0);
     return rc;
 }
 

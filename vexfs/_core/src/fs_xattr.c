@@ -89,7 +89,7 @@ int64_t vx_fs_getxattr(vx_fs *fs, uint64_t ino, const char *name, size_t n, void
         if (rc > 0 && cap)
             memcpy(value, e + HEAD + n, vn);
     }
-    vx_op_leave(fs, &f, 0);
+    vx_op_leave(fs, &f, rc < 0 ? (int)rc : 0);
     return rc;
 }
 
@@ -113,7 +113,7 @@ int64_t vx_fs_listxattr(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
         }
         rc = cap && total > cap ? -ERANGE : (int64_t)total;
     }
-    vx_op_leave(fs, &f, 0);
+    vx_op_leave(fs, &f, rc < 0 ? (int)rc : 0);
     return rc;
 }
 

@@ -289,12 +289,16 @@ static inline int vx_cache_full(const vx_fs *fs)
     return fs->inodes.used > fs->o.inode_cache || fs->inline_bytes > VX_INLINE_CACHE;
 }
 
+/* Somebody holds the lock: waits for it, and counts for how long. */
+void vx_lock_contended(vx_fs *fs);
+
 /* The only place where clean things are evicted: an operation that begins holds no pointers yet, and one that waits
  * holds references. */
 __attribute__((always_inline)) static inline void vx_op_enter(vx_fs *fs, vx_frame *f, int op)
 {
     vx_frame_enter(f, fs->o.frames, op);
-    pthread_mutex_lock(&fs->lock);
+    if (pthread_mutex_trylock(&fs->lock))
+        vx_lock_contended(fs);
     fs->s.ops[op]++;
     if (vx_cache_full(fs) || fs->dentries > 2 * fs->o.inode_cache || fs->nregions > VX_REGION_CACHE(fs))
         vx_cache_shrink(fs);
@@ -303,6 +307,8 @@ __attribute__((always_inline)) static inline void vx_op_enter(vx_fs *fs, vx_fram
 static inline int vx_op_leave(vx_fs *fs, vx_frame *f, int rc)
 {
     vx_frame_mark();
+    if (rc < 0)
+        fs->s.errnos[rc > -VX_ERRNO_MAX ? -rc : 0]++;
     pthread_mutex_unlock(&fs->lock);
     vx_frame_leave(f);
     return rc;

@@ -13,6 +13,8 @@
 
 #define VX_OP_MAX 64
 #define VX_FRAME_BUCKETS 17 /* 256 bytes each; the last holds what is deeper than 4 KiB */
+/* Of time: four an octave from 128 ns on; the first holds what is faster, the last what takes over a minute. */
+#define VX_FRAME_TIMES 118
 
 typedef struct vx_frames vx_frames; /* per-operation statistics: count, high water, histogram, violations, limit */
 
@@ -27,7 +29,7 @@ typedef struct vx_frame {
     void *counters;
 } vx_frame;
 
-/* time_ns is estimated from one frame in 64.  prevented: scratch that would have broken the limit and went to the pools
+/* time_ns is estimated from the frames that were timed: one in 64, or as many as vx_frames_time asks.  prevented: scratch that would have broken the limit and went to the pools
  * instead.  painted_*: of frames whose stack was painted, the use by everything below, libraries included. */
 typedef struct {
     uint64_t count, high_water, violations, total_bytes, time_ns;
@@ -35,12 +37,21 @@ typedef struct {
     uint64_t depth[VX_FRAME_BUCKETS];
 } vx_frame_stats;
 
+/* Of the frames that were timed. */
+typedef struct {
+    uint64_t timed, total_ns, bucket[VX_FRAME_TIMES];
+} vx_frame_times;
+
 vx_frames *vx_frames_new(uint32_t limit_bytes, uint32_t heap_threshold);
 void vx_frames_free(vx_frames *f);
 void vx_frames_configure(vx_frames *f, uint32_t limit_bytes, uint32_t heap_threshold, int monitoring);
 /* Paints the stack below one frame in `every` (0: none) to see what code that marks nothing uses. */
 void vx_frames_paint(vx_frames *f, uint32_t every);
+/* Times one frame in `every`; 1 is all, two readings of the clock each. */
+void vx_frames_time(vx_frames *f, uint32_t every);
 void vx_frames_read(vx_frames *f, int op, vx_frame_stats *out); /* op -1: all */
+void vx_frames_read_times(vx_frames *f, int op, vx_frame_times *out);
+uint64_t vx_frame_time_limit(uint32_t bucket); /* the largest ns of a bucket; UINT64_MAX of the last */
 void vx_frames_clear(vx_frames *f);
 
 /* The innermost frame of this thread lives in a thread-local of the library that enters it; enter and leave nest.

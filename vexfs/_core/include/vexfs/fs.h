@@ -134,13 +134,17 @@ int vx_fs_events_attach(vx_fs *fs);
 int vx_fs_events_wait(vx_fs *fs, int origin, int timeout_ms, vx_event *out);
 void vx_fs_events_detach(vx_fs *fs, int origin);
 
+#define VX_ERRNO_MAX 134 /* Linux's errnos; what is none is counted as 0 */
+
 typedef struct {
     uint64_t files, inodes_cached, dentries_cached, regions_cached;
     uint64_t used_bytes, limit_bytes, live_bytes, dead_bytes, free_bytes, disk_bytes, segments;
     uint64_t dirty_bytes, frozen_bytes, dirty_ops, epoch, committed, durable;
     uint64_t commits, syncs, commit_errors, reclaimed_bytes, reclaimed_segments, opens, throttled;
     uint64_t inode_hits, inode_misses, dentry_hits, dentry_misses;
-    uint64_t ops[VX_OP_MAX];
+    uint64_t lock_waits, lock_wait_ns; /* operations that found the filesystem's lock taken */
+    uint64_t place_ns, apply_ns, sync_ns; /* commits: file data written, metadata applied; syncs of the log */
+    uint64_t ops[VX_OP_MAX], errnos[VX_ERRNO_MAX];
     int32_t last_error;
     char last_error_text[256];
 } vx_fs_status;

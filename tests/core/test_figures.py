@@ -1,0 +1,58 @@
+"""What the filesystem counts about itself: errors, waiting, where commits spend their time."""
+
+import threading
+import time
+
+import pytest
+
+import vexfs
+
+
+@pytest.fixture
+def fs(tmp_path):
+    with vexfs.open(tmp_path / "v.vex") as volume:
+        yield volume
+
+
+def test_errors_are_counted_by_errno(fs):
+    core = fs.filesystem
+    before = core.status()["errors"].get("ENOENT", 0)
+    for _ in range(7):
+        with pytest.raises(FileNotFoundError):
+            core.unlink("absent")
+    with pytest.raises(OSError):
+        core.getxattr("/", "user.absent")
+    errors = core.status()["errors"]
+    assert errors["ENOENT"] == before + 7
+    assert errors["ENODATA"] == 1
+
+
+def test_commits_say_where_their_time_went(fs):
+    fs.write_bytes("a", b"x" * 1_000_000)
+    began = time.perf_counter_ns()
+    fs.sync()
+    took = time.perf_counter_ns() - began
+    spent = fs.filesystem.status()["time_ns"]
+    assert spent["place"] > 0 and spent["apply"] > 0 and spent["sync"] > 0
+    assert spent["place"] + spent["apply"] <= took + 50_000_000  # a commit by time may have come before
+
+
+def test_waiting_for_the_lock_is_counted(fs):
+    core = fs.filesystem
+    fs.write_bytes("a", b"x")
+    ino, stop = core.resolve("a"), time.monotonic() + 10
+    assert core.status()["lock_waits"] >= 0
+
+    def hammer():
+        while time.monotonic() < stop and not core.status()["lock_waits"]:
+            for _ in range(2000):
+                core.getattr(ino)
+
+    threads = [threading.Thread(target=hammer) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    figures = core.status()
+    assert figures["lock_waits"] > 0
+    assert figures["time_ns"]["lock_wait"] > 0
