@@ -10,6 +10,7 @@ from typing import Any
 from vexfs._core.bridge import Bridge
 from vexfs._core.frame import Frames
 from vexfs._core.pool import Pool
+from vexfs._core.simd import Simd
 
 
 @functools.cache
@@ -22,6 +23,12 @@ def pool() -> Pool:
 def frames() -> Frames:
     """The stack account of this process."""
     return Frames()
+
+
+@functools.cache
+def simd() -> Simd:
+    """The distance kernels of this process."""
+    return Simd()
 
 
 def equip(options: dict[str, Any]) -> Bridge | None:

@@ -40,7 +40,6 @@ Progress = Callable[[int, int], Any]
 HostPath = str | os.PathLike[str]
 
 
-
 class Options(TypedDict, total=False):
     """How an open volume works; what it *is* stands in its geometry.  Sizes in bytes."""
 
@@ -88,6 +87,8 @@ class Volume:
         Where the volume is.
     filesystem : vexfs._core.fs.Filesystem
         Its compiled operations; thread-safe.
+    mounted : Mount or None
+        What :meth:`mount` gave last.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Volume:
         self._filesystem: Filesystem | None = filesystem
         self._lock = lock
         self._closing = threading.Lock()
-        self._mount: Any = None
+        self.mounted: Any = None
 
     # -- making and opening
 
@@ -296,8 +297,8 @@ class Volume:
         PluginBroken
             llfuse is not installed.
         """
-        self._mount = registry("frontends").get("fuse").mount(self, mountpoint, options)
-        return self._mount
+        self.mounted = registry("frontends").get("fuse").mount(self, mountpoint, options)
+        return self.mounted
 
     def sync(self) -> None:
         """Wait until everything done so far is on stable storage."""
@@ -335,8 +336,8 @@ class Volume:
     def close(self) -> None:
         """Write everything out and give the volume up.  Harmless when it is closed already."""
         with self._closing:
-            if self._filesystem is not None and self._mount is not None:
-                self._mount.unmount(force=True)
+            if self._filesystem is not None and self.mounted is not None:
+                self.mounted.unmount(force=True)
             filesystem, self._filesystem = self._filesystem, None
             if filesystem is None:
                 return
@@ -348,10 +349,10 @@ class Volume:
 
     def _abandon(self) -> None:
         """Let go without closing: the parent process has it open, and goes on with it."""
-        for part in (self._filesystem, self._bridge, self._mount):
+        for part in (self._filesystem, self._bridge, self.mounted):
             # Their destructors would write to the volume and wait for threads that are not there: they must never run.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(part))
-        self._filesystem, self._bridge, self._mount = None, None, None
+        self._filesystem, self._bridge, self.mounted = None, None, None
         self._closing = threading.Lock()
         self._lock.forget()
 

@@ -4,7 +4,6 @@ An exception that is not a ``FUSEError`` would end llfuse's main loop and with i
 whatever happens into one.  The number of an open file is its inode number.
 """
 
-import llfuse
 from llfuse import EntryAttributes, FUSEError, StatvfsData
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -23,18 +22,48 @@ from vexfs._core.fs cimport (
     vx_cred,
     vx_statfs,
 )
-from vexfs.frontends.fuse.adapter cimport LINK_MAX, VX_FIRST_VIRTUAL, XATTR_MAX, Adapter
-from vexfs.frontends.fuse.reply cimport Listing, fill_entry
+from vexfs.frontends.fuse.adapter cimport LINK_MAX, VX_FIRST_VIRTUAL, XATTR_MAX
+from vexfs.frontends.fuse.handler cimport (
+    Handler,
+    R_ACCESS,
+    R_CREATE,
+    R_FLUSH,
+    R_FORGET,
+    R_FSYNC,
+    R_FSYNCDIR,
+    R_GETATTR,
+    R_GETXATTR,
+    R_LINK,
+    R_LISTXATTR,
+    R_LOOKUP,
+    R_MKDIR,
+    R_MKNOD,
+    R_OPEN,
+    R_OPENDIR,
+    R_READ,
+    R_READDIR,
+    R_READLINK,
+    R_RELEASE,
+    R_RELEASEDIR,
+    R_REMOVEXATTR,
+    R_RENAME,
+    R_RMDIR,
+    R_SETATTR,
+    R_SETXATTR,
+    R_STATFS,
+    R_SYMLINK,
+    R_UNLINK,
+    R_WRITE,
+)
+from vexfs.frontends.fuse.reply cimport Listing
+
+from vexfs.frontends.fuse.handler import RetireWorker
 
 cdef enum:
     LARGE = 65536      # bytes of a request from which on waiting for the disk is likely
 
 
-class RetireWorker(BaseException):
-    """Raised by a handler on purpose: ends the main loop of the thread that it runs in."""
-
-
-cdef class Operations:
+cdef class Operations(Handler):
     """One mount's handlers.
 
     Parameters
@@ -48,62 +77,6 @@ cdef class Operations:
     crowd : callable
         Called without arguments when every worker is about to wait for the disk.
     """
-
-    cdef readonly Adapter adapter
-    cdef double attr_timeout, entry_timeout, negative_timeout
-    cdef object negative, ready, crowd, lock
-    cdef public int workers      # threads that answer requests now
-    cdef readonly int waiting    # of them, those that wait for the disk
-    cdef public int most_waiting  # the highest number of those since somebody set this to 0
-    cdef public bint retire      # the next statfs ends one worker
-
-    def __init__(self, Adapter adapter not None, options, ready, crowd):
-        self.adapter = adapter
-        self.attr_timeout = options.attr_timeout_s
-        self.entry_timeout = options.entry_timeout_s
-        self.negative_timeout = options.negative_timeout_s
-        self.negative = EntryAttributes()
-        self.negative.st_ino = 0        # an entry without an inode: the kernel remembers that there is none
-        self.negative.entry_timeout = self.negative_timeout
-        self.ready = ready
-        self.crowd = crowd
-        self.lock = llfuse.lock
-        self.workers = 1
-
-    cdef object answer(self, error, str operation):
-        """The FUSEError to raise for whatever a handler ran into."""
-        if isinstance(error, (FUSEError, RetireWorker)):
-            return error
-        return FUSEError(self.adapter.errno_of(error, operation))
-
-    cdef object entry(self, const vx_attr *attr):
-        entry = EntryAttributes()
-        if attr.ino >= VX_FIRST_VIRTUAL:
-            fill_entry(entry, attr, 0, 0)
-        else:
-            fill_entry(entry, attr, self.attr_timeout, self.entry_timeout)
-        return entry
-
-    cdef vx_cred cred(self, ctx):
-        cdef vx_cred who = self.adapter.cred()
-        who.uid = ctx.uid
-        who.gid = ctx.gid
-        return who
-
-    cdef int begin_wait(self) except -1:
-        """Let other requests run while this one waits for the disk; see to it that somebody is left to take them."""
-        self.waiting += 1
-        if self.waiting > self.most_waiting:
-            self.most_waiting = self.waiting
-        if self.waiting >= self.workers:
-            self.crowd()
-        self.lock.release()
-        return 0
-
-    cdef int end_wait(self) except -1:
-        self.lock.acquire()
-        self.waiting -= 1
-        return 0
 
     # -- life of the mount
 
@@ -126,6 +99,7 @@ cdef class Operations:
         cdef const char *text = PyBytes_AS_STRING(name)
         cdef size_t n = len(name)
         cdef int rc
+        self.requests[R_LOOKUP] += 1
         try:
             with nogil:
                 rc = self.adapter.lookup(parent, text, n, &attr)
@@ -139,6 +113,7 @@ cdef class Operations:
         raise FUSEError(-rc)
 
     def forget(self, list forgets not None):
+        self.requests[R_FORGET] += 1
         try:
             for ino, count in forgets:
                 self.adapter.forget(ino, count)
@@ -151,6 +126,7 @@ cdef class Operations:
         cdef int rc
         cdef const char *text = PyBytes_AS_STRING(name)
         cdef size_t n = len(name)
+        self.requests[R_MKNOD] += 1
         try:
             who = self.cred(ctx)
             with nogil:
@@ -167,6 +143,7 @@ cdef class Operations:
         cdef int rc
         cdef const char *text = PyBytes_AS_STRING(name)
         cdef size_t n = len(name)
+        self.requests[R_MKDIR] += 1
         try:
             who = self.cred(ctx)
             with nogil:
@@ -184,6 +161,7 @@ cdef class Operations:
         cdef const char *text = PyBytes_AS_STRING(name)
         cdef const char *to = PyBytes_AS_STRING(target)
         cdef size_t n = len(name), tn = len(target)
+        self.requests[R_SYMLINK] += 1
         try:
             who = self.cred(ctx)
             with nogil:
@@ -200,6 +178,7 @@ cdef class Operations:
         cdef int rc
         cdef const char *text = PyBytes_AS_STRING(name)
         cdef size_t n = len(name)
+        self.requests[R_LINK] += 1
         try:
             who = self.cred(ctx)
             with nogil:
@@ -215,6 +194,7 @@ cdef class Operations:
         cdef const char *text = PyBytes_AS_STRING(name)
         cdef size_t n = len(name)
         cdef int rc
+        self.requests[R_UNLINK] += 1
         with nogil:
             rc = self.adapter.unlink(&who, parent, text, n)
         if rc:
@@ -225,6 +205,7 @@ cdef class Operations:
         cdef const char *text = PyBytes_AS_STRING(name)
         cdef size_t n = len(name)
         cdef int rc
+        self.requests[R_RMDIR] += 1
         with nogil:
             rc = self.adapter.rmdir(&who, parent, text, n)
         if rc:
@@ -236,6 +217,7 @@ cdef class Operations:
         cdef const char *to = PyBytes_AS_STRING(new_name)
         cdef size_t n = len(name), tn = len(new_name)
         cdef int rc
+        self.requests[R_RENAME] += 1
         with nogil:
             rc = self.adapter.rename(&who, parent, text, n, new_parent, to, tn)
         if rc:
@@ -246,6 +228,7 @@ cdef class Operations:
     def getattr(self, uint64_t ino, ctx):
         cdef vx_attr attr
         cdef int rc
+        self.requests[R_GETATTR] += 1
         try:
             with nogil:
                 rc = self.adapter.getattr(ino, &attr)
@@ -260,6 +243,7 @@ cdef class Operations:
         cdef vx_cred who
         cdef uint32_t mask = 0
         cdef int rc
+        self.requests[R_SETATTR] += 1
         try:
             who = self.cred(ctx)
             memset(&value, 0, sizeof(value))
@@ -294,6 +278,7 @@ cdef class Operations:
     def readlink(self, uint64_t ino, ctx):
         cdef char target[LINK_MAX]
         cdef int got
+        self.requests[R_READLINK] += 1
         with nogil:
             got = self.adapter.readlink(ino, target, LINK_MAX)
         if got < 0:
@@ -305,11 +290,13 @@ cdef class Operations:
 
     def access(self, uint64_t ino, mode, ctx):
         """The kernel checks permissions itself and does not ask."""
+        self.requests[R_ACCESS] += 1
         return True
 
     def statfs(self, ctx):
         cdef vx_statfs space
         cdef int rc
+        self.requests[R_STATFS] += 1
         try:
             if self.retire:
                 self.retire = False
@@ -332,6 +319,7 @@ cdef class Operations:
         cdef const char *text = PyBytes_AS_STRING(name)
         cdef size_t n = len(name)
         cdef int64_t got
+        self.requests[R_GETXATTR] += 1
         with nogil:
             got = self.adapter.getxattr(ino, text, n, small, sizeof(small))
         if got == -ENODATA:
@@ -353,6 +341,7 @@ cdef class Operations:
         cdef const char *data = PyBytes_AS_STRING(value)
         cdef size_t n = len(name), vn = len(value)
         cdef int rc
+        self.requests[R_SETXATTR] += 1
         with nogil:
             rc = self.adapter.setxattr(&who, ino, text, n, data, vn)
         if rc:
@@ -360,6 +349,7 @@ cdef class Operations:
 
     def listxattr(self, uint64_t ino, ctx):
         cdef int64_t got
+        self.requests[R_LISTXATTR] += 1
         try:
             names = PyBytes_FromStringAndSize(NULL, XATTR_MAX)
             got = self.adapter.listxattr(ino, PyBytes_AS_STRING(names), XATTR_MAX)
@@ -376,6 +366,7 @@ cdef class Operations:
         cdef const char *text = PyBytes_AS_STRING(name)
         cdef size_t n = len(name)
         cdef int rc
+        self.requests[R_REMOVEXATTR] += 1
         with nogil:
             rc = self.adapter.removexattr(&who, ino, text, n)
         if rc:
@@ -389,6 +380,7 @@ cdef class Operations:
         cdef int rc
         cdef const char *text = PyBytes_AS_STRING(name)
         cdef size_t n = len(name)
+        self.requests[R_CREATE] += 1
         try:
             who = self.cred(ctx)
             with nogil:
@@ -402,6 +394,7 @@ cdef class Operations:
     def open(self, uint64_t ino, uint32_t flags, ctx):
         cdef vx_cred who = self.adapter.cred()
         cdef int rc
+        self.requests[R_OPEN] += 1
         with nogil:
             rc = self.adapter.open(&who, ino, flags)
         if rc:
@@ -411,6 +404,7 @@ cdef class Operations:
     def read(self, uint64_t fh, uint64_t offset, size_t size):
         cdef int64_t got
         cdef char *into
+        self.requests[R_READ] += 1
         try:
             data = PyBytes_FromStringAndSize(NULL, size)
             into = PyBytes_AS_STRING(data)
@@ -430,6 +424,7 @@ cdef class Operations:
         cdef int64_t done
         cdef const char *source = PyBytes_AS_STRING(data)
         cdef size_t size = len(data)
+        self.requests[R_WRITE] += 1
         try:
             if size >= LARGE:
                 self.begin_wait()
@@ -445,14 +440,17 @@ cdef class Operations:
 
     def flush(self, uint64_t fh):
         """Refused once and never asked again: closing a file cannot fail, for a write reserves the space it needs."""
+        self.requests[R_FLUSH] += 1
         raise FUSEError(ENOSYS)
 
     def release(self, uint64_t fh):
+        self.requests[R_RELEASE] += 1
         with nogil:
             self.adapter.release(fh)
 
     def fsync(self, uint64_t fh, datasync):
         cdef int rc, data_only = bool(datasync)
+        self.requests[R_FSYNC] += 1
         try:
             self.begin_wait()
             with nogil:
@@ -468,6 +466,7 @@ cdef class Operations:
     def opendir(self, uint64_t ino, ctx):
         cdef vx_cred who = self.adapter.cred()
         cdef int rc
+        self.requests[R_OPENDIR] += 1
         with nogil:
             rc = self.adapter.opendir(&who, ino)
         if rc:
@@ -476,6 +475,7 @@ cdef class Operations:
 
     def readdir(self, uint64_t fh, uint64_t offset):
         cdef Listing listing
+        self.requests[R_READDIR] += 1
         try:
             listing = Listing()
             listing.adapter = self.adapter
@@ -486,8 +486,10 @@ cdef class Operations:
             raise self.answer(error, "readdir")
 
     def fsyncdir(self, uint64_t fh, datasync):
+        self.requests[R_FSYNCDIR] += 1
         self.fsync(fh, datasync)
 
     def releasedir(self, uint64_t fh):
+        self.requests[R_RELEASEDIR] += 1
         with nogil:
             self.adapter.releasedir(fh)

@@ -19,7 +19,8 @@ from collections.abc import Callable
 import llfuse
 from vexfs.frontends.fuse import mountpoint as place
 from vexfs.frontends.fuse.adapter import Adapter
-from vexfs.frontends.fuse.operations import Operations, RetireWorker
+from vexfs.frontends.fuse.handler import RetireWorker
+from vexfs.frontends.fuse.operations import Operations
 from vexfs.frontends.fuse.options import MountOptions
 from vexfs.frontends.fuse.virtual import VirtualTree
 
@@ -153,6 +154,10 @@ class Mount:
             "faults": self.operations.adapter.faults,
             **self._filesystem.status(),
         }
+
+    def requests(self) -> dict[str, int]:
+        """Requests of the kernel so far, by kind."""
+        return self.operations.counted()
 
     # -- workers
 

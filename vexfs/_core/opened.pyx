@@ -232,6 +232,11 @@ cdef class Opened:
         """Whether `close` was called."""
         return self.fs is NULL
 
+    @property
+    def equipment(self):
+        """The pool, the frames and the bridge that it works with; None for what it does without."""
+        return self.keep
+
     # -- the volume
 
     def sync(self):

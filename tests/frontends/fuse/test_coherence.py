@@ -7,7 +7,7 @@ import time
 
 import pytest
 from vexfs.frontends import fuse
-from vexfs.frontends.fuse import operations as handlers
+from vexfs.frontends.fuse import handler, operations
 from vexfs.frontends.fuse.virtual import Directory, Link, Text, VirtualTree
 
 from vexfs.errors import Busy, ConfigError
@@ -325,7 +325,8 @@ def test_a_fault_in_a_compiled_handler_too(inside, monkeypatch, use):
         raise RuntimeError("planted")
 
     with monkeypatch.context() as patch:
-        patch.setattr(handlers, "EntryAttributes", fail)
+        for module in (handler, operations):
+            patch.setattr(module, "EntryAttributes", fail)
         with pytest.raises(OSError) as caught:
             use(disk)
         assert caught.value.errno == errno.EIO

@@ -1,0 +1,27 @@
+"""What all request handlers of one mount share."""
+
+from libc.stdint cimport uint64_t
+
+from vexfs._core.fs cimport vx_attr, vx_cred
+from vexfs.frontends.fuse.adapter cimport Adapter
+
+cdef enum:
+    R_LOOKUP, R_FORGET, R_MKNOD, R_MKDIR, R_SYMLINK, R_LINK, R_UNLINK, R_RMDIR, R_RENAME, R_GETATTR, R_SETATTR
+    R_READLINK, R_ACCESS, R_STATFS, R_GETXATTR, R_SETXATTR, R_LISTXATTR, R_REMOVEXATTR, R_CREATE, R_OPEN
+    R_READ, R_WRITE, R_FLUSH, R_RELEASE, R_FSYNC, R_OPENDIR, R_READDIR, R_FSYNCDIR, R_RELEASEDIR, R_COUNT
+
+cdef class Handler:
+    cdef readonly Adapter adapter
+    cdef uint64_t requests[R_COUNT]   # begun, by kind; the interpreter's lock guards them
+    cdef double attr_timeout, entry_timeout, negative_timeout
+    cdef object negative, ready, crowd, lock
+    cdef public int workers      # threads that answer requests now
+    cdef readonly int waiting    # of them, those that wait for the disk
+    cdef public int most_waiting  # the highest number of those since somebody set this to 0
+    cdef public bint retire      # the next statfs ends one worker
+
+    cdef object answer(self, error, str operation)
+    cdef object entry(self, const vx_attr *attr)
+    cdef vx_cred cred(self, ctx)
+    cdef int begin_wait(self) except -1
+    cdef int end_wait(self) except -1

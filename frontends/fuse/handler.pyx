@@ -1,0 +1,78 @@
+"""What all request handlers of one mount share: counting, answering, waiting, and who asks."""
+
+import llfuse
+from llfuse import EntryAttributes, FUSEError
+
+from libc.string cimport memset
+
+from vexfs._core.fs cimport vx_attr, vx_cred
+from vexfs.frontends.fuse.adapter cimport VX_FIRST_VIRTUAL, Adapter
+from vexfs.frontends.fuse.reply cimport fill_entry
+
+#: The requests of a kernel, in the order of their counters.
+REQUESTS = (
+    "lookup", "forget", "mknod", "mkdir", "symlink", "link", "unlink", "rmdir", "rename", "getattr", "setattr",
+    "readlink", "access", "statfs", "getxattr", "setxattr", "listxattr", "removexattr", "create", "open",
+    "read", "write", "flush", "release", "fsync", "opendir", "readdir", "fsyncdir", "releasedir",
+)
+
+
+class RetireWorker(BaseException):
+    """Raised by a handler on purpose: ends the main loop of the thread that it runs in."""
+
+
+cdef class Handler:
+    """What :class:`vexfs.frontends.fuse.operations.Operations` builds on."""
+
+    def __init__(self, Adapter adapter not None, options, ready, crowd):
+        self.adapter = adapter
+        self.attr_timeout = options.attr_timeout_s
+        self.entry_timeout = options.entry_timeout_s
+        self.negative_timeout = options.negative_timeout_s
+        self.negative = EntryAttributes()
+        self.negative.st_ino = 0        # an entry without an inode: the kernel remembers that there is none
+        self.negative.entry_timeout = self.negative_timeout
+        self.ready = ready
+        self.crowd = crowd
+        self.lock = llfuse.lock
+        self.workers = 1
+        memset(self.requests, 0, sizeof(self.requests))
+
+    def counted(self):
+        """Requests so far, by kind."""
+        return {name: self.requests[i] for i, name in enumerate(REQUESTS)}
+
+    cdef object answer(self, error, str operation):
+        """The FUSEError to raise for whatever a handler ran into."""
+        if isinstance(error, (FUSEError, RetireWorker)):
+            return error
+        return FUSEError(self.adapter.errno_of(error, operation))
+
+    cdef object entry(self, const vx_attr *attr):
+        entry = EntryAttributes()
+        if attr.ino >= VX_FIRST_VIRTUAL:
+            fill_entry(entry, attr, 0, 0)
+        else:
+            fill_entry(entry, attr, self.attr_timeout, self.entry_timeout)
+        return entry
+
+    cdef vx_cred cred(self, ctx):
+        cdef vx_cred who = self.adapter.cred()
+        who.uid = ctx.uid
+        who.gid = ctx.gid
+        return who
+
+    cdef int begin_wait(self) except -1:
+        """Let other requests run while this one waits for the disk; see to it that somebody is left to take them."""
+        self.waiting += 1
+        if self.waiting > self.most_waiting:
+            self.most_waiting = self.waiting
+        if self.waiting >= self.workers:
+            self.crowd()
+        self.lock.release()
+        return 0
+
+    cdef int end_wait(self) except -1:
+        self.lock.acquire()
+        self.waiting -= 1
+        return 0
