@@ -1,4 +1,5 @@
-"""The core's mechanisms as volumes use them: one pool and one account of stack use for the process, a bridge for each.
+"""The core's mechanisms as volumes use them: one pool, one account of stack use and one set of kernels for the
+process, a bridge for each volume.
 
 A volume that is opened with ``pool=None``, ``frames=None`` or ``bridge=None`` does without: plain aligned allocation,
 no accounting, and each operation wakes the committer itself.
@@ -27,7 +28,7 @@ def frames() -> Frames:
 
 @functools.cache
 def simd() -> Simd:
-    """The distance kernels of this process."""
+    """The distance kernels of this process: every index asks these, so that one setting rules them all."""
     return Simd()
 
 

@@ -177,7 +177,7 @@ class Volume:
     @classmethod
     def load(
         cls, path: HostPath, *, create: bool = False, read_only: bool = False, key_file: HostPath | None = None,
-        **options: Unpack[Options],
+        compression: str | None = None, **options: Unpack[Options],
     ) -> Self:
         """Open the volume at `path`.
 
@@ -190,6 +190,8 @@ class Volume:
             Change nothing.  Several processes may have a volume open read-only at once.
         key_file : path, optional
             Of an encrypted volume.
+        compression : {"lz4", "none"}, optional
+            Of what is written while it is open; by default as the volume was made.
         **options
             See :class:`Options`.
 
@@ -204,18 +206,18 @@ class Volume:
         """
         directory = Path(path).absolute()
         if create and not read_only and _vacant(directory):
-            return cls.create(directory, key_file=key_file, **options)
+            return cls.create(directory, key_file=key_file, compression=compression or "lz4", **options)
         about = volumefile.load(directory)
         host.refuse_unsuitable(directory)
         master = unlock.master_key(directory, about, key_file)
         _check_parts(directory)
         lock = Lock(directory, shared=read_only)
-        parts: Any = dict(options)
+        parts: Any = {**options, "compression": compression or about.geometry.compression}
         bridge = machinery.equip(parts)
         try:
             filesystem = Filesystem(
                 str(directory), meta_key=master, data_key=master, read_only=read_only,
-                **attrs.asdict(about.geometry), **parts,
+                **{**attrs.asdict(about.geometry), **parts},
             )  # fmt: skip
             return cls._opened(directory, about, filesystem, lock, master, bridge)
         except BaseException:

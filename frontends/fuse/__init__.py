@@ -7,6 +7,7 @@
 :mod:`.adapter`           requests of the kernel, translated; compiled, knows no FUSE library
 :mod:`.operations`        llfuse's handlers: llfuse's types in, the adapter asked, llfuse's types out; compiled
 :mod:`.session`           one mount from its first request to its last
+:mod:`.service`           the mount of a node
 ========================  ==========================================================================================
 
 The kernel answers from its own caches for minutes, as it is told of every change made by anybody else
@@ -26,11 +27,13 @@ from vexfs.errors import PluginBroken
 from vexfs.version import __version__
 
 if TYPE_CHECKING:
+    from vexfs.frontends.fuse.service import MountService
     from vexfs.frontends.fuse.session import Mount
 
+    from vexfs.node import Node
     from vexfs.volume import Volume
 
-__all__ = ["MountOptions", "mount", "parse"]
+__all__ = ["MountOptions", "mount", "parse", "service"]
 
 
 def mount(
@@ -92,6 +95,13 @@ def mount(
     made.start()
     volume.announce(mountpoint=made.mountpoint)
     return made
+
+
+def service(node: Node) -> MountService:
+    """The mount of `node`."""
+    from vexfs.frontends.fuse.service import MountService
+
+    return MountService(node)
 
 
 def _status(made: Mount, closes_with_mount: bool) -> bytes:

@@ -31,9 +31,13 @@ class Command:
 COMMANDS = (
     Command("vexfs", "mount", "vexfs.cli.mount", "mount a volume on a directory"),
     Command("vexfs", "umount", "vexfs.cli.umount", "unmount a volume and wait until it is closed"),
+    Command("vexfs", "serve", "vexfs.cli.serve", "run a node: mount, HTTP, metrics, control socket"),
     Command("vexfs", "import", "vexfs.cli.import_tree", "copy a tree of the host into a volume"),
     Command("vexfs", "export", "vexfs.cli.export_tree", "copy a tree of a volume to the host"),
     Command("vexctl", "volume", "vexfs.cli.volume", "create, check, compact, back up and restore volumes"),
+    Command("vexctl", "config", "vexfs.cli.config", "check, show, write and reload the configuration"),
+    Command("vexctl", "node", "vexfs.cli.node", "how the node is; stop it"),
+    Command("vexctl", "token", "vexfs.cli.token", "make, list and revoke API tokens"),
     Command("vexfs", "completion", "vexfs.cli.completion", "print a completion script for a shell"),
     Command("vexctl", "completion", "vexfs.cli.completion", "print a completion script for a shell"),
 )

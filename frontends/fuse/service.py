@@ -1,0 +1,59 @@
+"""The mount as one service of a node."""
+
+from typing import Any
+
+from vexfs.frontends import fuse
+from vexfs.frontends.fuse import mountpoint as place
+from vexfs.frontends.fuse.virtual import Text, VirtualTree
+
+from vexfs.config import Settings
+from vexfs.node import Node
+
+
+class MountService:
+    """The node's volume mounted on ``mount.mountpoint``; ``.vexfs/config.toml`` shows what is in force."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._mountpoint = node.settings.mount.mountpoint
+        self._options = fuse.parse([node.settings.mount.options])
+        self._mount: Any = None
+
+    def prepare(self) -> None:
+        """Look at the mountpoint before anything is started."""
+        place.check(self._mountpoint, nonempty="nonempty" in self._options.kernel)
+
+    def start(self) -> None:
+        """Mount."""
+        tree = VirtualTree()
+        tree.register(b"config.toml", lambda _: Text(self._config))
+        self._mount = fuse.mount(self._node.volume, self._mountpoint, self._options, tree=tree, closes_with_mount=False)
+
+    def _config(self) -> bytes:
+        lines: list[str] = []
+        section = ""
+        for row in self._node.settings.effective():
+            head, name = row["key"].split(".")
+            if head != section:
+                section = head
+                lines.append(f"{chr(10) if lines else ''}[{section}]")
+            origin = row["place"] or row["origin"]
+            lines.append(f"{name} = {row['value']}" + (f"  # {origin}" if row["origin"] != "default" else ""))
+        return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+    def stop(self, timeout_s: float) -> None:
+        """Unmount, also under programs that have files open: what they wrote is kept."""
+        if self._mount is not None:
+            self._mount.unmount(force=True)
+
+    def failure(self) -> str | None:
+        """Whether somebody unmounted it, or its loop ended."""
+        return "the mount has ended" if self._mount is not None and self._mount.ended.is_set() else None
+
+    def reload(self, settings: Settings) -> None:
+        """Nothing of it changes while running."""
+
+    def describe(self) -> dict[str, Any]:
+        """Where it is."""
+        status = self._mount.status()
+        return {"mountpoint": self._mountpoint, "workers": status["workers"], "faults": status["faults"]}

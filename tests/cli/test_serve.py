@@ -1,0 +1,142 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ENV = {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+
+def program(name, *words, **more):
+    code = f"import sys; from vexfs.cli.main import run; sys.exit(run({name!r}, sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **more)
+
+
+class Served:
+    def __init__(self, directory, *overrides):
+        self.socket = directory / "c.sock"
+        self.file = directory / "node.conf"
+        off = "".join(f"{k} = false\n" for k in ("rest_enabled", "websocket_enabled"))
+        self.file.write_text(f"[general]\ndata_dir = '{directory}/data'\ncontrol_socket = '{self.socket}'\n"
+                             f"[api]\n{off}[monitoring]\nmetrics_enabled = false\n")  # fmt: skip
+        code = "import sys; from vexfs.cli.main import run; sys.exit(run('vexfs', sys.argv[1:]))"
+        sets = [word for each in overrides for word in ("--set", each)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, "serve", "--config", str(self.file), *sets], env=ENV,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.log = []
+        for line in self.process.stderr:
+            self.log.append(line)
+            if " serves " in line:
+                break
+
+    def vexctl(self, *words):
+        return program("vexctl", *words, "--socket", self.socket)
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        self.log += self.process.stderr.readlines()
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def served(tmp_path):
+    made = Served(tmp_path)
+    yield made
+    if made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+    made.process.stderr.close()
+
+
+def test_a_node_from_its_first_to_its_last(served):
+    told = served.vexctl("node", "status", "--json")
+    assert told.returncode == 0
+    status = json.loads(told.stdout)
+    assert status["pid"] == served.process.pid and status["services"]["control"]["state"] == "serving"
+    assert "control" in served.vexctl("node", "status").stdout
+    token = json.loads(served.vexctl("token", "create", "ci", "--scope", "write", "--expires", "90d", "--json").stdout)
+    assert token["token"].startswith("vex_") and token["state"] == "valid"
+    assert token["token"] not in served.vexctl("token", "list", "--json").stdout
+    assert "revoked" in served.vexctl("token", "revoke", "ci").stdout
+    assert "no valid token" in served.vexctl("token", "revoke", "ci").stderr
+    with open(served.file, "a") as file:
+        file.write("[performance_optimizations]\nbatch_size = 9\n[storage]\nio_queue_depth = 9\n")
+    assert "batch_size" in served.vexctl("config", "reload").stdout
+    shown = served.vexctl("config", "show", "--effective", "--changed").stdout
+    assert "batch_size" in shown and f"{served.file}:10" in shown and "restart: storage.io_queue_depth" in shown
+    assert served.vexctl("node", "stop").returncode == 0
+    assert served.process.wait(30) == 0
+    gone = served.vexctl("node", "status")
+    assert gone.returncode == 3 and "no node answers there" in gone.stderr
+
+
+def test_signals_reload_and_stop(served):
+    with open(served.file, "a") as file:
+        file.write("[performance_optimizations]\nbatch_size = 'x'\n")
+    served.process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    assert served.vexctl("node", "status").returncode == 0
+    assert served.end() == 0
+    assert any("was not reloaded" in line and "node.conf:10" in line for line in served.log)
+    assert "has stopped" in served.log[-1]
+
+
+def test_killed_and_started_again(served, tmp_path):
+    served.process.kill()
+    served.process.wait()
+    again = Served(tmp_path)
+    assert again.vexctl("node", "status").returncode == 0
+    assert again.end() == 0
+    again.process.stderr.close()
+
+
+def nobody_can_run_python():
+    if os.geteuid() != 0:
+        return False
+    try:
+        return subprocess.run([sys.executable, "-c", "import vexfs"], user="nobody", cwd="/").returncode == 0
+    except PermissionError:
+        return False
+
+
+@pytest.mark.skipif(not nobody_can_run_python(), reason="needs root, and a Python that others can read")
+def test_privileges_are_dropped(tmp_path):
+    for directory in [tmp_path, *tmp_path.parents[:-1]]:
+        directory.chmod(directory.stat().st_mode | 0o011)
+    tmp_path.chmod(0o777)
+    served = Served(tmp_path, "general.run_as=nobody")
+    try:
+        status = Path(f"/proc/{served.process.pid}/status").read_text()
+        uids = next(line for line in status.splitlines() if line.startswith("Uid:")).split()[1:]
+        assert set(uids) == {"65534"}, served.log
+        assert (tmp_path / "data/volume.vex").stat().st_uid == 65534
+        assert served.end() == 0
+    finally:
+        served.process.kill()
+        served.process.wait()
+        served.process.stderr.close()
+
+
+def test_a_bad_configuration_is_one_message_and_status_2(tmp_path):
+    (tmp_path / "c").write_text("[api]\nrest_bnd = 1\n[x]\n")
+    done = program("vexfs", "serve", "--config", tmp_path / "c")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "did you mean rest_bind?" in done.stderr and "no section [x]" in done.stderr
+    done = program("vexctl", "config", "check", tmp_path / "c")
+    assert done.returncode == 1 and done.stdout.count("\n") == 2
+
+
+def test_init_check_show(tmp_path):
+    assert program("vexctl", "config", "init", tmp_path / "etc/c").returncode == 0
+    assert "nothing is overwritten" in program("vexctl", "config", "init", tmp_path / "etc/c").stderr
+    assert program("vexctl", "config", "check", tmp_path / "etc/c").returncode == 0
+    limited = {**ENV, "VEXFS_API__RATE_LIMIT": "7"}
+    shown = program("vexctl", "config", "show", "--config", tmp_path / "etc/c", env=limited)
+    assert "VEXFS_API__RATE_LIMIT" in shown.stdout

@@ -1,0 +1,262 @@
+import json
+import logging
+import os
+import time
+
+import pytest
+
+from vexfs.cli.reach import Reach
+from vexfs.config import load
+from vexfs.errors import ConfigError, UsageError, VolumeBusy, VolumeNotFound
+from vexfs.node import Node, service
+
+
+def opened(tmp_path, *overrides, **more):
+    settings = load(environment={}, overrides=[f"general.data_dir={tmp_path}/data", *overrides])
+    return Node(settings, **more).open()
+
+
+def test_a_node_makes_its_volume_and_finds_it_again(tmp_path):
+    with opened(tmp_path) as node:
+        node.volume.write_text("a.txt", "kept")
+    with opened(tmp_path) as node:
+        assert node.volume.read_text("a.txt") == "kept"
+
+
+def test_a_named_volume_must_be_there(tmp_path):
+    with pytest.raises(VolumeNotFound):
+        opened(tmp_path, volume=tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "seen"),
+    [
+        ("enable_tiered_memory_pools", "false", lambda n: "off" in n.pool.options),
+        ("enable_avx2_acceleration", "false", lambda n: n.simd.level == "scalar"),
+        ("auto_detect_simd", "false", lambda n: n.simd.level == "scalar"),
+        ("force_avx2", "true", lambda n: n.simd.level == "avx2"),
+        ("enable_avx512", "false", lambda n: n.simd.level in ("avx2", "scalar", "neon")),
+        ("simd_batch_size", "77", lambda n: n.simd.batch_size == 77),
+        ("small_buffer_count", "200", lambda n: n.pool.counts == (200, 64, 32)),
+        ("medium_buffer_count", "8", lambda n: n.pool.counts == (128, 8, 32)),
+        ("large_buffer_count", "4", lambda n: n.pool.counts == (128, 64, 4)),
+        ("fuse_stack_limit", "2048", lambda n: n.frames.limit_bytes == 2048),
+        ("heap_threshold", "100", lambda n: n.frames.heap_threshold == 100),
+        ("enable_batch_processing", "false", lambda n: n.bridge.settings["batch_size"] == 1),
+        ("batch_size", "7", lambda n: n.bridge.settings["batch_size"] == 7),
+        ("priority_scheduling", "false", lambda n: set(n.bridge.settings["weights"]) == {1}),
+        ("lazy_sync", "false", lambda n: n.bridge.settings["lazy_sync"] is False),
+        ("target_latency_ns", "200000", lambda n: n.bridge.settings["sync_threshold_ns"] == 100_000),
+    ],
+)
+def test_keys_of_the_mechanisms_work_at_once(tmp_path, key, value, seen):
+    path = f"performance_optimizations.{key}"
+    with opened(tmp_path) as node:
+        if node.simd.level == "scalar" and "avx" in key:
+            pytest.skip("this machine has no AVX2")
+        assert not seen(node) or node.simd.level in ("avx2", "neon")
+        node.change({path: json.loads(value)})
+        assert seen(node)
+    with opened(tmp_path, f"{path}={value}") as node:
+        assert seen(node)
+    with opened(tmp_path) as node:  # and the next node has the defaults again
+        assert not seen(node) or node.simd.level in ("avx2", "neon")
+
+
+def count(node):
+    return node.frames.stats()["count"]
+
+
+def test_without_stack_accounting_nothing_is_counted(tmp_path):
+    for path in ("enable_stack_optimization", "enable_stack_monitoring"):
+        with opened(tmp_path) as node:
+            node.volume.write_text("a", "x")
+            before = count(node)
+            node.volume.write_text("a", "x")
+            assert count(node) > before
+            node.change({f"performance_optimizations.{path}": False})
+            before = count(node)
+            node.volume.write_text("a", "x")
+            assert count(node) == before
+        with opened(tmp_path, f"performance_optimizations.{path}=false") as node:
+            before = count(node)
+            node.volume.write_text("a", "x")
+            assert count(node) == before
+
+
+def test_without_the_bridge_nothing_passes_it(tmp_path):
+    with opened(tmp_path) as node:
+        node.volume.write_text("a", "x")
+        assert node.bridge.stats()["enqueued"] > 0
+        with pytest.raises(ConfigError, match="cannot change while the node runs"):
+            node.change({"performance_optimizations.enable_enhanced_bridge": False})
+    with opened(tmp_path, "performance_optimizations.enable_enhanced_bridge=false") as node:
+        node.volume.write_text("a", "x")
+        assert node.bridge is None
+
+
+def test_without_pools_nothing_is_acquired(tmp_path):
+    with opened(tmp_path, "performance_optimizations.enable_tiered_memory_pools=false") as node:
+        before = sum(tier["acquires"] for tier in node.pool.stats()["tiers"].values())
+        node.volume.write_bytes("a", b"x" * 100_000)
+        assert sum(tier["acquires"] for tier in node.pool.stats()["tiers"].values()) == before
+
+
+def test_compression_is_of_what_is_written_from_now_on(tmp_path):
+    def written(name):
+        before = node.volume.filesystem.status()["disk_bytes"]
+        node.volume.write_bytes(name, b"always the same " * 100_000)
+        node.volume.sync()
+        return node.volume.filesystem.status()["disk_bytes"] - before
+
+    with opened(tmp_path) as node:
+        assert written("a") < 300_000
+    with opened(tmp_path, "storage.compression=none") as node:
+        assert written("b") > 1_000_000
+        assert node.volume.read_bytes("a") == node.volume.read_bytes("b")
+
+
+def test_encryption_is_decided_when_the_volume_is_made(tmp_path):
+    secret = ("storage.encryption=true", f"storage.encryption_key_file={tmp_path}/key")
+    with opened(tmp_path, *secret) as node:
+        assert node.volume.encrypted
+        node.volume.write_text("a", "x")
+    with opened(tmp_path, *secret) as node:
+        assert node.volume.read_text("a") == "x"
+    (tmp_path / "data/volume.vex").rename(tmp_path / "encrypted")
+    opened(tmp_path).close()
+    with pytest.raises(ConfigError, match="was made without"):
+        opened(tmp_path, *secret)
+
+
+def test_a_change_that_is_not_valid_changes_nothing(tmp_path):
+    with opened(tmp_path) as node:
+        for values, told in (
+            ({"performance_optimizations.batch_size": 5, "api.x": 1}, "there is no key api.x"),
+            ({"performance_optimizations.batch_size": 5, "storage.cache_size": 5}, "cannot change while"),
+            ({"performance_optimizations.batch_size": "many"}, "must be a whole number"),
+            ({"performance_optimizations.heap_threshold": 5000}, "is above fuse_stack_limit"),
+        ):
+            with pytest.raises(ConfigError, match=told):
+                node.change(values)
+        assert node.bridge.settings["batch_size"] == 100
+        assert node.settings.performance.heap_threshold == 1024
+        with pytest.raises(UsageError, match="without a configuration file"):
+            node.reload()
+
+
+def test_reload_changes_what_can_and_tells_what_cannot(running):
+    run = running("[performance_optimizations]\nbatch_size = 10\n[storage]\nio_queue_depth = 4\n")
+    assert run.node.bridge.settings["batch_size"] == 10
+    run.file.write_text("[performance_optimizations]\nbatch_size = 20\n[storage]\nio_queue_depth = 8\n")
+    with Reach(socket=run.socket) as node:
+        told = node.call("config.reload").result()
+        assert told["applied"] == ["performance_optimizations.batch_size"]
+        assert told["needs_restart"] == ["storage.io_queue_depth"]
+        assert run.node.bridge.settings["batch_size"] == 20
+        shown = node.call("config.show").result()
+        row = next(r for r in shown["keys"] if r["key"] == "storage.io_queue_depth")
+        assert row["value"] == "4" and row["origin"] == "file"
+        assert shown["needs_restart"] == [{"key": "storage.io_queue_depth", "in_force": "4", "in_file": "8"}]
+        run.file.write_text("[performance_optimizations]\nbatch_size = 'x'\n")
+        with pytest.raises(ConfigError, match="node.conf:2: "):
+            node.call("config.reload").result()
+    assert run.node.bridge.settings["batch_size"] == 20
+
+
+def test_a_node_owns_its_volume_and_says_how_to_reach_it(running, tmp_path):
+    run = running()
+    with pytest.raises(VolumeBusy):
+        Node(load(environment={}), volume=run.node.volume.directory).open()
+    with Reach(volume=run.node.volume.directory) as reach:
+        assert not reach.here
+        assert reach.call("node.status").result()["pid"] == os.getpid()
+
+
+def test_a_cluster_that_is_not_there_is_said(running, tmp_path):
+    log = tmp_path / "log"
+    run = running("[cluster]\nenabled = true\nbind_address = '127.0.0.1:7000'\n", f"general.log_dir={log}")
+    with Reach(socket=run.socket) as node:
+        assert "has no cluster" in node.call("node.status").result()["cluster"]
+    assert "this version has no cluster" in (log / "vexfs.log").read_text()
+
+
+class Flaky:
+    """A service that breaks when told."""
+
+    def __init__(self):
+        self.broken = None
+        self.starts = self.stops = 0
+
+    def prepare(self):
+        pass
+
+    def start(self):
+        self.starts += 1
+        self.broken = None
+
+    def stop(self, timeout_s):
+        self.stops += 1
+
+    def failure(self):
+        return self.broken
+
+    def reload(self, settings):
+        self.settings = settings
+
+    def describe(self):
+        return {"where": "here"}
+
+
+def until(what, timeout_s=10):
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_service_that_fails_is_seen_and_started_anew_and_takes_nothing_down(running, monkeypatch):
+    monkeypatch.setattr(service, "_FIRST_PAUSE_S", 0.2)
+    flaky = Flaky()
+    run = running()
+    run.node.services["flaky"] = service.Supervised("flaky", lambda: flaky, flaky)
+    run.node.services["flaky"].start()
+    with Reach(socket=run.socket) as node:
+        flaky.broken = "it broke"
+        until(lambda: node.call("node.status").result()["services"]["flaky"]["state"] == "failed")
+        told = node.call("node.status").result()["services"]
+        assert told["flaky"]["fault"] == "it broke" and told["control"]["state"] == "serving"
+        assert "flaky failed" in run.node.summary()
+        until(lambda: flaky.starts == 2)
+        assert node.call("node.status").result()["services"]["flaky"]["failures"] == 1
+
+
+def test_systemd_hears_of_it(running, tmp_path, monkeypatch):
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "1500000")
+        run = running()
+        assert b"READY=1\nSTATUS=serving control" in systemd.recv(1000)
+        assert systemd.recv(1000) == b"WATCHDOG=1"
+        run.node.ask_reload()
+        while (heard := systemd.recv(1000)) == b"WATCHDOG=1":
+            pass
+        assert heard.startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        run.stop()
+        heard = []
+        while b"STOPPING=1" not in heard:
+            heard.append(systemd.recv(1000))
+
+
+def test_the_log_is_json_and_rotates(running, tmp_path):
+    log = tmp_path / "log"
+    running("", f"general.log_dir={log}", "general.log_format=json", "general.log_max_size=4KB", "general.log_keep=2")
+    for i in range(200):
+        logging.getLogger("vexfs.test").info("line %d", i, extra={"request": "r1"})
+    assert sorted(p.name for p in log.iterdir()) == ["vexfs.log", "vexfs.log.1", "vexfs.log.2"]
+    row = json.loads((log / "vexfs.log").read_text().splitlines()[-1])
+    assert row["message"] == "line 199" and row["level"] == "info" and row["request"] == "r1" and row["node"]

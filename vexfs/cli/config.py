@@ -1,0 +1,104 @@
+"""``vexctl config``: check a configuration, show what is in force, write the default file, reload."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from vexfs.cli import output, reach
+from vexfs.config import DEFAULT_FILE, Faults, load
+from vexfs.config.reference import default_file
+from vexfs.errors import EXIT_WANTING, Exists
+
+
+def register(subparsers: Any) -> None:
+    """Add ``config`` and what is below it."""
+    parser = subparsers.add_parser(
+        "config", help="check, show, write and reload the configuration",
+        description="The configuration of a node: one TOML file.",
+        epilog=f"Example: vexctl config check {DEFAULT_FILE}",
+    )  # fmt: skip
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    check = actions.add_parser("check", help="check a file", description="Check a configuration file.",
+                               epilog=f"Example: vexctl config check {DEFAULT_FILE}")  # fmt: skip
+    check.add_argument("file", nargs="?", default=DEFAULT_FILE, help=f"default {DEFAULT_FILE}")
+    check.set_defaults(run=check_of)
+    show = actions.add_parser(
+        "show", help="every key with its value and where that came from",
+        description="Show the configuration: of the running node with --effective, else of a file.",
+        epilog="Example: vexctl config show --effective",
+    )  # fmt: skip
+    show.add_argument("--config", metavar="FILE", help=f"the file; default {DEFAULT_FILE} where there is one")
+    show.add_argument("--effective", action="store_true", help="what is in force in the running node")
+    show.add_argument("--changed", action="store_true", help="only what is not the default")
+    show.add_argument("--socket", metavar="PATH", help="control socket of the node")
+    show.set_defaults(run=show_of)
+    init = actions.add_parser("init", help="write the commented default file",
+                              description="Write the default configuration, every key explained; - is standard output.",
+                              epilog="Example: vexctl config init -")  # fmt: skip
+    init.add_argument("file", nargs="?", default=DEFAULT_FILE, help=f"default {DEFAULT_FILE}; nothing is overwritten")
+    init.set_defaults(run=init_of)
+    again = actions.add_parser("reload", help="have the node read its file again",
+                               description="Have the running node read its configuration file again.",
+                               epilog="Example: vexctl config reload")  # fmt: skip
+    again.add_argument("--socket", metavar="PATH", help="control socket of the node")
+    again.set_defaults(run=reload_of)
+
+
+def check_of(args: argparse.Namespace) -> int:
+    """Run ``config check``; 1 when the file is not valid."""
+    try:
+        load(args.file, environment={})
+    except Faults as error:
+        output.emit(args, {"file": args.file, "valid": False, "faults": error.faults}, "\n".join(error.faults))
+        return EXIT_WANTING
+    output.emit(args, {"file": args.file, "valid": True, "faults": []}, f"{args.file} is valid")
+    return 0
+
+
+def show_of(args: argparse.Namespace) -> None:
+    """Run ``config show``."""
+    waiting: list[dict[str, Any]] = []
+    if args.effective:
+        with reach.Reach(socket=args.socket) as node:
+            told = node.call("config.show").result()
+        rows, source, waiting = told["keys"], told["file"], told["needs_restart"]
+    else:
+        source = args.config or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
+        rows = load(source).effective()
+    if args.changed:
+        rows = [row for row in rows if row["origin"] != "default"]
+    output.emit(args, {"file": source, "keys": rows, "needs_restart": waiting}, lambda: _table(rows, waiting))
+
+
+def _table(rows: list[dict[str, Any]], waiting: list[dict[str, Any]]) -> str:
+    cells = [(row["key"], row["value"], row["place"] or row["origin"]) for row in rows]
+    lines = [output.table(("key", "value", "from"), cells)]
+    lines += [f"waits for a restart: {w['key']} = {w['in_file']}" for w in waiting]
+    return "\n".join(lines)
+
+
+def init_of(args: argparse.Namespace) -> None:
+    """Run ``config init``."""
+    text = default_file()
+    if args.file == "-":
+        output.emit(args, {"text": text}, text.rstrip())
+        return
+    path = Path(args.file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise Exists.at("exists; nothing is overwritten: move it away or name another file", path) from None
+    output.emit(args, {"file": str(path)}, f"wrote {path}")
+
+
+def reload_of(args: argparse.Namespace) -> None:
+    """Run ``config reload``."""
+    with reach.Reach(socket=args.socket) as node:
+        told = node.call("config.reload").result()
+    lines = [f"changed: {', '.join(told['applied']) or 'nothing'}"]
+    if told["needs_restart"]:
+        lines.append(f"waits for a restart: {', '.join(told['needs_restart'])}")
+    output.emit(args, told, "\n".join(lines))
