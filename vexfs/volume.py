@@ -135,7 +135,7 @@ class Volume:
         """
         geometry = volumefile.checked_geometry(segment_size, size_limit, compression)
         directory = Path(path).absolute()
-        if directory.is_dir() and not _vacant(directory):
+        if directory.is_dir() and not host.vacant(directory):
             is_volume = (directory / volumefile.NAME).exists()
             what = "is a volume already" if is_volume else "is a directory with files in it"
             raise VolumeExists.at(f"{what}; give the new volume a path of its own", directory)
@@ -147,7 +147,7 @@ class Volume:
         try:
             return cls._create(directory, geometry, key_file, options)
         except BaseException:
-            _clear(directory, made)
+            host.clear(directory, made)
             raise
 
     @classmethod
@@ -205,7 +205,7 @@ class Volume:
             The key does not fit.
         """
         directory = Path(path).absolute()
-        if create and not read_only and _vacant(directory):
+        if create and not read_only and host.vacant(directory):
             return cls.create(directory, key_file=key_file, compression=compression or "lz4", **options)
         about = volumefile.load(directory)
         host.refuse_unsuitable(directory)
@@ -486,17 +486,3 @@ def _check_parts(directory: Path) -> None:
     for name in (META, SEGMENTS):
         if not (directory / name).exists():
             raise VolumeDamaged.at("is missing; restore the volume from a backup", directory / name)
-
-
-def _vacant(directory: Path) -> bool:
-    """Whether there is room for a new volume: nothing, or an empty directory."""
-    return not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
-
-
-def _clear(directory: Path, made: bool) -> None:
-    """Take away what a failed creation left."""
-    for child in directory.iterdir():
-        shutil.rmtree(child) if child.is_dir() else child.unlink()
-    if made:
-        directory.rmdir()
-
