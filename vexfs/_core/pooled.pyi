@@ -1,0 +1,17 @@
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+class Pooled:
+    dim: int
+    count: int
+    def __init__(
+        self,
+        tokens: Sequence[bytes],
+        merges: npt.NDArray[np.uint32],
+        rows: npt.NDArray[np.float32],
+        byte_token: int,
+    ) -> None: ...
+    def tokens(self, text: str) -> npt.NDArray[np.uint32]: ...
+    def embed(self, texts: list[str]) -> npt.NDArray[np.float32]: ...

@@ -1,0 +1,339 @@
+/* Tokens of a text and the mean of their vectors.
+ *
+ * Most words of a text are tokens as they stand: one look into the vocabulary finds them.  Only the rest is merged pair
+ * by pair.  Rows are gathered in batches, each prefetched when its token is known: a row is far from its neighbours. */
+#include "vexfs/pooled.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NONE UINT32_MAX
+#define MARK "\xe2\x96\x81"
+#define MARK_N 3
+#define BATCH 64
+
+typedef struct {
+    uint64_t pair;
+    uint32_t rank;
+    uint32_t into;
+} merge;
+
+struct vx_pooled {
+    char *text;
+    uint32_t *ends;
+    uint32_t *names; /* hash -> token, NONE: empty */
+    uint8_t *whole;  /* merging the token's own text gives the token */
+    merge *merges;
+    float *rows;
+    uint64_t name_mask, merge_mask;
+    uint32_t count, bytes, dim, longest;
+};
+
+/* Where tokens go: gathered until full, then their rows are added, or they are written out. */
+typedef struct {
+    const vx_pooled *p;
+    float *sum;
+    uint32_t *ids;
+    size_t cap, count;
+    uint32_t held;
+    uint32_t batch[BATCH];
+} sink;
+
+static uint64_t mixed(uint64_t x)
+{
+    x ^= x >> 32;
+    x *= 0xd6e8feb86659fd93u;
+    x ^= x >> 32;
+    x *= 0xd6e8feb86659fd93u;
+    return x ^ x >> 32;
+}
+
+static uint64_t hashed(const char *s, size_t n)
+{
+    uint64_t h = n * 0x9e3779b97f4a7c15u, w;
+    for (; n >= 8; s += 8, n -= 8) {
+        memcpy(&w, s, 8);
+        h = (h ^ w) * 0xd6e8feb86659fd93u;
+        h ^= h >> 29;
+    }
+    w = 0;
+    memcpy(&w, s, n);
+    return mixed(h ^ w);
+}
+
+static uint32_t token_start(const vx_pooled *p, uint32_t id)
+{
+    return id ? p->ends[id - 1] : 0;
+}
+
+static uint32_t named(const vx_pooled *p, const char *s, size_t n)
+{
+    if (n > p->longest)
+        return NONE;
+    for (uint64_t at = hashed(s, n) & p->name_mask;; at = (at + 1) & p->name_mask) {
+        uint32_t id = p->names[at];
+        if (id == NONE)
+            return NONE;
+        uint32_t from = token_start(p, id);
+        if (p->ends[id] - from == n && memcmp(p->text + from, s, n) == 0)
+            return id;
+    }
+}
+
+static const merge *merged(const vx_pooled *p, uint32_t left, uint32_t right)
+{
+    uint64_t pair = (uint64_t)left << 32 | right;
+    for (uint64_t at = mixed(pair) & p->merge_mask;; at = (at + 1) & p->merge_mask) {
+        const merge *m = &p->merges[at];
+        if (m->pair == pair)
+            return m;
+        if (m->rank == NONE)
+            return NULL;
+    }
+}
+
+static size_t character(const char *s, size_t n)
+{
+    uint8_t c = (uint8_t)*s;
+    size_t len = c < 0xc0 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    return len < n ? len : n;
+}
+
+/* The tokens of one word of at most VX_WORD_MAX bytes, into ids[VX_WORD_MAX]. */
+static uint32_t split(const vx_pooled *p, const char *s, size_t n, uint32_t *ids)
+{
+    uint32_t rank[VX_WORD_MAX], count = 0;
+    for (size_t at = 0, len; at < n; at += len) {
+        len = character(s + at, n - at);
+        uint32_t id = named(p, s + at, len);
+        if (id != NONE)
+            ids[count++] = id;
+        else
+            for (size_t k = 0; k < len; k++)
+                ids[count++] = p->bytes + (uint8_t)s[at + k];
+    }
+    for (uint32_t i = 0; i + 1 < count; i++) {
+        const merge *m = merged(p, ids[i], ids[i + 1]);
+        rank[i] = m ? m->rank : NONE;
+    }
+    while (count > 1) {
+        uint32_t best = 0;
+        for (uint32_t i = 1; i + 1 < count; i++)
+            if (rank[i] < rank[best])
+                best = i;
+        if (rank[best] == NONE)
+            break;
+        ids[best] = merged(p, ids[best], ids[best + 1])->into;
+        count--;
+        memmove(ids + best + 1, ids + best + 2, (count - best - 1) * sizeof *ids);
+        memmove(rank + best, rank + best + 1, (count - best) * sizeof *rank);
+        for (uint32_t i = best ? best - 1 : 0; i <= best && i + 1 < count; i++) {
+            const merge *m = merged(p, ids[i], ids[i + 1]);
+            rank[i] = m ? m->rank : NONE;
+        }
+    }
+    return count;
+}
+
+static void flush(sink *k)
+{
+    uint32_t dim = k->p->dim;
+    for (uint32_t i = 0; i < k->held; i++) {
+        const float *restrict row = k->p->rows + (size_t)k->batch[i] * dim;
+        float *restrict sum = k->sum;
+        for (uint32_t d = 0; d < dim; d++)
+            sum[d] += row[d];
+    }
+    k->held = 0;
+}
+
+static void take(sink *k, uint32_t id)
+{
+    if (k->sum) {
+        const float *row = k->p->rows + (size_t)id * k->p->dim;
+        __builtin_prefetch(row);
+        __builtin_prefetch(row + 16);
+        k->batch[k->held++] = id;
+        if (k->held == BATCH)
+            flush(k);
+    } else if (k->count < k->cap) {
+        k->ids[k->count] = id;
+    }
+    k->count++;
+}
+
+static void take_word(sink *k, const char *s, size_t n)
+{
+    uint32_t ids[VX_WORD_MAX];
+    uint32_t id = named(k->p, s, n);
+    if (id != NONE && k->p->whole[id]) {
+        take(k, id);
+        return;
+    }
+    uint32_t count = split(k->p, s, n, ids);
+    for (uint32_t i = 0; i < count; i++)
+        take(k, ids[i]);
+}
+
+/* Bytes of the white space that `s` begins with, 0: none; what Unicode calls so. */
+static size_t space(const char *s, size_t n)
+{
+    uint8_t c = (uint8_t)s[0];
+    if (c <= ' ')
+        return c == ' ' || (c >= 9 && c <= 13) || (c >= 28 && c <= 31);
+    if (c < 0xc2 || n < 2)
+        return 0;
+    uint8_t d = (uint8_t)s[1], e = n > 2 ? (uint8_t)s[2] : 0;
+    if (c == 0xc2)
+        return d == 0x85 || d == 0xa0 ? 2 : 0;
+    if (c == 0xe2)
+        return (d == 0x80 && (e <= 0x8a || e == 0xa8 || e == 0xa9 || e == 0xaf) && e) || (d == 0x81 && e == 0x9f) ? 3 : 0;
+    return (c == 0xe1 && d == 0x9a && e == 0x80) || (c == 0xe3 && d == 0x80 && e == 0x80) ? 3 : 0;
+}
+
+/* Cuts the text into words behind a mark and hands them on; a long one in pieces, between characters. */
+static void walk(sink *k, const char *text, size_t n)
+{
+    char word[VX_WORD_MAX];
+    size_t at = 0, skip, held;
+    while (at < n) {
+        if ((skip = space(text + at, n - at))) {
+            at += skip;
+            continue;
+        }
+        memcpy(word, MARK, MARK_N);
+        held = MARK_N;
+        while (at < n && !space(text + at, n - at)) {
+            size_t len = character(text + at, n - at);
+            if (held + len > VX_WORD_MAX) {
+                take_word(k, word, held);
+                held = 0;
+            }
+            memcpy(word + held, text + at, len);
+            held += len;
+            at += len;
+        }
+        take_word(k, word, held);
+    }
+}
+
+size_t vx_pooled_tokens(const vx_pooled *p, const char *text, size_t n, uint32_t *ids, size_t cap)
+{
+    sink k = {.p = p, .ids = ids, .cap = cap};
+    walk(&k, text, n);
+    return k.count;
+}
+
+size_t vx_pooled_embed(const vx_pooled *p, const char *text, size_t n, float *out)
+{
+    sink k = {.p = p, .sum = out};
+    memset(out, 0, p->dim * sizeof *out);
+    walk(&k, text, n);
+    flush(&k);
+    float square = 0;
+    for (uint32_t d = 0; d < p->dim; d++)
+        square += out[d] * out[d];
+    if (square > 0) {
+        float scale = 1 / sqrtf(square);
+        for (uint32_t d = 0; d < p->dim; d++)
+            out[d] *= scale;
+    }
+    return k.count;
+}
+
+static uint64_t table_size(uint64_t entries)
+{
+    uint64_t size = 64;
+    while (size < entries * 2)
+        size *= 2;
+    return size;
+}
+
+static int sound(const vx_vocabulary *v)
+{
+    if (!v->count || v->bytes >= v->count || v->count - v->bytes < 256)
+        return 0;
+    for (uint32_t i = 1; i < v->count; i++)
+        if (v->ends[i] < v->ends[i - 1])
+            return 0;
+    for (uint32_t i = 0; i < 3 * v->nmerges; i++)
+        if (v->merges[i] >= v->count)
+            return 0;
+    return 1;
+}
+
+static void fill(vx_pooled *p, const vx_vocabulary *v)
+{
+    memset(p->names, 0xff, (p->name_mask + 1) * sizeof *p->names);
+    memset(p->merges, 0xff, (p->merge_mask + 1) * sizeof *p->merges);
+    for (uint32_t id = 0; id < v->count; id++) {
+        uint32_t from = token_start(p, id), n = p->ends[id] - from;
+        if (n > p->longest)
+            p->longest = n;
+        uint64_t at = hashed(p->text + from, n) & p->name_mask;
+        while (p->names[at] != NONE)
+            at = (at + 1) & p->name_mask;
+        p->names[at] = id;
+    }
+    for (uint32_t r = 0; r < v->nmerges; r++) {
+        uint64_t pair = (uint64_t)v->merges[3 * r] << 32 | v->merges[3 * r + 1];
+        uint64_t at = mixed(pair) & p->merge_mask;
+        while (p->merges[at].rank != NONE && p->merges[at].pair != pair)
+            at = (at + 1) & p->merge_mask;
+        if (p->merges[at].rank == NONE)
+            p->merges[at] = (merge){pair, r, v->merges[3 * r + 2]};
+    }
+    uint32_t ids[VX_WORD_MAX];
+    for (uint32_t id = 0; id < v->count; id++) {
+        uint32_t from = token_start(p, id), n = p->ends[id] - from;
+        p->whole[id] = n && n <= VX_WORD_MAX && split(p, p->text + from, n, ids) == 1 && ids[0] == id;
+    }
+}
+
+vx_pooled *vx_pooled_new(const vx_vocabulary *v, const float *rows, uint32_t dim)
+{
+    if (!sound(v) || !dim) {
+        errno = EINVAL;
+        return NULL;
+    }
+    vx_pooled *p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    size_t text_n = v->ends[v->count - 1], rows_n = (size_t)v->count * dim * sizeof *rows;
+    p->count = v->count;
+    p->bytes = v->bytes;
+    p->dim = dim;
+    p->name_mask = table_size(v->count) - 1;
+    p->merge_mask = table_size(v->nmerges) - 1;
+    p->text = malloc(text_n + 1);
+    p->ends = malloc(v->count * sizeof *p->ends);
+    p->names = malloc((p->name_mask + 1) * sizeof *p->names);
+    p->merges = malloc((p->merge_mask + 1) * sizeof *p->merges);
+    p->whole = malloc(v->count);
+    p->rows = aligned_alloc(64, (rows_n + 63) / 64 * 64);
+    if (!p->text || !p->ends || !p->names || !p->merges || !p->whole || !p->rows) {
+        vx_pooled_free(p);
+        errno = ENOMEM;
+        return NULL;
+    }
+    memcpy(p->text, v->text, text_n);
+    memcpy(p->ends, v->ends, v->count * sizeof *p->ends);
+    memcpy(p->rows, rows, rows_n);
+    fill(p, v);
+    return p;
+}
+
+void vx_pooled_free(vx_pooled *p)
+{
+    if (!p)
+        return;
+    free(p->text);
+    free(p->ends);
+    free(p->names);
+    free(p->merges);
+    free(p->whole);
+    free(p->rows);
+    free(p);
+}

@@ -1,0 +1,1 @@
+"""Finding files by meaning: embedders, extraction, chunks, indexes and their upkeep."""

@@ -1,0 +1,166 @@
+"""Chunks: a file's text cut into passages that are embedded and found one by one.
+
+A passage is 200 to 400 tokens long.  It ends where a section or a paragraph ends; one that is too long by itself is cut
+between sentences, then between words.  Small sections share a passage.  Tokens are counted as a quarter of the bytes in
+UTF-8, which is within a quarter of what the embedders' own vocabularies count in most languages.
+"""
+
+import re
+from collections.abc import Iterator
+
+import attrs
+
+from vexfs.search.extract import Block, Extracted
+
+_SENTENCE = re.compile(r"(?<=[.!?。！？])[\"')\]»”’]*\s+|(?<=[。！？])|\n")
+_BYTES_A_TOKEN = 4
+
+
+@attrs.frozen(slots=True)
+class Chunk:
+    """One passage.
+
+    Attributes
+    ----------
+    text : str
+        As it stands in the file, or as it was extracted.
+    start, end : int
+        The bytes of the file that it comes from; -1 where the format does not say.
+    label : str
+        The headings above it and its page or cell, as ``Roasting > Light roasts``; "" when there are none.
+    """
+
+    text: str
+    start: int = -1
+    end: int = -1
+    label: str = ""
+
+    @property
+    def context(self) -> str:
+        """What is embedded: the passage under its headings."""
+        return f"{self.label}\n{self.text}" if self.label else self.text
+
+
+@attrs.define
+class Chunker:
+    """Cuts text into passages of `least` to `most` tokens."""
+
+    least: int = 200
+    most: int = 400
+
+    def cut(self, found: Extracted) -> list[Chunk]:
+        """The passages of a file, in order, with their byte ranges."""
+        chunks = [_joined(held, label) for held, label in self._passages(found.blocks)]
+        if not found.encoding:
+            return [attrs.evolve(each, start=-1, end=-1) for each in chunks]
+        where = _bytes_at({place for each in chunks for place in (each.start, each.end)}, found)
+        return [attrs.evolve(each, start=where[each.start], end=where[each.end]) for each in chunks]
+
+    def _passages(self, blocks: list[Block]) -> Iterator[tuple[list[Block], str]]:
+        """Runs of blocks that make one passage each, with the headings above its first one."""
+        headings: list[tuple[int, str]] = []
+        held: list[Block] = []
+        size, label = 0, ""
+        for block in self._pieces(blocks):
+            cost = _tokens(block.text)
+            sections = block.level and any(not each.level for each in held)
+            if held and (size + cost > self.most or (sections and size >= self.least)):
+                # A heading goes with what is under it.
+                kept = _headings_at_the_end(held)
+                yield held[: len(held) - kept] if kept < len(held) else held, label
+                held = held[len(held) - kept :] if kept < len(held) else []
+                size = sum(_tokens(each.text) for each in held)
+                label = _label(headings, block.label)
+            if block.level:
+                headings = [each for each in headings if each[0] < block.level]
+                headings.append((block.level, block.text))
+            if not held or all(each.level for each in held):
+                label = _label(headings, block.label)
+            held.append(block)
+            size += cost
+        if any(each.text for each in held):
+            yield held, label
+
+    def _pieces(self, blocks: list[Block]) -> Iterator[Block]:
+        for block in blocks:
+            if not block.text.strip():
+                continue
+            if _tokens(block.text) <= self.most:
+                yield block
+            else:
+                yield from self._divided(block)
+
+    def _divided(self, block: Block) -> Iterator[Block]:
+        """A block that is too long: runs of sentences of about `least` tokens and more."""
+        text, begin, end = block.text, 0, 0
+        for stop in self._stops(text):
+            if end > begin and _tokens(text[begin:stop]) > self.most:
+                yield _part(block, begin, end)
+                begin = end
+            end = stop
+        if begin < len(text):
+            yield _part(block, begin, len(text))
+
+    def _stops(self, text: str) -> Iterator[int]:
+        """Ends of sentences; of words where a sentence is too long; of anything where a word is."""
+        begin = 0
+        for stop in [*(found.end() for found in _SENTENCE.finditer(text)), len(text)]:
+            while _tokens(text[begin:stop]) > self.most:
+                room = _chars(text, begin, self.least)
+                space = text.rfind(" ", begin + room // 2, begin + room)
+                begin = space + 1 if space > 0 else begin + room
+                yield begin
+            begin = stop
+            yield stop
+
+
+def _tokens(text: str) -> int:
+    return (len(text) if text.isascii() else len(text.encode("utf-8", "replace"))) // _BYTES_A_TOKEN + 1
+
+
+def _chars(text: str, begin: int, tokens: int) -> int:
+    """How many characters from `begin` on are about so many tokens."""
+    sample = text[begin : begin + tokens * _BYTES_A_TOKEN]
+    return max(1, len(sample) * len(sample) // max(1, len(sample.encode("utf-8", "replace"))))
+
+
+def _part(block: Block, begin: int, end: int) -> Block:
+    text = block.text[begin:end]
+    body = text.strip()
+    if not block.exact or block.start < 0:
+        return attrs.evolve(block, text=body)
+    start = block.start + begin + len(text) - len(text.lstrip())
+    return attrs.evolve(block, text=body, start=start, end=start + len(body))
+
+
+def _headings_at_the_end(held: list[Block]) -> int:
+    count = 0
+    while count < len(held) and held[-1 - count].level:
+        count += 1
+    return count
+
+
+def _label(headings: list[tuple[int, str]], place: str) -> str:
+    words = " > ".join(text for _, text in headings)[:300]
+    return f"{words} ({place})" if words and place else words or place
+
+
+def _joined(held: list[Block], label: str) -> Chunk:
+    text = "\n\n".join(block.text for block in held)
+    places = [block for block in held if block.start >= 0]
+    if not places:
+        return Chunk(text, label=label)
+    return Chunk(text, min(block.start for block in places), max(block.end for block in places), label)
+
+
+def _bytes_at(places: set[int], found: Extracted) -> dict[int, int]:
+    """Characters of the decoded text as bytes of the file."""
+    char, byte = 0, found.skip_bytes
+    where = {-1: -1}
+    for place in sorted(places - {-1}):
+        part = found.source[char:place]
+        plain = found.encoding == "utf-8" and part.isascii()
+        byte += len(part) if plain else len(part.encode(found.encoding, "replace"))
+        char = place
+        where[place] = byte
+    return where

@@ -1,0 +1,138 @@
+"""Embedders: what turns text into vectors.
+
+An embedder is asked for by a word: ``static``, ``minilm``, ``sentence-transformers:NAME``, the address of an
+OpenAI-style endpoint, or any name under which a package offers one as entry point of group ``vexfs.embedders``.  Such
+an entry point is a callable that is given what stands behind the colon ("" when nothing does) and answers an embedder.
+Name, version and dimension of the embedder are kept with an index, so that it is never asked with another one.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from vexfs.errors import ConfigError
+from vexfs.registry import registry
+
+Vectors = npt.NDArray[np.float32]
+
+#: What ``embedder="default"`` stands for; chosen by measuring, see ``docs/embedders.md``.
+DEFAULT = "static"
+
+_made: dict[str, "Embedder"] = {}
+_making = threading.Lock()
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """What turns text into vectors; thread-safe.
+
+    Attributes
+    ----------
+    name : str
+        What :func:`resolve` makes it from again.
+    version : str
+        Of the model; vectors of different versions are not compared.
+    dim : int
+        Numbers in a vector.
+    """
+
+    @property
+    def name(self) -> str:
+        """See above."""
+
+    @property
+    def version(self) -> str:
+        """See above."""
+
+    @property
+    def dim(self) -> int:
+        """See above."""
+
+    def embed(self, texts: list[str]) -> Vectors:
+        """Vectors of length 1: float32[len(texts), dim]; zeros for a text in which there is nothing to embed."""
+
+
+@attrs.frozen
+class Function:
+    """An embedder made of a Python callable: a list of texts in, an (n, d) array out."""
+
+    call: Callable[[list[str]], Any]
+    name: str
+    dim: int
+    version: str = ""
+
+    def embed(self, texts: list[str]) -> Vectors:
+        """Call it, check what comes out, and bring the vectors to length 1."""
+        return normalised(self.call(texts), len(texts), self.dim, self.name)
+
+
+def resolve(what: "str | Embedder | Callable[[list[str]], Any]") -> Embedder:
+    """The embedder that is meant by a word, a callable or an embedder itself.
+
+    One made from a word is kept: asking again is free.
+
+    Raises
+    ------
+    ConfigError
+        There is none of that name, or the callable gives no vectors.
+    PluginBroken
+        A package that it needs is missing; the message names what to install.
+    """
+    if isinstance(what, str):
+        return _by_name(what)
+    if isinstance(what, Embedder):
+        return what
+    if callable(what):
+        return _from_function(what)
+    raise ConfigError(f"an embedder is a name, a callable or an object with `embed`, not {type(what).__name__}")
+
+
+def _by_name(word: str) -> Embedder:
+    word = DEFAULT if word == "default" else word
+    with _making:
+        if word in _made:
+            return _made[word]
+        kind, _, rest = word.partition(":")
+        if kind in ("http", "https"):
+            kind, rest = "http", word
+        made: Any = registry("embedders").get(kind)(rest)
+        if not isinstance(made, Embedder):
+            raise ConfigError(f"embedder {word!r} has no name, version, dim and embed(); it is {type(made).__name__}")
+        _made[word] = made
+        return made
+
+
+def _from_function(call: Callable[[list[str]], Any]) -> Function:
+    name = f"python:{getattr(call, '__module__', '')}.{getattr(call, '__qualname__', type(call).__name__)}"
+    probe = np.asarray(call(["a text to see how long the vectors are"]), np.float32)
+    if probe.ndim != 2 or probe.shape[0] != 1 or not probe.shape[1]:
+        raise ConfigError(f"embedder {name}: one text gave an array of shape {probe.shape}; (1, d) is right")
+    return Function(call, name, int(probe.shape[1]), str(getattr(call, "version", "")))
+
+
+def normalised(found: Any, count: int, dim: int, name: str) -> Vectors:
+    """What a model gave, checked for shape and finite numbers, at length 1; zeros stay zeros.
+
+    Raises
+    ------
+    ConfigError
+        The shape is not (count, dim), or a number is not finite.
+    """
+    rows = np.array(found, np.float32, ndmin=2)
+    if rows.shape != (count, dim):
+        what = f"{count} texts gave an array of shape {rows.shape}"
+        raise ConfigError(f"embedder {name}: {what}; ({count}, {dim}) is right")
+    if not np.isfinite(rows).all():
+        raise ConfigError(f"embedder {name}: gave a number that is not finite")
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    np.divide(rows, lengths, out=rows, where=lengths > 0)
+    return rows
+
+
+def names() -> Sequence[str]:
+    """The embedders that can be asked for by name."""
+    return ["default", *registry("embedders").names()]

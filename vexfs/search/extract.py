@@ -1,0 +1,251 @@
+"""Extraction: the text in a file's bytes, as blocks that know where they stand.
+
+What a file is, is told by its name, and by its first bytes where the name says nothing.  Each kind has an extractor: a
+callable that is given the bytes and the name and yields blocks.  More come as entry points of group
+``vexfs.extractors``, under the suffix that they read (``rtf``) or the kind that they replace.
+
+Extraction refuses (``Skipped``, with the reason) what is no text, is too large, or takes too long; it never guesses
+text into a binary file.
+"""
+
+import codecs
+import time
+from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
+
+import attrs
+
+from vexfs.errors import PluginBroken
+from vexfs.registry import registry
+
+
+class Skipped(Exception):
+    """There is no text to be had from this file; the message says why."""
+
+
+@attrs.frozen(slots=True)
+class Block:
+    """A paragraph, a heading, a table's row: text that is not taken apart unless it is too long.
+
+    Attributes
+    ----------
+    text : str
+    start, end : int
+        Its characters in the decoded file; -1 where the format does not say.
+    level : int
+        Of a heading, from 1; 0 for anything else.
+    label : str
+        Where it is, when there are no characters to count: ``page 3``.
+    exact : bool
+        `text` is what stands at start..end, so that a part of it can be pointed at.
+    """
+
+    text: str
+    start: int = -1
+    end: int = -1
+    level: int = 0
+    label: str = ""
+    exact: bool = False
+
+
+@attrs.frozen
+class Limits:
+    """What a file may cost."""
+
+    size_bytes: int = 64 << 20
+    text_chars: int = 8 << 20
+    time_s: float = 30.0
+
+
+@attrs.frozen
+class Extracted:
+    """The text of one file.
+
+    Attributes
+    ----------
+    kind : str
+    blocks : list of Block
+    encoding : str
+        In which the characters count; "" where byte ranges make no sense.
+    skip_bytes : int
+        Of a byte order mark before the first character.
+    cut : str
+        What was left out because a limit was reached, "" when nothing was.
+    source : str
+        The decoded file, in which the blocks' characters count.
+    """
+
+    kind: str
+    blocks: list[Block]
+    encoding: str = ""
+    skip_bytes: int = 0
+    cut: str = ""
+    source: str = attrs.field(default="", repr=False)
+
+
+Extractor = Callable[[bytes, str], Iterable[Block]]
+
+_SUFFIXES = {
+    kind: words.split()
+    for kind, words in {
+        "markdown": "md markdown mkd rst adoc org textile",
+        "html": "html htm xhtml shtml",
+        "csv": "csv tsv",
+        "json": "json jsonl ndjson geojson",
+        "notebook": "ipynb",
+        "pdf": "pdf",
+        "docx": "docx docm",
+        "odt": "odt ott",
+        "epub": "epub",
+        "code": "py pyi pyx pxd c h cc cpp cxx hpp hh java kt scala js mjs ts tsx jsx go rs rb php pl pm sh bash zsh "
+        "fish lua r jl swift m cs fs vb sql hs ml clj exs erl lisp el vim cmake mk css scss less vue proto thrift "
+        "graphql ex tf nix zig dart",
+        "text": "txt text log ini cfg conf toml yaml yml xml svg tex bib srt vtt eml diff patch properties env",
+    }.items()
+}
+_KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes}
+_BINARY = frozenset(
+    """
+    png jpg jpeg gif bmp ico webp tif tiff heic mp3 mp4 m4a ogg flac wav avi mkv mov webm zip gz bz2 xz zst 7z rar tar
+    jar exe dll so dylib o a class pyc woff woff2 ttf otf eot db sqlite sqlite3 npy npz parquet pt onnx safetensors
+    iso img
+    """.split()  # noqa: SIM905 - a list of words is read as one
+)
+_NO_TEXT = (b"\x7fELF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"\x1f\x8b")
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
+          (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))  # fmt: skip
+_SAMPLE = 64 << 10
+#: These read bytes by themselves; the others are given text.
+_BYTES = frozenset(("pdf", "docx", "odt", "epub"))
+
+
+def kind_of(name: str, data: bytes) -> str:
+    """What a file is: a kind of this module, or a suffix for which a plugin is installed.
+
+    Raises
+    ------
+    Skipped
+        It is known to hold no text.
+    """
+    suffix = PurePosixPath(name).suffix[1:].lower()
+    if suffix in registry("extractors").names():
+        return suffix
+    if suffix in _KINDS:
+        return _KINDS[suffix]
+    if suffix in _BINARY:
+        raise Skipped(f"a .{suffix} file holds no text")
+    if data.startswith(_NO_TEXT):
+        raise Skipped("binary data")
+    if data.startswith(b"%PDF-"):
+        return "pdf"
+    if data.startswith(b"PK\x03\x04"):
+        return _zipped(data)
+    head = data[:512].lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "html"
+    return "code" if head.startswith(b"#!") else "text"
+
+
+def _zipped(data: bytes) -> str:
+    if b"application/epub+zip" in data[:200]:
+        return "epub"
+    if b"application/vnd.oasis.opendocument.text" in data[:200]:
+        return "odt"
+    if b"word/" in data[-(64 << 10) :]:
+        return "docx"
+    raise Skipped("an archive")
+
+
+def extract(data: bytes, name: str, limits: Limits | None = None) -> Extracted:
+    """The text of a file called `name` that holds `data`.
+
+    Raises
+    ------
+    Skipped
+        There is none, or a limit forbids to look for it.
+    """
+    limits = limits or Limits()
+    if len(data) > limits.size_bytes:
+        raise Skipped(f"{len(data)} bytes; the most is {limits.size_bytes}")
+    kind = kind_of(name, data)
+    found = _extractor(kind)
+    if kind in _BYTES or kind not in _SUFFIXES:
+        blocks, cut = _gathered(found(data, name), limits)
+        return Extracted(kind, blocks, cut=cut)
+    text, encoding, skip = decoded(data)
+    blocks, cut = _gathered(found(text, name), limits)  # type: ignore[arg-type]
+    return Extracted(kind, blocks, encoding, skip, cut, text)
+
+
+def _extractor(kind: str) -> Extractor:
+    try:
+        found: Extractor = registry("extractors").get(kind)
+    except PluginBroken as error:
+        raise Skipped(str(error)) from error
+    return found
+
+
+def _gathered(blocks: Iterable[Block], limits: Limits) -> tuple[list[Block], str]:
+    deadline = time.monotonic() + limits.time_s
+    out, chars = [], 0
+    for block in blocks:
+        out.append(block)
+        chars += len(block.text)
+        if chars > limits.text_chars:
+            return out, f"the text behind its first {chars} characters"
+        if time.monotonic() > deadline:
+            return out, f"what could not be read within {limits.time_s:g} s"
+    return out, ""
+
+
+def decoded(data: bytes) -> tuple[str, str, int]:
+    """Text, its encoding, and the bytes of the mark before it.
+
+    Raises
+    ------
+    Skipped
+        The bytes are no text in any encoding that is known.
+    """
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding, "replace"), encoding, len(mark)
+    if b"\0" in data[:_SAMPLE]:
+        return _without_mark(data)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        encoding = _detected(data)
+        text = data.decode(encoding, "replace")
+        _refuse_noise(text)
+        return text, encoding, 0
+    _refuse_noise(text)
+    return text, "utf-8", 0
+
+
+def _without_mark(data: bytes) -> tuple[str, str, int]:
+    """UTF-16 of a Western text without a mark: every second byte is zero."""
+    sample = data[:2048]
+    for encoding, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[::2])):
+        if len(data) % 2 == 0 and zeros.count(0) > 0.9 * len(zeros) and sample.count(0) < 0.6 * len(sample):
+            return data.decode(encoding, "replace"), encoding, 0
+    raise Skipped("binary data")
+
+
+def _detected(data: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    found = list(from_bytes(data[:_SAMPLE], threshold=0.3))
+    if not found:
+        raise Skipped("binary data, or text in an encoding that cannot be told")
+    for each in found:
+        # Where letters alone cannot decide, the encoding that most such files have.
+        if each.encoding == "cp1252" and each.coherence >= found[0].coherence and each.chaos <= found[0].chaos + 0.1:
+            return "cp1252"
+    return found[0].encoding
+
+
+def _refuse_noise(text: str) -> None:
+    sample = text[:4096]
+    odd = sum(1 for c in sample if (c < " " and c not in "\t\n\r\f\x1b\x08") or c in "\x7f\ufffd")
+    if odd > 0.02 * len(sample):
+        raise Skipped("binary data")

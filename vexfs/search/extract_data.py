@@ -1,0 +1,94 @@
+"""Extractors of data in text: tables, JSON, notebooks.  A row or a value is a block that names its columns or keys."""
+
+import csv
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from vexfs.search.extract import Block, Skipped
+from vexfs.search.extract_text import markdown
+
+_DEPTH_MOST = 24
+_VALUE_MOST = 20_000
+
+
+def table(text: str, name: str) -> Iterator[Block]:
+    """CSV with whatever separates its columns: a block a row, its values behind the names of their columns."""
+    try:
+        dialect: Any = csv.Sniffer().sniff(text[:8192], delimiters=",;\t|")
+    except csv.Error:
+        dialect = "excel-tab" if name.lower().endswith(".tsv") else "excel"
+    lines = text.splitlines(keepends=True)
+    starts = [0, *itertools.accumulate(map(len, lines))]
+    reader = csv.reader(lines, dialect)
+    head: list[str] = []
+    before = 0
+    try:
+        for row in reader:
+            start, end = starts[before], starts[reader.line_num]
+            before = reader.line_num
+            if not head:
+                head = row
+                yield Block(", ".join(row), start, end)
+            elif any(row):
+                pairs = itertools.zip_longest(head, row, fillvalue="")
+                yield Block("; ".join(f"{key}: {value}" if key else value for key, value in pairs if value), start, end)
+    except csv.Error as error:
+        raise Skipped(f"line {reader.line_num} of the table: {error}") from error
+
+
+def json_values(text: str, name: str) -> Iterator[Block]:
+    """JSON: texts and numbers with the keys that lead to them; of JSON lines, a block a line."""
+    if name.lower().endswith((".jsonl", ".ndjson")):
+        at = 0
+        for number, line in enumerate(text.splitlines(keepends=True), 1):
+            if line.strip():
+                yield Block("\n".join(_leaves(_parsed(line, f"line {number}"), "")), at, at + len(line))
+            at += len(line)
+        return
+    value = _parsed(text, "JSON")
+    if isinstance(value, dict | list):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            lines = list(_leaves(each, str(key) if isinstance(value, dict) else ""))
+            if lines:
+                yield Block("\n".join(lines), label=str(key))
+    else:
+        yield Block(str(value))
+
+
+def _parsed(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Skipped(f"{what} is not JSON: {error}") from error
+
+
+def _leaves(value: Any, path: str, depth: int = 0) -> Iterator[str]:
+    if isinstance(value, dict) and depth < _DEPTH_MOST:
+        for key, each in value.items():
+            yield from _leaves(each, f"{path}.{key}" if path else str(key), depth + 1)
+    elif isinstance(value, list) and depth < _DEPTH_MOST:
+        if value and all(isinstance(each, int | float) for each in value):
+            return  # numbers without words: coordinates, vectors
+        for each in value:
+            yield from _leaves(each, path, depth + 1)
+    elif value not in (None, "", True, False):
+        yield f"{path}: {value}"[:_VALUE_MOST] if path else str(value)[:_VALUE_MOST]
+
+
+def notebook(text: str, name: str) -> Iterator[Block]:
+    """A Jupyter notebook: its cells in order; what they put out is left out."""
+    cells = _parsed(text, "the notebook")
+    cells = cells.get("cells") if isinstance(cells, dict) else None
+    if not isinstance(cells, list):
+        raise Skipped("a notebook without cells")
+    for number, cell in enumerate(cells, 1):
+        source = cell.get("source", "") if isinstance(cell, dict) else ""
+        body = "".join(map(str, source)) if isinstance(source, list) else str(source)
+        label = f"cell {number}"
+        if isinstance(cell, dict) and cell.get("cell_type") == "markdown":
+            for block in markdown(body, name):
+                yield Block(block.text, level=block.level, label=label)
+        elif body.strip():
+            yield Block(body, label=label)
