@@ -88,7 +88,7 @@ class Volume:
     filesystem : vexfs._core.fs.Filesystem
         Its compiled operations; thread-safe.
     mounted : Mount or None
-        What :meth:`mount` gave last.
+        The mount of this process, once there was one.
     """
 
     def __init__(
@@ -299,8 +299,7 @@ class Volume:
         PluginBroken
             llfuse is not installed.
         """
-        self.mounted = registry("frontends").get("fuse").mount(self, mountpoint, options)
-        return self.mounted
+        return registry("frontends").get("fuse").mount(self, mountpoint, options)
 
     def sync(self) -> None:
         """Wait until everything done so far is on stable storage."""

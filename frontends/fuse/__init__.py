@@ -94,6 +94,7 @@ def mount(
     tree.register(b"status", lambda _: Text(lambda: _status(made, closes_with_mount)))
     made.start()
     volume.announce(mountpoint=made.mountpoint)
+    volume.mounted = made
     return made
 
 

@@ -91,8 +91,8 @@ cdef class Frames:
         Returns
         -------
         dict
-            ``timed`` frames; ``total_ns``; ``buckets``, a histogram ``{index: frames}`` whose bucket `i` holds what took
-            at most ``TIME_LIMITS_NS[i]`` and more than the one before.
+            ``timed`` frames; ``total_ns``; ``buckets``, a histogram ``{index: frames}`` whose bucket `i` holds what
+            took at most ``TIME_LIMITS_NS[i]`` and more than the one before.
         """
         cdef vx_frame_times t
         cdef int which = _number(op)

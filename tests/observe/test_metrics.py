@@ -1,0 +1,111 @@
+"""Metrics: what they say is what happened; their text is what Prometheus reads; a scrape costs next to nothing."""
+
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from vexfs.errors import UsageError
+from vexfs.observe import exposition, metrics
+from vexfs.observe.history import History
+
+
+def values(families):
+    """``{(sample, labels): value}`` of the text of `families`, as Prometheus's own parser reads it."""
+    parsed = text_string_to_metric_families(exposition.render(families))
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in parsed for s in family.samples}
+
+
+def test_counters_are_those_of_the_volume(history):
+    fs = history.parts.filesystem
+    for i in range(20):
+        fs.write_file(f"a{i}", b"x" * 5000)
+    fs.sync()
+    with pytest.raises(FileNotFoundError):
+        fs.unlink("absent")
+    seen = values(metrics.collect(history))
+    assert seen["vexfs_fs_operations_total", (("operation", "create"),)] == 20
+    assert seen["vexfs_fs_errors_total", (("errno", "ENOENT"),)] >= 1
+    assert seen["vexfs_pool_acquires_total", (("tier", "medium"),)] >= 20
+    assert seen["vexfs_fs_commits_total", ()] >= 1
+    assert seen["vexfs_bridge_items_total", (("priority", "high"),)] > 0
+    assert seen["vexfs_stack_high_water_bytes", (("operation", "create"),)] > 0
+    assert seen["vexfs_fuse_mounted", ()] == 0
+
+
+def test_kernels_are_counted(history):
+    rows = np.ones((50, 8), np.float32)
+    before = values(metrics.collect(history, ["simd"]))
+    history.parts.simd.one_to_many(rows[0], rows, "cosine")
+    after = values(metrics.collect(history, ["simd"]))
+    name = ("vexfs_simd_vectors_total", (("level", history.parts.simd.level),))
+    assert after[name] - before[name] == 50
+
+
+def test_the_nine_gauges_keep_their_names_and_switched_off_read_0(history, plain):
+    on = values(metrics.collect(history, ["rates"]))
+    assert set(metrics.GAUGES) == {name for name, _ in on}
+    enabled = [name for name in metrics.GAUGES if name.endswith("_enabled")]
+    assert [on[name, ()] for name in enabled if name != "vexfs_avx2_acceleration_enabled"] == [1] * 4
+    off = values(metrics.collect(History(plain), ["rates"]))
+    assert [off[name, ()] for name in enabled] == [0] * 5
+    assert off["vexfs_memory_pool_hit_rate", ()] == 0
+
+
+def test_the_latency_histogram_holds_every_timed_operation(history):
+    fs, frames = history.parts.filesystem, history.parts.frames
+    frames.time(1)
+    for i in range(300):
+        fs.write_file(f"a{i}", b"x")
+    seen = values(metrics.collect(history, ["latency"]))
+    of = (("operation", "create"),)
+    assert seen["vexfs_fs_operation_duration_seconds_count", of] == 300
+    buckets = {labels: n for (name, labels), n in seen.items() if name.endswith("_bucket") and of[0] in labels}
+    assert max(buckets.values()) == 300
+    assert 0 < seen["vexfs_fs_operation_duration_seconds_sum", of] < 10
+
+
+def test_collect_takes_collectors_and_metrics(history):
+    assert {f.name for f in metrics.collect(history, ["simd"])} == {
+        "vexfs_simd_level_info", "vexfs_simd_calls_total", "vexfs_simd_vectors_total"}  # fmt: skip
+    both = metrics.collect(history, ["node", "vexfs_fs_files", "vexfs_memory_pool_hit_rate"])
+    assert {f.name for f in both} == {
+        "vexfs_build_info", "vexfs_uptime_seconds", "vexfs_fs_files", "vexfs_memory_pool_hit_rate"}  # fmt: skip
+    for wrong in ("nonsense", "vexfs_nonsense"):
+        with pytest.raises(UsageError, match=rf"{wrong}.*(rates|pools)"):
+            metrics.collect(history, [wrong])
+
+
+def test_families_have_help_and_conventional_names(history):
+    history.parts.filesystem.write_file("a", b"x")
+    history.parts.tally.add("vector", "query", 'odd"name\\\n', 3, 5)
+    for family in metrics.collect(history):
+        assert family.about.endswith("."), family.name
+        assert (family.kind == "counter") == family.name.endswith("_total"), family.name
+    seen = values(metrics.collect(history, ["index"]))
+    assert seen["vexfs_vector_operations_total", (("index", 'odd"name\\\n'), ("operation", "query"))] == 3
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool (Debian: prometheus)")
+def test_promtool_finds_nothing_to_say(history):
+    history.parts.frames.time(1)
+    history.parts.filesystem.write_file("a", b"x")
+    text = exposition.render(metrics.collect(history))
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    field = ("vexfs_fuse_ops_per_sec", "vexfs_vector_ops_per_sec", "vexfs_semantic_ops_per_sec")
+    said = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(field)]
+    assert done.returncode in (0, 3) and not said, said
+
+
+def test_a_scrape_a_second_costs_under_1_percent(history):
+    fs = history.parts.filesystem
+    for i in range(100):
+        fs.write_file(f"a{i}", b"x")
+    exposition.render(metrics.collect(history))
+    began = time.thread_time()
+    for _ in range(20):
+        exposition.render(metrics.collect(history))
+    assert (time.thread_time() - began) / 20 < 0.010
