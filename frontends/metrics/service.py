@@ -47,7 +47,7 @@ class MetricsService:
         return None if self._server is None else self._server.failure()
 
     def reload(self, settings: Settings) -> None:
-        """Take over what the history and the timing of operations are set to."""
+        """Take over how often, and whether, rates are measured."""
         history_of(self._node)
 
     def describe(self) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def test_switched_off_all_is_zero(own, history):
 
 def test_the_series_has_one_entry_an_interval(own, history):
     history.interval_s = 0.05
+    history.take()
     history.start()
     own.filesystem.write_file("a", b"x" * 100)
     began = time.monotonic()

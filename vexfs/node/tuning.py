@@ -35,11 +35,12 @@ def tune_pool(settings: Settings) -> None:
 
 
 def tune_frames(settings: Settings) -> None:
-    """Limit, threshold, and whether operations are accounted."""
+    """Limit, threshold, whether operations are accounted, and whether all of them are timed."""
     p = settings.performance
     machinery.frames().configure(
         p.fuse_stack_limit, p.heap_threshold, p.enable_stack_optimization and p.enable_stack_monitoring
     )
+    machinery.frames().time(1 if settings.monitoring.detailed_timing else 0)
 
 
 def tune_simd(settings: Settings) -> None:

@@ -42,4 +42,3 @@ def _adopt(node: Node, history: History) -> None:
     monitoring = node.settings.monitoring
     history.interval_s = monitoring.metrics_collection_interval
     history.enabled = monitoring.enable_performance_metrics
-    node.frames.time(1 if monitoring.detailed_timing else 0)
