@@ -73,8 +73,9 @@ class Parts:
         said = self.switches()
         pool, frames, bridge, simd = self.pool, self.frames, self.bridge, self.simd
         level = simd.level if simd is not None else "scalar"
+        pooled = pool is not None and "off" not in pool.options
         return {
-            "tiered_memory_pools": pool is not None and "off" not in pool.options and said.get("tiered_memory_pools", True),
+            "tiered_memory_pools": pooled and said.get("tiered_memory_pools", True),
             "avx2_acceleration": level.startswith("avx") and said.get("avx2_acceleration", True),
             "stack_optimization": frames is not None and frames.monitoring and said.get("stack_optimization", True),
             "enhanced_bridge": bridge is not None and bridge.running and said.get("enhanced_bridge", True),
