@@ -1,0 +1,172 @@
+"""The vector index over time: snapshots, rows that stay on disk, threads at once."""
+
+import errno
+import io
+import threading
+
+import numpy as np
+import pytest
+
+from vexfs._core.vindex import METRICS, VectorIndex
+
+
+def clustered(n, dim, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(40, dim))
+    return (centres[rng.integers(0, 40, n)] + 1.2 * rng.normal(size=(n, dim))).astype(np.float32)
+
+
+def filled(x, metric="cosine", dtype="f32"):
+    index = VectorIndex(x.shape[1], metric, dtype)
+    index.put(np.arange(len(x)), index.encode(x))
+    while index.maintain(200):
+        pass
+    return index
+
+
+def dumped(index):
+    out = io.BytesIO()
+    index.dump(out.write)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_snapshot_comes_back(metric):
+    x, q = clustered(6000, 64), clustered(20, 64, 1)
+    index = filled(x, metric, "f16")
+    index.remove(np.arange(100))
+    stored = index.encode(x)
+    snapshot = dumped(index)
+    again = VectorIndex.restore(64, metric, "f16", read=io.BytesIO(snapshot).read)
+    asked = []
+
+    def read_rows(first, n):
+        asked.append((first, n))
+        return stored[first : first + n].tobytes()
+
+    again.source(read_rows)
+    assert len(again) == 5900 and again.stats()["lists"] == index.stats()["lists"]
+    expected = index.search(q, 10)
+    work = {}
+    found = again.search(q, 10, work=work)
+    assert np.array_equal(found[0], expected[0]) and np.array_equal(found[1], expected[1])
+    assert work["fetched"] == len(asked) > 0
+    again.load(0, 3000)
+    again.load(3000)
+    assert again.stats()["resident"] == 5900
+    asked.clear()
+    assert np.array_equal(again.search(q, 10)[0], expected[0]) and not asked
+    again.put([0, 6000], again.encode(q[:2]))
+    assert again.search(q[:2], 1)[0][:, 0].tolist() == [0, 6000]
+    assert dumped(VectorIndex.restore(64, metric, "f16", read=io.BytesIO(snapshot).read)) == snapshot
+
+
+def test_a_damaged_snapshot_is_refused():
+    snapshot = dumped(filled(clustered(300, 16)))
+    rng = np.random.default_rng(1)
+    for at in [0, 9, *rng.integers(0, len(snapshot), 60).tolist()]:
+        damaged = bytearray(snapshot)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        with pytest.raises(OSError) as error:
+            VectorIndex.restore(16, read=io.BytesIO(damaged).read)
+        assert error.value.errno in (errno.EBADMSG, errno.EINVAL)
+    for size in (0, 10, 500, len(snapshot) - 1):
+        with pytest.raises(OSError) as error:
+            VectorIndex.restore(16, read=io.BytesIO(snapshot[:size]).read)
+        assert error.value.errno == errno.EBADMSG
+    for other in ((17, "cosine", "f32"), (16, "l2", "f32"), (16, "cosine", "f16")):
+        with pytest.raises(OSError) as error:
+            VectorIndex.restore(*other, read=io.BytesIO(snapshot).read)
+        assert error.value.errno == errno.EINVAL
+    with pytest.raises(ZeroDivisionError):
+        VectorIndex.restore(16, read=lambda n: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        filled(clustered(10, 16)).dump(lambda data: 1 // 0)
+
+
+def test_rows_on_disk_for_good():
+    x, q = clustered(6000, 64), clustered(20, 64, 1)
+    index, disk = VectorIndex(64), np.zeros((7000, 256), np.uint8)
+    index.source(lambda first, n: disk[first : first + n].tobytes(), keep=False)
+    stored = index.encode(x)
+    disk[:6000] = stored
+    index.put(np.arange(6000), stored)
+    while index.maintain(200):
+        pass
+    assert index.memory()["rows"] == 0 and index.stats()["resident"] == 0
+    expected = filled(x).search(q, 10, recall=0.99)[0]
+    assert np.mean(index.search(q, 10, recall=0.99)[0] == expected) > 0.97
+    assert np.array_equal(index.search(q, 10, exact=True)[0], filled(x).search(q, 10, exact=True)[0])
+    index.source(lambda first, n: 1 // 0, keep=False)
+    with pytest.raises(ZeroDivisionError):
+        index.search(q, 10)
+    index.source(lambda first, n: b"short", keep=False)
+    with pytest.raises(ValueError, match="read_rows answered 5"):
+        index.search(q, 10)
+    index.source(None, keep=False)
+    with pytest.raises(OSError) as error:
+        index.search(q, 10)
+    assert error.value.errno == errno.EIO
+
+
+def test_threads_share_the_queries():
+    x, q = clustered(6000, 64), clustered(101, 64, 1)
+    index = filled(x)
+    alone, shared = index.search(q, 10), index.search(q, 10, threads=3)
+    assert all(np.array_equal(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+def test_readers_while_rows_come_go_and_move():
+    """Each row's vector tells its number, so an answer that mixes two rows, or an old row's, is seen."""
+    dim, rows = 64, 12000
+    first = clustered(rows, dim)
+    index = VectorIndex(dim, "l2")
+    stored = index.encode(first)
+    index.put(np.arange(3000), stored[:3000])
+    stop, faults, searches = threading.Event(), [], [0]
+
+    def read(seed):
+        rng = np.random.default_rng(seed)
+        while not stop.is_set():
+            some = rng.integers(0, 3000, 20)
+            found, distance, n = index.search(first[some], 5, recall=0.99)
+            if np.any(n < 5) or np.any(distance[:, 0] > 1e-2) or not np.array_equal(found[:, 0], some):
+                faults.append((some, found[:, 0], distance[:, 0]))
+            if any(len(set(row.tolist())) < 5 for row in found):
+                faults.append(found)
+            searches[0] += 1
+
+    def keep_up():
+        while not stop.is_set():
+            index.maintain(5)
+
+    threads = [threading.Thread(target=read, args=(1,)), threading.Thread(target=keep_up)]
+    for thread in threads:
+        thread.start()
+    rng = np.random.default_rng(2)
+    try:
+        for at in range(3000, rows, 300):
+            index.put(np.arange(at, at + 300), stored[at : at + 300])
+            index.remove(rng.integers(3000, at + 300, 100))
+        for _ in range(10):
+            some = rng.integers(3000, rows, 300)
+            index.put(some, index.encode(first[some] + 0.1))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not faults, faults[:3]
+    assert searches[0] > 5
+    while index.maintain(200):
+        pass
+    assert index.stats()["lists"] > 100 and index.stats()["generation"] >= 1
+
+
+def test_memory_is_told():
+    x = clustered(20000, 384)
+    index = filled(x)
+    memory = index.memory()
+    assert memory["rows"] == 20000 * 1536
+    beyond = (memory["lists"] + memory["maps"] + memory["model"]) / 20000
+    assert 240 < beyond < 400
+    assert memory["codes"] <= memory["lists"]

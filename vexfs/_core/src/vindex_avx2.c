@@ -1,0 +1,217 @@
+/* The kernels of the vector index for AVX2, FMA and F16C.
+ *
+ * Every #include stands above the target region: a prototype first seen inside it would take its ISA. */
+#include <immintrin.h>
+#include <math.h>
+
+#include "vexfs/half.h"
+#include "vindex_shapes.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,popcnt"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,popcnt")
+#endif
+
+VX_INLINED float sum_of(__m256 v)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
+VX_INLINED size_t width_of(int dtype)
+{
+    return dtype == VX_F32 ? 4 : dtype == VX_I8 ? 1 : 2;
+}
+
+VX_INLINED __m256 load8(int dtype, const uint8_t *p)
+{
+    if (dtype == VX_F32)
+        return _mm256_loadu_ps((const float *)p);
+    if (dtype == VX_F16)
+        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+    if (dtype == VX_BF16) {
+        const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+    }
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
+VX_INLINED __m256 step_of(int squares, __m256 q, __m256 x, __m256 scale, __m256 sum)
+{
+    if (!squares)
+        return _mm256_fmadd_ps(q, x, sum);
+    const __m256 d = _mm256_fnmadd_ps(scale, x, q);
+    return _mm256_fmadd_ps(d, d, sum);
+}
+
+VX_INLINED float compare(int dtype, int squares, const float *q, const uint8_t *row, size_t dim)
+{
+    const size_t width = width_of(dtype);
+    const float scale = dtype == VX_I8 ? vx_load_f32(row + dim) : 1;
+    const __m256 scales = _mm256_set1_ps(scale);
+    __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+    size_t i = 0;
+    for (; i + 32 <= dim; i += 32)
+        for (size_t j = 0; j < 4; j++) {
+            const size_t at = i + 8 * j;
+            sum[j] = step_of(squares, _mm256_loadu_ps(q + at), load8(dtype, row + at * width), scales, sum[j]);
+        }
+    for (; i < dim; i += 8) {
+        const size_t n = dim - i < 8 ? dim - i : 8;
+        float some[8] = {0};
+        uint8_t codes[32] = {0};
+        memcpy(some, q + i, n * sizeof *q);
+        memcpy(codes, row + i * width, n * width);
+        sum[0] = step_of(squares, _mm256_loadu_ps(some), load8(dtype, codes), scales, sum[0]);
+    }
+    const float all = sum_of(_mm256_add_ps(_mm256_add_ps(sum[0], sum[1]), _mm256_add_ps(sum[2], sum[3])));
+    return squares ? all : all * scale;
+}
+
+#define COMPARE(NAME, DTYPE)                                                                                           \
+    static float dot_##NAME(const float *q, const void *row, size_t dim)                                               \
+    {                                                                                                                  \
+        return compare(DTYPE, 0, q, row, dim);                                                                         \
+    }                                                                                                                  \
+    static float l2sq_##NAME(const float *q, const void *row, size_t dim)                                              \
+    {                                                                                                                  \
+        return compare(DTYPE, 1, q, row, dim);                                                                         \
+    }
+
+COMPARE(f32, VX_F32)
+COMPARE(f16, VX_F16)
+COMPARE(bf16, VX_BF16)
+COMPARE(i8, VX_I8)
+
+VX_INLINED __m256i look_up(__m256i line, const uint8_t *tables)
+{
+    const __m256i fifteen = _mm256_set1_epi8(15);
+    const __m256i first = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)tables));
+    const __m256i second = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)(tables + 16)));
+    const __m256i low = _mm256_and_si256(line, fifteen);
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(line, 4), fifteen);
+    return _mm256_add_epi8(_mm256_shuffle_epi8(first, low), _mm256_shuffle_epi8(second, high));
+}
+
+/* Scores of eight entries from their sums, and which of them reach the least. */
+VX_INLINED uint32_t sieve_8(__m256i sums, const float *numbers, const vx_sieve *sieve)
+{
+    const __m256 a = _mm256_add_ps(_mm256_loadu_ps(numbers), _mm256_set1_ps(sieve->add));
+    const __m256 b = _mm256_loadu_ps(numbers + VX_BLOCK);
+    const __m256 s = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(sieve->step), _mm256_set1_ps(sieve->base));
+    const __m256 score = _mm256_fmadd_ps(b, s, a);
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(score, _mm256_set1_ps(sieve->least), _CMP_GE_OQ));
+}
+
+/* Even and odd entries are summed apart, as 16 bits of one 32-byte line; `wide` are entries 0-7, 8-15, 16-23, 24-31. */
+VX_INLINED void widen(__m256i even, __m256i odd, __m256i wide[4])
+{
+    const __m256i low = _mm256_unpacklo_epi16(even, odd), high = _mm256_unpackhi_epi16(even, odd);
+    wide[0] = _mm256_add_epi32(wide[0], _mm256_cvtepu16_epi32(_mm256_castsi256_si128(low)));
+    wide[1] = _mm256_add_epi32(wide[1], _mm256_cvtepu16_epi32(_mm256_castsi256_si128(high)));
+    wide[2] = _mm256_add_epi32(wide[2], _mm256_cvtepu16_epi32(_mm256_extracti128_si256(low, 1)));
+    wide[3] = _mm256_add_epi32(wide[3], _mm256_cvtepu16_epi32(_mm256_extracti128_si256(high, 1)));
+}
+
+/* Four lines make eight entries of at most 31, which a byte holds; 1024 lines of two fit 16 bits. */
+static uint32_t scan(const uint8_t *block, const uint8_t *tables, size_t lines, const vx_sieve *sieve)
+{
+    const __m256i bytes = _mm256_set1_epi16(255);
+    const float *numbers = (const float *)(const void *)(block + lines * VX_BLOCK);
+    __m256i wide[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (size_t j = 0; j < lines;) {
+        const size_t until = lines - j < 1024 ? lines : j + 1024;
+        __m256i even = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
+        for (; j < until; j += 4) {
+            const uint8_t *line = block + j * VX_BLOCK, *table = tables + j * 32;
+            __m256i sum = look_up(_mm256_load_si256((const __m256i *)line), table);
+            sum = _mm256_add_epi8(sum, look_up(_mm256_load_si256((const __m256i *)(line + 32)), table + 32));
+            sum = _mm256_add_epi8(sum, look_up(_mm256_load_si256((const __m256i *)(line + 64)), table + 64));
+            sum = _mm256_add_epi8(sum, look_up(_mm256_load_si256((const __m256i *)(line + 96)), table + 96));
+            even = _mm256_add_epi16(even, _mm256_and_si256(sum, bytes));
+            odd = _mm256_add_epi16(odd, _mm256_srli_epi16(sum, 8));
+        }
+        widen(even, odd, wide);
+    }
+    return sieve_8(wide[0], numbers, sieve) | sieve_8(wide[1], numbers + 8, sieve) << 8 |
+           sieve_8(wide[2], numbers + 16, sieve) << 16 | sieve_8(wide[3], numbers + 24, sieve) << 24;
+}
+
+VX_INLINED int32_t sum_of_i32(__m256i v)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+/* Two products of 15 * 127 an addition: eight of them fit 16 bits. */
+static int32_t fine(const uint8_t *code, const int8_t *q, size_t bytes)
+{
+    const __m256i fifteen = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t at = 0; at < bytes;) {
+        const size_t until = bytes - at < 128 ? bytes : at + 128;
+        __m256i some = _mm256_setzero_si256();
+        for (; at < until; at += 32) {
+            const __m256i codes = _mm256_loadu_si256((const __m256i *)(code + at));
+            const __m256i low = _mm256_and_si256(codes, fifteen);
+            const __m256i high = _mm256_and_si256(_mm256_srli_epi16(codes, 4), fifteen);
+            const __m256i q0 = _mm256_loadu_si256((const __m256i *)(q + 2 * at));
+            const __m256i q1 = _mm256_loadu_si256((const __m256i *)(q + 2 * at + 32));
+            some = _mm256_add_epi16(some, _mm256_maddubs_epi16(low, q0));
+            some = _mm256_add_epi16(some, _mm256_maddubs_epi16(high, q1));
+        }
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(some, ones));
+    }
+    return sum_of_i32(sum);
+}
+
+/* 255 * 63 * 2 fits 16 bits once, so every product of pairs is widened. */
+static void coarse(const int8_t *q, const uint8_t *rows, size_t n, size_t dim, int32_t *out)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (size_t r = 0; r < n; r++, rows += dim) {
+        __m256i sum = _mm256_setzero_si256(), other = _mm256_setzero_si256();
+        for (size_t i = 0; i < dim; i += 64) {
+            const __m256i q0 = _mm256_loadu_si256((const __m256i *)(q + i));
+            const __m256i q1 = _mm256_loadu_si256((const __m256i *)(q + i + 32));
+            const __m256i x0 = _mm256_loadu_si256((const __m256i *)(rows + i));
+            const __m256i x1 = _mm256_loadu_si256((const __m256i *)(rows + i + 32));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x0, q0), ones));
+            other = _mm256_add_epi32(other, _mm256_madd_epi16(_mm256_maddubs_epi16(x1, q1), ones));
+        }
+        out[r] = sum_of_i32(_mm256_add_epi32(sum, other));
+    }
+}
+
+static void rotate(const vx_rotation *r, const float *x, float *y)
+{
+    vx_rotate(r, x, y);
+}
+
+static void tables(const float *q, size_t dim, uint8_t *out, float *step, float *base)
+{
+    vx_tables(q, dim, out, step, base);
+}
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+void vx_vindex_fill_avx2(vx_vkernels *k)
+{
+    *k = (vx_vkernels){
+        .dot = {dot_f32, dot_f16, dot_bf16, dot_i8},
+        .l2sq = {l2sq_f32, l2sq_f16, l2sq_bf16, l2sq_i8},
+        .scan = scan,
+        .fine = fine,
+        .coarse = coarse,
+        .rotate = rotate,
+        .tables = tables,
+    };
+}

@@ -1,0 +1,348 @@
+/* The next generation of lists: trained on a sample, filled row by row beside the one in use, then put in its place.
+ *
+ * Everything goes in short steps under `maintenance`, so that a caller decides when and how long.  Puts meanwhile go to the
+ * generation in use; those of rows that the next one already has are noted and made up for before the change. */
+#include <errno.h>
+#include <math.h>
+#include <time.h>
+
+#include "vindex_impl.h"
+
+#define SAMPLE_PER_LIST 48u
+#define LLOYD_ROUNDS 6u
+#define STEP_ROWS 256u
+
+enum stage { SAMPLING, ASSIGNING, FILLING };
+
+struct vx_growth {
+    enum stage stage;
+    vx_generation *next;
+    uint32_t lists, sample_n, sampled, round, assigned, trimmed;
+    uint64_t cursor, sample_at; /* rows below are filled or noted */
+    float *sample;              /* sample_n x padded, prepared */
+    float *sum;
+    uint32_t *members;
+    uint32_t *noted;
+    size_t noted_n, noted_room;
+    /* one row at work */
+    uint8_t *stored;
+    float *x, *spare, *rotated;
+    int8_t *q7;
+    int32_t *products;
+    vx_code code;
+    uint64_t random;
+};
+
+static uint64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static uint32_t wanted_lists(uint64_t rows)
+{
+    const double n = 2 * sqrt((double)rows);
+    return n < 16 ? 16 : n > 65535 ? 65535 : (uint32_t)n;
+}
+
+void vx_growth_free(vx_vindex *v)
+{
+    vx_growth *w = v->growth;
+    v->growth = NULL;
+    if (!w)
+        return;
+    vx_generation_free(w->next);
+    free(w->sample);
+    free(w->sum);
+    free(w->members);
+    free(w->noted);
+    free(w->stored);
+    free(w->x);
+    free(w->q7);
+    free(w->products);
+    vx_code_free(&w->code);
+    free(w);
+}
+
+/* Lists are trained anew when the rows have doubled, have dwindled to a quarter, or most of them are others. */
+static int due(const vx_vindex *v)
+{
+    const vx_generation *g = atomic_load(&v->generation);
+    const uint64_t live = atomic_load(&v->live), puts = atomic_load(&v->puts) - v->puts_trained;
+    if (live < VX_TRAIN_ROWS)
+        return 0;
+    if (g->lists == 1)
+        return 1;
+    return live > 2 * (uint64_t)g->trained_rows || live < g->trained_rows / 4 || puts > 2 * live;
+}
+
+static int begin(vx_vindex *v)
+{
+    const uint64_t live = atomic_load(&v->live);
+    vx_growth *w = calloc(1, sizeof *w);
+    if (!w)
+        return -ENOMEM;
+    w->lists = wanted_lists(live);
+    w->sample_n = w->lists * SAMPLE_PER_LIST;
+    w->sample_n = w->sample_n < live / 2 ? w->sample_n : (uint32_t)(live / 2);
+    w->random = live;
+    w->sample = malloc((size_t)w->sample_n * v->padded * sizeof(float));
+    w->sum = malloc((size_t)w->lists * v->padded * sizeof(float));
+    w->members = malloc(w->lists * sizeof *w->members);
+    w->stored = malloc(v->row_bytes);
+    w->x = malloc((2 * (size_t)v->dim + v->padded) * sizeof(float));
+    w->q7 = malloc(v->padded);
+    w->products = malloc(w->lists * sizeof *w->products);
+    w->next = vx_generation_new(v, w->lists);
+    if (w->x) {
+        w->spare = w->x + v->dim;
+        w->rotated = w->spare + v->dim;
+    }
+    pthread_mutex_lock(&v->writer);
+    v->growth = w;
+    pthread_mutex_unlock(&v->writer);
+    if (vx_code_new(v, &w->code) != 0 || !w->sample || !w->sum || !w->members || !w->stored || !w->x || !w->q7 ||
+        !w->products || !w->next)
+        return -ENOMEM;
+    w->next->trained_rows = (uint32_t)live;
+    w->next->number = atomic_load(&v->generation)->number + 1;
+    return 0;
+}
+
+/* The row into w->rotated, measured from the next generation's origin: |x|^2 as scores need it, or -1 when it is gone or
+ * cannot be read. */
+static int load_row(vx_vindex *v, vx_growth *w, uint32_t row, float *square)
+{
+    if (!vx_bit(&v->alive, row))
+        return 0;
+    const int status = vx_row_copy(v, row, w->stored);
+    if (status < 0)
+        return status;
+    vx_row_decode(v, w->stored, w->x);
+    *square = vx_row_prepare(v, w->next, w->x, w->spare, w->rotated);
+    return 1;
+}
+
+static uint64_t drawn(vx_growth *w, uint64_t below)
+{
+    w->random = w->random * 6364136223846793005u + 1442695040888963407u;
+    return (w->random >> 33) * below >> 31;
+}
+
+/* Rows drawn at random, with repetitions, which do no harm.  Then the origin, and the first of them as centroids. */
+static int sample_step(vx_vindex *v, vx_growth *w)
+{
+    const size_t padded = v->padded;
+    const uint64_t end = atomic_load(&v->end);
+    const uint32_t before = w->sampled;
+    float square;
+    for (uint32_t tries = 0; tries < 4 * STEP_ROWS && w->sampled < w->sample_n; tries++) {
+        const int status = load_row(v, w, (uint32_t)drawn(w, end), &square);
+        if (status < 0)
+            return status;
+        if (status > 0)
+            memcpy(w->sample + w->sampled++ * padded, w->rotated, padded * sizeof(float));
+    }
+    if (w->sampled == before)
+        return -EAGAIN; /* hardly any rows are left */
+    if (w->sampled < w->sample_n)
+        return 1;
+    if (v->metric == VX_L2) {
+        for (uint32_t r = 0; r < w->sample_n; r++)
+            for (size_t i = 0; i < padded; i++)
+                w->next->origin[i] += w->sample[r * padded + i] / (float)w->sample_n;
+        for (uint32_t r = 0; r < w->sample_n; r++)
+            for (size_t i = 0; i < padded; i++)
+                w->sample[r * padded + i] -= w->next->origin[i];
+    }
+    for (uint32_t l = 0; l < w->lists; l++)
+        memcpy(w->next->centroid + l * padded, w->sample + (uint64_t)l * w->sample_n / w->lists * padded,
+               padded * sizeof(float));
+    vx_generation_finish(v, w->next);
+    memset(w->sum, 0, w->lists * padded * sizeof(float));
+    memset(w->members, 0, w->lists * sizeof *w->members);
+    w->stage = ASSIGNING;
+    return 1;
+}
+
+/* An empty list takes half of the largest one: its centroid, moved a little. */
+static void fill_empty(const vx_vindex *v, vx_growth *w)
+{
+    const size_t padded = v->padded;
+    for (uint32_t l = 0; l < w->lists; l++) {
+        if (w->members[l])
+            continue;
+        uint32_t largest = 0;
+        for (uint32_t m = 1; m < w->lists; m++)
+            if (w->members[m] > w->members[largest])
+                largest = m;
+        float *from = w->next->centroid + largest * padded, *to = w->next->centroid + l * padded;
+        const float *other = w->sample + drawn(w, w->sample_n) * padded;
+        for (size_t i = 0; i < padded; i++)
+            to[i] = from[i] + 0.02f * (other[i] - from[i]);
+        w->members[l] = w->members[largest] /= 2;
+    }
+}
+
+static int assign_step(vx_vindex *v, vx_growth *w)
+{
+    const size_t padded = v->padded;
+    for (uint32_t n = 0; n < STEP_ROWS && w->assigned < w->sample_n; n++, w->assigned++) {
+        const float *x = w->sample + w->assigned * padded;
+        const uint32_t l = vx_nearest_list(v, w->next, x, w->q7, w->products);
+        float *sum = w->sum + l * padded;
+        for (size_t i = 0; i < padded; i++)
+            sum[i] += x[i];
+        w->members[l]++;
+    }
+    if (w->assigned < w->sample_n)
+        return 1;
+    for (uint32_t l = 0; l < w->lists; l++)
+        for (size_t i = 0; i < padded && w->members[l]; i++)
+            w->next->centroid[l * padded + i] = w->sum[l * padded + i] / (float)w->members[l];
+    fill_empty(v, w);
+    vx_generation_finish(v, w->next);
+    memset(w->sum, 0, w->lists * padded * sizeof(float));
+    memset(w->members, 0, w->lists * sizeof *w->members);
+    w->assigned = 0;
+    if (++w->round == LLOYD_ROUNDS)
+        w->stage = FILLING;
+    return 1;
+}
+
+/* With `writer` held. */
+int vx_growth_note(vx_vindex *v, uint32_t row)
+{
+    vx_growth *w = v->growth;
+    if (!w || w->stage != FILLING || row >= w->cursor)
+        return 0;
+    if (w->noted_n == w->noted_room) {
+        const size_t room = w->noted_room ? 2 * w->noted_room : 1024;
+        uint32_t *more = realloc(w->noted, room * sizeof *more);
+        if (!more)
+            return -ENOMEM;
+        w->noted = more;
+        w->noted_room = room;
+    }
+    w->noted[w->noted_n++] = row;
+    return 0;
+}
+
+static int fill_row(vx_vindex *v, vx_growth *w, uint32_t row, int locked)
+{
+    float square;
+    const int status = load_row(v, w, row, &square);
+    if (status <= 0)
+        return status;
+    const uint32_t l = vx_nearest_list(v, w->next, w->rotated, w->q7, w->products);
+    vx_encode_row(v, w->next->centroid + (size_t)l * v->padded, w->rotated, square, &w->code);
+    if (!locked)
+        pthread_mutex_lock(&v->writer);
+    const uint64_t dead = atomic_load(&v->dead);
+    const int done = vx_list_append(v, w->next, l, row, &w->code);
+    atomic_store(&v->dead, dead); /* of the generation in use, which this does not touch */
+    if (!locked)
+        pthread_mutex_unlock(&v->writer);
+    return done;
+}
+
+static int change(vx_vindex *v, vx_growth *w)
+{
+    vx_generation *old = atomic_load(&v->generation);
+    int status = vx_span_grow(&w->next->place, atomic_load(&old->place.bytes));
+    status = status ? status : vx_retire(v, old, vx_generation_free);
+    if (status != 0)
+        return status;
+    atomic_store(&v->generation, w->next);
+    w->next = NULL;
+    atomic_store(&v->dead, 0);
+    v->puts_trained = atomic_load(&v->puts);
+    vx_growth_free(v);
+    return 0;
+}
+
+/* Rows in order, then those that were put meanwhile; the last few under the lock. */
+static int fill_step(vx_vindex *v, vx_growth *w)
+{
+    int status = 0;
+    for (uint32_t n = 0; n < STEP_ROWS && status == 0; n++) {
+        pthread_mutex_lock(&v->writer);
+        const uint64_t end = atomic_load(&v->end);
+        if (w->cursor < end) {
+            const uint32_t row = (uint32_t)w->cursor++;
+            pthread_mutex_unlock(&v->writer);
+            status = fill_row(v, w, row, 0);
+        } else if (w->noted_n > 64) {
+            const uint32_t row = w->noted[--w->noted_n];
+            pthread_mutex_unlock(&v->writer);
+            status = fill_row(v, w, row, 0);
+        } else if (w->trimmed < w->lists) {
+            const vx_list *list = atomic_load(&w->next->list[w->trimmed]);
+            if (list && list->room - atomic_load(&list->count) >= VX_BLOCK)
+                status = vx_list_compact(v, w->next, w->trimmed);
+            w->trimmed++;
+            pthread_mutex_unlock(&v->writer);
+        } else {
+            while (status == 0 && w->noted_n > 0)
+                status = fill_row(v, w, w->noted[--w->noted_n], 1);
+            status = status ? status : change(v, w);
+            pthread_mutex_unlock(&v->writer);
+            return status ? status : 0;
+        }
+    }
+    return status ? status : 1;
+}
+
+static int compact_some(vx_vindex *v)
+{
+    vx_generation *g = atomic_load(&v->generation);
+    const uint64_t dead = atomic_load(&v->dead), live = atomic_load(&v->live);
+    if (dead < 1024 || dead < live / 8)
+        return 0;
+    int status = 0;
+    for (uint32_t l = 0; l < g->lists && status == 0; l++) {
+        pthread_mutex_lock(&v->writer);
+        const vx_list *list = atomic_load(&g->list[l]);
+        const uint32_t n = list ? atomic_load(&list->count) : 0;
+        if (n > 0 && vx_list_dead(v, g, l) * 16 > n)
+            status = vx_list_compact(v, g, l);
+        pthread_mutex_unlock(&v->writer);
+    }
+    atomic_store(&v->dead, 0);
+    return status;
+}
+
+static int one_step(vx_vindex *v)
+{
+    if (!v->growth) {
+        const int status = compact_some(v);
+        if (status != 0 || !due(v))
+            return status;
+        return begin(v) == 0 ? 1 : -ENOMEM;
+    }
+    switch (v->growth->stage) {
+    case SAMPLING: return sample_step(v, v->growth);
+    case ASSIGNING: return assign_step(v, v->growth);
+    default: return fill_step(v, v->growth);
+    }
+}
+
+int vx_vindex_maintain(vx_vindex *v, uint32_t budget_ms)
+{
+    const uint64_t until = now_us() + (uint64_t)budget_ms * 1000;
+    pthread_mutex_lock(&v->maintenance);
+    int status;
+    do
+        status = one_step(v);
+    while (status > 0 && now_us() < until);
+    pthread_mutex_lock(&v->writer);
+    if (status < 0)
+        vx_growth_free(v);
+    if (status == -EAGAIN)
+        status = 0;
+    vx_retired_free(v, 0);
+    pthread_mutex_unlock(&v->writer);
+    pthread_mutex_unlock(&v->maintenance);
+    return status;
+}

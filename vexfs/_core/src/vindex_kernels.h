@@ -1,0 +1,49 @@
+/* The kernels of the vector index: one set a level, for the vindex_*.c files alone.
+ *
+ * A block holds 32 entries.  Its 1-bit codes stand transposed: byte i of line j has eight dimensions of entry i, four in
+ * each nibble, so that one table lookup of 32 bytes serves 32 entries.  The numbers behind the lines are floats. */
+#ifndef VEXFS_SRC_VINDEX_KERNELS_H
+#define VEXFS_SRC_VINDEX_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vexfs/simd.h"
+
+#define VX_BLOCK 32u
+/* The largest entry of a lookup table: eight of them fit a byte. */
+#define VX_LUT_MOST 31
+#define VX_ROUNDS 4
+
+/* A random rotation in `padded` dimensions: signs, fast Hadamard transforms of overlapping powers of two, and a mixing of
+ * the two halves, four times over. */
+typedef struct {
+    uint32_t dim, padded, power;
+    float *signs; /* VX_ROUNDS x padded, +1 or -1 times the transform's scale */
+} vx_rotation;
+
+/* score = add + a[i] + b[i] * (step * sum[i] + base); the bits of the result are the entries that reach `least`. */
+typedef struct {
+    float add, step, base, least;
+} vx_sieve;
+
+typedef struct {
+    float (*dot[VX_I8 + 1])(const float *q, const void *row, size_t dim);
+    float (*l2sq[VX_I8 + 1])(const float *q, const void *row, size_t dim);
+    /* `lines` lines of 32 bytes, then a[32] and b[32]. */
+    uint32_t (*scan)(const uint8_t *block, const uint8_t *tables, size_t lines, const vx_sieve *sieve);
+    int32_t (*fine)(const uint8_t *code, const int8_t *q, size_t bytes);
+    /* n rows of `dim` unsigned bytes (a multiple of 64) times q, which stays within -63..63. */
+    void (*coarse)(const int8_t *q, const uint8_t *rows, size_t n, size_t dim, int32_t *out);
+    void (*rotate)(const vx_rotation *r, const float *x, float *y);
+    /* 16 sums of four values each, for every four of the `dim` values; *step and *base undo the rounding. */
+    void (*tables)(const float *q, size_t dim, uint8_t *tables, float *step, float *base);
+} vx_vkernels;
+
+/* The set of a level that vx_level_check accepts. */
+const vx_vkernels *vx_vkernels_of(int level);
+
+void vx_vindex_fill_scalar(vx_vkernels *k);
+void vx_vindex_fill_avx2(vx_vkernels *k);
+void vx_vindex_fill_avx512(vx_vkernels *k);
+#endif

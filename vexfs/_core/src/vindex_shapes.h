@@ -1,0 +1,97 @@
+/* What every level's kernels share, always inlined, so that it takes the ISA of the target region that uses it. */
+#ifndef VEXFS_SRC_VINDEX_SHAPES_H
+#define VEXFS_SRC_VINDEX_SHAPES_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "vindex_kernels.h"
+
+#define VX_INLINED static inline __attribute__((always_inline))
+
+/* Butterflies of one stride, loops that the compiler turns into vectors. */
+VX_INLINED void vx_butterfly(float *restrict low, float *restrict high, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float a = low[i], b = high[i];
+        low[i] = a + b;
+        high[i] = a - b;
+    }
+}
+
+VX_INLINED void vx_butterfly_1(float *x, size_t n)
+{
+    for (size_t i = 0; i + 8 <= n; i += 8) {
+        float *y = x + i;
+        for (size_t h = 1; h < 8; h *= 2)
+            for (size_t at = 0; at < 8; at += 2 * h)
+                for (size_t j = at; j < at + h; j++) {
+                    const float a = y[j], b = y[j + h];
+                    y[j] = a + b;
+                    y[j + h] = a - b;
+                }
+    }
+}
+
+/* The transform of n values, a power of two, at least 64. */
+VX_INLINED void vx_hadamard(float *x, size_t n)
+{
+    vx_butterfly_1(x, n);
+    for (size_t h = 8; h < n; h *= 2)
+        for (size_t at = 0; at < n; at += 2 * h)
+            vx_butterfly(x + at, x + at + h, h);
+}
+
+VX_INLINED void vx_rotate(const vx_rotation *r, const float *x, float *y)
+{
+    const size_t half = r->padded / 2, rest = r->padded - r->power;
+    memcpy(y, x, r->dim * sizeof *y);
+    memset(y + r->dim, 0, (r->padded - r->dim) * sizeof *y);
+    for (size_t round = 0; round < VX_ROUNDS; round++) {
+        const float *restrict sign = r->signs + round * r->padded;
+        for (size_t i = 0; i < r->padded; i++)
+            y[i] *= sign[i];
+        vx_hadamard(y + (round % 2 ? rest : 0), r->power);
+        if (rest == 0)
+            continue;
+        for (size_t i = 0; i < half; i++) {
+            const float a = y[i], b = y[i + half];
+            y[i] = (a + b) * 0x1.6a09e6p-1f;
+            y[i + half] = (a - b) * 0x1.6a09e6p-1f;
+        }
+    }
+}
+
+/* Entry m of a table is the sum of its four values, each with the sign that the bit of m says; shifted to begin at 0. */
+VX_INLINED void vx_tables(const float *q, size_t dim, uint8_t *tables, float *step, float *base)
+{
+    float most = 0, all = 0;
+    for (size_t i = 0; i < dim; i += 4) {
+        const float range = fabsf(q[i]) + fabsf(q[i + 1]) + fabsf(q[i + 2]) + fabsf(q[i + 3]);
+        all += range;
+        most = range > most ? range : most;
+    }
+    const float scale = most > 0 ? VX_LUT_MOST / (2 * most) : 0;
+    for (size_t i = 0; i < dim; i += 4, tables += 16) {
+        const float a = q[i] * scale, b = q[i + 1] * scale, c = q[i + 2] * scale, d = q[i + 3] * scale;
+        const float range = fabsf(a) + fabsf(b) + fabsf(c) + fabsf(d) + 0.5f;
+        float sum[16];
+        sum[0] = range - a - b - c - d;
+        sum[1] = sum[0] + 2 * a;
+        for (size_t m = 0; m < 2; m++)
+            sum[2 + m] = sum[m] + 2 * b;
+        for (size_t m = 0; m < 4; m++)
+            sum[4 + m] = sum[m] + 2 * c;
+        for (size_t m = 0; m < 8; m++)
+            sum[8 + m] = sum[m] + 2 * d;
+        for (size_t m = 0; m < 16; m++) {
+            const int value = (int)sum[m];
+            tables[m] = (uint8_t)(value < 0 ? 0 : value > VX_LUT_MOST ? VX_LUT_MOST : value);
+        }
+    }
+    *step = scale > 0 ? 1 / scale : 0;
+    *base = -all;
+}
+#endif

@@ -1,0 +1,204 @@
+/* Snapshots: the lists, codes and maps of an index, without its stored rows; and what it tells about itself. */
+#include <errno.h>
+
+#include "vexfs/codec.h"
+#include "vindex_impl.h"
+
+#define MAGIC 0x3158444e49585856u /* "VXXINDX1" */
+#define FORMAT 1u
+
+typedef struct {
+    uint64_t magic;
+    uint32_t format, dim, metric, dtype;
+    uint64_t end, live;
+    uint32_t lists, trained_rows, number, settings;
+    uint64_t puts_since;
+    uint32_t reserved[2];
+} vx_head;
+
+typedef struct {
+    vx_vindex_out_fn write;
+    vx_vindex_in_fn read;
+    void *ctx;
+    uint32_t sum;
+    int status;
+} vx_stream;
+
+static void put_bytes(vx_stream *s, const void *bytes, size_t n)
+{
+    if (s->status != 0 || n == 0)
+        return;
+    s->sum = vx_crc32c(s->sum, bytes, n);
+    s->status = s->write(s->ctx, bytes, n);
+}
+
+static void get_bytes(vx_stream *s, void *bytes, size_t n)
+{
+    if (s->status != 0 || n == 0)
+        return;
+    s->status = s->read(s->ctx, bytes, n);
+    if (s->status == 0)
+        s->sum = vx_crc32c(s->sum, bytes, n);
+}
+
+static void dump_list(vx_stream *s, const vx_vindex *v, const vx_list *l)
+{
+    const uint32_t n = l ? atomic_load(&l->count) : 0, blocks = (n + VX_BLOCK - 1) / VX_BLOCK;
+    put_bytes(s, &n, sizeof n);
+    if (n == 0)
+        return;
+    put_bytes(s, l->blocks, blocks * v->block_bytes);
+    put_bytes(s, l->fine, (size_t)n * (v->padded / 2));
+}
+
+/* Writers wait meanwhile; searches and removals do not.  A row that is removed meanwhile may be in the snapshot. */
+int vx_vindex_dump(vx_vindex *v, vx_vindex_out_fn write, void *ctx)
+{
+    vx_stream s = {.write = write, .ctx = ctx};
+    pthread_mutex_lock(&v->writer);
+    const vx_generation *g = atomic_load(&v->generation);
+    const uint64_t end = atomic_load(&v->end);
+    const size_t padded = v->padded;
+    const vx_head head = {.magic = MAGIC, .format = FORMAT, .dim = v->dim, .metric = (uint32_t)v->metric,
+                          .dtype = (uint32_t)v->dtype, .end = end, .live = atomic_load(&v->live), .lists = g->lists,
+                          .trained_rows = g->trained_rows, .number = g->number, .settings = g->settings,
+                          .puts_since = atomic_load(&v->puts) - v->puts_trained};
+    put_bytes(&s, &head, sizeof head);
+    put_bytes(&s, v->alive.at, (end + 63) / 64 * 8);
+    if (v->metric == VX_COSINE)
+        put_bytes(&s, v->norm.at, end * sizeof(float));
+    put_bytes(&s, g->origin, padded * sizeof(float));
+    put_bytes(&s, g->centroid, g->lists * padded * sizeof(float));
+    put_bytes(&s, g->spread, g->lists * sizeof(float));
+    put_bytes(&s, g->setting, sizeof g->setting);
+    for (uint32_t l = 0; l < g->lists; l++)
+        dump_list(&s, v, atomic_load(&g->list[l]));
+    const uint32_t sum = s.sum;
+    put_bytes(&s, &sum, sizeof sum);
+    pthread_mutex_unlock(&v->writer);
+    return s.status;
+}
+
+static int restore_list(vx_stream *s, vx_vindex *v, vx_generation *g, uint32_t list, uint64_t end)
+{
+    uint32_t n = 0;
+    get_bytes(s, &n, sizeof n);
+    if (s->status != 0 || n == 0)
+        return s->status;
+    if (n > 2 * end + VX_BLOCK)
+        return -EBADMSG;
+    vx_list *l = vx_list_new(v, n);
+    if (!l)
+        return -ENOMEM;
+    atomic_store(&g->list[list], l);
+    get_bytes(s, l->blocks, (n + VX_BLOCK - 1) / VX_BLOCK * v->block_bytes);
+    get_bytes(s, l->fine, (size_t)n * (v->padded / 2));
+    for (uint32_t at = 0; at < n && s->status == 0; at++) {
+        const uint32_t row = atomic_load_explicit(&vx_entries_of(v, l, at / VX_BLOCK)->row[at % VX_BLOCK],
+                                                  memory_order_relaxed);
+        if (row == VX_VINDEX_NONE)
+            continue;
+        if (row >= end)
+            return -EBADMSG;
+        *vx_place(g, row) = (uint64_t)list << 32 | (at + 1);
+    }
+    atomic_store(&l->count, n);
+    return s->status;
+}
+
+static int restore_all(vx_stream *s, vx_vindex *v, const vx_head *head, vx_generation *g)
+{
+    const size_t padded = v->padded;
+    int status = vx_vindex_reserve(v, head->end);
+    status = status ? status : vx_span_grow(&g->place, head->end * sizeof(uint64_t));
+    if (status != 0)
+        return status;
+    get_bytes(s, v->alive.at, (head->end + 63) / 64 * 8);
+    if (v->metric == VX_COSINE)
+        get_bytes(s, v->norm.at, head->end * sizeof(float));
+    get_bytes(s, g->origin, padded * sizeof(float));
+    get_bytes(s, g->centroid, g->lists * padded * sizeof(float));
+    get_bytes(s, g->spread, g->lists * sizeof(float));
+    get_bytes(s, g->setting, sizeof g->setting);
+    for (uint32_t l = 0; l < g->lists && s->status == 0; l++) {
+        status = restore_list(s, v, g, l, head->end);
+        if (status != 0)
+            return status;
+    }
+    const uint32_t sum = s->sum;
+    uint32_t stored = 0;
+    get_bytes(s, &stored, sizeof stored);
+    if (s->status != 0)
+        return s->status;
+    g->trained_rows = head->trained_rows;
+    g->number = head->number;
+    g->settings = head->settings;
+    return stored == sum ? vx_generation_finish(v, g) : -EBADMSG;
+}
+
+int vx_vindex_restore(vx_vindex *v, vx_vindex_in_fn read, void *ctx)
+{
+    vx_stream s = {.read = read, .ctx = ctx};
+    vx_head head = {0};
+    get_bytes(&s, &head, sizeof head);
+    if (s.status != 0)
+        return s.status;
+    if (head.magic != MAGIC || head.format != FORMAT || head.lists == 0 || head.lists > 65535 ||
+        head.end > UINT32_MAX || head.live > head.end || head.settings > VX_LEVELS_OF_RECALL)
+        return -EBADMSG;
+    if (head.dim != v->dim || head.metric != (uint32_t)v->metric || head.dtype != (uint32_t)v->dtype ||
+        atomic_load(&v->end) != 0)
+        return -EINVAL;
+    vx_generation *g = vx_generation_new(v, head.lists), *old = atomic_load(&v->generation);
+    int status = g ? restore_all(&s, v, &head, g) : -ENOMEM;
+    pthread_mutex_lock(&v->writer);
+    status = status ? status : vx_retire(v, old, vx_generation_free);
+    if (status != 0) {
+        if (v->alive.at)
+            memset(v->alive.at, 0, atomic_load(&v->alive.bytes));
+        vx_generation_free(g);
+    } else {
+        atomic_store(&v->generation, g);
+        atomic_store(&v->puts, head.puts_since);
+        uint64_t live = 0;
+        for (uint64_t word = 0; word < (head.end + 63) / 64; word++)
+            live += (uint64_t)__builtin_popcountll(((const uint64_t *)(const void *)v->alive.at)[word]);
+        atomic_store(&v->live, live);
+        atomic_store(&v->end, head.end);
+    }
+    pthread_mutex_unlock(&v->writer);
+    return status;
+}
+
+void vx_vindex_read_memory(vx_vindex *v, vx_vindex_memory *out)
+{
+    const uint64_t ticket = vx_epoch_enter(v);
+    const vx_generation *g = atomic_load(&v->generation);
+    const size_t entry = v->block_bytes / VX_BLOCK + v->padded / 2;
+    const uint64_t end = atomic_load(&v->end);
+    memset(out, 0, sizeof *out);
+    for (uint32_t l = 0; l < g->lists; l++) {
+        const vx_list *list = atomic_load(&g->list[l]);
+        out->lists += list ? list->bytes : 0;
+        out->codes += list ? atomic_load(&list->count) * entry : 0;
+    }
+    out->rows = atomic_load(&v->resident_rows) * v->row_bytes;
+    out->maps = end * sizeof(uint64_t) + 2 * (end / 8) + (v->metric == VX_COSINE ? end * sizeof(float) : 0);
+    out->model = g->lists * (5 * (uint64_t)v->padded + 24);
+    vx_epoch_leave(v, ticket);
+}
+
+void vx_vindex_read_stats(vx_vindex *v, vx_vindex_stats *out)
+{
+    const uint64_t ticket = vx_epoch_enter(v);
+    const vx_generation *g = atomic_load(&v->generation);
+    *out = (vx_vindex_stats){
+        .live = atomic_load(&v->live), .end = atomic_load(&v->end), .resident = atomic_load(&v->resident_rows),
+        .dead = atomic_load(&v->dead), .lists = g->lists, .trained_rows = g->trained_rows, .generation = g->number,
+        .puts = atomic_load(&v->puts), .removes = atomic_load(&v->removes), .searches = atomic_load(&v->searches),
+    };
+    vx_epoch_leave(v, ticket);
+    pthread_mutex_lock(&v->writer);
+    out->growing = v->growth != NULL;
+    pthread_mutex_unlock(&v->writer);
+}

@@ -1,0 +1,63 @@
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vexfs._core.pool import Pool
+from vexfs._core.simd import Simd
+
+METRICS: tuple[str, ...]
+DTYPES: tuple[str, ...]
+PLANS: tuple[str, ...]
+K_MAX: int
+
+class VectorIndex:
+    def __init__(
+        self, dim: int, metric: str = "cosine", dtype: str = "f32", *, simd: Simd | None = None, pool: Pool | None = None
+    ) -> None: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def row_bytes(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __contains__(self, row: int) -> bool: ...
+    def encode(self, vectors: ArrayLike) -> NDArray[np.uint8]: ...
+    def decode(self, stored: ArrayLike) -> NDArray[np.float32]: ...
+    def put(self, rows: ArrayLike, stored: ArrayLike) -> None: ...
+    def remove(self, rows: ArrayLike) -> int: ...
+    def search(
+        self,
+        queries: ArrayLike,
+        k: int = 10,
+        *,
+        recall: float = 0.95,
+        effort: int = 0,
+        exact: bool | None = None,
+        mask: ArrayLike | None = None,
+        rows: ArrayLike | None = None,
+        threshold: float | None = None,
+        threads: int = 1,
+        work: dict[str, Any] | None = None,
+    ) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.uint32]]: ...
+    def maintain(self, budget_ms: int = 50) -> bool: ...
+    def source(self, read_rows: Callable[[int, int], Any] | None, *, keep: bool = True) -> None: ...
+    def load(self, first: int = 0, n: int | None = None) -> None: ...
+    def dump(self, write: Callable[[bytes], Any]) -> None: ...
+    @classmethod
+    def restore(
+        cls,
+        dim: int,
+        metric: str = "cosine",
+        dtype: str = "f32",
+        *,
+        read: Callable[[int], bytes],
+        simd: Simd | None = None,
+        pool: Pool | None = None,
+    ) -> Self: ...
+    def memory(self) -> dict[str, int]: ...
+    def stats(self) -> dict[str, int]: ...
