@@ -219,6 +219,7 @@ TABLE: tuple[Row, ...] = (
     Row(VolumeExists, _errno.EEXIST, 409, EXIT_WANTING),
     Row(VolumeBusy, _errno.EBUSY, 423, EXIT_UNREACHABLE),
     Row(FormatUnknown, _errno.EINVAL, 500, EXIT_WANTING),
+    Row(FormatUnknown, _errno.EPROTONOSUPPORT, 500, EXIT_WANTING),
     Row(VolumeDamaged, _errno.EUCLEAN, 500, EXIT_WANTING),
     Row(HostUnsuitable, _errno.EOPNOTSUPP, 500, EXIT_WANTING),
     Row(KeyMissing, _errno.ENOKEY, 500, EXIT_WANTING),

@@ -86,10 +86,10 @@ def test_every_byte_of_a_page_is_covered(closed, key):
 
 def test_a_page_in_anothers_place_is_noticed(closed, key):
     whole = bytearray(closed.read_bytes())
-    whole[20 * PAGE : 22 * PAGE] = whole[21 * PAGE : 22 * PAGE] + whole[20 * PAGE : 21 * PAGE]
+    whole[24 * PAGE : 26 * PAGE] = whole[25 * PAGE : 26 * PAGE] + whole[24 * PAGE : 25 * PAGE]
     closed.write_bytes(whole)
     with Meta(closed, key=key) as meta:
-        assert [page for page, _ in meta.verify()[1]] == [21, 22]
+        assert [page for page, _ in meta.verify()[1]] == [25, 26]
         assert readable(meta) < COUNT
 
 

@@ -28,6 +28,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fs.write_bytes("d/big", BIG)
         fs.write_bytes("d/other", BIG[::-1])
         fs.write_bytes("d/small", b"inline")
+        fs.write_bytes("d/medium", b"medium" * 200)
         fs.makedirs("d/sub/deep")
         fs.write_bytes("d/sub/f", b"f" * 9000)
         fs.link("d/small", "hard")
@@ -228,6 +229,31 @@ def attributes_that_are_not_there(e: Edit) -> None:
     e.meta.del_xattr(e.ino["d/small"])
 
 
+@plant("content-without-file")
+def content_of_nothing(e: Edit) -> None:
+    e.meta.put_content(6666, b"whose?")
+
+
+@plant("content-without-file")
+def content_beside_the_row(e: Edit) -> None:
+    e.meta.put_content(e.ino["d/small"], b"inline")
+
+
+@plant("content-length")
+def content_cut_short(e: Edit) -> None:
+    e.meta.put_content(e.ino["d/medium"], b"medium" * 100)
+
+
+@plant("content-length")
+def content_too_long(e: Edit) -> None:
+    e.meta.put_content(e.ino["d/medium"], b"medium" * 1000)
+
+
+@plant("content-lost")
+def content_that_is_not_there(e: Edit) -> None:
+    e.meta.del_content(e.ino["d/medium"])
+
+
 @plant("map-without-file")
 def map_of_nothing(e: Edit) -> None:
     e.meta.put_map(6666, 0, e.meta.get_map(e.ino["d/big"], 0))
@@ -304,7 +330,7 @@ def kinds(report: Report) -> set[str]:
 def test_a_sound_volume_is_found_sound(volume: Path) -> None:
     report = check(volume)
     assert report.sound and not kinds(report)
-    assert (report.inodes, report.entries) == (9, 9)
+    assert (report.inodes, report.entries) == (10, 10)
     assert report.frames >= 48 and report.bytes_checked > 6 << 20
 
 

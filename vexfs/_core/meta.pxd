@@ -33,6 +33,7 @@ cdef extern from "vexfs/meta.h" nogil:
     int vx_meta_get_inode(vx_meta *m, uint64_t ino, const void **data, size_t *n)
     int vx_meta_get_map(vx_meta *m, uint64_t ino, uint32_t region, const void **data, size_t *n)
     int vx_meta_get_xattr(vx_meta *m, uint64_t ino, const void **data, size_t *n)
+    int vx_meta_get_content(vx_meta *m, uint64_t ino, const void **data, size_t *n)
     int vx_meta_lookup(vx_meta *m, uint64_t parent, uint64_t hash, const char *name, size_t name_n, uint64_t *ino,
                        uint32_t *type, uint64_t *slot)
     int vx_meta_scan(vx_meta *m, uint64_t parent, uint64_t after, uint32_t limit, vx_dentry_fn fn, void *ctx)
@@ -45,11 +46,14 @@ cdef extern from "vexfs/meta.h" nogil:
     int vx_meta_scan_inodes(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx)
     int vx_meta_scan_all_maps(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx)
     int vx_meta_scan_xattrs(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx)
+    int vx_meta_scan_contents(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx)
     int vx_meta_scan_dentries(vx_meta *m, uint64_t parent, uint64_t after, uint32_t limit, vx_entry_fn fn, void *ctx)
 
     int vx_meta_begin(vx_meta *m)
     int vx_meta_put_inode(vx_meta *m, uint64_t ino, const void *data, size_t n)
-    int vx_meta_del_inode(vx_meta *m, uint64_t ino)
+    enum:
+        VX_PART_ALL
+    int vx_meta_del_inode(vx_meta *m, uint64_t ino, uint32_t parts)
     int vx_meta_put_dentry(vx_meta *m, uint64_t parent, uint64_t slot, uint64_t ino, uint32_t type, const char *name,
                            size_t name_n)
     int vx_meta_del_dentry(vx_meta *m, uint64_t parent, uint64_t slot)
@@ -58,6 +62,8 @@ cdef extern from "vexfs/meta.h" nogil:
     int vx_meta_del_maps(vx_meta *m, uint64_t ino, uint32_t from_region)
     int vx_meta_put_xattr(vx_meta *m, uint64_t ino, const void *data, size_t n)
     int vx_meta_del_xattr(vx_meta *m, uint64_t ino)
+    int vx_meta_put_content(vx_meta *m, uint64_t ino, const void *data, size_t n)
+    int vx_meta_del_content(vx_meta *m, uint64_t ino)
     int vx_meta_put_segment(vx_meta *m, uint32_t seg, const void *row, size_t n)
     int vx_meta_del_segment(vx_meta *m, uint32_t seg)
     int vx_meta_put_orphan(vx_meta *m, uint64_t ino)

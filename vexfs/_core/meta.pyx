@@ -169,6 +169,14 @@ cdef class Meta:
         self.check(vx_meta_get_xattr(self.m, ino, &data, &n))
         return (<const char *> data)[:n]
 
+    def get_content(self, uint64_t ino):
+        """The content of a small file that does not lie in its inode's row."""
+        cdef const void *data = NULL
+        cdef size_t n = 0
+        self.closed()
+        self.check(vx_meta_get_content(self.m, ino, &data, &n))
+        return (<const char *> data)[:n]
+
     def lookup(self, uint64_t parent, uint64_t hash, bytes name):
         """``(ino, type, slot)`` of the name among the slots ``hash`` to ``hash + 3``."""
         cdef uint64_t ino = 0, slot = 0
@@ -250,6 +258,13 @@ cdef class Meta:
         self.check(vx_meta_scan_xattrs(self.m, after, limit, add_row, <void *> rows))
         return rows
 
+    def scan_contents(self, int64_t after=-1, uint32_t limit=1000):
+        """Contents of small files: a list of ``(ino, data)``."""
+        rows = []
+        self.closed()
+        self.check(vx_meta_scan_contents(self.m, after, limit, add_row, <void *> rows))
+        return rows
+
     def scan_dentries(self, uint64_t parent=0, uint64_t after=0, uint32_t limit=1000):
         """Entries of all directories behind ``(parent, after)``: a list of ``(parent, slot, ino, type, name)``."""
         rows = []
@@ -282,9 +297,9 @@ cdef class Meta:
         self.check(vx_meta_put_inode(self.m, ino, <const char *> row, len(row)))
 
     def del_inode(self, uint64_t ino):
-        """Remove an inode with its extended attributes and extent maps."""
+        """Remove an inode with everything that belongs to it: attributes, content, extent maps, its note as an orphan."""
         self.closed()
-        self.check(vx_meta_del_inode(self.m, ino))
+        self.check(vx_meta_del_inode(self.m, ino, VX_PART_ALL))
 
     def put_dentry(self, uint64_t parent, uint64_t slot, uint64_t ino, uint32_t type, bytes name):
         self.closed()
@@ -313,6 +328,14 @@ cdef class Meta:
     def del_xattr(self, uint64_t ino):
         self.closed()
         self.check(vx_meta_del_xattr(self.m, ino))
+
+    def put_content(self, uint64_t ino, bytes data):
+        self.closed()
+        self.check(vx_meta_put_content(self.m, ino, <const char *> data, len(data)))
+
+    def del_content(self, uint64_t ino):
+        self.closed()
+        self.check(vx_meta_del_content(self.m, ino))
 
     def put_segment(self, uint32_t seg, bytes row):
         self.closed()

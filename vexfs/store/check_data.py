@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
@@ -11,8 +12,10 @@ from vexfs._core.segment import ScannedFrame, SegmentStore
 from vexfs.errors import NotFound
 from vexfs.store.check_tree import Tree, pages
 from vexfs.store.rows import (
+    APART,
     FRAME_MAX,
     INLINE,
+    INLINE_MAX,
     REGION_BITS,
     REGION_BYTES,
     BadRow,
@@ -63,6 +66,7 @@ def check_data(
 ) -> None:
     """Check maps, segments, frames and the counts of bytes."""
     content = Content()
+    _check_apart(meta, tree, report)
     _read_maps(meta, tree, content, report)
     _check_allocation(meta, tree, content, report)
     _check_segments(meta, store, content, report, read_data, progress)
@@ -70,6 +74,40 @@ def check_data(
         told = ", ".join(f"{offset}..{offset + length} ({why})" for offset, length, why in sorted(stretches)[:8])
         more = f" and {len(stretches) - 8} more stretches" if len(stretches) > 8 else ""
         report.add(kind, tree.path(ino), f"cannot be read at bytes {told}{more}", remedy=RESTORE)
+
+
+# -- small files
+
+
+def _check_apart(meta: Meta, tree: Tree, report: "Report") -> None:
+    """Content of small files beside their rows: each row of it has its file, each file its row, and of equal length."""
+    having: set[int] = set()
+    for ino, data in pages(meta.scan_contents):
+        row = tree.inodes.get(ino)
+        if row is None or not row.flags & APART:
+            what = "a file that is not there" if row is None else "a file that has it elsewhere"
+            report.add("content-without-file", tree.path(ino), f"a row of content of {what}",
+                       fix=lambda meta, ino=ino: meta.del_content(ino))  # fmt: skip
+            continue
+        having.add(ino)
+        if len(data) != row.apart_n:
+            right = min(len(data), row.size, INLINE_MAX)
+            report.add(
+                "content-length", tree.path(ino), f"says {row.apart_n} bytes of content, has {len(data)}",
+                fix=partial(_set_content, ino, data[:right], tree.change(ino, apart_n=right)),
+            )  # fmt: skip
+    for ino, row in tree.inodes.items():
+        if row.flags & APART and ino not in having:
+            report.add(
+                "content-lost", tree.path(ino), f"its {row.apart_n} bytes of content are lost, zeros take their place",
+                fix=partial(_set_content, ino, bytes(row.apart_n), None),
+            )  # fmt: skip
+
+
+def _set_content(ino: int, data: bytes, change: Callable[[Meta], Any] | None, meta: Meta) -> None:
+    meta.put_content(ino, data)
+    if change is not None:
+        change(meta)
 
 
 # -- maps

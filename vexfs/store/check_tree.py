@@ -126,8 +126,9 @@ def _fault_of(row: InodeRow) -> str:
         return f"mode {row.mode:o} names no type of file"
     if kind != stat.S_IFDIR and row.size > FILE_MAX:
         return f"size {row.size} is larger than a file can be"
-    if len(row.inline) > row.size and kind != stat.S_IFDIR:
-        return f"{len(row.inline)} inline bytes in a file of {row.size}"
+    inline = len(row.inline) + row.apart_n
+    if inline > row.size and kind != stat.S_IFDIR:
+        return f"{inline} inline bytes in a file of {row.size}"
     return ""
 
 
@@ -141,8 +142,8 @@ def _read_inodes(meta: Meta, tree: Tree, report: "Report") -> None:
         if fault:
             report.add("inode-row", f"inode {ino}", fault, fix=lambda meta, ino=ino: meta.del_inode(ino))
             continue
-        if row.inline:
-            tree.inline[ino] = len(row.inline)
+        if row.inline or row.apart_n:
+            tree.inline[ino] = len(row.inline) + row.apart_n
             row.inline = b""
         tree.inodes[ino] = row
     if not tree.is_dir(ROOT_INO):

@@ -19,6 +19,7 @@ SLOTS = 4
 
 INLINE = 1
 HAS_XATTR = 2
+APART = 4
 
 _INODE = struct.Struct("<BBHIIIIIQQQQqqqqQQ")
 _MAP_HEAD = struct.Struct("<B3xI")
@@ -38,7 +39,10 @@ class BadRow(ValueError):
 
 @attrs.define
 class InodeRow:
-    """One file: the row of table ``inode``."""
+    """One file: the row of table ``inode``.
+
+    Inline content is in `inline`, or, with the flag `APART`, it is `apart_n` bytes in table ``content``.
+    """
 
     mode: int
     nlink: int
@@ -56,6 +60,7 @@ class InodeRow:
     slot: int
     flags: int = 0
     inline: bytes = b""
+    apart_n: int = 0
 
     @classmethod
     def unpack(cls, row: bytes) -> "InodeRow":
@@ -65,16 +70,17 @@ class InodeRow:
         version, flags, header, mode, nlink, uid, gid, inline_n, *rest = _INODE.unpack_from(row)
         if version != 1 or header != _INODE.size:
             raise BadRow(f"inode row version {version} with a header of {header} bytes; version 1 is known")
-        if inline_n > INLINE_MAX or len(row) != header + inline_n:
+        apart = inline_n if flags & APART else 0
+        if inline_n > INLINE_MAX or len(row) != header + inline_n - apart:
             raise BadRow(f"inode row of {len(row)} bytes says that it holds {inline_n} inline bytes")
-        return cls(mode, nlink, uid, gid, *rest, flags=flags, inline=row[header:])  # type: ignore[misc]
+        return cls(mode, nlink, uid, gid, *rest, flags=flags, inline=row[header:], apart_n=apart)  # type: ignore[misc]
 
     def pack(self) -> bytes:
         """Write the row."""
         head = _INODE.pack(
-            1, self.flags, _INODE.size, self.mode, self.nlink, self.uid, self.gid, len(self.inline), self.rdev,
-            self.size, self.alloc, self.generation, self.atime_ns, self.mtime_ns, self.ctime_ns, self.btime_ns,
-            self.parent, self.slot,
+            1, self.flags, _INODE.size, self.mode, self.nlink, self.uid, self.gid, len(self.inline) + self.apart_n,
+            self.rdev, self.size, self.alloc, self.generation, self.atime_ns, self.mtime_ns, self.ctime_ns,
+            self.btime_ns, self.parent, self.slot,
         )  # fmt: skip
         return head + self.inline
 

@@ -57,6 +57,8 @@ def _copy_rows(old: Meta, new: Meta) -> int:
         new.put_inode(ino, row)
     for ino, row in _scan(old.scan_xattrs, lost):
         new.put_xattr(ino, row)
+    for ino, row in _scan(old.scan_contents, lost):
+        new.put_content(ino, row)
     for key, row in _scan(old.scan_all_maps, lost):
         new.put_map(key >> 24, key & 0xFFFFFF, row)
     for parent, slot, ino, kind, name in _scan_entries(old, lost):

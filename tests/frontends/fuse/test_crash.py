@@ -18,16 +18,16 @@ def body(name: str, generation: int) -> bytes:
 class Load(threading.Thread):
     """Writes and syncs new generations of files, by rename, until the mount dies under it."""
 
-    def __init__(self, top, k):
+    def __init__(self, top, k, first):
         super().__init__()
-        self.top, self.k = top, k
+        self.top, self.k, self.first = top, k, first
         self.synced: dict[str, int] = {}  # acknowledged
         self.tried: dict[str, int] = {}
 
     def run(self):
         chance = random.Random(self.k)
         try:
-            for generation in range(100_000):
+            for generation in range(self.first, self.first + 100_000):
                 name = f"f{self.k}.{chance.randrange(10)}"
                 self.tried[name] = generation
                 fd = os.open(self.top / f"{name}.new", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
@@ -47,8 +47,8 @@ class Load(threading.Thread):
 def test_killed_under_load(disk, seed):
     chance = random.Random(seed)
     known: dict[str, tuple[int, int]] = {}
-    for _ in range(3):
-        loads = [Load(disk.path, k) for k in range(3)]
+    for turn in range(3):
+        loads = [Load(disk.path, k, turn * 100_000) for k in range(3)]
         for load in loads:
             load.start()
         time.sleep(chance.uniform(0.2, 0.8))

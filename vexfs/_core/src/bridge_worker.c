@@ -12,7 +12,8 @@
 /* While items come closer together than BUSY_NS, a worker that runs dry naps for as long as a few of them take, instead
  * of going to sleep: its producers need not wake it for each item, which costs them microseconds.  When items come
  * further apart it sleeps, and the lone item wakes it. */
-enum { BUSY_NS = 100000, NAP_ITEMS = 4, NAP_MIN_NS = 20000, NAP_MAX_NS = 100000 };
+enum { BUSY_NS = 100000, NAP_ITEMS = 4, NAP_MIN_NS = 20000, NAP_MAX_NS = 100000,
+       LAZY_NAP_NS = 1000000 };
 
 static uint64_t depth_of(vx_bridge *b, int i) {
     uint64_t done = atomic_load_explicit(&b->done[i], memory_order_relaxed);
@@ -166,9 +167,10 @@ static void sleep_until_woken(vx_bridge *b, vx_bridge_work *w) {
 
 static void rest(vx_bridge *b, vx_bridge_work *w, uint64_t lazy_ns) {
     if (lazy_ns) {
-        /* Short enough to notice that a batch has filled before its time. */
+        /* Short enough to notice that a batch has filled before its time; what is due within a millisecond is not looked
+         * after in between: each look costs a switch of threads. */
         uint64_t slice = w->config.sync_threshold_ns / 8;
-        slice = slice > NAP_MIN_NS ? slice : NAP_MIN_NS;
+        slice = slice > LAZY_NAP_NS ? slice : LAZY_NAP_NS;
         nap(b, lazy_ns < slice ? lazy_ns : slice);
         return;
     }

@@ -248,7 +248,9 @@ int vx_fs_readlink(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
     vx_inode *i;
     int rc = vx_inode_get(fs, ino, &i);
     if (!rc)
-        rc = S_ISLNK(i->a.mode) ? (int)(i->inl_n < cap ? i->inl_n : cap) : -EINVAL;
+        rc = S_ISLNK(i->a.mode) ? vx_inline_load(fs, i) : -EINVAL;
+    if (!rc)
+        rc = (int)(i->inl_n < cap ? i->inl_n : cap);
     if (rc > 0)
         memcpy(buf, i->inl, (size_t)rc);
     return vx_op_leave(fs, &f, rc);

@@ -47,7 +47,7 @@ static int apply_one(vx_meta *m, const record_t *r, const char *data)
     case VX_B_INODE:
         return vx_meta_put_inode(m, r->a, data, n);
     case VX_B_INODE_GONE:
-        return vx_meta_del_inode(m, r->a);
+        return vx_meta_del_inode(m, r->a, (uint32_t)r->c);
     case VX_B_DENTRY:
         return vx_meta_put_dentry(m, r->a, r->c, r->d, r->type, data, n);
     case VX_B_DENTRY_GONE:
@@ -62,10 +62,12 @@ static int apply_one(vx_meta *m, const record_t *r, const char *data)
         return vx_meta_put_xattr(m, r->a, data, n);
     case VX_B_XATTR_GONE:
         return vx_meta_del_xattr(m, r->a);
+    case VX_B_CONTENT:
+        return vx_meta_put_content(m, r->a, data, n);
+    case VX_B_CONTENT_GONE:
+        return vx_meta_del_content(m, r->a);
     case VX_B_ORPHAN:
         return vx_meta_put_orphan(m, r->a);
-    case VX_B_ORPHAN_GONE:
-        return vx_meta_del_orphan(m, r->a);
     case VX_B_SEGMENT:
         return vx_meta_put_segment(m, (uint32_t)r->a, data, n);
     case VX_B_SEGMENT_GONE:

@@ -33,7 +33,7 @@ typedef struct {
     uint64_t parent, slot;
 } row_t;
 _Static_assert(sizeof(row_t) == VX_ROW_HEADER, "the inode row is a format: docs/format.md");
-enum { ROW_VERSION = 1, ROW_INLINE = 1, ROW_XATTR = 2 };
+enum { ROW_VERSION = 1, ROW_INLINE = 1, ROW_XATTR = 2, ROW_APART = 4 };
 
 size_t vx_inode_pack(const vx_inode *i, char *out)
 {
@@ -42,11 +42,13 @@ size_t vx_inode_pack(const vx_inode *i, char *out)
                .size = i->a.size, .alloc = i->alloc, .generation = i->a.generation, .atime_ns = i->a.atime_ns,
                .mtime_ns = i->a.mtime_ns, .ctime_ns = i->a.ctime_ns, .btime_ns = i->a.btime_ns, .parent = i->parent,
                .slot = i->slot};
-    r.flags = (uint8_t)((i->flags & VX_I_INLINE ? ROW_INLINE : 0) | (i->flags & VX_I_XATTR ? ROW_XATTR : 0));
+    uint32_t here = vx_row_inline(i);
+    r.flags = (uint8_t)((i->flags & VX_I_INLINE ? ROW_INLINE : 0) | (i->flags & VX_I_XATTR ? ROW_XATTR : 0) |
+                        (here < r.inline_n ? ROW_APART : 0));
     memcpy(out, &r, sizeof r);
-    if (r.inline_n)
-        memcpy(out + sizeof r, i->inl, r.inline_n);
-    return sizeof r + r.inline_n;
+    if (here)
+        memcpy(out + sizeof r, i->inl, here);
+    return sizeof r + here;
 }
 
 static int unpack(vx_fs *fs, vx_inode *i, const void *data, size_t n)
@@ -55,8 +57,9 @@ static int unpack(vx_fs *fs, vx_inode *i, const void *data, size_t n)
     if (n < sizeof r)
         return -EBADMSG;
     memcpy(&r, data, sizeof r);
-    if (r.version != ROW_VERSION || r.header_n != sizeof r || r.inline_n > VX_INLINE_MAX ||
-        n != sizeof r + r.inline_n || r.size > VX_FILE_MAX)
+    uint32_t here = r.flags & ROW_APART ? 0 : r.inline_n;
+    if (r.version != ROW_VERSION || r.header_n != sizeof r || r.inline_n > VX_INLINE_MAX || n != sizeof r + here ||
+        r.size > VX_FILE_MAX)
         return -EBADMSG;
     i->a.mode = r.mode;
     i->a.nlink = r.nlink;
@@ -72,14 +75,18 @@ static int unpack(vx_fs *fs, vx_inode *i, const void *data, size_t n)
     i->alloc = r.alloc;
     i->parent = r.parent;
     i->slot = r.slot;
-    i->flags = (r.flags & ROW_INLINE ? VX_I_INLINE : 0) | (r.flags & ROW_XATTR ? VX_I_XATTR : 0);
-    if (r.inline_n) {
-        int rc = vx_inline_room(fs, i, r.inline_n);
+    i->flags = (r.flags & ROW_INLINE ? VX_I_INLINE : 0) | (r.flags & ROW_XATTR ? VX_I_XATTR | VX_I_XSTORED : 0) |
+               (r.flags & ROW_APART ? VX_I_APART : 0) | (r.flags & ROW_INLINE && !r.alloc ? 0 : VX_I_MAPPED) |
+               (r.nlink ? 0 : VX_I_ORPHAN);
+    if (here) {
+        int rc = vx_inline_room(fs, i, here);
         if (rc)
             return rc;
-        memcpy(i->inl, (const char *)data + sizeof r, r.inline_n);
-        i->inl_n = r.inline_n;
+        memcpy(i->inl, (const char *)data + sizeof r, here);
     }
+    i->inl_n = r.inline_n;
+    if (here > VX_ROW_INLINE)
+        i->flags |= VX_I_INL_DIRTY; /* as rows once were: it moves out when the row is next written */
     return 0;
 }
 
@@ -232,8 +239,9 @@ static int inode_idle(const vx_fs *fs, const vx_inode *i)
 
 void vx_cache_shrink(vx_fs *fs)
 {
+    vx_inline_shrink(fs);
     /* A bounded walk from the cold end: what cannot go is moved to the warm end, so that it is not met each time. */
-    for (int steps = 0; steps < 64 && vx_cache_full(fs) && fs->inode_tail; steps++) {
+    for (int steps = 0; steps < 64 && fs->inodes.used > fs->o.inode_cache && fs->inode_tail; steps++) {
         vx_inode *i = fs->inode_tail;
         if (inode_idle(fs, i)) {
             vx_inode_drop(fs, i);
@@ -250,6 +258,7 @@ void vx_cache_shrink(vx_fs *fs)
 
 void vx_cache_drop(vx_fs *fs)
 {
+    vx_inline_drop(fs);
     for (vx_region *r = fs->region_tail, *prev; r; r = prev) {
         prev = r->lprev;
         if (!r->dirty && !r->frozen && !r->inode->refs && r->inode->pin_epoch <= fs->committed)

@@ -36,6 +36,11 @@ void vx_wake_committer(vx_fs *fs)
     pthread_cond_signal(&fs->work);
 }
 
+static int much_dirty(const vx_fs *fs)
+{
+    return fs->dirty_bytes + fs->dirty_inline > fs->o.dirty_limit / 2;
+}
+
 void vx_mutated(vx_fs *fs, uint64_t ino)
 {
     fs->dirty_ops++;
@@ -47,7 +52,7 @@ void vx_mutated(vx_fs *fs, uint64_t ino)
         if (!vx_bridge_enqueue(fs->o.bridge, &item, 0))
             return; /* the bridge wakes the committer; a full bridge means that it is awake already */
     }
-    if (first || fs->dirty_ops == fs->o.commit_ops || fs->dirty_bytes > fs->o.dirty_limit / 2)
+    if (first || fs->dirty_ops == fs->o.commit_ops || much_dirty(fs))
         vx_wake_committer(fs);
 }
 
@@ -57,7 +62,7 @@ void vx_fs_on_mutations(void *ctx, const vx_item *items, size_t n)
     (void)items;
     (void)n;
     pthread_mutex_lock(&fs->lock);
-    if (fs->dirty_ops && (!fs->armed || fs->dirty_ops >= fs->o.commit_ops || fs->dirty_bytes > fs->o.dirty_limit / 2))
+    if (fs->dirty_ops && (!fs->armed || fs->dirty_ops >= fs->o.commit_ops || much_dirty(fs)))
         vx_wake_committer(fs);
     pthread_mutex_unlock(&fs->lock);
 }
@@ -66,7 +71,8 @@ void vx_throttle(vx_fs *fs)
 {
     int waited = 0;
     while (!fs->commit_err && !fs->stopping &&
-           (fs->dirty_bytes + fs->frozen_bytes > fs->o.dirty_limit || fs->dirty_ops > 4ull * fs->o.commit_ops)) {
+           (fs->dirty_bytes + fs->dirty_inline + fs->frozen_bytes + fs->frozen_inline > fs->o.dirty_limit ||
+            fs->dirty_ops > 4ull * fs->o.commit_ops)) {
         fs->s.throttled += !waited;
         waited = 1;
         fs->want_commit = 1;
@@ -207,7 +213,7 @@ static int due(const vx_fs *fs, int64_t now)
         return 0;
     if (fs->commit_err)
         return now >= fs->retry_ns;
-    return fs->want_commit || fs->dirty_ops >= fs->o.commit_ops || fs->dirty_bytes > fs->o.dirty_limit / 2 ||
+    return fs->want_commit || fs->dirty_ops >= fs->o.commit_ops || much_dirty(fs) ||
            (fs->first_dirty_ns && now - fs->first_dirty_ns >= (int64_t)fs->o.commit_delay_ms * 1000000) ||
            (fs->batch_pending && !fs->committing);
 }

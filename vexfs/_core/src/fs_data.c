@@ -1,4 +1,4 @@
-/* Inline bytes, pages and room: what holds a file's content in memory. */
+/* Pages and room: what holds the content of larger files in memory. */
 #include <errno.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -14,30 +14,6 @@ uint64_t vx_blocks(const vx_inode *i)
     uint64_t bytes = i->alloc + (uint64_t)(i->dirty_pages + i->frozen_pages) * VX_PAGE;
     uint64_t most = (i->a.size + VX_PAGE - 1) / VX_PAGE * VX_PAGE;
     return ((bytes < most ? bytes : most) + 511) / 512;
-}
-
-/* Inline bytes live as long as their inode is cached, thousands of them: they are sized to fit, and not the pools'. */
-int vx_inline_room(vx_fs *fs, vx_inode *i, size_t n)
-{
-    if (n <= i->inl_cap)
-        return 0;
-    uint32_t cap = i->inl_cap ? (uint32_t)n * 2 : ((uint32_t)n + 63) & ~63u;
-    cap = cap > VX_INLINE_MAX ? VX_INLINE_MAX : cap;
-    char *p = realloc(i->inl, cap);
-    if (!p)
-        return -ENOMEM;
-    fs->inline_bytes += cap - i->inl_cap;
-    i->inl = p;
-    i->inl_cap = cap;
-    return 0;
-}
-
-void vx_inline_free(vx_fs *fs, vx_inode *i)
-{
-    fs->inline_bytes -= i->inl_cap;
-    free(i->inl);
-    i->inl = NULL;
-    i->inl_n = i->inl_cap = 0;
 }
 
 void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from)

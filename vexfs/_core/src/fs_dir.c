@@ -96,26 +96,42 @@ static int fill_page(vx_fs *fs, vx_inode *dir, uint64_t after, page_t *p)
     return last == UINT64_MAX;
 }
 
-/* Lookups of what is listed will follow: have the dentries and inodes at hand. */
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Lookups of what is listed will follow: have the dentries and inodes at hand.  Inodes are read in order of their
+ * number: what was made together lies together. */
 static void preload(vx_fs *fs, vx_inode *dir, const page_t *p)
 {
-    for (uint32_t k = 0; k < p->n; k++) {
+    size_t n = 0, room = p->n * sizeof(uint64_t);
+    uint64_t *inos = p->n ? vx_pool_acquire(fs->o.pool, room, VX_TAG_REQUEST) : NULL;
+    for (uint32_t k = 0; inos && k < p->n; k++) {
         const entry_t *e = &p->e[k];
         if (!e->ino)
             continue;
         const char *name = p->names + e->name_at;
         uint64_t hash = e->slot & ~(uint64_t)(VX_SLOTS - 1);
-        vx_inode *i;
         if (!vx_dentry_find(fs, dir->a.ino, hash, name, e->name_n)) {
             vx_dentry *d = vx_dentry_insert(fs, dir->a.ino, hash, e->slot, name, e->name_n);
             if (!d)
-                return;
+                break;
             d->ino = e->ino;
             d->type = e->type;
             d->flags = VX_D_STORED;
         }
-        (void)vx_inode_get(fs, e->ino, &i);
+        if (!vx_hmap_get(&fs->inodes, e->ino))
+            inos[n++] = e->ino;
     }
+    if (n)
+        qsort(inos, n, sizeof *inos, by_number);
+    vx_inode *i;
+    for (size_t k = 0; k < n; k++)
+        (void)vx_inode_get(fs, inos[k], &i);
+    if (inos)
+        vx_pool_release(fs->o.pool, inos, room);
 }
 
 static int list(vx_fs *fs, vx_inode *dir, uint64_t cookie, int attrs, vx_filldir fill, void *ctx)
@@ -169,11 +185,14 @@ typedef struct {
 } walk_t;
 
 /* The symlink's target in front of what is left of the path. */
-static int splice(walk_t *w, const vx_inode *link, const char **path, size_t *n)
+static int splice(walk_t *w, vx_inode *link, const char **path, size_t *n)
 {
     vx_frame_mark();
     if (++w->links > MAX_LINKS)
         return -ELOOP;
+    int rc = vx_inline_load(w->fs, link);
+    if (rc)
+        return rc;
     size_t tn = link->inl_n, total = tn + (*n ? 1 + *n : 0);
     if (total > PATH_ROOM / 2)
         return -ENAMETOOLONG;

@@ -303,7 +303,7 @@ static int forget_row(void *ctx, uint32_t index, const void *data, size_t n)
 
 int vx_extents_forget(vx_fs *fs, vx_inode *i, uint32_t from)
 {
-    if (!(i->flags & VX_I_NEW)) {
+    if (i->flags & VX_I_MAPPED) {
         if (fs->meta_stale) {
             vx_meta_refresh(fs->meta);
             fs->meta_stale = 0;

@@ -45,8 +45,20 @@ static void freeze_gone(vx_fs *fs, vx_inode *i)
     i->flags &= ~(uint32_t)(VX_I_CUT | VX_I_XDIRTY | VX_I_CONTENT);
     if (i->flags & VX_I_NEW)
         return;
-    vx_batch_put(&fs->batch, VX_B_INODE_GONE, i->a.ino, 0, 0, 0, NULL, 0);
-    vx_batch_put(&fs->batch, VX_B_ORPHAN_GONE, i->a.ino, 0, 0, 0, NULL, 0);
+    uint32_t parts = (i->flags & VX_I_XSTORED ? VX_PART_XATTR : 0) | (i->flags & VX_I_APART ? VX_PART_CONTENT : 0) |
+                     (i->flags & VX_I_ORPHAN ? VX_PART_ORPHAN : 0) | (i->flags & VX_I_MAPPED ? VX_PART_MAPS : 0);
+    vx_batch_put(&fs->batch, VX_B_INODE_GONE, i->a.ino, parts, 0, 0, NULL, 0);
+}
+
+/* Content that has outgrown the row goes into a row of its own; the row itself is rewritten with every other change. */
+static void freeze_content(vx_fs *fs, vx_inode *i)
+{
+    int apart = (i->flags & VX_I_INLINE) && vx_row_inline(i) < i->inl_n;
+    if (apart && (i->flags & VX_I_INL_DIRTY))
+        vx_batch_put(&fs->batch, VX_B_CONTENT, i->a.ino, 0, 0, 0, i->inl, i->inl_n);
+    else if (!apart && (i->flags & VX_I_APART))
+        vx_batch_put(&fs->batch, VX_B_CONTENT_GONE, i->a.ino, 0, 0, 0, NULL, 0);
+    i->flags = (apart ? i->flags | VX_I_APART : i->flags & ~(uint32_t)VX_I_APART) & ~(uint32_t)VX_I_INL_DIRTY;
 }
 
 static void freeze_inode(vx_fs *fs, vx_inode *i)
@@ -62,17 +74,21 @@ static void freeze_inode(vx_fs *fs, vx_inode *i)
     }
     freeze_maps(fs, i);
     freeze_pages(fs, i);
-    size_t n = VX_ROW_HEADER + (i->flags & VX_I_INLINE ? i->inl_n : 0);
+    freeze_content(fs, i);
+    size_t n = VX_ROW_HEADER + vx_row_inline(i);
     i->row_at = vx_batch_put(&fs->batch, VX_B_INODE, i->a.ino, 0, 0, 0, NULL, n);
     if (!fs->batch.failed)
         vx_inode_pack(i, fs->batch.data + i->row_at);
-    if (!i->a.nlink)
+    if (!i->a.nlink && !(i->flags & VX_I_ORPHAN)) {
         vx_batch_put(&fs->batch, VX_B_ORPHAN, i->a.ino, 0, 0, 0, NULL, 0);
+        i->flags |= VX_I_ORPHAN;
+    }
     if (i->flags & VX_I_XDIRTY) {
         if (i->xattr_n)
             vx_batch_put(&fs->batch, VX_B_XATTR, i->a.ino, 0, 0, 0, i->xattr, i->xattr_n);
         else
             vx_batch_put(&fs->batch, VX_B_XATTR_GONE, i->a.ino, 0, 0, 0, NULL, 0);
+        i->flags |= VX_I_XSTORED;
     }
     if (i->flags & VX_I_CONTENT)
         vx_oplog(fs, VX_LOG_CONTENT, i->a.ino, i->a.size, i->a.generation, 0, i->a.mtime_ns, NULL, 0, NULL, 0);
@@ -125,7 +141,8 @@ void vx_freeze_epoch(vx_fs *fs)
     put_int(fs, "next_ino", fs->next_ino);
     put_int(fs, "files", fs->files);
     fs->frozen_bytes = fs->dirty_bytes;
-    fs->dirty_bytes = 0;
+    fs->frozen_inline = fs->dirty_inline;
+    fs->dirty_bytes = fs->dirty_inline = 0;
     fs->dirty_ops = 0;
     fs->first_dirty_ns = 0;
     fs->batch_used = fs->used_bytes;
@@ -142,6 +159,7 @@ void vx_pack_map(vx_fs *fs, vx_region *r)
         vx_batch_put(&fs->batch, VX_B_MAP_GONE, r->inode->a.ino, r->index, 0, 0, NULL, 0);
         return;
     }
+    r->inode->flags |= VX_I_MAPPED;
     size_t at = vx_batch_put(&fs->batch, VX_B_MAP, r->inode->a.ino, r->index, 0, 0, NULL, vx_extents_bytes(r->ext_n));
     if (!fs->batch.failed)
         vx_extents_pack(r->ext, r->ext_n, fs->batch.data + at);
@@ -207,6 +225,7 @@ void vx_thaw_epoch(vx_fs *fs)
     fs->committed = fs->batch_epoch;
     fs->meta_stale = 1;
     fs->batch_pending = 0;
+    fs->frozen_inline = 0;
     fs->s.commits++;
     for (vx_dentry *d = fs->frozen_dentries, *next; d; d = next) {
         next = d->fnext;
@@ -220,6 +239,7 @@ void vx_thaw_epoch(vx_fs *fs)
         i->fnext = NULL;
         if (i->floor_epoch <= fs->committed)
             i->map_floor = VX_NO_FLOOR;
+        vx_inline_clean(fs, i);
         if ((i->flags & VX_I_DELETED) && !(i->flags & VX_I_DIRTY) && !i->refs)
             vx_inode_drop(fs, i);
     }

@@ -144,6 +144,7 @@ static int make_inode(vx_fs *fs, const vx_cred *c, vx_inode *dir, const make_t *
         }
         memcpy(i->inl, m->target, m->target_n);
         i->inl_n = (uint32_t)m->target_n;
+        vx_inline_dirty(fs, i);
         fs->used_bytes += m->target_n;
     }
     fs->next_ino++;
@@ -152,7 +153,7 @@ static int make_inode(vx_fs *fs, const vx_cred *c, vx_inode *dir, const make_t *
     i->a.rdev = m->rdev;
     i->a.size = m->target_n;
     i->a.nlink = S_ISDIR(m->mode) ? 2 : 1;
-    i->flags = VX_I_NEW | (S_ISREG(m->mode) || S_ISLNK(m->mode) ? VX_I_INLINE : 0);
+    i->flags |= VX_I_NEW | (S_ISREG(m->mode) || S_ISLNK(m->mode) ? VX_I_INLINE : 0);
     i->a.atime_ns = i->a.mtime_ns = i->a.ctime_ns = i->a.btime_ns = vx_now();
     vx_inode_dirty(fs, i);
     *out = i;

@@ -169,6 +169,9 @@ int64_t vx_data_read(vx_fs *fs, vx_inode *i, uint64_t off, char *dst, size_t n)
     while (!rc && done < n && off + done < i->a.size) {
         size_t left = n - done < i->a.size - off - done ? n - done : (size_t)(i->a.size - off - done);
         if (i->flags & VX_I_INLINE) {
+            rc = vx_inline_load(fs, i);
+            if (rc)
+                break;
             uint64_t have = off + done < i->inl_n ? i->inl_n - (off + done) : 0;
             size_t k = left < have ? left : (size_t)have;
             if (k)

@@ -106,9 +106,12 @@ static int write_pages(vx_fs *fs, vx_inode *i, uint64_t off, const char *src, si
 int vx_leave_inline(vx_fs *fs, vx_inode *i)
 {
     uint32_t n = i->inl_n;
+    int rc = vx_inline_load(fs, i);
+    if (rc)
+        return rc;
     i->flags &= ~(uint32_t)VX_I_INLINE;
     if (n) {
-        int rc = write_page(fs, i, 0, i->inl, n);
+        rc = write_page(fs, i, 0, i->inl, n);
         if (rc) {
             i->flags |= VX_I_INLINE;
             return rc;
@@ -121,9 +124,12 @@ int vx_leave_inline(vx_fs *fs, vx_inode *i)
 
 static int write_inline(vx_fs *fs, vx_inode *i, uint64_t off, const char *src, size_t n)
 {
-    int rc = vx_inline_room(fs, i, (size_t)off + n);
+    int rc = off || n < i->inl_n ? vx_inline_load(fs, i) : 0; /* what is overwritten whole need not be read */
+    if (!rc)
+        rc = vx_inline_room(fs, i, (size_t)off + n);
     if (rc)
         return rc;
+    vx_inline_dirty(fs, i);
     if (off > i->inl_n)
         memset(i->inl + i->inl_n, 0, (size_t)off - i->inl_n);
     memcpy(i->inl + off, src, n);
@@ -272,9 +278,11 @@ int vx_data_truncate(vx_fs *fs, vx_inode *i, uint64_t size)
     if ((i->flags & VX_I_INLINE) && size > VX_INLINE_MAX)
         rc = vx_leave_inline(fs, i);
     if (i->flags & VX_I_INLINE) {
-        if (size < i->inl_n) {
+        rc = size && size < i->inl_n ? vx_inline_load(fs, i) : 0;
+        if (!rc && size < i->inl_n) {
             fs->used_bytes -= i->inl_n - size;
             i->inl_n = (uint32_t)size;
+            vx_inline_dirty(fs, i);
         }
     } else if (size < i->a.size) {
         rc = cut_regions(fs, i, size);

@@ -117,6 +117,7 @@ int vx_meta_connect(vx_meta *m, const char *path, int flags, uint64_t cache_byte
     return rc == SQLITE_OK ? 0 : vx_meta_fail(m, *out, "opening it");
 }
 
+#define CONTENT_TABLE "CREATE TABLE content(ino INTEGER PRIMARY KEY, data BLOB NOT NULL);"
 static const char SCHEMA[] =
     "BEGIN;"
     "CREATE TABLE inode(ino INTEGER PRIMARY KEY, row BLOB NOT NULL);"
@@ -124,6 +125,7 @@ static const char SCHEMA[] =
     " name BLOB NOT NULL, PRIMARY KEY(parent, slot)) WITHOUT ROWID;"
     "CREATE TABLE extent(key INTEGER PRIMARY KEY, map BLOB NOT NULL);"
     "CREATE TABLE xattr(ino INTEGER PRIMARY KEY, data BLOB NOT NULL);"
+    CONTENT_TABLE
     "CREATE TABLE segment(seg INTEGER PRIMARY KEY, row BLOB NOT NULL);"
     "CREATE TABLE orphan(ino INTEGER PRIMARY KEY);"
     "CREATE TABLE oplog(seq INTEGER PRIMARY KEY, data BLOB NOT NULL);"
@@ -247,18 +249,30 @@ static int pragma_int(vx_meta *m, const char *sql, int *out)
     return rc == SQLITE_OK ? 0 : vx_meta_fail(m, m->reader, "opening it");
 }
 
-static int check_schema(vx_meta *m)
+static int check_schema(vx_meta *m, int *schema)
 {
     int application = 0, version = 0;
     int rc = pragma_int(m, "PRAGMA application_id", &application);
     if (!rc)
         rc = pragma_int(m, "PRAGMA user_version", &version);
+    *schema = version;
     if (!rc && application != VX_META_APPLICATION)
         rc = vx_meta_say(m, -EBADMSG, "%s: a database, but not of VexFS; restore a backup", m->path);
     if (!rc && version > VX_META_SCHEMA)
         rc = vx_meta_say(m, -EPROTONOSUPPORT, "%s: written by a newer VexFS (schema %d; this one knows %d): install a "
                          "newer VexFS", m->path, version, VX_META_SCHEMA);
+    if (!rc && version < VX_META_SCHEMA && m->read_only)
+        rc = vx_meta_say(m, -EPROTONOSUPPORT, "%s: written by an older VexFS (schema %d; this one reads %d): open the "
+                         "volume once for writing, which brings it up to date", m->path, version, VX_META_SCHEMA);
     return rc;
+}
+
+/* What a row says of where its content lies has not changed: only the table is missing. */
+static int upgrade(vx_meta *m)
+{
+    int rc = sqlite3_exec(m->writer, "BEGIN IMMEDIATE; " CONTENT_TABLE " PRAGMA user_version=2; COMMIT;", NULL, NULL,
+                          NULL);
+    return rc == SQLITE_OK ? 0 : vx_meta_fail(m, m->writer, "bringing it up to date");
 }
 
 /* -- opening and closing ---------------------------------------------------------------------------------------------- */
@@ -299,16 +313,20 @@ static int open_store(vx_meta *m, const vx_meta_options *o)
     rc = check_files(m, o);
     if (rc)
         return rc;
+    int schema = 0;
     rc = vx_meta_connect(m, m->path, flags, o->read_only ? cache : cache / 2, &m->reader);
     if (!rc)
-        rc = check_schema(m);
+        rc = check_schema(m, &schema);
+    if (!rc && !o->read_only) {
+        rc = vx_meta_connect(m, m->path, flags, cache / 2, &m->writer);
+        if (!rc && schema < VX_META_SCHEMA)
+            rc = upgrade(m);
+    }
     if (!rc)
         rc = vx_meta_prepare_reader(m);
     if (rc || o->read_only)
         return rc;
-    rc = vx_meta_connect(m, m->path, flags, cache / 2, &m->writer);
-    if (!rc)
-        rc = vx_meta_prepare_writer(m);
+    rc = vx_meta_prepare_writer(m);
     m->wal = vx_vfs_wal(m->vfs, m->path);
     return rc;
 }

@@ -14,6 +14,7 @@ static const char *const SQL[VX_READ_COUNT] = {
     [VX_READ_INODE] = "SELECT row FROM inode WHERE ino=?1",
     [VX_READ_MAP] = "SELECT map FROM extent WHERE key=?1",
     [VX_READ_XATTR] = "SELECT data FROM xattr WHERE ino=?1",
+    [VX_READ_CONTENT] = "SELECT data FROM content WHERE ino=?1",
     [VX_READ_LOOKUP] = "SELECT slot,ino,type,name FROM dentry WHERE parent=?1 AND slot BETWEEN ?2 AND ?3",
     [VX_READ_DENTRIES] = "SELECT slot,ino,type,name FROM dentry WHERE parent=?1 AND slot>?2 ORDER BY slot LIMIT ?3",
     [VX_READ_MAPS] = "SELECT key,map FROM extent WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
@@ -26,6 +27,7 @@ static const char *const SQL[VX_READ_COUNT] = {
                              " ORDER BY parent,slot LIMIT ?3",
     [VX_READ_ALL_MAPS] = "SELECT key,map FROM extent WHERE key>?1 ORDER BY key LIMIT ?2",
     [VX_READ_ALL_XATTRS] = "SELECT ino,data FROM xattr WHERE ino>?1 ORDER BY ino LIMIT ?2",
+    [VX_READ_ALL_CONTENTS] = "SELECT ino,data FROM content WHERE ino>?1 ORDER BY ino LIMIT ?2",
 };
 
 int vx_meta_prepare_reader(vx_meta *m)
@@ -148,6 +150,11 @@ int vx_meta_get_map(vx_meta *m, uint64_t ino, uint32_t region, const void **data
 int vx_meta_get_xattr(vx_meta *m, uint64_t ino, const void **data, size_t *n)
 {
     return ino < VX_META_INO_MAX ? get_blob(m, VX_READ_XATTR, ino, data, n, "reading extended attributes") : -ENOENT;
+}
+
+int vx_meta_get_content(vx_meta *m, uint64_t ino, const void **data, size_t *n)
+{
+    return ino < VX_META_INO_MAX ? get_blob(m, VX_READ_CONTENT, ino, data, n, "reading a small file") : -ENOENT;
 }
 
 static void read_dentry(sqlite3_stmt *stmt, vx_dentry_row *row)
@@ -391,4 +398,9 @@ int vx_meta_scan_all_maps(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn f
 int vx_meta_scan_xattrs(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx)
 {
     return scan_table(m, VX_READ_ALL_XATTRS, after, limit, fn, ctx, "reading extended attributes");
+}
+
+int vx_meta_scan_contents(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx)
+{
+    return scan_table(m, VX_READ_ALL_CONTENTS, after, limit, fn, ctx, "reading small files");
 }

@@ -12,6 +12,8 @@ static const char *const SQL[VX_WRITE_COUNT] = {
     [VX_DEL_INODE] = "DELETE FROM inode WHERE ino=?1",
     [VX_PUT_DENTRY] = "REPLACE INTO dentry(parent,slot,ino,type,name) VALUES(?1,?2,?3,?4,?5)",
     [VX_DEL_DENTRY] = "DELETE FROM dentry WHERE parent=?1 AND slot=?2",
+    [VX_PUT_CONTENT] = "REPLACE INTO content(ino,data) VALUES(?1,?2)",
+    [VX_DEL_CONTENT] = "DELETE FROM content WHERE ino=?1",
     [VX_PUT_MAP] = "REPLACE INTO extent(key,map) VALUES(?1,?2)",
     [VX_DEL_MAP] = "DELETE FROM extent WHERE key=?1",
     [VX_DEL_MAPS] = "DELETE FROM extent WHERE key BETWEEN ?1 AND ?2",
@@ -135,14 +137,19 @@ int vx_meta_put_inode(vx_meta *m, uint64_t ino, const void *data, size_t n)
     return ino < VX_META_INO_MAX ? put_blob(m, VX_PUT_INODE, ino, data, n) : out_of_range(m, "an inode number");
 }
 
-int vx_meta_del_inode(vx_meta *m, uint64_t ino)
+int vx_meta_del_inode(vx_meta *m, uint64_t ino, uint32_t parts)
 {
+    static const struct {
+        uint32_t part;
+        int which;
+    } BY_INO[] = {{VX_PART_XATTR, VX_DEL_XATTR}, {VX_PART_CONTENT, VX_DEL_CONTENT}, {VX_PART_ORPHAN, VX_DEL_ORPHAN}};
     if (ino >= VX_META_INO_MAX)
         return out_of_range(m, "an inode number");
     int rc = change_by_number(m, VX_DEL_INODE, ino);
-    if (!rc)
-        rc = change_by_number(m, VX_DEL_XATTR, ino);
-    return rc ? rc : vx_meta_del_maps(m, ino, 0);
+    for (size_t k = 0; k < sizeof BY_INO / sizeof *BY_INO && !rc; k++)
+        if (parts & BY_INO[k].part)
+            rc = change_by_number(m, BY_INO[k].which, ino);
+    return rc || !(parts & VX_PART_MAPS) ? rc : vx_meta_del_maps(m, ino, 0);
 }
 
 int vx_meta_put_dentry(vx_meta *m, uint64_t parent, uint64_t slot, uint64_t ino, uint32_t type, const char *name,
@@ -215,6 +222,16 @@ int vx_meta_put_xattr(vx_meta *m, uint64_t ino, const void *data, size_t n)
 int vx_meta_del_xattr(vx_meta *m, uint64_t ino)
 {
     return ino < VX_META_INO_MAX ? change_by_number(m, VX_DEL_XATTR, ino) : out_of_range(m, "an inode number");
+}
+
+int vx_meta_put_content(vx_meta *m, uint64_t ino, const void *data, size_t n)
+{
+    return ino < VX_META_INO_MAX ? put_blob(m, VX_PUT_CONTENT, ino, data, n) : out_of_range(m, "an inode number");
+}
+
+int vx_meta_del_content(vx_meta *m, uint64_t ino)
+{
+    return ino < VX_META_INO_MAX ? change_by_number(m, VX_DEL_CONTENT, ino) : out_of_range(m, "an inode number");
 }
 
 int vx_meta_put_segment(vx_meta *m, uint32_t seg, const void *row, size_t n)

@@ -23,13 +23,14 @@ enum {
     VX_REGION = 1 << VX_REGION_SHIFT,
     VX_REGION_PAGES = VX_REGION / VX_PAGE,
     VX_INLINE_MAX = 4096,
+    VX_ROW_INLINE = 128, /* content up to here lies in the inode's row, longer inline content in a row of its own */
     VX_WRITE_PIECE = 4 << 20, /* the most that one write changes at once, seen from other threads and from a crash */
     VX_EXTENTS_PER_REGION = 64, /* more than that and the region is rewritten whole */
     VX_XATTR_TOTAL_MAX = 1 << 20,
     VX_LINK_MAX = 65000,
     VX_SLOTS = 4, /* dentry slots a hash may use */
     VX_NO_FLOOR = 0x7fffffff,
-    VX_INLINE_CACHE = 32 << 20, /* bytes of inline content in cached inodes */
+    VX_INLINE_CACHE = 32 << 20, /* bytes of inline content kept in memory, beside what is not committed yet */
     VX_META_COST = 4096 /* bytes of the host's space reserved for a changed inode or dentry */
 };
 #define VX_REGION_CACHE(fs) ((fs)->o.inode_cache / 4 + 256)
@@ -63,7 +64,11 @@ typedef struct vx_region {
 } vx_region;
 
 enum { VX_I_DIRTY = 1, VX_I_NEW = 2, VX_I_INLINE = 4, VX_I_XATTR = 8, VX_I_XLOADED = 16, VX_I_XDIRTY = 32,
-       VX_I_DELETED = 64, VX_I_CUT = 128, VX_I_CONTENT = 256 };
+       VX_I_DELETED = 64, VX_I_CUT = 128, VX_I_CONTENT = 256,
+       VX_I_INL_DIRTY = 512,  /* the inline content is newer than its row */
+       VX_I_INL_LISTED = 1024, /* it can be loaded again: among what memory may give up */
+       /* What the last commit, or the one under way, may have in other tables: what a deletion has to look after. */
+       VX_I_APART = 2048, VX_I_MAPPED = 4096, VX_I_XSTORED = 8192, VX_I_ORPHAN = 16384 };
 
 struct vx_inode {
     vx_attr a;
@@ -71,10 +76,10 @@ struct vx_inode {
     uint64_t alloc;        /* bytes in extents */
     uint64_t pin_epoch;    /* stays in memory until this epoch is committed */
     uint64_t floor_epoch;
-    vx_inode *lnext, *lprev, *dnext, *dprev, *fnext;
+    vx_inode *lnext, *lprev, *dnext, *dprev, *fnext, *inext, *iprev;
     vx_region *regions, *last;
     vx_dentry *pinned; /* of a directory: dentries changed and not yet committed */
-    char *inl, *xattr;
+    char *inl, *xattr; /* inl NULL with inl_n bytes: not in memory */
     uint32_t inl_n, inl_cap, xattr_n;
     uint32_t opens, refs, dirty_pages, frozen_pages, flags;
     uint32_t map_floor; /* committed maps of regions from here on are void (until floor_epoch is committed) */
@@ -128,13 +133,13 @@ struct vx_fs {
     vx_hmap inodes, regions, lookups, segments;
     vx_dentry **buckets;
     size_t bucket_mask, dentries;
-    vx_inode *inode_head, *inode_tail, *dirty_inodes, *dirty_inodes_tail;
+    vx_inode *inode_head, *inode_tail, *inline_head, *inline_tail, *dirty_inodes, *dirty_inodes_tail;
     vx_dentry *dentry_head, *dentry_tail, *dirty_dentries, *dirty_dentries_tail;
     vx_region *region_head, *region_tail;
     size_t nregions;
 
     uint64_t next_ino, epoch, committed, durable;
-    uint64_t inline_bytes, dirty_bytes, frozen_bytes, dirty_ops, files, used_bytes, host_free, host_checked;
+    uint64_t inline_bytes, dirty_inline, frozen_inline, dirty_bytes, frozen_bytes, dirty_ops, files, used_bytes, host_free, host_checked;
     int64_t first_dirty_ns;
     int meta_stale, read_only, stopping;
     int held;          /* backups under way: no segment goes */
@@ -185,8 +190,13 @@ void vx_dentry_evict(vx_fs *fs, vx_dentry *d); /* drops it, or moves it away fro
 void vx_cache_shrink(vx_fs *fs);
 void vx_cache_drop(vx_fs *fs);
 int64_t vx_now(void);
-size_t vx_inode_pack(const vx_inode *i, char *out); /* out of VX_ROW_MAX bytes */
-enum { VX_ROW_HEADER = 104, VX_ROW_MAX = VX_ROW_HEADER + VX_INLINE_MAX };
+size_t vx_inode_pack(const vx_inode *i, char *out); /* out of VX_ROW_HEADER + vx_row_inline(i) bytes */
+enum { VX_ROW_HEADER = 104 };
+/* Bytes of inline content in the inode's row itself. */
+static inline uint32_t vx_row_inline(const vx_inode *i)
+{
+    return (i->flags & VX_I_INLINE) && i->inl_n <= VX_ROW_INLINE && (i->inl || !i->inl_n) ? i->inl_n : 0;
+}
 
 /* fs_extent.c */
 int vx_region_get(vx_fs *fs, vx_inode *i, uint32_t index, int load, vx_region **out);
@@ -214,9 +224,16 @@ int vx_data_truncate(vx_fs *fs, vx_inode *i, uint64_t size); /* lock held; may r
 void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from);
 int vx_space_check(vx_fs *fs, uint64_t bytes);
 int vx_space_make(vx_fs *fs, uint64_t bytes); /* the same; commits pending deletions before it refuses; may wait */
+uint64_t vx_blocks(const vx_inode *i);
+
+/* fs_content.c: the content of small files and of symbolic links */
 int vx_inline_room(vx_fs *fs, vx_inode *i, size_t n);
 void vx_inline_free(vx_fs *fs, vx_inode *i);
-uint64_t vx_blocks(const vx_inode *i);
+int vx_inline_load(vx_fs *fs, vx_inode *i); /* has it in memory, and keeps it warm */
+void vx_inline_dirty(vx_fs *fs, vx_inode *i); /* it was changed, or will be before the lock is released */
+void vx_inline_clean(vx_fs *fs, vx_inode *i); /* it is committed */
+void vx_inline_shrink(vx_fs *fs);
+void vx_inline_drop(vx_fs *fs);
 
 /* fs_commit.c */
 void vx_mutated(vx_fs *fs, uint64_t ino); /* one operation changed something */
@@ -234,7 +251,8 @@ size_t vx_batch_put(vx_batch *b, uint32_t kind, uint64_t a, uint64_t c, uint64_t
                     size_t n);
 int vx_batch_apply(vx_fs *fs, const vx_batch *b);
 enum { VX_B_INODE = 1, VX_B_INODE_GONE, VX_B_DENTRY, VX_B_DENTRY_GONE, VX_B_MAP, VX_B_MAP_GONE, VX_B_CUT, VX_B_XATTR,
-       VX_B_XATTR_GONE, VX_B_ORPHAN, VX_B_ORPHAN_GONE, VX_B_SEGMENT, VX_B_SEGMENT_GONE, VX_B_INT };
+       VX_B_XATTR_GONE, VX_B_ORPHAN, VX_B_SEGMENT, VX_B_SEGMENT_GONE, VX_B_INT,
+       VX_B_CONTENT, VX_B_CONTENT_GONE };
 void vx_oplog(vx_fs *fs, int op, uint64_t ino, uint64_t a, uint64_t b, uint64_t c, int64_t time_ns, const void *x,
               size_t xn, const void *y, size_t yn);
 
@@ -286,7 +304,7 @@ void vx_remember(vx_fs *fs, const vx_cred *c, uint64_t ino);
 
 static inline int vx_cache_full(const vx_fs *fs)
 {
-    return fs->inodes.used > fs->o.inode_cache || fs->inline_bytes > VX_INLINE_CACHE;
+    return fs->inodes.used > fs->o.inode_cache || (fs->inline_tail && fs->inline_bytes > VX_INLINE_CACHE);
 }
 
 /* Somebody holds the lock: waits for it, and counts for how long. */

@@ -33,6 +33,7 @@ void vx_meta_refresh(vx_meta *m); /* later reads see the newest commit */
 int vx_meta_get_inode(vx_meta *m, uint64_t ino, const void **data, size_t *n);
 int vx_meta_get_map(vx_meta *m, uint64_t ino, uint32_t region, const void **data, size_t *n);
 int vx_meta_get_xattr(vx_meta *m, uint64_t ino, const void **data, size_t *n);
+int vx_meta_get_content(vx_meta *m, uint64_t ino, const void **data, size_t *n); /* of a small file, whole */
 /* Dentries have the key (parent, slot); slot is the name's hash or one of the 3 after it.  Finds the row among
  * slots hash..hash+3 whose name matches. */
 int vx_meta_lookup(vx_meta *m, uint64_t parent, uint64_t hash, const char *name, size_t name_n, uint64_t *ino,
@@ -64,12 +65,15 @@ typedef int (*vx_entry_fn)(void *ctx, uint64_t parent, const vx_dentry_row *row)
 int vx_meta_scan_inodes(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx);
 int vx_meta_scan_all_maps(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx);
 int vx_meta_scan_xattrs(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx);
+int vx_meta_scan_contents(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx);
 int vx_meta_scan_dentries(vx_meta *m, uint64_t parent, uint64_t after, uint32_t limit, vx_entry_fn fn, void *ctx);
 
 /* -- writer: one thread --------------------------------------------------------------------------------------- */
 int vx_meta_begin(vx_meta *m);
 int vx_meta_put_inode(vx_meta *m, uint64_t ino, const void *data, size_t n);
-int vx_meta_del_inode(vx_meta *m, uint64_t ino); /* and its xattr row and all its maps */
+/* The inode's row, and its rows in the tables that `parts` names. */
+enum { VX_PART_XATTR = 1, VX_PART_CONTENT = 2, VX_PART_ORPHAN = 4, VX_PART_MAPS = 8, VX_PART_ALL = 15 };
+int vx_meta_del_inode(vx_meta *m, uint64_t ino, uint32_t parts);
 int vx_meta_put_dentry(vx_meta *m, uint64_t parent, uint64_t slot, uint64_t ino, uint32_t type, const char *name,
                        size_t name_n);
 int vx_meta_del_dentry(vx_meta *m, uint64_t parent, uint64_t slot);
@@ -78,6 +82,8 @@ int vx_meta_del_map(vx_meta *m, uint64_t ino, uint32_t region);
 int vx_meta_del_maps(vx_meta *m, uint64_t ino, uint32_t from_region);
 int vx_meta_put_xattr(vx_meta *m, uint64_t ino, const void *data, size_t n);
 int vx_meta_del_xattr(vx_meta *m, uint64_t ino);
+int vx_meta_put_content(vx_meta *m, uint64_t ino, const void *data, size_t n);
+int vx_meta_del_content(vx_meta *m, uint64_t ino);
 int vx_meta_put_segment(vx_meta *m, uint32_t seg, const void *row, size_t n);
 int vx_meta_del_segment(vx_meta *m, uint32_t seg);
 int vx_meta_put_orphan(vx_meta *m, uint64_t ino);
