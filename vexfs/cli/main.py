@@ -38,6 +38,11 @@ COMMANDS = (
     Command("vexctl", "config", "vexfs.cli.config", "check, show, write and reload the configuration"),
     Command("vexctl", "node", "vexfs.cli.node", "how the node is; stop it"),
     Command("vexctl", "token", "vexfs.cli.token", "make, list and revoke API tokens"),
+    Command("vexctl", "performance", "vexfs.cli.performance", "measure, watch, validate and tune a node"),
+    Command("vexctl", "security", "vexfs.cli.security", "harden the pools, check the kernels"),
+    Command("vexctl", "capacity", "vexfs.cli.capacity", "how many nodes a load needs"),
+    Command("vexctl", "system", "vexfs.cli.system", "check and tune the host"),
+    Command("vexctl", "cluster", "vexfs.cli.cluster", "the nodes that serve one namespace"),
     Command("vexfs", "completion", "vexfs.cli.completion", "print a completion script for a shell"),
     Command("vexctl", "completion", "vexfs.cli.completion", "print a completion script for a shell"),
 )

@@ -23,6 +23,10 @@ MODULES: dict[str, str] = {
     "config": "vexfs.node.verbs.config",
     "token": "vexfs.node.verbs.token",
     "volume": "vexfs.node.verbs.volume",
+    "performance": "vexfs.node.verbs.performance",
+    "security": "vexfs.node.verbs.security",
+    "capacity": "vexfs.node.verbs.capacity",
+    "cluster": "vexfs.node.verbs.cluster",
 }
 
 _functions: dict[str, Function] = {}
