@@ -17,9 +17,11 @@ KINDS = ("fuse", "vector", "semantic")
 def register(subparsers: Any) -> None:
     """Add ``capacity`` and what is below it."""
     parser = subparsers.add_parser(
-        "capacity", help="how many nodes a load needs", description="Plan nodes for a load, and advise on scaling.",
+        "capacity",
+        help="how many nodes a load needs",
+        description="Plan nodes for a load, and advise on scaling.",
         epilog="Example: vexctl capacity plan --fuse-ops-per-day 500m --headroom 20%",
-    )  # fmt: skip
+    )
     told.register(parser, COMMANDS, {})
 
 
@@ -41,19 +43,32 @@ def plan(args: argparse.Namespace) -> dict[str, Any]:
         for kind in per_day:
             if kind not in can:
                 if found[kind]["reason"]:
-                    raise VexfsError(f"the capacity for {kind} operations cannot be measured: {found[kind]['reason']}; "
-                                     f"state it with --{kind}-per-node")  # fmt: skip
+                    raise VexfsError(
+                        f"the capacity for {kind} operations cannot be measured: {found[kind]['reason']}; "
+                        f"state it with --{kind}-per-node"
+                    )
                 can[kind], source[kind] = found[kind]["per_s"], "measured"
     return {**capacity.plan(per_day, args.headroom, can, args.peak), "capacity_from": source}
 
 
 def _plan(answer: dict[str, Any]) -> str:
-    rows = [(kind, f"{k['per_day']:,.0f}", f"{k['peak_per_s']:,.1f}", f"{k['node_per_s']:,.0f}", answer["capacity_from"][kind],
-             f"{k['nodes']:.2f}") for kind, k in answer["kinds"].items()]  # fmt: skip
+    rows = [
+        (
+            kind,
+            f"{k['per_day']:,.0f}",
+            f"{k['peak_per_s']:,.1f}",
+            f"{k['node_per_s']:,.0f}",
+            answer["capacity_from"][kind],
+            f"{k['nodes']:.2f}",
+        )
+        for kind, k in answer["kinds"].items()
+    ]
     table = output.table(("kind", "a day", "at peak, a second", "a node, a second", "from", "nodes"), rows)
-    return (f"{table}\n{answer['nodes_fractional']:.2f} nodes with {answer['headroom']:.0%} headroom and a peak of "
-            f"{answer['peak_factor']:g} times the mean: {answer['nodes']}, or {answer['nodes_to_survive_one_failure']} to "
-            "survive the loss of one")  # fmt: skip
+    return (
+        f"{table}\n{answer['nodes_fractional']:.2f} nodes with {answer['headroom']:.0%} headroom and a peak of "
+        f"{answer['peak_factor']:g} times the mean: {answer['nodes']}, or {answer['nodes_to_survive_one_failure']} to "
+        "survive the loss of one"
+    )
 
 
 def _advice(answer: dict[str, Any]) -> str:
@@ -61,18 +76,57 @@ def _advice(answer: dict[str, Any]) -> str:
 
 
 COMMANDS = (
-    Told("plan", "", "the nodes that a load needs", "capacity plan --fuse-ops-per-day 500m --vector-ops-per-day 80m --headroom 20%",
-         (*(Option(f"--{kind}-ops-per-day", "as 500m", count, local=True, metavar="N") for kind in KINDS),
-          Option("--headroom", "share of a node that stays free; default 20%%", share, 0.20, local=True, metavar="SHARE"),
-          Option("--peak", "the busiest time against the mean; default 2x", factor, capacity.PEAK, local=True, metavar="FACTOR"),
-          Option("--nodes-from", "what a node can do: measured now, or stated", default="stated", local=True,
-                 choices=("measured", "stated")),
-          *(Option(f"--{kind}-per-node", f"operations a second; default {TARGETS[kind]:g}", factor, local=True, metavar="N")
-            for kind in KINDS),
-          Option("--duration", "of each measurement; default 3s", duration, 3.0, local=True, metavar="TIME")),
-         show=_plan, run=plan, reaches=True),
-    Told("advise", "capacity.advise", "scale up, down or stay, from the live figures; 1 for up", "capacity advise --nodes 3",
-         (Option("--nodes", "how many there are; default 1", count, 1, metavar="N"),
-          Option("--window", "look back so far; default 60s", duration, 60.0, metavar="TIME")), show=_advice,
-         wanting=lambda a: a["advice"] == "up"),
-)  # fmt: skip
+    Told(
+        "plan",
+        "",
+        "the nodes that a load needs",
+        "capacity plan --fuse-ops-per-day 500m --vector-ops-per-day 80m --headroom 20%",
+        (
+            *(Option(f"--{kind}-ops-per-day", "as 500m", count, local=True, metavar="N") for kind in KINDS),
+            Option(
+                "--headroom", "share of a node that stays free; default 20%%", share, 0.20, local=True, metavar="SHARE"
+            ),
+            Option(
+                "--peak",
+                "the busiest time against the mean; default 2x",
+                factor,
+                capacity.PEAK,
+                local=True,
+                metavar="FACTOR",
+            ),
+            Option(
+                "--nodes-from",
+                "what a node can do: measured now, or stated",
+                default="stated",
+                local=True,
+                choices=("measured", "stated"),
+            ),
+            *(
+                Option(
+                    f"--{kind}-per-node",
+                    f"operations a second; default {TARGETS[kind]:g}",
+                    factor,
+                    local=True,
+                    metavar="N",
+                )
+                for kind in KINDS
+            ),
+            Option("--duration", "of each measurement; default 3s", duration, 3.0, local=True, metavar="TIME"),
+        ),
+        show=_plan,
+        run=plan,
+        reaches=True,
+    ),
+    Told(
+        "advise",
+        "capacity.advise",
+        "scale up, down or stay, from the live figures; 1 for up",
+        "capacity advise --nodes 3",
+        (
+            Option("--nodes", "how many there are; default 1", count, 1, metavar="N"),
+            Option("--window", "look back so far; default 60s", duration, 60.0, metavar="TIME"),
+        ),
+        show=_advice,
+        wanting=lambda a: a["advice"] == "up",
+    ),
+)

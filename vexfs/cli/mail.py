@@ -40,4 +40,6 @@ def send(address: str, subject: str, text: str) -> None:
         with smtplib.SMTP(host, int(port or 25), timeout=20) as connection:
             connection.send_message(message)
     except (OSError, smtplib.SMTPException, ValueError) as error:
-        raise Unreachable(f"no mail system takes the report ({host}: {error}); install one, or set ${SMTP_ENVIRONMENT}") from None
+        raise Unreachable(
+            f"no mail system takes the report ({host}: {error}); install one, or set ${SMTP_ENVIRONMENT}"
+        ) from None

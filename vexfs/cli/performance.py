@@ -15,9 +15,10 @@ GROUPS = {
 def register(subparsers: Any) -> None:
     """Add ``performance`` and what is below it."""
     parser = subparsers.add_parser(
-        "performance", help="measure, watch, validate and tune a node",
+        "performance",
+        help="measure, watch, validate and tune a node",
         description="Measure a node under real work, watch its parts, and tune them.",
         epilog="Example: vexctl performance validate --quick --json",
-    )  # fmt: skip
+    )
     modules = (performance_pools, performance_simd, performance_stack, performance_bridge, performance_load)
     told.register(parser, [command for module in modules for command in module.COMMANDS], GROUPS)

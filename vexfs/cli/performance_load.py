@@ -16,8 +16,10 @@ def _figure(value: Any) -> str:
 
 
 def _validation(answer: dict[str, Any]) -> str:
-    rows = [(name, "ok" if c["ok"] else "MISSED", _figure(c["measured"])[:48], _figure(c["target"]))
-            for name, c in answer["checks"].items()]  # fmt: skip
+    rows = [
+        (name, "ok" if c["ok"] else "MISSED", _figure(c["measured"])[:48], _figure(c["target"]))
+        for name, c in answer["checks"].items()
+    ]
     lines = [output.table(("check", "result", "measured", "target"), rows), "", *answer["reasons"]]
     lines.append("overall success" if answer["overall_success"] else f"{len(answer['reasons'])} things are wanting")
     if "emailed_to" in answer:
@@ -32,12 +34,17 @@ def _validated(args: argparse.Namespace, answer: dict[str, Any]) -> dict[str, An
     if args.baseline:
         compared = regression.compare(_baseline(args.baseline), _measured(args))
         answer["regression"] = compared
-        answer["reasons"] += [f"regression: {name} is {-compared['figures'][name]['change']:.1%} worse than the baseline"
-                              for name in compared["regressions"]]  # fmt: skip
+        answer["reasons"] += [
+            f"regression: {name} is {-compared['figures'][name]['change']:.1%} worse than the baseline"
+            for name in compared["regressions"]
+        ]
         answer["overall_success"] = not answer["reasons"]
     if args.email_report:
-        mail.send(args.email_report, "VexFS validation: " + ("success" if answer["overall_success"] else "WANTING"),
-                  _validation(answer))  # fmt: skip
+        mail.send(
+            args.email_report,
+            "VexFS validation: " + ("success" if answer["overall_success"] else "WANTING"),
+            _validation(answer),
+        )
         answer["emailed_to"] = args.email_report
     return answer
 
@@ -56,8 +63,10 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _baseline_text(answer: dict[str, Any]) -> str:
-    rows = [(name, len(f["samples"]), f"{sorted(f['samples'])[len(f['samples']) // 2]:,.1f}", f["unit"])
-            for name, f in answer["figures"].items()]  # fmt: skip
+    rows = [
+        (name, len(f["samples"]), f"{sorted(f['samples'])[len(f['samples']) // 2]:,.1f}", f["unit"])
+        for name, f in answer["figures"].items()
+    ]
     lines = [output.table(("figure", "samples", "median", "unit"), rows)]
     return "\n".join(lines + [f"{kind} was not measured: {why}" for kind, why in answer["skipped"].items()])
 
@@ -69,11 +78,15 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _comparison(answer: dict[str, Any]) -> str:
-    rows = [(name, f["verdict"], f"{f['change']:+.1%}", _figure(f["before"]), _figure(f["now"]), f["unit"], f"{f['p']:.2g}")
-            for name, f in answer["figures"].items()]  # fmt: skip
+    rows = [
+        (name, f["verdict"], f"{f['change']:+.1%}", _figure(f["before"]), _figure(f["now"]), f["unit"], f"{f['p']:.2g}")
+        for name, f in answer["figures"].items()
+    ]
     lines = [output.table(("figure", "verdict", "better by", "before", "now", "unit", "p"), rows), *answer["notes"]]
     worse = ", ".join(answer["regressions"])
-    return "\n".join([*lines, f"worse: {worse}" if worse else f"nothing is worse by more than {answer['threshold']:.0%}"])
+    return "\n".join(
+        [*lines, f"worse: {worse}" if worse else f"nothing is worse by more than {answer['threshold']:.0%}"]
+    )
 
 
 def _diagnosis(answer: dict[str, Any]) -> str:
@@ -90,19 +103,31 @@ def _diagnosis(answer: dict[str, Any]) -> str:
 def _bottleneck(answer: dict[str, Any]) -> str:
     rows = [(name, f"{s:.3f}", f"{answer['shares'].get(name, 0):.1%}") for name, s in answer["parts_s"].items()]
     lines = [output.table(("where", "seconds", "share"), rows)]
-    rows = [(name, r["count"], f"{r['mean_ns'] / 1e3:.1f}", f"{r.get('p99_ns', 0) / 1e3:.1f}", f"{r['seconds']:.3f}")
-            for name, r in answer["by_operation"].items()]  # fmt: skip
+    rows = [
+        (name, r["count"], f"{r['mean_ns'] / 1e3:.1f}", f"{r.get('p99_ns', 0) / 1e3:.1f}", f"{r['seconds']:.3f}")
+        for name, r in answer["by_operation"].items()
+    ]
     lines += ["", output.table(("operation", "count", "mean us", "p99 us", "seconds"), rows)]
-    lines += ["", *(f"{name} cache: {c['hit_rate']:.1%} hits, {c['misses']:,} misses" for name, c in answer["caches"].items())]
+    lines += [
+        "",
+        *(f"{name} cache: {c['hit_rate']:.1%} hits, {c['misses']:,} misses" for name, c in answer["caches"].items()),
+    ]
     driven = "work that this command made" if answer["driven"] else "the work at hand"
-    return "\n".join([*lines, f"over {output.duration(answer['seconds'])} of {driven}",
-                      f"bottleneck: {answer['bottleneck'] or 'none'}: {answer['remedy']}"])  # fmt: skip
+    return "\n".join(
+        [
+            *lines,
+            f"over {output.duration(answer['seconds'])} of {driven}",
+            f"bottleneck: {answer['bottleneck'] or 'none'}: {answer['remedy']}",
+        ]
+    )
 
 
 def _update(answer: dict[str, Any]) -> str:
     lines = [f"{t['name']}: {'kept' if t['kept'] else 'taken back'}: {t['reason']}" for t in answer["trials"]]
     if not lines:
-        lines = [f"would try: {', '.join(answer['proposed']) or 'nothing'}" if "overall" not in answer else "nothing to try"]
+        lines = [
+            f"would try: {', '.join(answer['proposed']) or 'nothing'}" if "overall" not in answer else "nothing to try"
+        ]
     lines += [f"{key} = {value}" for key, value in answer["kept"].items()]
     if answer["backup"]:
         lines.append(f"the file as it was: {answer['backup']}")
@@ -113,34 +138,80 @@ def _update(answer: dict[str, Any]) -> str:
 
 NOUN = "performance"
 COMMANDS = (
-    Told("diagnose", "performance.diagnose", "what stands out, worst first; 1 when something is wrong",
-         f"{NOUN} diagnose --comprehensive --output diagnosis.json",
-         (Option("--comprehensive", "also under load, and the host", flag=True), OUTPUT), show=_diagnosis,
-         wanting=lambda a: not a["healthy"]),
-    Told("baseline", "performance.baseline", "measure every figure several times, for regression-test",
-         f"{NOUN} baseline --output baseline.json",
-         (OUTPUT, Option("--rounds", "samples of each figure; default 9", count, 9, metavar="N")), show=_baseline_text),
-    Told("regression-test", "", "has a figure got worse; 1 when one has",
-         f"{NOUN} regression-test --baseline baseline.json --threshold 5%",
-         (Option("--baseline", "what `baseline --output` wrote", required=True, local=True, metavar="FILE"),
-          Option("--current", "another such file; by default, the node is measured now", local=True, metavar="FILE"),
-          Option("--threshold", "how much worse matters; default 5%%", share, 0.05, local=True, metavar="SHARE"), OUTPUT),
-         show=_comparison, run=compare, wanting=lambda a: not a["ok"], reaches=True),
-    Told("bottleneck-analysis", "performance.bottleneck", "where the time of requests goes", f"{NOUN} bottleneck-analysis --detailed",
-         (Option("--duration", "how long; default 10s", duration, 10.0, metavar="TIME"),
-          Option("--detailed", "every operation", flag=True), OUTPUT), show=_bottleneck),
-    Told("validate", "performance.validate", "real work on the live volume against the targets; 1 when one is missed",
-         f"{NOUN} validate --comprehensive --json",
-         (Option("--quick", "a second of each load", flag=True), Option("--comprehensive", "ten seconds of each load", flag=True),
-          Option("--baseline", "also compare with this file", local=True, metavar="FILE"), OUTPUT,
-          Option("--email-report", "send the report there, by the host's mail system", local=True, metavar="ADDRESS"),
-          Option("--post-update", "also every kernel's results, and settings that wait for a restart", flag=True),
-          Option("--regression-check", "fail on what is worse than the --baseline", flag=True, local=True)),
-         show=_validation, shape=_validated, wanting=lambda a: not a["overall_success"]),
-    Told("update-config", "performance.update_config", "try what the workload suggests, keep what helps",
-         f"{NOUN} update-config --auto-tune --backup-current",
-         (Option("--auto-tune", "try, measure, keep or take back", flag=True),
-          Option("--workload-analysis", "record the workload first", flag=True),
-          Option("--backup-current", "copy the configuration file first", flag=True),
-          Option("--duration", "how long to record; default 5s", duration, 5.0, metavar="TIME")), show=_update),
-)  # fmt: skip
+    Told(
+        "diagnose",
+        "performance.diagnose",
+        "what stands out, worst first; 1 when something is wrong",
+        f"{NOUN} diagnose --comprehensive --output diagnosis.json",
+        (Option("--comprehensive", "also under load, and the host", flag=True), OUTPUT),
+        show=_diagnosis,
+        wanting=lambda a: not a["healthy"],
+    ),
+    Told(
+        "baseline",
+        "performance.baseline",
+        "measure every figure several times, for regression-test",
+        f"{NOUN} baseline --output baseline.json",
+        (OUTPUT, Option("--rounds", "samples of each figure; default 9", count, 9, metavar="N")),
+        show=_baseline_text,
+    ),
+    Told(
+        "regression-test",
+        "",
+        "has a figure got worse; 1 when one has",
+        f"{NOUN} regression-test --baseline baseline.json --threshold 5%",
+        (
+            Option("--baseline", "what `baseline --output` wrote", required=True, local=True, metavar="FILE"),
+            Option("--current", "another such file; by default, the node is measured now", local=True, metavar="FILE"),
+            Option("--threshold", "how much worse matters; default 5%%", share, 0.05, local=True, metavar="SHARE"),
+            OUTPUT,
+        ),
+        show=_comparison,
+        run=compare,
+        wanting=lambda a: not a["ok"],
+        reaches=True,
+    ),
+    Told(
+        "bottleneck-analysis",
+        "performance.bottleneck",
+        "where the time of requests goes",
+        f"{NOUN} bottleneck-analysis --detailed",
+        (
+            Option("--duration", "how long; default 10s", duration, 10.0, metavar="TIME"),
+            Option("--detailed", "every operation", flag=True),
+            OUTPUT,
+        ),
+        show=_bottleneck,
+    ),
+    Told(
+        "validate",
+        "performance.validate",
+        "real work on the live volume against the targets; 1 when one is missed",
+        f"{NOUN} validate --comprehensive --json",
+        (
+            Option("--quick", "a second of each load", flag=True),
+            Option("--comprehensive", "ten seconds of each load", flag=True),
+            Option("--baseline", "also compare with this file", local=True, metavar="FILE"),
+            OUTPUT,
+            Option("--email-report", "send the report there, by the host's mail system", local=True, metavar="ADDRESS"),
+            Option("--post-update", "also every kernel's results, and settings that wait for a restart", flag=True),
+            Option("--regression-check", "fail on what is worse than the --baseline", flag=True, local=True),
+        ),
+        show=_validation,
+        shape=_validated,
+        wanting=lambda a: not a["overall_success"],
+    ),
+    Told(
+        "update-config",
+        "performance.update_config",
+        "try what the workload suggests, keep what helps",
+        f"{NOUN} update-config --auto-tune --backup-current",
+        (
+            Option("--auto-tune", "try, measure, keep or take back", flag=True),
+            Option("--workload-analysis", "record the workload first", flag=True),
+            Option("--backup-current", "copy the configuration file first", flag=True),
+            Option("--duration", "how long to record; default 5s", duration, 5.0, metavar="TIME"),
+        ),
+        show=_update,
+    ),
+)

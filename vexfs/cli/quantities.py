@@ -1,4 +1,4 @@
-"""Quantities as operators write them: ``300s``, ``1h``, ``5%``, ``2.5x``, ``high:3,medium:2``; for argparse's ``type=``."""
+"""Quantities as operators write them, for argparse: ``300s``, ``1h``, ``5%``, ``2.5x``, ``high:3,medium:2,low:1``."""
 
 import argparse
 import re

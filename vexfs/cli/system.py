@@ -17,9 +17,11 @@ UNDO = "/var/lib/vexfs/undo-tune.sh"
 def register(subparsers: Any) -> None:
     """Add ``system`` and what is below it."""
     parser = subparsers.add_parser(
-        "system", help="check and tune the host", description="Compare the host with what VexFS wants, and set it so.",
+        "system",
+        help="check and tune the host",
+        description="Compare the host with what VexFS wants, and set it so.",
         epilog="Example: vexctl system check",
-    )  # fmt: skip
+    )
     told.register(parser, COMMANDS, {})
 
 
@@ -30,7 +32,10 @@ def check(_: argparse.Namespace) -> dict[str, Any]:
 
 
 def _checked(answer: dict[str, Any]) -> str:
-    rows = [(r["name"], "ok" if r["ok"] else "could be better" if r["optional"] else "WANTING", r["value"]) for r in answer["checks"]]
+    rows = [
+        (r["name"], "ok" if r["ok"] else "could be better" if r["optional"] else "WANTING", r["value"])
+        for r in answer["checks"]
+    ]
     lines = [output.table(("host", "result", "is"), rows)]
     for row in answer["checks"]:
         if not row["ok"]:
@@ -47,8 +52,11 @@ def tune(args: argparse.Namespace) -> dict[str, Any]:
         if undo.exists():
             raise NotPermitted.at("exists: it undoes an earlier tuning; run it or move it away first", undo)
         done, failed = host.apply(wanted, undo)
-        answer |= {"applied": [c.name for c in done], "failed": [{"name": c.name, "reason": why} for c, why in failed],
-                   "undo": str(undo)}  # fmt: skip
+        answer |= {
+            "applied": [c.name for c in done],
+            "failed": [{"name": c.name, "reason": why} for c, why in failed],
+            "undo": str(undo),
+        }
     return answer
 
 
@@ -63,10 +71,33 @@ def _tuned(answer: dict[str, Any]) -> str:
 
 
 COMMANDS = (
-    Told("check", "", "what of the host differs from what VexFS wants; 1 when it matters", "system check",
-         (OUTPUT,), show=_checked, run=check, wanting=lambda a: not a["ok"]),
-    Told("tune", "", "the commands that set it so; with --apply, they are done", "system tune --apply",
-         (Option("--apply", "do it, as root", flag=True, local=True),
-          Option("--undo-file", f"a script that sets everything back; default {UNDO}", default=UNDO, local=True, metavar="FILE")),
-         show=_tuned, run=tune, wanting=lambda a: bool(a["failed"])),
-)  # fmt: skip
+    Told(
+        "check",
+        "",
+        "what of the host differs from what VexFS wants; 1 when it matters",
+        "system check",
+        (OUTPUT,),
+        show=_checked,
+        run=check,
+        wanting=lambda a: not a["ok"],
+    ),
+    Told(
+        "tune",
+        "",
+        "the commands that set it so; with --apply, they are done",
+        "system tune --apply",
+        (
+            Option("--apply", "do it, as root", flag=True, local=True),
+            Option(
+                "--undo-file",
+                f"a script that sets everything back; default {UNDO}",
+                default=UNDO,
+                local=True,
+                metavar="FILE",
+            ),
+        ),
+        show=_tuned,
+        run=tune,
+        wanting=lambda a: bool(a["failed"]),
+    ),
+)

@@ -136,8 +136,9 @@ def _runner(command: Told) -> Callable[[argparse.Namespace], int]:
 
 def ask(command: Told, args: argparse.Namespace) -> Any:
     """Send the verb with the options that were given; progress is drawn, or printed when the command has live rows."""
-    sent = {o.dest: getattr(args, o.dest) for o in command.options if not o.local}
-    sent = {name: value for name, value in sent.items() if value is not None and value is not False}
+    asked = {o.dest: getattr(args, o.dest) for o in command.options if not o.local}
+    left_out = {o.dest for o in command.options if o.flag and not getattr(args, o.dest)}
+    sent = {name: value for name, value in asked.items() if value is not None and name not in left_out}
     with reach.of(args) as node:
         call = node.call(command.verb, **sent)
         with Progress(command.words.split(" ")[-1], unit="s") as bar:

@@ -21,12 +21,12 @@ REMEDIES = {
     "frontend": "requests are translated in one thread: fewer of them help most; longer attr_timeout and entry_timeout",
     "core": "the operations themselves: see by_operation for which",
     "lock_wait": "operations wait for each other: fewer threads that change files at once",
-    "store_data": "commits write file data: a faster disk, compression = \"none\", or a larger io_queue_depth",
+    "store_data": 'commits write file data: a faster disk, compression = "none", or a larger io_queue_depth',
     "store_metadata": "commits apply metadata: a faster disk for the volume's directory",
     "store_sync": "the disk's flush: fewer fsync, or a disk with a protected cache",
     "kernel": "the way through the kernel and its wake-ups: larger requests, or work inside of the process",
     "index": "vector and semantic operations: a smaller k, a lower effort, or more nodes",
-}  # fmt: skip
+}
 
 
 @attrs.frozen
@@ -66,10 +66,14 @@ def read(parts: Parts) -> Clocks:
         timed = {name: frames.times(op) for op, name in enumerate(status["operations"])}
     tiers = pool.stats()["tiers"].values() if pool is not None else ()
     return Clocks(
-        status["operations"], timed, status, mount.requests() if mount is not None else {},
-        *thread_times(MOUNT_THREADS), sum(row[4] for row in parts.tally.rows()),
+        status["operations"],
+        timed,
+        status,
+        mount.requests() if mount is not None else {},
+        *thread_times(MOUNT_THREADS),
+        sum(row[4] for row in parts.tally.rows()),
         (sum(tier["acquires"] for tier in tiers), sum(tier["misses"] for tier in tiers)),
-    )  # fmt: skip
+    )
 
 
 def analyse(then: Clocks, now: Clocks, seconds: float, client: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -88,8 +92,10 @@ def analyse(then: Clocks, now: Clocks, seconds: float, client: dict[str, Any] | 
     """
     by_operation = _operations(then, now)
     core = sum(row["seconds"] for row in by_operation.values())
-    clock = {name: (now.status["time_ns"][name] - then.status["time_ns"][name]) / 1e9
-             for name in ("lock_wait", "place", "apply", "sync")}  # fmt: skip
+    clock = {
+        name: (now.status["time_ns"][name] - then.status["time_ns"][name]) / 1e9
+        for name in ("lock_wait", "place", "apply", "sync")
+    }
     mount_cpu = now.mount_user_s - then.mount_user_s
     waited = clock["lock_wait"]
     requests = sum(now.requests.values()) - sum(then.requests.values())
@@ -146,5 +152,9 @@ def _caches(then: Clocks, now: Clocks) -> dict[str, dict[str, float]]:
         misses = now.status[f"{cache}_misses"] - then.status[f"{cache}_misses"]
         found[cache] = {"hits": hits, "misses": misses, "hit_rate": hits / (hits + misses) if hits + misses else 1.0}
     acquires, misses = now.pool[0] - then.pool[0], now.pool[1] - then.pool[1]
-    found["pool"] = {"hits": acquires - misses, "misses": misses, "hit_rate": 1 - misses / acquires if acquires else 1.0}
+    found["pool"] = {
+        "hits": acquires - misses,
+        "misses": misses,
+        "hit_rate": 1 - misses / acquires if acquires else 1.0,
+    }
     return found

@@ -50,8 +50,14 @@ def plan(
         mean = n / DAY_S
         usable = can[kind] * (1 - headroom)
         nodes = mean * peak / usable
-        kinds[kind] = {"per_day": n, "mean_per_s": mean, "peak_per_s": mean * peak, "node_per_s": can[kind],
-                       "usable_per_s": usable, "nodes": nodes}  # fmt: skip
+        kinds[kind] = {
+            "per_day": n,
+            "mean_per_s": mean,
+            "peak_per_s": mean * peak,
+            "node_per_s": can[kind],
+            "usable_per_s": usable,
+            "nodes": nodes,
+        }
         total += nodes
     widest = max(kinds, key=lambda kind: kinds[kind]["nodes"], default=None)
     return {
@@ -65,7 +71,9 @@ def plan(
     }
 
 
-def advise(rates: Rates, response_ms: float | None, capacity: dict[str, float] | None = None, nodes: int = 1) -> dict[str, Any]:
+def advise(
+    rates: Rates, response_ms: float | None, capacity: dict[str, float] | None = None, nodes: int = 1
+) -> dict[str, Any]:
     """Scale up, down, or stay, from figures of the last window; `response_ms` is None when nothing was asked.
 
     Up when any of load, hit rate and response says so; down only when all of them do.
@@ -82,13 +90,19 @@ def advise(rates: Rates, response_ms: float | None, capacity: dict[str, float] |
     if hit_rate is not None and hit_rate < UP["hit_rate"]:
         up.append(f"the pools serve {hit_rate:.1%}, under {UP['hit_rate']:.0%}; first try memory-pools rebalance")
     elif hit_rate is None or hit_rate > DOWN["hit_rate"]:
-        down.append("the pools are not asked" if hit_rate is None else
-                    f"the pools serve {hit_rate:.1%}, above {DOWN['hit_rate']:.0%}")  # fmt: skip
+        down.append(
+            "the pools are not asked"
+            if hit_rate is None
+            else f"the pools serve {hit_rate:.1%}, above {DOWN['hit_rate']:.0%}"
+        )
     if response_ms is not None and response_ms > UP["response_ms"]:
         up.append(f"operations take {response_ms:.1f} ms, above {UP['response_ms']:.0f} ms")
     elif response_ms is None or response_ms < DOWN["response_ms"]:
-        down.append("nothing waits for an answer" if response_ms is None else
-                    f"operations take {response_ms:.2f} ms, under {DOWN['response_ms']:.0f} ms")  # fmt: skip
+        down.append(
+            "nothing waits for an answer"
+            if response_ms is None
+            else f"operations take {response_ms:.2f} ms, under {DOWN['response_ms']:.0f} ms"
+        )
     advice = "up" if up else "down" if len(down) == 3 and nodes > 1 else "stay"
     if up:
         reasons = up
@@ -97,6 +111,12 @@ def advise(rates: Rates, response_ms: float | None, capacity: dict[str, float] |
     else:
         reasons = [*down, *(["one node is the least there can be"] if len(down) == 3 else [])] or ["all within bounds"]
     return {
-        "advice": advice, "reasons": reasons, "load": load, "loads": loads, "hit_rate": hit_rate,
-        "response_ms": response_ms, "nodes": nodes, "capacity_per_s": can,
-    }  # fmt: skip
+        "advice": advice,
+        "reasons": reasons,
+        "load": load,
+        "loads": loads,
+        "hit_rate": hit_rate,
+        "response_ms": response_ms,
+        "nodes": nodes,
+        "capacity_per_s": can,
+    }

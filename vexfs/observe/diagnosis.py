@@ -37,7 +37,9 @@ def findings(history: History, hit_rate_target: float = 0.90) -> list[dict[str, 
         found.append(_row("simd", "warning", message, "vexctl performance simd enable --auto-detect"))
     left = workload.leftovers(parts)
     if left:
-        found.append(_row("volume", "info", f"{len(left)} directories of measurements that were cut off", f"remove {left[0]}"))
+        found.append(
+            _row("volume", "info", f"{len(left)} directories of measurements that were cut off", f"remove {left[0]}")
+        )
     return sorted(found, key=lambda row: ORDER.index(row["severity"]))
 
 
@@ -54,7 +56,9 @@ def _core(history: History) -> list[dict[str, str]]:
         if stats["rejected"]:
             found.append(_row("bridge", "info", f"refused {stats['rejected']} items because it was full", ""))
     if status["commit_errors"]:
-        found.append(_row("commits", "warning", f"{status['commit_errors']} commits failed and were tried again", "see the log"))
+        found.append(
+            _row("commits", "warning", f"{status['commit_errors']} commits failed and were tried again", "see the log")
+        )
     if status["throttled"]:
         message = f"{status['throttled']} writers waited for the disk to catch up"
         found.append(_row("store", "info", message, "a faster disk, or larger dirty limits"))
@@ -70,8 +74,11 @@ def _core(history: History) -> list[dict[str, str]]:
 
 def host_findings() -> list[dict[str, str]]:
     """What the host does not offer as VexFS wants it."""
-    return [_row(f"host {row['name']}", "info" if row["optional"] else "warning", row["detail"], row["remedy"])
-            for row in host_report() if not row["ok"]]  # fmt: skip
+    return [
+        _row(f"host {row['name']}", "info" if row["optional"] else "warning", row["detail"], row["remedy"])
+        for row in host_report()
+        if not row["ok"]
+    ]
 
 
 def summary(found: list[dict[str, str]]) -> dict[str, Any]:

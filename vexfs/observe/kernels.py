@@ -48,7 +48,7 @@ def _scale(a: Floats, b: Floats, metric: str) -> Any:
     return 1.0
 
 
-def test(algorithm: str, seed: int = 1) -> list[dict[str, Any]]:
+def accuracy(algorithm: str, seed: int = 1) -> list[dict[str, Any]]:
     """Compare the kernels of every level with double precision, over many dimensions.
 
     Returns
@@ -70,8 +70,17 @@ def test(algorithm: str, seed: int = 1) -> list[dict[str, Any]]:
             ok &= error <= 8 * EPSILON * np.sqrt(dim) + 4 * EPSILON
             if error > worst:
                 worst, where = error, dim
-        rows.append({"level": level, "algorithm": algorithm, "ok": bool(ok), "cases": len(DIMS) * 43,
-                     "worst_error": worst, "worst_ulps": worst / EPSILON, "dim": where})  # fmt: skip
+        rows.append(
+            {
+                "level": level,
+                "algorithm": algorithm,
+                "ok": bool(ok),
+                "cases": len(DIMS) * 43,
+                "worst_error": worst,
+                "worst_ulps": worst / EPSILON,
+                "dim": where,
+            }
+        )
     return rows
 
 
@@ -108,8 +117,16 @@ def benchmark(dim: int, budget_s: float, metrics: Iterable[str] = tuple(ALGORITH
             for level in names:
                 best[level] = min(best[level], nanoseconds(Simd(level), ALGORITHMS[algorithm], dim, share_s))
         for level in names:
-            table.append({"algorithm": algorithm, "level": level, "dim": dim, "ns": best[level],
-                          "per_s": 1e9 / best[level], "speedup": best["scalar"] / best[level]})  # fmt: skip
+            table.append(
+                {
+                    "algorithm": algorithm,
+                    "level": level,
+                    "dim": dim,
+                    "ns": best[level],
+                    "per_s": 1e9 / best[level],
+                    "speedup": best["scalar"] / best[level],
+                }
+            )
     return table
 
 
@@ -123,5 +140,11 @@ def hardware(kernels: Simd) -> dict[str, Any]:
         notes.append("the processor has AVX2, but the system does not save its registers")
     if offered.get("avx2") and not offered.get("fma"):
         notes.append("AVX2 without FMA: the AVX2 kernels need both")
-    return {"level": kernels.level, "best": best_level(), "levels": states, "capabilities": offered,
-            "ok": kernels.level == best_level(), "notes": notes}  # fmt: skip
+    return {
+        "level": kernels.level,
+        "best": best_level(),
+        "levels": states,
+        "capabilities": offered,
+        "ok": kernels.level == best_level(),
+        "notes": notes,
+    }

@@ -1,8 +1,8 @@
 """A client that works on files of a mount, in a process of its own: ``python mountload.py DIRECTORY SECONDS SEED``.
 
 It imports nothing of VexFS: the node's interpreter must not be what is measured.  Each operation is one that a program
-would call one: make and write a file, read one, look at its attributes, list a directory, rename, remove.  It prints one
-JSON object: how many of each in how long, and the sum of the times that the calls took.
+would call one: make and write a file, read one, look at its attributes, list a directory, rename, remove.  It prints
+one JSON object: how many of each in how long, and the sum of the times that the calls took.
 """
 
 import json
@@ -70,8 +70,13 @@ def run(directory: str, seconds: float, seed: int) -> dict[str, object]:
         spent[what] = spent.get(what, 0.0) + now - before
     for name in names:
         os.unlink(name)
-    return {"seconds": now - began, "operations": sum(counts.values()), "counts": counts, "spent_s": spent,
-            "user_s": time.process_time() - resource.getrusage(resource.RUSAGE_SELF).ru_stime}
+    return {
+        "seconds": now - began,
+        "operations": sum(counts.values()),
+        "counts": counts,
+        "spent_s": spent,
+        "user_s": time.process_time() - resource.getrusage(resource.RUSAGE_SELF).ru_stime,
+    }
 
 
 if __name__ == "__main__":

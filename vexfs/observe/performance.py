@@ -57,8 +57,9 @@ def validate(parts: Parts, mode: str, hit_rate_target: float = 0.90, targets: di
     verdicts += _mechanisms(parts, before, after, hit_rate_target)
     if mode != "quick":
         verdicts += _kernels(parts)
-    verdicts += [Verdict(f"health_{c.name}", c.ok, c.detail, "sound", "" if c.ok else c.detail)
-                 for c in health.checks(parts)]  # fmt: skip
+    verdicts += [
+        Verdict(f"health_{c.name}", c.ok, c.detail, "sound", "" if c.ok else c.detail) for c in health.checks(parts)
+    ]
     reasons = [f"{v.name}: {v.reason}" for v in verdicts if not v.ok]
     return {
         "overall_success": not reasons,
@@ -99,7 +100,9 @@ OFF = {
 }
 
 
-def _mechanisms(parts: Parts, before: dict[str, float], after: dict[str, float], hit_rate_target: float) -> list[Verdict]:
+def _mechanisms(
+    parts: Parts, before: dict[str, float], after: dict[str, float], hit_rate_target: float
+) -> list[Verdict]:
     enabled = parts.enabled()
     found = [
         Verdict(f"{name}_enabled", enabled[name], str(enabled[name]), "True", "" if enabled[name] else why)
@@ -115,7 +118,9 @@ def _mechanisms(parts: Parts, before: dict[str, float], after: dict[str, float],
     if enabled["stack_optimization"] and parts.frames is not None:
         limit, violations = parts.frames.limit_bytes, after["violations"] - before["violations"]
         why = f"{violations:.0f} operations used more stack than the limit of {limit} bytes"
-        found.append(Verdict("stack_within_limit", not violations, after["high_water"], limit, why if violations else ""))
+        found.append(
+            Verdict("stack_within_limit", not violations, after["high_water"], limit, why if violations else "")
+        )
     if enabled["enhanced_bridge"]:
         handled = after["handled"] - before["handled"]
         mean_ns = (after["waited_ns"] - before["waited_ns"]) / handled if handled > 0 else 0.0
@@ -143,7 +148,7 @@ def samples(parts: Parts, rounds: int = 9, seconds: float = 0.6) -> Steps:
     Returns
     -------
     dict
-        By figure: ``better`` (``"higher"`` or ``"lower"``), ``unit``, ``samples``; figures that cannot be had have none.
+        By figure: ``better`` (``"higher"`` or ``"lower"``), ``unit``, ``samples``; and why others were skipped.
     """
     figures: dict[str, dict[str, Any]] = {}
 

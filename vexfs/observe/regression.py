@@ -75,8 +75,15 @@ def compare(before: dict[str, Any], now: dict[str, Any], threshold: float = 0.05
         verdict = "unchanged"
         if likely and abs(change) > threshold:
             verdict = "worse" if change < 0 and worst_case else "better" if change > 0 and best_case else "unchanged"
-        rows[name] = {"unit": old["unit"], "verdict": verdict, "change": change, "p": p, "interval": [low, high],
-                      "before": _median(old["samples"]), "now": _median(new["samples"])}  # fmt: skip
+        rows[name] = {
+            "unit": old["unit"],
+            "verdict": verdict,
+            "change": change,
+            "p": p,
+            "interval": [low, high],
+            "before": _median(old["samples"]),
+            "now": _median(new["samples"]),
+        }
     for key in ("host", "enabled", "version"):
         if before.get(key) != now.get(key):
             notes.append(f"{key} differs: {before.get(key)} before, {now.get(key)} now")
@@ -87,8 +94,14 @@ def compare(before: dict[str, Any], now: dict[str, Any], threshold: float = 0.05
     worse = [name for name, row in rows.items() if row["verdict"] == "worse"]
     better = [name for name, row in rows.items() if row["verdict"] == "better"]
     gone = [note for note in notes if "not in the current" in note]
-    return {"ok": not worse and not gone, "threshold": threshold, "regressions": worse, "improvements": better,
-            "figures": rows, "notes": notes}  # fmt: skip
+    return {
+        "ok": not worse and not gone,
+        "threshold": threshold,
+        "regressions": worse,
+        "improvements": better,
+        "figures": rows,
+        "notes": notes,
+    }
 
 
 def _median(values: list[float]) -> float:

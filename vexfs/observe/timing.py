@@ -1,4 +1,4 @@
-"""Does the time of a distance tell something about the vectors: a statistical test, and the caches that it passes through.
+"""Does the time of a distance tell something about the vectors: a statistical test; and what the caches cost.
 
 Two classes of data are timed in random order, many times each; Welch's t-test says whether their mean times differ.
 Measurements above a percentile are dropped, at several percentiles, because interruptions hide small differences; the
@@ -68,7 +68,8 @@ def leakage(
     Returns
     -------
     dict
-        ``t`` (the largest of all crops), ``differs``, whether that is ``expected``, median nanoseconds a distance of both, ``rounds`` timed.
+        ``t`` (the largest of all crops), ``differs``, whether that is ``expected``, the median nanoseconds a distance
+        of both, and the ``rounds`` timed.
     """
     rng = np.random.default_rng(seed)
     # The same memory for both classes: where data lies must not be what differs.
@@ -88,10 +89,15 @@ def leakage(
     ours, theirs = taken[order == 0], taken[order == 1]
     strongest = max((_cropped(ours, theirs, np.percentile(taken, crop)) for crop in CROPS), key=abs)
     return {
-        "metric": metric, "against": against, "t": strongest, "differs": abs(strongest) > THRESHOLD, "rounds": rounds,
+        "metric": metric,
+        "against": against,
+        "t": strongest,
+        "differs": abs(strongest) > THRESHOLD,
+        "rounds": rounds,
         "expected": against in EXTREME,
-        "random_ns": float(np.median(ours)) / ROWS, "against_ns": float(np.median(theirs)) / ROWS,
-    }  # fmt: skip
+        "random_ns": float(np.median(ours)) / ROWS,
+        "against_ns": float(np.median(theirs)) / ROWS,
+    }
 
 
 def _cropped(a: NDArray[np.float64], b: NDArray[np.float64], limit: float) -> float:

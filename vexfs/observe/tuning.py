@@ -34,11 +34,15 @@ def trials(parts: Parts, load: pools.Workload, now: Mapping[str, Any], target: f
         advice = pools.recommend(load, target)
         counts = {f"{SECTION}.{tier}_buffer_count": n for tier, n in zip(pools.TIERS, advice.counts, strict=True)}
         changed = {key: n for key, n in counts.items() if n != now[key]}
-        if changed and load.hit_rate < 1 or any(n > now[key] for key, n in changed.items()):
-            found.append(Trial("pool counts", changed, "the tiers would serve the recorded demand themselves", "hit_rate"))
+        if (changed and load.hit_rate < 1) or any(n > now[key] for key, n in changed.items()):
+            found.append(
+                Trial("pool counts", changed, "the tiers would serve the recorded demand themselves", "hit_rate")
+            )
     batch = now[f"{SECTION}.batch_size"]
     for size in {min(4096, batch * 4), max(1, batch // 4)} - {batch}:
-        found.append(Trial(f"batch size {size}", {f"{SECTION}.batch_size": size}, "larger or smaller batches in the bridge"))
+        found.append(
+            Trial(f"batch size {size}", {f"{SECTION}.batch_size": size}, "larger or smaller batches in the bridge")
+        )
     if not now[f"{SECTION}.lazy_sync"]:
         found.append(Trial("lazy sync", {f"{SECTION}.lazy_sync": True}, "batches may wait to fill"))
     return found
@@ -76,7 +80,9 @@ def attempt(parts: Parts, trial: Trial, before: Mapping[str, Any], change: Calla
         ratio, low, high = ratio_interval(with_it, without, 0.95)
         kept = low > 1 or (trial.serves != "speed" and high > 1 - HARM and ratio > 1 - HARM)
         if kept:
-            reason = f"{ratio - 1:+.1%} operations a second" + ("" if low > 1 else f", and better for the {trial.serves}")
+            reason = f"{ratio - 1:+.1%} operations a second" + (
+                "" if low > 1 else f", and better for the {trial.serves}"
+            )
         else:
             reason = f"{ratio - 1:+.1%} operations a second is no gain beyond chance"
         return {"kept": kept, "reason": reason, "ratio": ratio, "interval": [low, high], **attrs.asdict(trial)}

@@ -1,6 +1,6 @@
 """Real work on the live volume, measured: files through its mount, vectors through an index, searches by text.
 
-Each load works in a directory of its own at the root of the volume, ``.vexfs-load-...``, and removes it whatever happens.
+Each load works in a directory of its own at the root of the volume, ``.vexfs-load-...``, and removes it in any case.
 """
 
 import contextlib
@@ -27,13 +27,19 @@ DIM = 384
 ROWS = 512
 PREFIX = ".vexfs-load-"
 TEXTS = (
-    "Light roasts keep acidity and the taste of the origin.", "Dark roasts are bitter, heavy, and low in acid.",
-    "The committer writes what changed since the last epoch.", "A bridge carries mutations to the store in batches.",
-    "Rain falls on the northern slopes from October to May.", "The train to the coast leaves twice a day.",
-    "Vectors of a directory are searched with their files.", "Sour beans were picked before they were ripe.",
-    "An invoice is due within thirty days of its date.", "The patient showed no reaction to the treatment.",
-    "Bake the bread at a high heat until the crust is dark.", "Memory comes from pools of three sizes.",
-)  # fmt: skip
+    "Light roasts keep acidity and the taste of the origin.",
+    "Dark roasts are bitter, heavy, and low in acid.",
+    "The committer writes what changed since the last epoch.",
+    "A bridge carries mutations to the store in batches.",
+    "Rain falls on the northern slopes from October to May.",
+    "The train to the coast leaves twice a day.",
+    "Vectors of a directory are searched with their files.",
+    "Sour beans were picked before they were ripe.",
+    "An invoice is due within thirty days of its date.",
+    "The patient showed no reaction to the treatment.",
+    "Bake the bread at a high heat until the crust is dark.",
+    "Memory comes from pools of three sizes.",
+)
 QUERIES = ("bright acidic coffee", "when does the train leave", "how are changes stored", "payment terms", "baking")
 
 
@@ -57,8 +63,13 @@ class Measured:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"per_s": self.per_s, "operations": self.operations, "seconds": self.seconds, "reason": self.reason,
-                **self.detail}  # fmt: skip
+        return {
+            "per_s": self.per_s,
+            "operations": self.operations,
+            "seconds": self.seconds,
+            "reason": self.reason,
+            **self.detail,
+        }
 
 
 @contextlib.contextmanager

@@ -41,7 +41,8 @@ def latency(node: Node, duration: float = 10.0, percentiles: Any = (50, 95, 99),
     for cls, row in stats["classes"].items():
         if row["handled"]:
             classes[CLASSES[cls] if cls < len(CLASSES) else str(cls)] = {
-                f"p{p:g}_ns": ns for p, ns in bridge.percentiles(percents, cls).items()}  # fmt: skip
+                f"p{p:g}_ns": ns for p, ns in bridge.percentiles(percents, cls).items()
+            }
     return {
         "handled": stats["handled"],
         "mean_ns": stats["latency_mean_ns"],
@@ -64,21 +65,31 @@ def queue_depth(node: Node) -> dict[str, Any]:
         "capacity": bridge.settings["capacity"],
         "running": bridge.running,
         "throughput_per_s": history_of(node).rates().bridge_items,
-        "priorities": {CLASSES[c] if c < len(CLASSES) else str(c): {"depth": row["depth"], "high_water":
-                       row["high_water"], "rejected": row["rejected"]} for c, row in stats["classes"].items()},
-    }  # fmt: skip
+        "priorities": {
+            CLASSES[c] if c < len(CLASSES) else str(c): {
+                "depth": row["depth"],
+                "high_water": row["high_water"],
+                "rejected": row["rejected"],
+            }
+            for c, row in stats["classes"].items()
+        },
+    }
 
 
 @Node.verb("performance.bridge.configure")
 def configure(
-    node: Node, batch_size: int | None = None, priority_levels: int | None = None,
-    priority_weights: dict[str, int] | None = None, lazy_sync: bool | None = None,
-    lazy_sync_threshold: float | None = None, sync_threshold: float | None = None,
+    node: Node,
+    batch_size: int | None = None,
+    priority_levels: int | None = None,
+    priority_weights: dict[str, int] | None = None,
+    lazy_sync: bool | None = None,
+    lazy_sync_threshold: float | None = None,
+    sync_threshold: float | None = None,
 ) -> dict[str, Any]:
     """Set batch size, priorities and lazy synchronisation.
 
-    `lazy_sync_threshold` (seconds; `sync_threshold` is the same) is the longest that a batch waits to fill; twice of it is the target latency.
-    Weights hold until the configuration is next applied.
+    `lazy_sync_threshold` (seconds; `sync_threshold` is the same) is the longest that a batch waits to fill; twice of it
+    is the target latency.  Weights hold until the configuration is next applied.
     """
     bridge, wanted = _bridge(node), {}
     lazy_sync_threshold = sync_threshold if lazy_sync_threshold is None else lazy_sync_threshold

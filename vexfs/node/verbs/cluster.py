@@ -29,8 +29,16 @@ def nodes(node: Node) -> list[dict[str, Any]]:
     """Every node, which is this one."""
     described = node.describe()
     ready = health.ready(parts_of(node))
-    return [{"node_id": described["node_id"], "self": True, "ready": ready["ready"], "uptime_s": described["uptime_s"],
-             "volume": str(node.volume.directory), "reasons": ready["reasons"]}]  # fmt: skip
+    return [
+        {
+            "node_id": described["node_id"],
+            "self": True,
+            "ready": ready["ready"],
+            "uptime_s": described["uptime_s"],
+            "volume": str(node.volume.directory),
+            "reasons": ready["reasons"],
+        }
+    ]
 
 
 @Node.verb("cluster.health")

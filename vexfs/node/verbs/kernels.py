@@ -60,9 +60,9 @@ def restart(node: Node) -> dict[str, Any]:
 
 
 @Node.verb("performance.simd.test")
-def test(node: Node, algorithm: str | None = None) -> dict[str, Any]:
+def accuracy(node: Node, algorithm: str | None = None) -> dict[str, Any]:
     """Compare the kernels of every level with double precision."""
-    rows = [row for name in _algorithms(algorithm) for row in kernels.test(name)]
+    rows = [row for name in _algorithms(algorithm) for row in kernels.accuracy(name)]
     return {"ok": all(row["ok"] for row in rows), "tests": rows}
 
 
@@ -77,7 +77,10 @@ def benchmark(node: Node, vector_size: int = DIM, iterations: int = 100_000) -> 
 
 @Node.verb("performance.simd.configure")
 def configure(
-    node: Node, enable_avx2: bool | None = None, enable_fma: bool | None = None, enable_avx512: bool | None = None,
+    node: Node,
+    enable_avx2: bool | None = None,
+    enable_fma: bool | None = None,
+    enable_avx512: bool | None = None,
     batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Allow or forbid levels.  The AVX2 kernels need FMA: without it, scalar code is used."""
@@ -117,13 +120,20 @@ def validate(node: Node, duration: float = 5.0, target_improvement: float = 2.5)
                 best[row["algorithm"]] = max(best.get(row["algorithm"], 0.0), row["speedup"])
         if time.monotonic() >= until:
             break
-    wrong = [row for name in kernels.ALGORITHMS for row in kernels.test(name) if row["level"] == level and not row["ok"]]
-    reasons = [f"{row['algorithm']} is wrong by {row['worst_ulps']:.1f} ulps at dimension {row['dim']}" for row in wrong]
+    wrong = [
+        row for name in kernels.ALGORITHMS for row in kernels.accuracy(name) if row["level"] == level and not row["ok"]
+    ]
+    reasons = [
+        f"{row['algorithm']} is wrong by {row['worst_ulps']:.1f} ulps at dimension {row['dim']}" for row in wrong
+    ]
     if level == "scalar":
         reasons.append("scalar code is in use: SIMD is switched off, or this processor has none that VexFS knows")
     else:
-        reasons += [f"{name} is {x:.2f} times as fast as scalar code, and should be {wanted:g} times"
-                    for name, x in best.items() if x < wanted]  # fmt: skip
+        reasons += [
+            f"{name} is {x:.2f} times as fast as scalar code, and should be {wanted:g} times"
+            for name, x in best.items()
+            if x < wanted
+        ]
     return {"ok": not reasons, "reasons": reasons, "level": level, "target_improvement": wanted, "improvement": best}
 
 
@@ -138,17 +148,18 @@ def verify(node: Node, check_instruction_set: bool = False, validate_results: bo
         told["instruction_set"] = {"level": node.simd.level, "state": state, "capabilities": capabilities()}
         reasons += [] if state == "ready" else [f"the kernels of {node.simd.level} are in use, but it is {state}"]
     if validate_results or both:
-        rows = [row for name in kernels.ALGORITHMS for row in kernels.test(name, seed=int(time.time()) & 0xFFFF)]
+        rows = [row for name in kernels.ALGORITHMS for row in kernels.accuracy(name, seed=int(time.time()) & 0xFFFF)]
         told["results"] = rows
-        reasons += [f"{row['algorithm']} on {row['level']} is wrong by {row['worst_ulps']:.1f} ulps"
-                    for row in rows if not row["ok"]]  # fmt: skip
+        reasons += [
+            f"{row['algorithm']} on {row['level']} is wrong by {row['worst_ulps']:.1f} ulps"
+            for row in rows
+            if not row["ok"]
+        ]
     return {"ok": not reasons, "reasons": reasons, **told}
 
 
 @Node.verb("security.simd.monitor")
-def monitor(
-    node: Node, timing_analysis: bool = False, cache_analysis: bool = False, rounds: int = 4000
-) -> Steps:
+def monitor(node: Node, timing_analysis: bool = False, cache_analysis: bool = False, rounds: int = 4000) -> Steps:
     """Test whether the time of a distance depends on the vectors, and show what the caches cost.
 
     Over vectors whose distance single precision cannot hold, a difference is expected: they are computed once more.
@@ -172,8 +183,9 @@ def monitor(
     if cache_analysis or both:
         told["caches"] = timing.caches(kernel)
     leaking = [row for row in told.get("timing", ()) if row["differs"] and not row["expected"]]
-    reasons = [f"{row['metric']} takes {row['against_ns']:.1f} ns over {row['against']} vectors, {row['random_ns']:.1f} "
-               f"over random ones (t = {row['t']:.1f})" for row in leaking]  # fmt: skip
+    reasons = [
+        f"{row['metric']} takes {row['against_ns']:.1f} ns over {row['against']} vectors, {row['random_ns']:.1f} "
+        f"over random ones (t = {row['t']:.1f})"
+        for row in leaking
+    ]
     return {"ok": not reasons, "reasons": reasons, **told}
-
-

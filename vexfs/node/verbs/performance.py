@@ -31,7 +31,9 @@ def validate(node: Node, quick: bool = False, comprehensive: bool = False, post_
         checked = kernels.verify(node)
         told["post_update"] = {"kernels": checked["ok"], "settings_waiting": [c.key.path for c in node.waiting]}
         told["reasons"] += [f"post_update: {reason}" for reason in checked["reasons"]]
-        told["reasons"] += [f"post_update: {path} waits for a restart" for path in told["post_update"]["settings_waiting"]]
+        told["reasons"] += [
+            f"post_update: {path} waits for a restart" for path in told["post_update"]["settings_waiting"]
+        ]
         told["overall_success"] = not told["reasons"]
     return told
 
@@ -96,7 +98,10 @@ def bottleneck_analysis(node: Node, duration: float = 10.0, detailed: bool = Fal
 
 @Node.verb("performance.update_config")
 def update_config(
-    node: Node, auto_tune: bool = False, workload_analysis: bool = False, backup_current: bool = False,
+    node: Node,
+    auto_tune: bool = False,
+    workload_analysis: bool = False,
+    backup_current: bool = False,
     duration: float = 5.0,
 ) -> Steps:
     """Record the workload, and try what it suggests; without `auto_tune`, only tell what would be tried.
@@ -117,11 +122,19 @@ def update_config(
             yield from waiting(seconds(duration))
         recorded = snapshot(pool.stats(), before, duration) if pool is not None else None
     backup = _backup(node.source) if backup_current and node.source else None
-    now = {f"{tuning.SECTION}.{key}": getattr(node.settings.performance, key)
-           for key in ("small_buffer_count", "medium_buffer_count", "large_buffer_count", "batch_size", "lazy_sync")}
+    now = {
+        f"{tuning.SECTION}.{key}": getattr(node.settings.performance, key)
+        for key in ("small_buffer_count", "medium_buffer_count", "large_buffer_count", "batch_size", "lazy_sync")
+    }
     proposed = tuning.trials(parts, recorded, now, target) if recorded is not None else []
-    told: dict[str, Any] = {"before": now, "backup": backup, "proposed": [t.name for t in proposed], "trials": [],
-                            "kept": {}, "written": None}  # fmt: skip
+    told: dict[str, Any] = {
+        "before": now,
+        "backup": backup,
+        "proposed": [t.name for t in proposed],
+        "trials": [],
+        "kept": {},
+        "written": None,
+    }
     if not auto_tune:
         return told
     with workload.mounted(parts):

@@ -23,10 +23,21 @@ def status(node: Node) -> dict[str, Any]:
     """Counts, occupancy, hits and options of every tier."""
     pool, stats = _pool(node), _pool(node).stats()
     tiers = {
-        name: {key: tier[key] for key in ("buffer_bytes", "capacity", "in_use", "high_water", "acquires", "misses",
-                                          "recycled", "hit_rate")}
+        name: {
+            key: tier[key]
+            for key in (
+                "buffer_bytes",
+                "capacity",
+                "in_use",
+                "high_water",
+                "acquires",
+                "misses",
+                "recycled",
+                "hit_rate",
+            )
+        }
         for name, tier in stats["tiers"].items()
-    }  # fmt: skip
+    }
     return {
         "enabled": parts_of(node).enabled()["tiered_memory_pools"],
         "hit_rate": stats["hit_rate"],
@@ -72,7 +83,10 @@ def reset(node: Node) -> dict[str, Any]:
 
 @Node.verb("performance.pools.configure")
 def configure(
-    node: Node, small_buffers: int | None = None, medium_buffers: int | None = None, large_buffers: int | None = None,
+    node: Node,
+    small_buffers: int | None = None,
+    medium_buffers: int | None = None,
+    large_buffers: int | None = None,
     increase_all: float | None = None,
 ) -> dict[str, Any]:
     """Set how many buffers the tiers have, until the configuration is reloaded."""

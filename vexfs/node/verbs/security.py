@@ -29,7 +29,11 @@ def configure(node: Node, **switches: bool) -> dict[str, Any]:
         option = _NAMES.get(name, name)
         wanted = wanted | {option} if on else wanted - {option}
     pool.set_options(sorted(wanted))
-    return {"before": sorted(before), "options": sorted(pool.options), "hardened": bool(wanted - {"zero_on_free", "off"})}
+    return {
+        "before": sorted(before),
+        "options": sorted(pool.options),
+        "hardened": bool(wanted - {"zero_on_free", "off"}),
+    }
 
 
 @Node.verb("security.pools.monitor")
@@ -62,7 +66,7 @@ def monitor(
         "ok": not fresh,
         "watched": sorted(wanted),
         "violations": fresh,
-        "reasons": [f"{v['kind']} of a buffer of {v['size']} bytes of {v['tag']}" for v in fresh],
+        "reasons": [f"{v['kind']} of a buffer of {v['size']} bytes of {v['owner']}" for v in fresh],
         "since_start": {kind: stats[kind] for kind in ("overflows", "underflows", "use_after_free", "double_free")},
         "owners": pool.owners(),
     }

@@ -43,8 +43,12 @@ def monitor(node: Node, duration: float = 60.0, real_time: bool = False) -> Step
     frames.clear()
     for step in waiting(seconds(duration), 1.0):
         now = frames.stats()
-        row = {"second": round(step["done"], 1), "operations_seen": now["count"],
-               "high_water_bytes": now["high_water"], "violations": now["violations"]}  # fmt: skip
+        row = {
+            "second": round(step["done"], 1),
+            "operations_seen": now["count"],
+            "high_water_bytes": now["high_water"],
+            "violations": now["violations"],
+        }
         yield {**step, "row": row} if real_time else step
     return {"duration_s": float(duration), **usage(node)}
 
