@@ -103,11 +103,11 @@ def _diagnosis(answer: dict[str, Any]) -> str:
 def _bottleneck(answer: dict[str, Any]) -> str:
     rows = [(name, f"{s:.3f}", f"{answer['shares'].get(name, 0):.1%}") for name, s in answer["parts_s"].items()]
     lines = [output.table(("where", "seconds", "share"), rows)]
-    rows = [
+    slow = [
         (name, r["count"], f"{r['mean_ns'] / 1e3:.1f}", f"{r.get('p99_ns', 0) / 1e3:.1f}", f"{r['seconds']:.3f}")
         for name, r in answer["by_operation"].items()
     ]
-    lines += ["", output.table(("operation", "count", "mean us", "p99 us", "seconds"), rows)]
+    lines += ["", output.table(("operation", "count", "mean us", "p99 us", "seconds"), slow)]
     lines += [
         "",
         *(f"{name} cache: {c['hit_rate']:.1%} hits, {c['misses']:,} misses" for name, c in answer["caches"].items()),

@@ -46,11 +46,11 @@ def _timing(answer: dict[str, Any]) -> str:
         ]
         lines.append(output.table(("metric", "data", "random ns", "data ns", "t", "verdict"), rows))
     if "caches" in answer:
-        rows = [
+        sizes = [
             (output.size(r["set_bytes"]), f"{r['in_order_ns']:.1f}", f"{r['at_random_ns']:.1f}")
             for r in answer["caches"]
         ]
-        lines.append(output.table(("vectors", "in order ns", "at random ns"), rows))
+        lines.append(output.table(("vectors", "in order ns", "at random ns"), sizes))
     return "\n\n".join([*lines, verdict(answer)])
 
 

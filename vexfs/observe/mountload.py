@@ -18,7 +18,9 @@ BYTES = 4096
 
 def run(directory: str, seconds: float, seed: int) -> dict[str, object]:
     """Work for `seconds` in `directory`, which must be empty."""
-    rng, counts, spent = random.Random(seed), {}, {}
+    rng = random.Random(seed)
+    counts: dict[str, int] = {}
+    spent: dict[str, float] = {}
     content = [rng.randbytes(BYTES) for _ in range(8)]
     names: list[str] = []
     made = 0

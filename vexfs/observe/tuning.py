@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 
+from vexfs._core.pool import TIERS
 from vexfs.observe import pools, workload
 from vexfs.observe.parts import Parts
 from vexfs.observe.statistics import ratio_interval
@@ -32,7 +33,7 @@ def trials(parts: Parts, load: pools.Workload, now: Mapping[str, Any], target: f
     found = []
     if parts.pool is not None and "off" not in parts.pool.options:
         advice = pools.recommend(load, target)
-        counts = {f"{SECTION}.{tier}_buffer_count": n for tier, n in zip(pools.TIERS, advice.counts, strict=True)}
+        counts = {f"{SECTION}.{tier}_buffer_count": n for tier, n in zip(TIERS, advice.counts, strict=True)}
         changed = {key: n for key, n in counts.items() if n != now[key]}
         if (changed and load.hit_rate < 1) or any(n > now[key] for key, n in changed.items()):
             found.append(

@@ -56,7 +56,8 @@ def restart(node: Node) -> dict[str, Any]:
     """Look at the processor anew, choose kernels as configured, start the counters anew."""
     tuning.tune_simd(node.settings)
     node.simd.reset_counters()
-    return status(node)
+    told: dict[str, Any] = status(node)
+    return told
 
 
 @Node.verb("performance.simd.test")
@@ -94,7 +95,8 @@ def configure(
     if not wanted:
         raise UsageError("say what to set: --enable-avx2, --enable-fma, --enable-avx512 or --batch-size")
     node.change(wanted, origin="control")
-    return status(node)
+    told: dict[str, Any] = status(node)
+    return told
 
 
 @Node.verb("performance.simd.enable")
@@ -104,7 +106,8 @@ def enable(node: Node, auto_detect: bool = False) -> dict[str, Any]:
     if auto_detect:
         wanted |= {f"{SECTION}.auto_detect_simd": True, f"{SECTION}.enable_avx512": True}
     node.change(wanted, origin="control")
-    return status(node)
+    told: dict[str, Any] = status(node)
+    return told
 
 
 @Node.verb("performance.simd.validate")

@@ -67,7 +67,8 @@ def configure(
         wanted[f"{SECTION}.enable_stack_monitoring"] = bool(monitoring_enabled)
     if wanted:
         node.change(wanted, origin="control")
-    return usage(node, current=True)
+    told: dict[str, Any] = usage(node, current=True)
+    return told
 
 
 @Node.verb("performance.stack.violations")
