@@ -1,0 +1,125 @@
+"""What is stored of the keyword index: records and snapshots.  Damage is refused, and never a crash."""
+
+import errno
+import io
+import random
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.core.words_reference import tokens
+from vexfs._core.words import WordIndex
+
+
+@given(st.text(max_size=300) | st.binary(max_size=300))
+@settings(max_examples=300, deadline=None)
+def test_any_text_has_a_record_that_is_accepted(text):
+    record = WordIndex.encode(text)
+    index = WordIndex()
+    index.put([3], [record])
+    for term, _ in tokens(record):
+        assert 1 <= len(term.encode()) <= 64
+    assert index.stats()["tokens"] == sum(not same for _, same in tokens(record))
+    assert record == WordIndex.encode(text)
+
+
+@given(st.binary(max_size=60).map(lambda b: b"\x01" + b))
+@settings(max_examples=500, deadline=None)
+@example(b"\x01\xff\xff\xff\xff\x0f\xff\xff\xff\xff\x0f")
+@example(b"\x01\x01\x01\x01a\x01")  # the first token stands at no position
+@example(b"\x01\x01\x01\x41" + b"a" * 65 + b"\x00")
+@example(b"\x01\x80\x00\x00")  # a number not in its shortest form
+def test_garbage_is_refused_or_understood(data):
+    index = WordIndex()
+    try:
+        index.put([0], [data])
+    except OSError as error:
+        assert error.errno in (errno.EBADMSG, errno.EINVAL)
+        assert len(index) == 0
+    else:
+        assert len(index) == 1
+        index.search("a b*")
+
+
+def test_every_cut_and_every_changed_byte_of_a_record():
+    record = WordIndex.encode("some text of HTTPServer, os.path and more words, twice: more words")
+    index = WordIndex()
+    for n in range(len(record)):
+        with pytest.raises(OSError):
+            index.put([0], [record[:n]])
+    with pytest.raises(OSError):
+        index.put([0], [record + b"\0"])
+    for i in range(len(record)):
+        for value in (0, 1, 0x7F, 0x80, 0xFF, record[i] ^ 2):
+            changed = record[:i] + bytes([value]) + record[i + 1 :]
+            try:
+                index.put([0], [changed])
+            except OSError as error:
+                assert error.errno in (errno.EBADMSG, errno.EINVAL)
+    index.search('text "more words" t*')
+
+
+def filled(n: int = 3000) -> WordIndex:
+    rng = random.Random(3)
+    index = WordIndex()
+    texts = [" ".join(f"w{min(int(rng.paretovariate(0.6)), 800)}" for _ in range(rng.randrange(30))) for _ in range(n)]
+    index.put(np.arange(n), [WordIndex.encode(text) for text in texts])
+    index.put(np.arange(0, n, 9), [WordIndex.encode("replaced w1")] * len(range(0, n, 9)))
+    index.remove(np.arange(0, n, 5))
+    return index
+
+
+def snapshot(index: WordIndex) -> bytes:
+    out = io.BytesIO()
+    index.dump(out.write)
+    return out.getvalue()
+
+
+def restored(data: bytes) -> WordIndex:
+    index = WordIndex()
+    index.restore(io.BytesIO(data).read)
+    return index
+
+
+def test_a_snapshot_answers_as_the_index_did():
+    index = filled()
+    again = restored(snapshot(index))
+    assert len(again) == len(index)
+    assert dict(again.terms()) == dict(index.terms())
+    for query in ("w1 w2", "replaced", "w1*", '"w1 w2"', "+w3 -w4", "w700 w2 w1"):
+        for got, want in zip(again.search(query, 50), index.search(query, 50), strict=True):
+            np.testing.assert_array_equal(got, want)
+    assert snapshot(again) == snapshot(restored(snapshot(again)))
+
+
+def test_an_empty_snapshot():
+    assert len(restored(snapshot(WordIndex()))) == 0
+
+
+def test_damage_of_a_snapshot_is_refused():
+    """Every byte of a small one, flipped or missing; afterwards the index is empty and of use."""
+    data = snapshot(filled(20))
+    for i in range(len(data)):
+        for bad in (data[:i], data[:i] + bytes([data[i] ^ 1 << i % 8]) + data[i + 1 :]):
+            index = WordIndex()
+            with pytest.raises(OSError) as caught:
+                index.restore(io.BytesIO(bad).read)
+            assert caught.value.errno == errno.EBADMSG
+            assert len(index) == 0
+            assert not list(index.terms())
+    index.put([1], [WordIndex.encode("of use")])
+    assert index.search("use")[0].tolist() == [1]
+
+
+def test_restore_wants_an_empty_index_and_passes_exceptions_on():
+    index = filled(10)
+    with pytest.raises(OSError) as caught:
+        index.restore(io.BytesIO(snapshot(index)).read)
+    assert caught.value.errno == errno.EEXIST
+    with pytest.raises(ZeroDivisionError):
+        index.dump(lambda data: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        WordIndex().restore(lambda n: 1 / 0)
+    assert index.search("replaced")[0].size

@@ -1,0 +1,172 @@
+/* The dictionary: a term's number by its name, and all terms that begin alike. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vexfs/codec.h"
+#include "words_internal.h"
+
+#define HEADS 65536u
+#define FIRST_SLOTS 1024u
+#define LEAD 3u /* bytes that a chain has in common */
+
+uint64_t vx_term_hash(uint64_t seed, const uint8_t *s, uint32_t n)
+{
+    uint64_t h = seed ^ n * 0x9e3779b97f4a7c15u, v = 0;
+    for (; n >= 8; n -= 8, s += 8) {
+        memcpy(&v, s, 8);
+        h = (h ^ v) * 0xff51afd7ed558ccdu;
+        h ^= h >> 32;
+    }
+    v = 0;
+    for (uint32_t i = 0; i < n; i++)
+        v = v << 8 | s[i];
+    h = (h ^ v) * 0xc4ceb9fe1a85ec53u;
+    h ^= h >> 29;
+    h *= 0x9e3779b97f4a7c15u;
+    return h ^ h >> 32;
+}
+
+int vx_terms_init(vx_terms *t)
+{
+    memset(t, 0, sizeof *t);
+    if (vx_random(&t->seed, sizeof t->seed))
+        t->seed = (uintptr_t)t;
+    t->slots = calloc(FIRST_SLOTS, sizeof *t->slots);
+    t->heads = calloc(HEADS, sizeof *t->heads); /* number + 1: zero is the end */
+    t->mask = FIRST_SLOTS - 1;
+    return t->slots && t->heads ? 0 : -ENOMEM;
+}
+
+void vx_terms_clear(vx_terms *t)
+{
+    for (uint32_t i = 0; i < t->n; i++) {
+        vx_seg *s = vx_term_segs(&t->term[i]);
+        for (uint32_t j = 0; j < t->term[i].segs; j++)
+            vx_seg_free(&s[j]);
+        if (t->term[i].caps)
+            free(t->term[i].u.many);
+    }
+    t->n = 0;
+    t->names_n = 0;
+    if (t->slots)
+        memset(t->slots, 0, ((size_t)t->mask + 1) * sizeof *t->slots);
+    if (t->heads)
+        memset(t->heads, 0, HEADS * sizeof *t->heads);
+}
+
+void vx_terms_free(vx_terms *t)
+{
+    free(t->term);
+    free(t->names);
+    free(t->slots);
+    free(t->heads);
+}
+
+static uint32_t head_of(const uint8_t *s, uint32_t n)
+{
+    uint32_t v = s[0];
+    v |= n > 1 ? (uint32_t)s[1] << 8 : 0;
+    v |= n > 2 ? (uint32_t)s[2] << 16 : 0;
+    return v * 0x9e3779b1u >> 16;
+}
+
+static int is_named(const vx_terms *t, uint32_t number, const uint8_t *name, uint32_t n)
+{
+    const vx_term *at = &t->term[number];
+    return at->len == n && !memcmp(t->names + at->name, name, n);
+}
+
+/* The slot of a name: its own, or the free one where it belongs. */
+static uint32_t slot_of(const vx_terms *t, uint64_t hash, const uint8_t *name, uint32_t n)
+{
+    uint32_t i = (uint32_t)hash & t->mask;
+    for (; t->slots[i]; i = (i + 1) & t->mask)
+        if (t->slots[i] >> 32 == hash >> 32 && is_named(t, (uint32_t)t->slots[i] - 1, name, n))
+            break;
+    return i;
+}
+
+uint32_t vx_terms_find(const vx_terms *t, const uint8_t *name, uint32_t n)
+{
+    const uint64_t slot = t->slots[slot_of(t, vx_term_hash(t->seed, name, n), name, n)];
+    return slot ? (uint32_t)slot - 1 : NONE;
+}
+
+static int grow_slots(vx_terms *t)
+{
+    const uint32_t mask = t->mask * 2 + 1;
+    uint64_t *slots = calloc((size_t)mask + 1, sizeof *slots);
+    if (!slots)
+        return -ENOMEM;
+    for (uint32_t k = 0; k < t->n; k++) {
+        const uint64_t hash = vx_term_hash(t->seed, t->names + t->term[k].name, t->term[k].len);
+        uint32_t i = (uint32_t)hash & mask;
+        while (slots[i])
+            i = (i + 1) & mask;
+        slots[i] = (hash >> 32) << 32 | (k + 1);
+    }
+    free(t->slots);
+    t->slots = slots;
+    t->mask = mask;
+    return 0;
+}
+
+/* Room for one more term of n bytes. */
+static int make_room(vx_terms *t, uint32_t n)
+{
+    if (t->n == t->cap) {
+        const uint32_t cap = t->cap ? t->cap * 2 : 256;
+        vx_term *term = realloc(t->term, (size_t)cap * sizeof *term);
+        if (!term)
+            return -ENOMEM;
+        t->term = term;
+        t->cap = cap;
+    }
+    if (t->names_n + n > t->names_cap) {
+        const size_t cap = t->names_cap ? t->names_cap * 2 : 4096;
+        uint8_t *names = cap > UINT32_MAX ? NULL : realloc(t->names, cap);
+        if (!names)
+            return -ENOMEM;
+        t->names = names;
+        t->names_cap = cap;
+    }
+    return (t->n + 1) * (uint64_t)2 > t->mask ? grow_slots(t) : 0;
+}
+
+uint32_t vx_terms_put(vx_terms *t, const uint8_t *name, uint32_t n)
+{
+    const uint64_t hash = vx_term_hash(t->seed, name, n);
+    uint32_t i = slot_of(t, hash, name, n);
+    if (t->slots[i])
+        return (uint32_t)t->slots[i] - 1;
+    if (t->n >= NONE / 2 || make_room(t, n))
+        return NONE;
+    i = slot_of(t, hash, name, n);
+    vx_term *at = &t->term[t->n];
+    memset(at, 0, sizeof *at);
+    at->name = (uint32_t)t->names_n;
+    at->len = (uint8_t)n;
+    memcpy(t->names + t->names_n, name, n);
+    t->names_n += n;
+    uint32_t *head = &t->heads[head_of(name, n)];
+    at->next = *head;
+    *head = t->n + 1;
+    t->slots[i] = (hash >> 32) << 32 | (t->n + 1);
+    return t->n++;
+}
+
+int vx_terms_begin(const vx_terms *t, const uint8_t *name, uint32_t n, int (*fn)(void *ctx, uint32_t term), void *ctx)
+{
+    int err = 0;
+    if (n >= LEAD) {
+        for (uint32_t i = t->heads[head_of(name, n)]; i && !err; i = t->term[i - 1].next)
+            if (t->term[i - 1].len >= n && !memcmp(t->names + t->term[i - 1].name, name, n))
+                err = fn(ctx, i - 1);
+        return err;
+    }
+    for (uint32_t i = 0; i < t->n && !err; i++)
+        if (t->term[i].len >= n && !memcmp(t->names + t->term[i].name, name, n))
+            err = fn(ctx, i);
+    return err;
+}
