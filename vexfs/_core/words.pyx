@@ -12,6 +12,7 @@ from libc.string cimport memcpy
 #: How text becomes terms.  It stands in every record and snapshot; those of another analyser are refused.
 ANALYSER = VX_WORDS_ANALYSER
 _ROOM = 65536
+cdef uint64_t _NOTHING = 0  # where an array of nothing stands
 _KINDS = ("term", "prefix", "phrase")
 
 
@@ -178,7 +179,7 @@ cdef class WordIndex:
         -------
         rows : ndarray of uint32, shape (m,)
         scores : ndarray of float32, shape (m,)
-            Best first; rows of one score ascend.  A score depends on the query, the passage and the whole of the index only.
+            Best first; rows of one score ascend.  A score depends on query, passage and the whole of the index.
         """
         cdef bytes text = query.encode("utf-8", "surrogatepass")
         cdef const char *p = text
@@ -191,10 +192,12 @@ cdef class WordIndex:
         o.k, o.prefix_last, o.mask, o.mask_rows, o.rows, o.rows_n = k, prefix_last, NULL, 0, NULL, 0
         if mask is not None:
             bits = np.ascontiguousarray(mask, np.uint64)
-            o.mask, o.mask_rows = <const uint64_t *>(<void *>1) if not bits.shape[0] else &bits[0], bits.shape[0] * 64
+            o.mask_rows = bits.shape[0] * 64
+            o.mask = &bits[0] if o.mask_rows else <const uint64_t *>&_NOTHING
         if rows is not None:
             only = np.ascontiguousarray(rows, np.uint32).reshape(-1)
-            o.rows, o.rows_n = <const uint32_t *>(<void *>1) if not only.shape[0] else &only[0], only.shape[0]
+            o.rows_n = only.shape[0]
+            o.rows = &only[0] if o.rows_n else <const uint32_t *>&_NOTHING
         out = np.empty(k, np.uint32)
         points = np.empty(k, np.float32)
         cdef uint32_t[::1] out_view = out
@@ -210,9 +213,9 @@ cdef class WordIndex:
         Returns
         -------
         list of dict
-            ``text`` (the word as the index knows it, or the phrase), ``kind`` (``term``, ``prefix``, ``phrase``), ``sign``
-            (``+``, ``-`` or nothing), ``df`` (rows that have it), ``weight`` (what one occurrence in a passage of average
-            length adds).  Words that no row has are left out.
+            ``text`` (the word as the index knows it, or the phrase), ``kind`` (``term``, ``prefix``, ``phrase``),
+            ``sign`` (``+``, ``-`` or nothing), ``df`` (rows that have it), ``weight`` (what one occurrence in a passage
+            of average length adds).  Words that no row has are left out.
         """
         cdef bytes text = query.encode("utf-8", "surrogatepass")
         cdef const char *p = text
