@@ -34,7 +34,7 @@ $(VENV)/.packages: pyproject.toml tools/bootstrap.sh
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.packages $(SOURCES)
-	$(BIN)/python -m pip install -qq --no-build-isolation -e ".$$(pkg-config --exists fuse && echo [fuse])"
+	$(BIN)/python -m pip install -qq --no-build-isolation -e ".[server$$(pkg-config --exists fuse && echo ,fuse)]"
 	@touch $@
 
 test: $(VENV)/.built ## the test suite without the slow tests; ARGS="..." for pytest

@@ -1,0 +1,21 @@
+"""The handlers of REST, one noun a module; each offers ``routes(node)``.
+
+What the volume cannot do in this version is not among the routes, and so not in the description either.
+"""
+
+from importlib import import_module
+
+from vexfs.frontends.http.route import Route
+
+from vexfs.node import Node
+
+MODULES = ("files", "operations", "indexes", "performance", "node", "tokens", "description")
+
+
+def routes(node: Node) -> list[Route]:
+    """All routes of `node`."""
+    found: list[Route] = []
+    for name in MODULES:
+        module = import_module(f"{__name__}.{name}")
+        found += module.routes(node)
+    return found

@@ -1,0 +1,357 @@
+"""``/v1/indexes``, ``/v1/upsert``, ``/v1/query``, ``/v1/search`` ...: finding files by meaning.
+
+Vectors are lists of numbers in JSON, or little-endian float32 (base64 in JSON, bytes in MessagePack), or the whole body
+(application/octet-stream) with everything else in the query string.
+"""
+
+import os
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from vexfs.frontends.http.api.types import Done, HitBody, Scalar
+from vexfs.frontends.http.message import BYTES, JSON, MSGPACK, Problem, Reply, Request, normal
+from vexfs.frontends.http.route import READ, WRITE, Answer, Route
+
+from vexfs.errors import NotFound, NotPermitted
+from vexfs.node import Node
+
+Floats = NDArray[np.float32]
+Vector = bytes | list[float]
+Matrix = bytes | list[list[float]]
+Where = dict[str, Any]
+Many = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+Path = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class NewIndex(msgspec.Struct, forbid_unknown_fields=True):
+    """An index to make."""
+
+    dim: Annotated[int, msgspec.Meta(ge=1, le=65536)] | None = None
+    metric: str = "cosine"
+    dtype: str = "f32"
+    embedder: str | None = None
+
+
+class Upsert(msgspec.Struct, forbid_unknown_fields=True):
+    """Records to write: ids are file names, vectors rows, attributes and contents (text, or bytes) alongside."""
+
+    index: Path
+    ids: list[Annotated[str, msgspec.Meta(min_length=1, max_length=255)]]
+    vectors: Matrix | None = None
+    attributes: list[dict[str, Scalar]] | None = None
+    contents: list[str | None] | None = None
+
+
+class Query(msgspec.Struct, forbid_unknown_fields=True):
+    """Nearest records of one vector, or (vectors) of each of several."""
+
+    index: Path
+    vector: Vector | None = None
+    vectors: Matrix | None = None
+    k: Many = 10
+    where: Where | None = None
+    under: Path | None = None
+    threshold: float | None = None
+    exact: bool | None = None
+    recall: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    effort: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    attributes: bool = False
+
+
+class RawQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The same in a query string; the vector is the body."""
+
+    index: Path
+    k: Many = 10
+    under: Path | None = None
+    threshold: float | None = None
+    exact: bool | None = None
+    recall: float | None = None
+    attributes: bool = False
+
+
+class MaybeRaw(msgspec.Struct, forbid_unknown_fields=True):
+    """The query string of POST /v1/query: only for a body of raw float32."""
+
+    index: Path | None = None
+    k: Many | None = None
+    under: Path | None = None
+    threshold: float | None = None
+    exact: bool | None = None
+    recall: float | None = None
+    attributes: bool | None = None
+
+
+class Search(msgspec.Struct, forbid_unknown_fields=True):
+    """Search by text, by vector, or by both kinds of likeness."""
+
+    text: str | None = None
+    vector: Vector | None = None
+    k: Many = 10
+    under: Path = "/"
+    where: Where | None = None
+    mode: str = "hybrid"
+    attributes: bool = False
+
+
+class Similar(msgspec.Struct, forbid_unknown_fields=True):
+    """Search by example."""
+
+    path: Path
+    k: Many = 10
+    under: Path | None = None
+    where: Where | None = None
+    attributes: bool = False
+
+
+class Selection(msgspec.Struct, forbid_unknown_fields=True):
+    """Records of an index: by id, or those that match."""
+
+    index: Path
+    ids: list[str] | None = None
+    where: Where | None = None
+
+
+class Hits(msgspec.Struct):
+    """Matches, best first."""
+
+    hits: list[HitBody]
+
+
+class HitsOfEach(msgspec.Struct):
+    """Matches of each vector."""
+
+    results: list[list[HitBody]]
+
+
+class Record(msgspec.Struct):
+    """One record: its vector as base64 of little-endian float32 (bytes in MessagePack)."""
+
+    id: str
+    vector: bytes | None
+    attributes: dict[str, Any]
+
+
+def _row(vector: Vector) -> Floats:
+    if isinstance(vector, bytes):
+        if len(vector) % 4 or not vector:
+            raise Problem(400, "a vector's bytes are little-endian float32, four for each dimension")
+        return np.frombuffer(vector, "<f4")
+    return np.asarray(vector, np.float32)
+
+
+def _rows(vectors: Matrix, count: int) -> Floats:
+    if isinstance(vectors, bytes):
+        if not count or not vectors or len(vectors) % (4 * count):
+            raise Problem(400, f"{len(vectors)} bytes are not {count} vectors of float32")
+        return np.frombuffer(vectors, "<f4").reshape(count, -1)
+    if any(len(row) != len(vectors[0]) for row in vectors):
+        raise Problem(400, "vectors must all have the same number of dimensions")
+    return np.asarray(vectors, np.float32)
+
+
+def _index(request: Request, path: str, *, writes: bool = False) -> Any:
+    """The index of the directory at `path`; it is there already."""
+    where = request.allow(normal(path))
+    for found in request.node.volume.indexes():
+        if normal(os.fsdecode(found.path)) == where:
+            return found
+    raise NotFound.at("has no index of its own; PUT /v1/indexes/PATH makes one", where)
+
+
+def _hit(found: Any, attributes: bool) -> HitBody:
+    return HitBody(
+        normal(os.fsdecode(found.path)), found.id, float(found.score),
+        None if found.distance is None else float(found.distance), found.text or None,
+        tuple(found.span) if found.span else None, dict(found.attributes) if attributes else None,
+    )  # fmt: skip
+
+
+def _scope(request: Request, under: str | None) -> str | None:
+    """The subtree to search: what was asked for, or else what the token is for."""
+    if under is not None and under.strip("/"):
+        return request.allow(normal(under))
+    if "/" in request.token.prefixes:
+        return under
+    if len(request.token.prefixes) == 1:
+        return request.token.prefixes[0]
+    raise NotPermitted.at("the token is for several paths; say which with 'under'")
+
+
+# -- indexes
+
+
+def listing(request: Request) -> Reply:
+    """GET /v1/indexes."""
+    found = [each.describe() for each in request.node.volume.indexes() if request.token.covers(normal(each.path))]
+    return request.reply(found)
+
+
+def show(request: Request) -> Reply:
+    """GET /v1/indexes/PATH."""
+    return request.reply(_index(request, request.path).describe())
+
+
+def create(request: Request) -> Reply:
+    """PUT /v1/indexes/PATH."""
+    wanted = request.decoded(NewIndex) if request.body else NewIndex()
+    where = request.allow(request.path)
+    volume = request.node.volume
+    had = any(normal(each.path) == where for each in volume.indexes())
+    if not volume.isdir(where):
+        volume.makedirs(where, exist_ok=True)
+    found = volume.index(where, dim=wanted.dim, metric=wanted.metric, dtype=wanted.dtype, embedder=wanted.embedder)
+    return request.reply(found.describe(), 200 if had else 201)
+
+
+def drop(request: Request) -> Reply:
+    """DELETE /v1/indexes/PATH."""
+    _index(request, request.path)
+    request.node.volume.drop_index(request.path)
+    return Reply(204)
+
+
+# -- records
+
+
+def upsert(request: Request) -> Reply:
+    """POST /v1/upsert."""
+    wanted = request.decoded(Upsert)
+    vectors = None if wanted.vectors is None else _rows(wanted.vectors, len(wanted.ids))
+    for name in ("vectors", "attributes", "contents"):
+        given = getattr(wanted, name) if name != "vectors" else vectors
+        if given is not None and len(given) != len(wanted.ids):
+            raise Problem(400, f"{len(wanted.ids)} ids and {len(given)} {name}; there must be as many")
+    index = _index(request, wanted.index)
+    index.upsert(wanted.ids, vectors, attributes=wanted.attributes, contents=wanted.contents)
+    return request.reply(Done(len(wanted.ids)))
+
+
+def query(request: Request) -> Reply:
+    """POST /v1/query."""
+    if request.content_type == BYTES:
+        raw = request.query(RawQuery)
+        wanted = Query(
+            raw.index, bytes(request.body), k=raw.k, under=raw.under, threshold=raw.threshold, exact=raw.exact,
+            recall=raw.recall, attributes=raw.attributes,
+        )  # fmt: skip
+    else:
+        if request.query_bytes:
+            raise Problem(400, "parameters stand in the body, unless that is application/octet-stream")
+        wanted = request.decoded(Query)
+    if (wanted.vector is None) == (wanted.vectors is None):
+        raise Problem(400, "give vector, or vectors")
+    index = _index(request, wanted.index)
+    options = {
+        "k": wanted.k, "where": wanted.where, "under": None if wanted.under is None else _scope(request, wanted.under),
+        "threshold": wanted.threshold, "exact": wanted.exact, "recall": wanted.recall, "effort": wanted.effort,
+    }  # fmt: skip
+    options = {name: value for name, value in options.items() if value is not None}
+    if wanted.vector is not None:
+        found = index.query(_row(wanted.vector), **options)
+        return request.reply(Hits([_hit(each, wanted.attributes) for each in found]))
+    assert wanted.vectors is not None
+    count = len(wanted.vectors) // (4 * index.dim) if isinstance(wanted.vectors, bytes) else len(wanted.vectors)
+    if not count:
+        return request.reply(HitsOfEach([]))
+    lists = index.query(_rows(wanted.vectors, count), **options)
+    return request.reply(HitsOfEach([[_hit(each, wanted.attributes) for each in found] for found in lists]))
+
+
+def get(request: Request) -> Reply:
+    """POST /v1/get."""
+    wanted = request.decoded(Selection)
+    if wanted.ids is None:
+        raise Problem(400, "give ids")
+    rows = []
+    for found in _index(request, wanted.index).get(wanted.ids):
+        if found is not None:
+            vector = getattr(found, "vector", None)
+            data = None if vector is None else np.asarray(vector, "<f4").tobytes()
+            rows.append(Record(found.id, data, dict(found.attributes)))
+    return request.reply(rows)
+
+
+def delete(request: Request) -> Reply:
+    """POST /v1/delete."""
+    wanted = request.decoded(Selection)
+    if (wanted.ids is None) == (wanted.where is None):
+        raise Problem(400, "give ids, or where")
+    index = _index(request, wanted.index)
+    gone = index.delete(ids=wanted.ids) if wanted.ids is not None else index.delete(where=wanted.where)
+    return request.reply(Done(int(gone or 0)))
+
+
+def count(request: Request) -> Reply:
+    """POST /v1/count."""
+    wanted = request.decoded(Selection)
+    index = _index(request, wanted.index)
+    return request.reply(Done(len(index) if wanted.where is None else int(index.count(where=wanted.where))))
+
+
+# -- across indexes
+
+
+def search(request: Request) -> Reply:
+    """POST /v1/search."""
+    wanted = request.decoded(Search)
+    if (wanted.text is None) == (wanted.vector is None):
+        raise Problem(400, "give text, or vector")
+    if wanted.mode not in ("hybrid", "semantic", "keyword"):
+        raise Problem(400, "mode is hybrid, semantic or keyword")
+    what: Any = wanted.text if wanted.vector is None else _row(wanted.vector)
+    found = request.node.volume.search(
+        what, wanted.k, under=_scope(request, wanted.under) or "/", where=wanted.where, mode=wanted.mode
+    )
+    return request.reply(Hits([_hit(each, wanted.attributes) for each in found]))
+
+
+def similar(request: Request) -> Reply:
+    """POST /v1/similar."""
+    wanted = request.decoded(Similar)
+    path = request.allow(normal(wanted.path))
+    under = _scope(request, wanted.under)
+    found = request.node.volume.similar(path, wanted.k, under=under, where=wanted.where)
+    return request.reply(Hits([_hit(each, wanted.attributes) for each in found]))
+
+
+def routes(node: Node) -> list[Route]:
+    """Of what the volume can do in this version."""
+    kind = type(node.volume)
+    found: list[Route] = []
+    both: dict[str, Any] = {"media": (JSON, MSGPACK), "tag": "search"}
+    described: Any = dict[str, Any]
+    hits = {200: Answer(about="Matches", kind=Hits)}
+    done = {200: Answer(about="How many", kind=Done)}
+    if hasattr(kind, "index"):
+        shared: dict[str, Any] = {"path": "/v1/indexes/{path}", "tag": "indexes", "tail_about": "The directory's path."}
+        one = Answer(about="The index", kind=described)
+        found += [
+            Route(method="GET", path="/v1/indexes", about="All indexes", handle=listing, tag="indexes",
+                  answers={200: Answer(about="Indexes", kind=list[described])}),
+            Route(method="GET", about="One index", handle=show, answers={200: one}, **shared),
+            Route(method="PUT", about="Make an index, or give the one there is", handle=create, scope=WRITE,
+                  body=NewIndex, answers={200: one, 201: one}, **shared),
+            Route(method="DELETE", about="Drop an index; the files stay", handle=drop, scope=WRITE,
+                  answers={204: Answer(about="It is gone", media=())}, **shared),
+            Route(method="POST", path="/v1/upsert", about="Write records", handle=upsert, scope=WRITE, body=Upsert,
+                  answers=done, **both),
+            Route(method="POST", path="/v1/query", about="Nearest records", handle=query, scope=READ, body=Query,
+                  query=MaybeRaw, answers={200: Answer(about="Matches", kind=(Hits, HitsOfEach))}, tag="search",
+                  media=(JSON, MSGPACK, BYTES)),
+            Route(method="POST", path="/v1/get", about="Records by id", handle=get, body=Selection,
+                  answers={200: Answer(about="Those there are", kind=list[Record])}, **both),
+            Route(method="POST", path="/v1/delete", about="Remove records", handle=delete, scope=WRITE, body=Selection,
+                  answers=done, **both),
+            Route(method="POST", path="/v1/count", about="Count records", handle=count, body=Selection, answers=done,
+                  **both),
+        ]  # fmt: skip
+    if hasattr(kind, "search"):
+        found.append(Route(method="POST", path="/v1/search", about="Search by text or vector", handle=search,
+                           body=Search, answers=hits, **both))  # fmt: skip
+    if hasattr(kind, "similar"):
+        found.append(Route(method="POST", path="/v1/similar", about="Files like this one", handle=similar, body=Similar,
+                           answers=hits, **both))  # fmt: skip
+    return found

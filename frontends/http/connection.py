@@ -1,0 +1,409 @@
+"""One connection: HTTP/1.1 on the event loop, with a limit on everything that a client could let grow.
+
+The parser is llhttp (through httptools).  Requests of one connection are answered in order; each waits for its turn in
+a queue.  What a worker answers comes back to the loop, which alone writes.
+"""
+
+import asyncio
+import time
+from collections import deque
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from vexfs.frontends.http.message import Problem, Reply, Request, Sink, Source, problem
+
+HEADERS_MOST = 32 << 10
+HEADERS_S = 10.0
+PIECE = 256 << 10
+QUEUE_MOST = 16
+_STATUS = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+_FIXED = b"server: vexfs\r\nx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\n"
+
+
+class Connection(asyncio.Protocol):
+    """Parses, asks the gate, hands requests to workers, writes replies.
+
+    Parameters
+    ----------
+    gate : Gate
+        Says what is let in, and runs it.
+    """
+
+    def __init__(self, gate: Any) -> None:
+        self._gate = gate
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: Any = None
+        self._queue: deque[_Turn] = deque()
+        self._turn: _Turn | None = None  # whose body is being read
+        self._head_bytes = 0
+        self._in_head = True
+        self._head: tuple[bytearray, dict[str, str]] = (bytearray(), {})
+        self._timer: Any = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._paused = False
+        self._closing = False
+        self._peer = ""
+
+    # -- the transport's side
+
+    def connection_made(self, transport: Any) -> None:
+        """A client came."""
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        if not self._gate.welcome(self):
+            self._refuse(Problem(503, "too many connections are open; try again later", {"Retry-After": "1"}))
+            return
+        self._wait(HEADERS_S, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client went: what it asked for is dropped."""
+        self._closing = True
+        self._gate.gone(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._writable.set()
+        for turn in self._queue:
+            turn.arrived.set()
+        self._queue.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._closing:
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(Problem(400, "this port speaks HTTP/1.1 only; WebSocket has a port of its own"))
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__ or error.__cause__
+            self._refuse(cause if isinstance(cause, Problem) else Problem(400, "the request is not HTTP"))
+        except httptools.HttpParserError:
+            self._refuse(Problem(400, "the request is not well-formed HTTP/1.1"))
+        if self._in_head and self._head_bytes > HEADERS_MOST and not self._closing:
+            self._refuse(Problem(431, f"a request's line and headers have {HEADERS_MOST} bytes at most"))
+
+    def eof_received(self) -> bool:
+        """The client sends no more; replies may still be wanted."""
+        return bool(self._queue)
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._writable.set()
+
+    # -- the parser's side
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_head = True
+        self._head = (bytearray(), {})
+
+    def on_url(self, url: bytes) -> None:
+        """Its target."""
+        self._head[0].extend(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        headers, key = self._head[1], name.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        if key in headers:
+            if key in ("authorization", "content-length", "content-type", "host", "range", "content-range"):
+                raise Problem(400, f"the header {key} is given twice")
+            text = f"{headers[key]}, {text}"
+        headers[key] = text
+
+    def on_headers_complete(self) -> None:
+        """Line and headers are there: is the request let in?"""
+        self._in_head, self._head_bytes = False, 0
+        url, headers = self._head
+        try:
+            target = httptools.parse_url(bytes(url))
+        except httptools.HttpParserInvalidURLError:
+            raise Problem(400, "the request's target is no URL") from None
+        request = Request(
+            self._parser.get_method().decode("ascii"), target.path or b"/", target.query or b"", headers, self._peer,
+            started=time.monotonic(), keep_alive=self._parser.should_keep_alive() and not self._closing,
+        )  # fmt: skip
+        if self._parser.get_http_version() == "1.1" and "host" not in headers:
+            raise Problem(400, "a request of HTTP/1.1 has a Host header")
+        turn = self._turn = _Turn(request)
+        if len(self._queue) >= QUEUE_MOST:
+            raise Problem(429, f"at most {QUEUE_MOST} requests may wait on one connection")
+        self._queue.append(turn)
+        try:
+            self._gate.admit(request)
+            if headers.get("expect", "").lower() == "100-continue" and len(self._queue) == 1:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        except BaseException as error:
+            turn.error = error
+        self._wait(self._gate.timeout_s, self._too_slow)
+        if turn.error is None and request.route is not None and request.route.upload is not None:
+            turn.pieces = deque()
+            self._advance()
+
+    def on_body(self, body: bytes) -> None:
+        """Bytes of a body."""
+        turn = self._turn
+        if turn is None or turn.error is not None:
+            if self._turn is not None:
+                self._turn.wasted += len(body)
+                if self._turn.wasted > PIECE * 4:
+                    raise Problem(413, "the request was refused, and its body is too long to be read over")
+            return
+        if turn.pieces is not None:
+            turn.pieces.append(body)
+            turn.waiting += len(body)
+            turn.arrived.set()
+            if turn.waiting > 4 * PIECE and not self._paused:
+                self._paused = True
+                self._transport.pause_reading()
+        else:
+            turn.request.body += body
+            try:
+                self._gate.check_body(turn.request, len(body))
+            except Problem as error:
+                turn.error = error
+                turn.request.body = bytearray()
+        self._wait(self._gate.timeout_s, self._too_slow)
+
+    def on_message_complete(self) -> None:
+        """The request is there as a whole."""
+        turn, self._turn = self._turn, None
+        self._in_head = True
+        if turn is not None:
+            turn.complete = True
+            turn.arrived.set()
+            self._advance()
+
+    # -- requests in their turn
+
+    def _advance(self) -> None:
+        """Start the request at the head of the queue, if it is there."""
+        if not self._queue or self._closing:
+            return
+        turn = self._queue[0]
+        if turn.running or not (turn.complete or turn.pieces is not None):
+            return
+        turn.running = True
+        if turn.error is None:
+            try:
+                self._gate.enter()
+                turn.entered = True
+            except Problem as error:
+                turn.error = error
+        if turn.error is not None:
+            self._answer(turn, problem(turn.error, turn.request.id))
+            return
+        self._wait(self._gate.timeout_s, lambda: self._expire(turn))
+        if turn.pieces is not None:
+            self._gate.spawn(self._upload(turn))
+        else:
+            self._gate.submit(turn.request.route.handle, turn.request, lambda reply: self._handled(turn, reply))
+
+    def _expire(self, turn: "_Turn") -> None:
+        if turn.answered or self._closing:
+            return
+        what = f"the request took longer than {self._gate.timeout_s:g} s; ask for less, or raise api.request_timeout"
+        turn.request.keep_alive = False
+        self._answer(turn, problem(Problem(504, what), turn.request.id))
+
+    def _handled(self, turn: "_Turn", reply: Reply) -> None:
+        """A worker is done with a request; on the loop."""
+        late = turn.answered or self._closing
+        if reply.source is not None and (late or turn.request.method == "HEAD"):
+            self._gate.submit_close(reply.source)
+        if reply.source is None or late or turn.request.method == "HEAD":
+            self._leave(turn)
+        if not late:
+            self._answer(turn, reply)
+
+    def _answer(self, turn: "_Turn", reply: Reply) -> None:
+        """Write a reply; on the loop."""
+        turn.answered = True
+        if not turn.complete:
+            turn.request.keep_alive = False
+        head = self._head_of(turn.request, reply)
+        if turn.request.method == "HEAD":
+            self._transport.write(head)
+        elif reply.source is not None:
+            self._gate.spawn(self._stream(turn, head, reply.source, reply.status))
+            return
+        else:
+            self._transport.write(head + reply.body)
+        self._done(turn, reply.status)
+
+    def _head_of(self, request: Request, reply: Reply) -> bytes:
+        size = reply.source.size if reply.source is not None else len(reply.body)
+        lines = [_STATUS[reply.status], _FIXED, _date(), f"x-request-id: {request.id}\r\n".encode()]
+        if reply.status not in (204, 304):
+            lines.append(f"content-type: {reply.media}\r\ncontent-length: {size}\r\n".encode())
+        for name, value in {**reply.headers, **self._gate.extra_headers(request)}.items():
+            clean = value.replace("\r", "").replace("\n", "")
+            lines.append(f"{name.lower()}: {clean}\r\n".encode("latin-1", "replace"))
+        if not request.keep_alive:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    def _leave(self, turn: "_Turn") -> None:
+        if turn.entered:
+            turn.entered = False
+            self._gate.leave()
+
+    def _done(self, turn: "_Turn", status: int) -> None:
+        """A reply is written: on to the next request, or to the end."""
+        self._gate.log(turn.request, status)
+        if self._closing:
+            return
+        if self._queue and self._queue[0] is turn:
+            self._queue.popleft()
+        if not turn.request.keep_alive or self._gate.stopping:
+            self._close()
+        elif self._queue:
+            self._advance()
+        elif self._turn is None:
+            self._wait(self._gate.keepalive_s, self._close)
+
+    # -- bodies of any size
+
+    async def _stream(self, turn: "_Turn", head: bytes, source: Source, status: int) -> None:
+        left = source.size
+        self._transport.write(head)
+        try:
+            while left and not self._closing:
+                piece = await self._gate.work(source.read, min(PIECE, left))
+                if not piece:
+                    break
+                left -= len(piece)
+                self._transport.write(piece)
+                self._wait(self._gate.timeout_s, self._abort)
+                await self._writable.wait()
+        except Exception as error:
+            self._gate.failed(turn.request, error)
+        finally:
+            self._gate.submit_close(source)
+            self._leave(turn)
+        if left and not self._closing:
+            self._abort()  # too late for a status: a body cut short is all that is left to say
+        self._done(turn, status)
+
+    async def _upload(self, turn: "_Turn") -> None:
+        sink: Sink | None = None
+        try:
+            sink = await self._gate.work(turn.request.route.upload, turn.request)
+            async for piece in self._pieces(turn):
+                await self._gate.work(sink.write, piece)
+            if not turn.complete:
+                raise ConnectionAbortedError
+            reply = await self._gate.work(sink.finish)
+        except Exception as error:
+            if sink is not None:
+                await self._gate.work(sink.abort)
+            self._leave(turn)
+            if not (turn.answered or self._closing):
+                self._answer(turn, self._gate.failed(turn.request, error))
+            return
+        self._handled(turn, reply)
+
+    async def _pieces(self, turn: "_Turn") -> Any:
+        assert turn.pieces is not None
+        while not (self._closing or turn.answered):
+            if turn.pieces:
+                piece = b"".join(turn.pieces)
+                turn.pieces.clear()
+                turn.waiting = 0
+                if self._paused:
+                    self._paused = False
+                    self._transport.resume_reading()
+                yield piece
+            elif turn.complete:
+                return
+            else:
+                turn.arrived.clear()
+                self._wait(self._gate.timeout_s, self._too_slow)
+                await turn.arrived.wait()
+
+    # -- the end
+
+    def _wait(self, seconds: float, then: Any) -> None:
+        """Have `then` happen unless something else is waited for by then."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if self._closing else self._gate.loop.call_later(seconds, then)
+
+    def _too_slow(self) -> None:
+        """No request, or not all of one, came in time."""
+        begun = self._head_bytes or self._turn is not None
+        if begun:
+            self._refuse(Problem(408, "the request did not come in time"))
+        else:
+            self._close()
+
+    def _refuse(self, error: Problem) -> None:
+        """Tell what is wrong with something that is not even a request, and hang up."""
+        if self._closing:
+            return
+        turn = self._queue[-1] if self._queue and not self._queue[-1].complete else None
+        request = turn.request if turn is not None else Request("GET", b"", b"", {}, self._peer)
+        request.keep_alive = False
+        request.id = request.id or self._gate.new_id("")
+        if turn is None or not turn.answered:
+            reply = problem(error, request.id)
+            self._transport.write(self._head_of(request, reply) + reply.body)
+            self._gate.log(request, reply.status)
+        self._close()
+
+    def _close(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.close()
+        self._closing = True
+
+    def _abort(self) -> None:
+        self._transport.abort()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        self._abort()
+
+    def shutdown(self) -> None:
+        """Answer what is under way, then close."""
+        if not self._queue:
+            self._close()
+        for turn in self._queue:
+            turn.request.keep_alive = False
+
+
+class _Turn:
+    """A request in the queue of its connection."""
+
+    __slots__ = (
+        "answered", "arrived", "complete", "entered", "error", "pieces", "request", "running", "waiting", "wasted",
+    )  # fmt: skip
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.error: BaseException | None = None
+        self.pieces: deque[bytes] | None = None
+        self.arrived = asyncio.Event()
+        self.complete = self.running = self.answered = self.entered = False
+        self.waiting = self.wasted = 0
+
+
+_today = (0, b"")
+
+
+def _date() -> bytes:
+    global _today
+    now = int(time.time())
+    if _today[0] != now:
+        _today = (now, f"date: {formatdate(now, usegmt=True)}\r\n".encode())
+    return _today[1]

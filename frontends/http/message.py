@@ -1,0 +1,292 @@
+"""Requests and replies: what a handler gets and gives, whatever carried it."""
+
+import base64
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Protocol, TypeVar
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import attrs
+import msgspec
+
+from vexfs.errors import NotPermitted, UsageError, VexfsError, describe, row_of
+from vexfs.node.tokens import ANYBODY, Token
+
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+BYTES = "application/octet-stream"
+PROBLEM = "application/problem+json"
+T = TypeVar("T")
+
+
+class Problem(VexfsError):
+    """A request that is answered with an error of HTTP's own: the message says what would be right."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None, close: bool = False) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.close = close
+
+
+class Source(Protocol):
+    """Bytes that are too many for one piece; every method is called by a worker."""
+
+    size: int
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; empty at the end."""
+
+    def close(self) -> None:
+        """Nobody reads any more."""
+
+
+class Sink(Protocol):
+    """Where a body goes piece by piece; every method is called by a worker."""
+
+    def write(self, data: bytes) -> None:
+        """The next bytes."""
+
+    def finish(self) -> "Reply":
+        """All bytes were written."""
+
+    def abort(self) -> None:
+        """The client went, or a write failed: leave nothing behind."""
+
+
+@attrs.define
+class Reply:
+    """What a handler answers."""
+
+    status: int = 200
+    body: bytes = b""
+    media: str = JSON
+    headers: dict[str, str] = attrs.field(factory=dict)
+    source: Source | None = None
+
+
+@attrs.define(eq=False)
+class Request:
+    """What a client asks."""
+
+    method: str
+    raw_path: bytes
+    query_bytes: bytes
+    headers: dict[str, str]
+    peer: str
+    id: str = ""
+    token: Token = ANYBODY
+    route: Any = None
+    tail: bytes = b""
+    body: bytearray = attrs.field(factory=bytearray)
+    started: float = 0.0
+    keep_alive: bool = True
+    node: Any = None
+    app: Any = None
+
+    # -- what it says
+
+    def query(self, kind: type[T]) -> T:
+        """The query string, checked."""
+        values: dict[str, str] = {}
+        try:
+            text = self.query_bytes.decode("ascii")
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=50)
+        except ValueError:
+            raise Problem(400, "the query string is not well-formed UTF-8, percent-encoded") from None
+        for name, value in pairs:
+            if name in values:
+                raise Problem(400, f"the query parameter {name!r} is given twice")
+            values[name] = value
+        try:
+            return msgspec.convert(values, kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise Problem(400, f"query: {error}") from None
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the body, without parameters."""
+        return self.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+
+    def decoded(self, kind: type[T]) -> T:
+        """The body, JSON or MessagePack, checked."""
+        media = self.content_type
+        try:
+            if media in (MSGPACK, "application/x-msgpack"):
+                return _msgpack_decoder(kind).decode(bytes(self.body))
+            if media == JSON or media.endswith("+json"):
+                return _json_decoder(kind).decode(bytes(self.body))
+        except msgspec.ValidationError as error:
+            raise Problem(400, f"body: {error}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+            raise Problem(400, f"the body is not valid {media}: {error}") from None
+        raise Problem(415, f"a body of type {media!r} is not understood here; send {JSON} or {MSGPACK}")
+
+    # -- paths of the volume
+
+    @property
+    def path(self) -> str:
+        """What stands behind the route's own words, as an absolute, normal path of the volume."""
+        return normal(os.fsdecode(unquote_to_bytes(self.tail)))
+
+    def allow(self, path: str, *, follow: bool = True) -> str:
+        """`path`, when the token covers it: as it is written and where it leads.
+
+        Raises
+        ------
+        NotPermitted
+            It does not.
+        """
+        token = self.token
+        if "/" in token.prefixes:
+            return path
+        if not token.covers(path):
+            raise NotPermitted.at(f"the token is for {', '.join(token.prefixes)}", path)
+        real = real_path(self.node.volume.filesystem, path, follow)
+        if not token.covers(real):
+            raise NotPermitted.at("leads out of what the token is for", path)
+        return path
+
+    def allow_ino(self, ino: int) -> None:
+        """Like `allow`, for an open file."""
+        if "/" not in self.token.prefixes:
+            real = os.fsdecode(self.node.volume.filesystem.path_of(ino))
+            if not self.token.covers(real):
+                raise NotPermitted.at("leads out of what the token is for", real)
+
+    # -- what it gets
+
+    @property
+    def wants_msgpack(self) -> bool:
+        """Whether the client would rather have MessagePack."""
+        return MSGPACK in self.headers.get("accept", "")
+
+    def reply(self, data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
+        """`data` in the form that the client wants."""
+        if self.wants_msgpack:
+            return Reply(status, msgspec.msgpack.encode(data, enc_hook=_plain), MSGPACK, headers or {})
+        return Reply(status, to_json(data), JSON, headers or {})
+
+
+_decoders: dict[tuple[str, Any], Any] = {}
+
+
+def _json_decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
+    found = _decoders.get(("json", kind))
+    if found is None:
+        found = _decoders["json", kind] = msgspec.json.Decoder(kind)
+    return found
+
+
+def _msgpack_decoder(kind: type[T]) -> "msgspec.msgpack.Decoder[T]":
+    found = _decoders.get(("msgpack", kind))
+    if found is None:
+        found = _decoders["msgpack", kind] = msgspec.msgpack.Decoder(kind)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(os.fspath(value))
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    return str(value)
+
+
+def to_json(data: Any) -> bytes:
+    """JSON of anything that verbs and handlers answer; undecodable bytes of names become U+FFFD."""
+    try:
+        return msgspec.json.encode(data, enc_hook=_plain)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_clean(data), enc_hook=_plain)
+
+
+def _clean(data: Any) -> Any:
+    if isinstance(data, str):
+        return data.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if isinstance(data, Mapping):
+        return {_clean(key): _clean(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_clean(value) for value in data]
+    if isinstance(data, msgspec.Struct):
+        return _clean(msgspec.to_builtins(data, enc_hook=_plain))
+    return data
+
+
+def normal(path: str) -> str:
+    """`path` as an absolute path without dots and doubled slashes; ``..`` and NUL are refused, not resolved."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise Problem(400, "a path has no '..'")
+    if "\0" in path:
+        raise Problem(400, "a path has no NUL byte")
+    if ".vexfs" in parts:
+        raise Problem(404, "names under .vexfs are the volume's own")
+    return "/" + "/".join(parts)
+
+
+def real_path(filesystem: Any, path: str, follow: bool) -> str:
+    """Where `path` leads: its deepest existing part without symlinks, and the rest as it is."""
+    rest: list[str] = []
+    at = path
+    while True:
+        try:
+            ino = filesystem.resolve(at, follow or bool(rest))
+            break
+        except FileNotFoundError:
+            at, _, name = at.rpartition("/")
+            rest.insert(0, name)
+    real: str = os.fsdecode(filesystem.path_of(ino))
+    return "/".join([real.rstrip("/"), *rest]) or "/"
+
+
+def problem(error: BaseException, request_id: str) -> Reply:
+    """The reply that tells of an error, as RFC 9457 has it; ``error`` and ``errno`` are for programs."""
+    headers: dict[str, str] = {}
+    told: dict[str, Any] = {"type": "about:blank", "title": "", "status": 500, "detail": ""}
+    told["instance"] = f"urn:vexfs:request:{request_id}"
+    if isinstance(error, Problem):
+        told["status"], told["detail"] = error.status, str(error)
+        headers = error.headers
+    elif isinstance(error, (VexfsError, OSError)):
+        row = row_of(error)
+        told |= {"status": row.http_status, "detail": describe(error), "error": row.error.__name__, "errno": row.errno}
+    elif isinstance(error, ValueError) and error.args and _ours(error):
+        told |= {"status": 400, "detail": str(error.args[0]), "error": "UsageError", "errno": UsageError.code}
+    else:
+        told["detail"] = "the node failed at this request; its log says more"
+    told["title"] = HTTPStatus(told["status"]).phrase
+    return Reply(told["status"], to_json(told), PROBLEM, headers)
+
+
+def _ours(error: BaseException) -> bool:
+    """Whether a ``ValueError`` was raised by the volume about an argument, and not by a defect here."""
+    at = error.__traceback__
+    last = ""
+    while at is not None:
+        last = at.tb_frame.f_globals.get("__name__", "")
+        at = at.tb_next
+    return last.startswith("vexfs.") and not last.startswith("vexfs.frontends.http")
+
+
+def new_id(given: str) -> str:
+    """The client's own name for its request where that is fit to be logged, else a new one."""
+    if given and len(given) <= 64 and given.isascii() and all(c.isalnum() or c in "._-" for c in given):
+        return given
+    return secrets.token_hex(8)
+
+
+def from_base64(text: str, what: str) -> bytes:
+    """Bytes that JSON carries as base64."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise Problem(400, f"{what} is not base64") from None
+
+
+Handler = Callable[[Request], Reply]
+Opener = Callable[[Request], Sink]
