@@ -17,7 +17,7 @@ LAYERS = (
     {"vexfs._core"},
     {"vexfs.config", "vexfs.store", "vexfs.search", "vexfs.observe"},
     {"vexfs.volume", "vexfs.testing"},
-    {"vexfs.cli", "vexfs.frontends"},
+    {"vexfs.cli", "vexfs.frontends", "vexfs.remote"},
 )
 # The package itself is the public face: it may name anything up to the volume.
 FACE = "vexfs"

@@ -5,6 +5,7 @@
 ...     fs.write_text("coffee/roasts.md", "Light roasts keep acidity")
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from vexfs.version import __version__
@@ -12,8 +13,9 @@ from vexfs.version import __version__
 if TYPE_CHECKING:
     from vexfs.frontends.local import LocalVolume as Volume
     from vexfs.frontends.local import VolumePath
+    from vexfs.remote import RemoteVolume
 
-__all__ = ["Volume", "VolumePath", "__version__", "errors", "open"]
+__all__ = ["Volume", "VolumePath", "__version__", "connect", "errors", "open"]
 
 _LAZY = {"Volume": "LocalVolume", "VolumePath": "VolumePath"}
 
@@ -44,6 +46,33 @@ def open(path: Any, *, create: bool = True, read_only: bool = False, key_file: A
     return LocalVolume.load(path, create=create, read_only=read_only, key_file=key_file, **options)
 
 
+def connect(url: str, token: str | None = None, **options: Any) -> "RemoteVolume":
+    """Use the volume that a node serves at `url` as if it were open here: files, indexes, searches.
+
+    Parameters
+    ----------
+    url : str
+        ``http://HOST:PORT`` or ``https://HOST:PORT``.
+    token : str, optional
+        As ``vexctl token create`` shows it; default: ``VEXFS_TOKEN`` of the environment.
+    **options
+        ``timeout_s``, and ``context`` (``ssl.SSLContext``): see :func:`vexfs.remote.volume.connect`.
+
+    Returns
+    -------
+    RemoteVolume
+        A context manager that closes itself.
+    """
+    try:
+        from vexfs.remote.volume import connect as connected
+    except ModuleNotFoundError as error:
+        if error.name != "msgspec":
+            raise
+        broken: type[Exception] = import_module("vexfs.errors").PluginBroken
+        raise broken("vexfs.connect needs msgspec; install it: pip install 'vexfs[server]'") from None
+    return connected(url, token, **options)
+
+
 def __getattr__(name: str) -> Any:
     # The compiled core is imported when a volume is first asked for, so that `vexctl --help` stays quick.
     if name in _LAZY:
@@ -51,7 +80,5 @@ def __getattr__(name: str) -> Any:
 
         return getattr(local, _LAZY[name])
     if name == "errors":
-        from importlib import import_module
-
         return import_module("vexfs.errors")
     raise AttributeError(f"module 'vexfs' has no attribute {name!r}")

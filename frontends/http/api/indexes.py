@@ -5,7 +5,7 @@ Vectors are lists of numbers in JSON, or little-endian float32 (base64 in JSON, 
 """
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -29,8 +29,8 @@ class NewIndex(msgspec.Struct, forbid_unknown_fields=True):
     """An index to make."""
 
     dim: Annotated[int, msgspec.Meta(ge=1, le=65536)] | None = None
-    metric: str = "cosine"
-    dtype: str = "f32"
+    metric: str | None = None
+    dtype: str | None = None
     embedder: str | None = None
 
 
@@ -38,7 +38,8 @@ class Upsert(msgspec.Struct, forbid_unknown_fields=True):
     """Records to write: ids are file names, vectors rows, attributes and contents (text, or bytes) alongside."""
 
     index: Path
-    ids: list[Annotated[str, msgspec.Meta(min_length=1, max_length=255)]]
+    ids: list[Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]]
+    mode: Literal["upsert", "add", "update"] = "upsert"
     vectors: Matrix | None = None
     attributes: list[dict[str, Scalar]] | None = None
     contents: list[str | None] | None = None
@@ -92,7 +93,7 @@ class Search(msgspec.Struct, forbid_unknown_fields=True):
     k: Many = 10
     under: Path = "/"
     where: Where | None = None
-    mode: str = "hybrid"
+    mode: Literal["hybrid", "semantic", "keyword"] = "hybrid"
     attributes: bool = False
 
 
@@ -225,7 +226,11 @@ def upsert(request: Request) -> Reply:
         if given is not None and len(given) != len(wanted.ids):
             raise Problem(400, f"{len(wanted.ids)} ids and {len(given)} {name}; there must be as many")
     index = _index(request, wanted.index)
-    index.upsert(wanted.ids, vectors, attributes=wanted.attributes, contents=wanted.contents)
+    if wanted.mode == "update":
+        index.update(wanted.ids, vectors, attributes=wanted.attributes)
+    else:
+        put = index.add if wanted.mode == "add" else index.upsert
+        put(wanted.ids, vectors, attributes=wanted.attributes, contents=wanted.contents)
     return request.reply(Done(len(wanted.ids)))
 
 
@@ -299,8 +304,6 @@ def search(request: Request) -> Reply:
     wanted = request.decoded(Search)
     if (wanted.text is None) == (wanted.vector is None):
         raise Problem(400, "give text, or vector")
-    if wanted.mode not in ("hybrid", "semantic", "keyword"):
-        raise Problem(400, "mode is hybrid, semantic or keyword")
     what: Any = wanted.text if wanted.vector is None else _row(wanted.vector)
     found = request.node.volume.search(
         what, wanted.k, under=_scope(request, wanted.under) or "/", where=wanted.where, mode=wanted.mode

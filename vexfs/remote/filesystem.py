@@ -1,0 +1,225 @@
+"""A filesystem whose operations are a node's: the methods of the compiled one that the files API stands on."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from vexfs.errors import from_errno
+from vexfs.remote.link import Link
+
+PIECE = 4 << 20
+_FIELDS = ("st_mode", "st_ino", "st_nlink", "st_uid", "st_gid", "st_size", "st_blocks", "st_rdev", "st_atime_ns",
+           "st_mtime_ns", "st_ctime_ns", "st_birthtime_ns", "generation")  # fmt: skip
+
+
+class Stat:
+    """A file's attributes, with the names of ``os.stat_result``."""
+
+    __slots__ = (*_FIELDS,)
+    st_dev = 0
+    st_blksize = 4096
+
+    def __init__(self, row: list[int]) -> None:
+        for name, value in zip(_FIELDS, row, strict=True):
+            setattr(self, name, value)
+
+    def __getattr__(self, name: str) -> float:
+        if name in ("st_atime", "st_mtime", "st_ctime", "st_birthtime"):
+            seconds: float = getattr(self, f"{name}_ns") / 1e9
+            return seconds
+        raise AttributeError(name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stat) and all(getattr(self, f) == getattr(other, f) for f in _FIELDS)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, field) for field in _FIELDS))
+
+    def __repr__(self) -> str:
+        return f"Stat({', '.join(f'{field}={getattr(self, field)}' for field in _FIELDS)})"
+
+
+class OpenIno(int):
+    """The inode number of a file that is open at the node, with the handle that it goes by there."""
+
+    handle: str
+
+    def __new__(cls, ino: int, handle: str) -> "OpenIno":
+        """`ino` with its handle."""
+        made = super().__new__(cls, ino)
+        made.handle = handle
+        return made
+
+
+class RemoteFilesystem:
+    """Operations by path and by open file; each is one request.  What fails raises as it does in process.
+
+    Methods have the names, arguments and answers of :class:`vexfs._core.fs.Filesystem`.
+    """
+
+    # ruff: noqa: D102 - documented there
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def _call(self, op: str, *args: Any, paths: int = 1) -> Any:
+        plain = [bytes(each) if isinstance(each, (memoryview, bytearray)) else _sent(each) for each in args]
+        answer = self._link.ask("POST", "/v1/operations", {"calls": [{"op": op, "args": plain}]})
+        fault = answer.get("fault")
+        if fault is None:
+            return answer["results"][0]
+        places = [each for each in args[:paths] if isinstance(each, (str, bytes))]
+        raise from_errno(fault["errno"], *places, message=fault["message"])
+
+    # -- by path
+
+    def stat(self, path: Any, follow_symlinks: bool = True) -> Stat:
+        return Stat(self._call("stat", path, follow_symlinks))
+
+    def resolve(self, path: Any, follow_symlinks: bool = True) -> int:
+        return int(self._call("resolve", path, follow_symlinks))
+
+    def mkdir(self, path: Any, mode: int = 0o777) -> None:
+        self._call("mkdir", path, mode)
+
+    def mknod(self, path: Any, mode: int = 0o600, device: int = 0) -> None:
+        self._call("mknod", path, mode, device)
+
+    def symlink(self, target: Any, path: Any) -> None:
+        self._call("symlink", target, path, paths=2)
+
+    def readlink(self, path: Any) -> bytes:
+        return bytes(self._call("readlink", path))
+
+    def link(self, source: Any, path: Any, follow_symlinks: bool = False) -> None:
+        self._call("link", source, path, follow_symlinks, paths=2)
+
+    def unlink(self, path: Any) -> None:
+        self._call("unlink", path)
+
+    def rmdir(self, path: Any) -> None:
+        self._call("rmdir", path)
+
+    def rename(self, source: Any, target: Any, flags: int = 0) -> None:
+        self._call("rename", source, target, flags, paths=2)
+
+    def chmod(self, path: Any, mode: int, follow_symlinks: bool = True) -> None:
+        self._call("chmod", path, mode, follow_symlinks)
+
+    def chown(self, path: Any, uid: int, gid: int, follow_symlinks: bool = True) -> None:
+        self._call("chown", path, uid, gid, follow_symlinks)
+
+    def utimens(self, path: Any, atime_ns: int | None, mtime_ns: int | None, follow_symlinks: bool = True) -> None:
+        self._call("utimens", path, atime_ns, mtime_ns, follow_symlinks)
+
+    def truncate(self, path: Any, size: int) -> None:
+        self._call("truncate", path, size)
+
+    def getxattr(self, path: Any, name: str | bytes, follow_symlinks: bool = True) -> bytes:
+        return bytes(self._call("getxattr", path, name, follow_symlinks))
+
+    def setxattr(
+        self, path: Any, name: str | bytes, value: Any, flags: int = 0, follow_symlinks: bool = True
+    ) -> None:
+        self._call("setxattr", path, name, _bytes(value), flags, follow_symlinks)
+
+    def listxattr(self, path: Any, follow_symlinks: bool = True) -> list[bytes]:
+        return list(self._call("listxattr", path, follow_symlinks))
+
+    def removexattr(self, path: Any, name: str | bytes, follow_symlinks: bool = True) -> None:
+        self._call("removexattr", path, name, follow_symlinks)
+
+    def scandir(self, path: Any) -> Iterator[tuple[bytes, int, int]]:
+        rows, more = self._call("scandir", path)
+        return self._entries(rows, more)
+
+    def _entries(self, rows: list[Any], more: str) -> Iterator[tuple[bytes, int, int]]:
+        while True:
+            yield from map(tuple, rows)
+            if not more:
+                return
+            rows, more = self._call("scan_on", more, paths=0)
+
+    def read_file(self, path: Any) -> bytes:
+        if self.stat(path).st_size <= PIECE:
+            return bytes(self._call("read_file", path))
+        ino = self.open(path, os.O_RDONLY)
+        try:
+            return self.read(ino, self.getattr(ino).st_size, 0)
+        finally:
+            self.release(ino)
+
+    def write_file(self, path: Any, data: Any, mode: int = 0o666) -> int:
+        content = _bytes(data)
+        if len(content) <= PIECE:
+            return int(self._call("write_file", path, content, mode))
+        ino = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            return self.write(ino, content, 0)
+        finally:
+            self.release(ino)
+
+    # -- by open file
+
+    def open(self, path: Any, flags: int, mode: int = 0o666) -> OpenIno:
+        handle, ino = self._call("open", path, flags, mode)
+        return OpenIno(ino, handle)
+
+    def getattr(self, ino: OpenIno) -> Stat:
+        return Stat(self._call("getattr", ino.handle, paths=0))
+
+    def read(self, ino: OpenIno, size: int, offset: int) -> bytes:
+        pieces = []
+        while size > 0:
+            piece = self._call("read", ino.handle, min(size, PIECE), offset, paths=0)
+            pieces.append(piece)
+            size, offset = size - len(piece), offset + len(piece)
+            if not piece:
+                break
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def readinto(self, ino: OpenIno, buffer: Any, offset: int) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.read(ino, len(view), offset)
+        view[: len(data)] = data
+        return len(data)
+
+    def write(self, ino: OpenIno, data: Any, offset: int) -> int:
+        view, done = memoryview(_bytes(data)), 0
+        while True:
+            at = -1 if offset == -1 else offset + done
+            done += self._call("write", ino.handle, bytes(view[done : done + PIECE]), at, paths=0)
+            if done >= len(view):
+                return done
+
+    def truncate_ino(self, ino: OpenIno, size: int) -> None:
+        self._call("truncate_ino", ino.handle, size, paths=0)
+
+    def fsync(self, ino: OpenIno | int = 0, datasync: bool = False) -> None:
+        self._call("fsync", *([ino.handle] if isinstance(ino, OpenIno) else []), paths=0)
+
+    def release(self, ino: OpenIno) -> None:
+        self._call("release", ino.handle, paths=0)
+
+    # -- as a whole
+
+    def sync(self) -> None:
+        self._call("fsync", paths=0)
+
+    def statvfs(self) -> tuple[int, int, int, int, int]:
+        total, free, available, used, left = self._call("statvfs", paths=0)
+        return total, free, available, used, left
+
+
+def _bytes(data: Any) -> bytes:
+    return data if isinstance(data, bytes) else bytes(memoryview(data).cast("B"))
+
+
+def _sent(value: Any) -> Any:
+    """Text with undecodable bytes in it travels as bytes."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return os.fsencode(value)
+    return value

@@ -1,0 +1,152 @@
+"""The way to a node: connections that are kept, requests in MessagePack, errors that are those of the node."""
+
+import http.client
+import os
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+from typing import Any
+
+import msgspec
+
+from vexfs import errors
+from vexfs.errors import Unreachable, UsageError, VexfsError, from_errno
+
+IDLE_S = 2.0  # less than a node keeps an idle connection, so that none is used as the node closes it
+KEPT_MOST = 8
+_decode = msgspec.msgpack.Decoder()
+_encode = msgspec.msgpack.Encoder()
+
+
+class Refused(VexfsError):
+    """The node refused a request for a reason of HTTP's own: a token, a limit, a form; ``status`` is HTTP's."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class Link:
+    """Requests to one node.  Thread-safe: each thread that asks has a connection for the while.
+
+    Parameters
+    ----------
+    url : str
+        ``http://HOST:PORT`` or ``https://...``.
+    token : str, optional
+    timeout_s : float
+        For a connection, and for each wait on it.
+    context : ssl.SSLContext, optional
+        For ``https``: what is trusted, and a client certificate.
+    """
+
+    def __init__(self, url: str, token: str | None, timeout_s: float, context: ssl.SSLContext | None) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise UsageError(f"a node's address is http://HOST:PORT or https://HOST:PORT, not {url!r}")
+        self.url = f"{parts.scheme}://{parts.netloc}"
+        self._host, self._port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 8080)
+        self._context = (context or ssl.create_default_context()) if parts.scheme == "https" else None
+        self._timeout_s = timeout_s
+        self._headers = {"Accept": "application/msgpack", "Content-Type": "application/msgpack"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._idle: list[tuple[float, http.client.HTTPConnection]] = []
+        self._lock = threading.Lock()
+
+    def _take(self) -> http.client.HTTPConnection:
+        now = time.monotonic()
+        with self._lock:
+            while self._idle:
+                since, link = self._idle.pop()
+                if now - since < IDLE_S:
+                    return link
+                link.close()
+        if self._context is not None:
+            return _Https(self._host, self._port, timeout=self._timeout_s, context=self._context)
+        return _Http(self._host, self._port, timeout=self._timeout_s)
+
+    def _give(self, link: http.client.HTTPConnection) -> None:
+        with self._lock:
+            if len(self._idle) < KEPT_MOST:
+                self._idle.append((time.monotonic(), link))
+                return
+        link.close()
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """One request; answers what its reply holds.
+
+        Raises
+        ------
+        Unreachable
+            No node answers, or it went while it was asked: whether the request was done is then not known.
+        Refused, VexfsError
+            What the node tells.
+        """
+        data = None if body is None else _encode.encode(body)
+        link = self._take()
+        try:
+            link.request(method, path, data, self._headers)
+            reply = link.getresponse()
+            raw = reply.read()
+        except (OSError, http.client.HTTPException) as error:
+            link.close()
+            raise Unreachable(f"{self.url}: {_reason(error)}") from None
+        if reply.will_close:
+            link.close()
+        else:
+            self._give(link)
+        if reply.status >= 400:
+            raise told(reply.status, raw)
+        return _decode.decode(raw) if raw else None
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, link in idle:
+            link.close()
+
+
+class _Http(http.client.HTTPConnection):
+    """With Nagle's delay off: head and body are two writes."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class _Https(http.client.HTTPSConnection):
+    """The same over TLS."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "the node did not answer in time"
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def told(status: int, raw: bytes) -> VexfsError | OSError:
+    """The error that a reply tells of, of the class that the node raised."""
+    try:
+        problem = msgspec.json.decode(raw)
+        detail = str(problem["detail"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return Refused(status, f"the node answered with status {status}")
+    kind = getattr(errors, str(problem.get("error")), None)
+    if not (isinstance(kind, type) and issubclass(kind, VexfsError)):
+        return Refused(status, detail)
+    if issubclass(kind, OSError) and "errno" in problem:
+        return from_errno(int(problem["errno"]), message=detail)
+    return kind.at(detail)
+
+
+def quoted(path: str) -> str:
+    """A path of a volume as part of a URL."""
+    return urllib.parse.quote(os.fsencode(path).lstrip(b"/"))
