@@ -43,6 +43,7 @@ COMMANDS = (
     Command("vexctl", "capacity", "vexfs.cli.capacity", "how many nodes a load needs"),
     Command("vexctl", "system", "vexfs.cli.system", "check and tune the host"),
     Command("vexctl", "cluster", "vexfs.cli.cluster", "the nodes that serve one namespace"),
+    Command("vexctl", "setup", "vexfs.cli.setup", "units, scripts, monitoring and load balancers for this host"),
     Command("vexfs", "completion", "vexfs.cli.completion", "print a completion script for a shell"),
     Command("vexctl", "completion", "vexfs.cli.completion", "print a completion script for a shell"),
 )

@@ -1,0 +1,1 @@
+"""What operators install beside VexFS; `vexctl setup` prints or installs it."""
