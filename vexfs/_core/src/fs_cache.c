@@ -288,6 +288,7 @@ void vx_cache_free(vx_fs *fs)
     }
     while (fs->dentry_head)
         vx_dentry_drop(fs, fs->dentry_head);
+    vx_rows_free(fs);
     for (size_t k = 0; fs->segments.cells && k <= fs->segments.mask; k++)
         free((void *)fs->segments.cells[k].value);
     free(fs->buckets);

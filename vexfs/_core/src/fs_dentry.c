@@ -72,6 +72,15 @@ vx_dentry *vx_dentry_find(vx_fs *fs, uint64_t parent, uint64_t hash, const char 
     return NULL;
 }
 
+vx_dentry *vx_dentry_at(vx_fs *fs, uint64_t parent, uint64_t slot)
+{
+    uint64_t hash = slot & ~(uint64_t)(VX_SLOTS - 1);
+    for (vx_dentry *d = fs->buckets[bucket_of(fs, parent, hash)]; d; d = d->hnext)
+        if (d->slot == slot && d->parent == parent && d->hash == hash && d->ino)
+            return d;
+    return NULL;
+}
+
 vx_dentry *vx_dentry_insert(vx_fs *fs, uint64_t parent, uint64_t hash, uint64_t slot, const char *name, size_t n)
 {
     vx_dentry *d = calloc(1, sizeof *d + n + 1);

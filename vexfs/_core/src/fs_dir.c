@@ -63,6 +63,14 @@ static int by_slot(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* The volume's own directory shows in no listing. */
+static void hide(page_t *p)
+{
+    for (uint32_t k = 0; k < p->n; k++)
+        if (vx_is_hidden(p->names + p->e[k].name_at, p->e[k].name_n))
+            p->e[k].ino = 0;
+}
+
 static int fill_page(vx_fs *fs, vx_inode *dir, uint64_t after, page_t *p)
 {
     uint64_t last = UINT64_MAX;
@@ -91,6 +99,8 @@ static int fill_page(vx_fs *fs, vx_inode *dir, uint64_t after, page_t *p)
     }
     if (p->failed)
         return -ENOMEM;
+    if (dir->a.ino == VX_ROOT_INO)
+        hide(p);
     if (p->n > rows)
         qsort(p->e, p->n, sizeof *p->e, by_slot);
     return last == UINT64_MAX;
@@ -326,22 +336,29 @@ static int take_name(void *ctx, const vx_dentry_row *row)
     return 1;
 }
 
-static int name_of(vx_fs *fs, const vx_inode *i, char *out)
+int vx_name_of(vx_fs *fs, const vx_inode *i, char *out)
 {
-    vx_inode *dir = (vx_inode *)vx_hmap_get(&fs->inodes, i->parent);
-    for (vx_dentry *d = dir ? dir->pinned : NULL; d; d = d->pnext)
-        if (d->slot == i->slot) {
-            if (d->ino != i->a.ino)
-                return -ENOENT;
-            memcpy(out, d->name, d->name_n);
-            return d->name_n;
-        }
+    const vx_dentry *d = vx_dentry_at(fs, i->parent, i->slot);
+    if (d) {
+        if (d->ino != i->a.ino)
+            return -ENOENT;
+        memcpy(out, d->name, d->name_n);
+        return d->name_n;
+    }
     name_of_t t = {i->slot, out, -ENOENT};
     if (fs->meta_stale) {
         vx_meta_refresh(fs->meta);
         fs->meta_stale = 0;
     }
     int rc = vx_meta_scan(fs->meta, i->parent, i->slot - 1, 1, take_name, &t);
+    if (rc >= 0 && t.n > 0) { /* asked for once, it is asked for again */
+        vx_dentry *kept = vx_dentry_insert(fs, i->parent, i->slot & ~(uint64_t)(VX_SLOTS - 1), i->slot, out, (size_t)t.n);
+        if (kept) {
+            kept->ino = i->a.ino;
+            kept->type = i->a.mode & S_IFMT;
+            kept->flags = VX_D_STORED;
+        }
+    }
     return rc < 0 ? rc : t.n;
 }
 
@@ -354,7 +371,7 @@ int vx_fs_path_of(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
     vx_inode *i;
     int rc = name ? vx_inode_get(fs, ino, &i) : -ENOMEM;
     while (!rc && i->a.ino != VX_ROOT_INO) {
-        int n = i->a.nlink ? name_of(fs, i, name) : -ENOENT;
+        int n = i->a.nlink ? vx_name_of(fs, i, name) : -ENOENT;
         if (n < 0 || at < (size_t)n + 1) {
             rc = n < 0 ? n : -ENAMETOOLONG;
             break;

@@ -22,7 +22,7 @@ int vx_new_name_check(const char *name, size_t n)
         return rc;
     if (is_dot(name, n) || is_dotdot(name, n))
         return -EEXIST;
-    return n == 6 && !memcmp(name, ".vexfs", 6) ? -EPERM : 0;
+    return vx_is_hidden(name, n) ? -EPERM : 0;
 }
 
 void vx_remember(vx_fs *fs, const vx_cred *c, uint64_t ino)
@@ -103,6 +103,7 @@ typedef struct {
     uint64_t rdev;
     const char *target;
     size_t target_n;
+    int hidden; /* the reserved name is allowed */
 } make_t;
 
 /* Directory and dentry for a change of a name; checks that the directory is alive and may be written. */
@@ -165,7 +166,7 @@ static int make(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, 
 {
     vx_inode *dir, *i;
     vx_dentry *d;
-    int rc = vx_new_name_check(name, n);
+    int rc = m->hidden ? 0 : vx_new_name_check(name, n);
     if (!rc)
         rc = vx_change_begin(fs, c, parent, name, n, &dir, &d);
     if (rc)
@@ -193,6 +194,31 @@ static int make(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, 
     vx_mutated(fs, i->a.ino);
     *out = i;
     return 0;
+}
+
+int vx_make_file(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint32_t mode, int hidden,
+                 vx_inode **out)
+{
+    make_t m = {.mode = mode, .hidden = hidden};
+    return make(fs, c, parent, name, n, &m, out);
+}
+
+int vx_fs_hidden(vx_fs *fs, uint64_t *ino)
+{
+    vx_frame f;
+    vx_cred c = {.uid = fs->o.root_uid, .gid = fs->o.root_gid};
+    vx_op_enter(fs, &f, VX_OP_MKDIR);
+    vx_inode *root, *i;
+    vx_make_room(fs);
+    int rc = vx_inode_get(fs, VX_ROOT_INO, &root);
+    if (!rc)
+        rc = vx_lookup_at(fs, root, VX_HIDDEN, strlen(VX_HIDDEN), &i);
+    if (rc == -ENOENT)
+        rc = fs->read_only ? -EROFS
+                           : vx_make_file(fs, &c, VX_ROOT_INO, VX_HIDDEN, strlen(VX_HIDDEN), S_IFDIR | 0700, 1, &i);
+    if (!rc)
+        *ino = i->a.ino;
+    return vx_op_leave(fs, &f, rc);
 }
 
 /* Room before pointers are held: waiting and committing release the lock. */
@@ -332,6 +358,10 @@ void vx_drop_name(vx_fs *fs, const vx_cred *c, vx_inode *dir, vx_dentry *d, vx_i
     }
     i->a.ctime_ns = now;
     vx_inode_dirty(fs, i);
+    if (!i->a.nlink)
+        vx_rows_gone(fs, i->a.ino);
+    else
+        vx_rows_unnamed(fs, i, dir->a.ino);
     vx_event_inode(fs, c, i->a.ino, 0);
     vx_touch(fs, dir, now, 0);
     if (!i->a.nlink)

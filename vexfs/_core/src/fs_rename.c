@@ -84,6 +84,11 @@ static void rename_apply(vx_fs *fs, const vx_cred *c, const rename_t *r, uint32_
     }
     vx_touch(fs, r->from, now, 0);
     vx_touch(fs, r->to, now, 0);
+    if (r->from != r->to) {
+        vx_rows_moved(fs, r->i);
+        if (flags & VX_RENAME_EXCHANGE)
+            vx_rows_moved(fs, r->over);
+    }
 }
 
 static int rename_find(vx_fs *fs, const vx_cred *c, rename_t *r, uint64_t parent, const char *name, size_t n,

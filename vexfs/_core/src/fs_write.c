@@ -122,6 +122,26 @@ int vx_leave_inline(vx_fs *fs, vx_inode *i)
     return 0;
 }
 
+int vx_page_whole(vx_fs *fs, vx_inode *i, uint64_t at)
+{
+    uint64_t base = at / VX_PAGE * VX_PAGE;
+    uint32_t page = (uint32_t)(at & (VX_REGION - 1)) / VX_PAGE;
+    if (base >= i->a.size || (i->flags & VX_I_INLINE))
+        return 0;
+    uint32_t end = i->a.size - base < VX_PAGE ? (uint32_t)(i->a.size - base) : VX_PAGE;
+    vx_region *r;
+    int rc = vx_region_get(fs, i, (uint32_t)(at >> VX_REGION_SHIFT), 1, &r);
+    if (rc || (r->dirty && r->dirty[page].buf && !r->dirty[page].lo && r->dirty[page].hi >= end))
+        return rc;
+    char *whole = vx_pool_acquire(fs->o.pool, VX_PAGE, VX_TAG_REQUEST);
+    if (!whole)
+        return -ENOMEM;
+    int64_t n = vx_data_read(fs, i, base, whole, end);
+    rc = n < 0 ? (int)n : n < end ? -EIO : write_page(fs, i, base, whole, end);
+    vx_pool_release(fs->o.pool, whole, VX_PAGE);
+    return rc ? rc : -EAGAIN;
+}
+
 static int write_inline(vx_fs *fs, vx_inode *i, uint64_t off, const char *src, size_t n)
 {
     int rc = off || n < i->inl_n ? vx_inline_load(fs, i) : 0; /* what is overwritten whole need not be read */
@@ -138,6 +158,25 @@ static int write_inline(vx_fs *fs, vx_inode *i, uint64_t off, const char *src, s
         i->inl_n = (uint32_t)(off + n);
     }
     return 0;
+}
+
+int vx_write_held(vx_fs *fs, vx_inode *i, uint64_t off, const void *src, size_t n)
+{
+    size_t done = 0;
+    int rc = 0;
+    vx_frame_mark();
+    if ((i->flags & VX_I_INLINE) && off + n <= VX_INLINE_MAX) {
+        rc = write_inline(fs, i, off, src, n);
+    } else {
+        if (i->flags & VX_I_INLINE)
+            rc = vx_leave_inline(fs, i);
+        if (!rc)
+            rc = write_pages(fs, i, off, src, n, &done);
+    }
+    if (!rc && off + n > i->a.size)
+        i->a.size = off + n;
+    vx_inode_dirty(fs, i);
+    return rc;
 }
 
 /* Room, and pages ready to take the bytes; *off is where an appender finds the end when the lock stays held. */

@@ -8,7 +8,7 @@
 
 enum { HEAD = 8 };
 
-static int load(vx_fs *fs, vx_inode *i)
+int vx_xattr_load(vx_fs *fs, vx_inode *i)
 {
     if ((i->flags & VX_I_XLOADED) || !(i->flags & VX_I_XATTR))
         return 0;
@@ -79,7 +79,7 @@ int64_t vx_fs_getxattr(vx_fs *fs, uint64_t ino, const char *name, size_t n, void
     if (!rc)
         rc = vx_inode_get(fs, ino, &i);
     if (!rc)
-        rc = load(fs, i);
+        rc = vx_xattr_load(fs, i);
     if (!rc) {
         const char *e = find(i, name, n);
         uint32_t vn = 0;
@@ -100,7 +100,7 @@ int64_t vx_fs_listxattr(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
     vx_inode *i;
     int64_t rc = vx_inode_get(fs, ino, &i);
     if (!rc)
-        rc = load(fs, i);
+        rc = vx_xattr_load(fs, i);
     if (!rc) {
         size_t total = 0;
         for (const char *e = i->xattr; e && e < i->xattr + i->xattr_n; e += entry_bytes(e)) {
@@ -153,6 +153,41 @@ static int rebuild(vx_fs *fs, vx_inode *i, const char *old, const char *name, si
     return 0;
 }
 
+int vx_xattr_check(const char *entries, size_t n)
+{
+    for (size_t at = 0; at < n;) {
+        uint32_t vn;
+        if (n - at < HEAD)
+            return -EINVAL;
+        memcpy(&vn, entries + at, 4);
+        uint8_t nn = (uint8_t)entries[at + 4];
+        if (vn > VX_XATTR_VALUE_MAX)
+            return -E2BIG;
+        if (n - at - HEAD < (size_t)nn + vn)
+            return -EINVAL;
+        int rc = name_check(entries + at + HEAD, nn);
+        if (rc)
+            return rc;
+        at += HEAD + nn + vn;
+    }
+    return 0;
+}
+
+int vx_xattr_lay(vx_fs *fs, vx_inode *i, const char *entries, size_t n)
+{
+    int rc = vx_xattr_load(fs, i);
+    for (size_t at = 0; at < n && !rc; at += entry_bytes(entries + at)) {
+        const char *e = entries + at;
+        uint32_t vn;
+        memcpy(&vn, e, 4);
+        size_t nn = (uint8_t)e[4];
+        rc = rebuild(fs, i, find(i, e + HEAD, nn), e + HEAD, nn, e + HEAD + nn, vn);
+        if (!rc)
+            vx_oplog(fs, VX_LOG_SETXATTR, i->a.ino, 0, vn, 0, i->a.ctime_ns, e + HEAD, nn, e + HEAD + nn, vn);
+    }
+    return rc;
+}
+
 static int change_allowed(const vx_cred *c, const vx_inode *i, const char *name)
 {
     if (!memcmp(name, "user.", 5) && !S_ISREG(i->a.mode) && !S_ISDIR(i->a.mode))
@@ -179,7 +214,7 @@ int vx_fs_setxattr(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, 
     if (!rc)
         rc = change_allowed(c, i, name);
     if (!rc)
-        rc = load(fs, i);
+        rc = vx_xattr_load(fs, i);
     if (!rc) {
         const char *old = find(i, name, n);
         rc = old && (flags & VX_XATTR_CREATE) ? -EEXIST : !old && (flags & VX_XATTR_REPLACE) ? -ENODATA : 0;
@@ -187,6 +222,7 @@ int vx_fs_setxattr(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, 
             rc = rebuild(fs, i, old, name, n, value ? value : "", vn);
     }
     if (!rc) {
+        vx_rows_touched(fs, ino);
         vx_event_inode(fs, c, ino, 0);
         vx_oplog(fs, VX_LOG_SETXATTR, ino, flags, vn, 0, i->a.ctime_ns, name, n, value, vn);
         vx_mutated(fs, ino);
@@ -206,12 +242,13 @@ int vx_fs_removexattr(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *nam
     if (!rc)
         rc = change_allowed(c, i, name);
     if (!rc)
-        rc = load(fs, i);
+        rc = vx_xattr_load(fs, i);
     if (!rc) {
         const char *old = find(i, name, n);
         rc = old ? rebuild(fs, i, old, NULL, 0, NULL, 0) : -ENODATA;
     }
     if (!rc) {
+        vx_rows_touched(fs, ino);
         vx_event_inode(fs, c, ino, 0);
         vx_oplog(fs, VX_LOG_REMOVEXATTR, ino, 0, 0, 0, i->a.ctime_ns, name, n, NULL, 0);
         vx_mutated(fs, ino);

@@ -9,12 +9,14 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "vexfs/fs.h"
 #include "vexfs/hmap.h"
 #include "vexfs/meta.h"
+#include "vexfs/rows.h"
 #include "vexfs/segment.h"
 
 enum {
@@ -120,6 +122,24 @@ typedef struct {
     int used, lost, closed;
 } vx_watcher;
 
+struct vx_table {
+    vx_table_options o;
+    vx_inode *file, *vectors, *words; /* never evicted while the table is open */
+    char *image;                      /* the table's file: a page of its own, then the rows */
+    vx_row *row;
+    uint32_t n, cap, number;
+    uint32_t live, files, away, stale;
+    uint32_t *free_rows; /* a ring: the one that has been free for longest is taken first */
+    uint32_t free_head, free_n, free_cap;
+    uint64_t *dirty; /* a bit for each page of the image that the next freeze writes */
+    uint64_t changes;
+    vx_row_gone_fn gone;
+    void *ctx;
+    uint32_t *touched;
+    uint32_t touched_n, touched_cap;
+    int touched_lost;
+};
+
 struct vx_fs {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* commit progress, space for dirty pages */
@@ -161,6 +181,14 @@ struct vx_fs {
     vx_region *frozen_regions;
     uint64_t batch_epoch;
 
+    vx_table **tables; /* by number; NULL where one was closed */
+    uint32_t ntables, open_tables;
+    vx_hmap rows_of;   /* inode -> (table number + 1) << 32 | its first row */
+    vx_hmap covers;    /* directory -> vx_table */
+    uint64_t tree;     /* grows when a directory moves */
+    uint64_t *moved;   /* inodes for vx_fs_moved */
+    uint32_t moved_n, moved_cap;
+
     vx_watcher watchers[VX_WATCHERS];
     int nwatchers;
     pthread_cond_t event;
@@ -183,6 +211,7 @@ uint64_t vx_name_hash(const vx_fs *fs, uint64_t parent, const char *name, size_t
 int vx_dentry_get(vx_fs *fs, uint64_t parent, const char *name, size_t n, vx_dentry **out);
 vx_dentry *vx_dentry_insert(vx_fs *fs, uint64_t parent, uint64_t hash, uint64_t slot, const char *name, size_t n);
 vx_dentry *vx_dentry_find(vx_fs *fs, uint64_t parent, uint64_t hash, const char *name, size_t n);
+vx_dentry *vx_dentry_at(vx_fs *fs, uint64_t parent, uint64_t slot); /* the one cached with that slot, or NULL */
 void vx_dentry_set(vx_fs *fs, vx_inode *dir, vx_dentry *d, uint64_t ino, uint32_t type); /* ino 0: remove */
 void vx_dentry_unpin(vx_fs *fs, vx_dentry *d);
 void vx_dentry_drop(vx_fs *fs, vx_dentry *d);
@@ -262,6 +291,40 @@ int vx_reclaim_wanted(const vx_fs *fs);
 int vx_reclaim_segment(vx_fs *fs, uint32_t seg);
 uint32_t vx_reclaim_empty(vx_fs *fs); /* unlinks segments without live bytes; how many. Lock held */
 
+/* The bytes of a page as a whole in memory, so that any of them can be changed by vx_write_held.  -EAGAIN: the lock
+ * was away, and what was looked at before may have changed. */
+int vx_page_whole(vx_fs *fs, vx_inode *i, uint64_t at);
+/* Writes without waiting and without any check; the pages hold no gap there.  Lock held throughout. */
+int vx_write_held(vx_fs *fs, vx_inode *i, uint64_t off, const void *src, size_t n);
+
+/* fs_rows.c: what an operation on a file means for its rows; lock held */
+void vx_rows_gone(vx_fs *fs, uint64_t ino);                          /* the last name went */
+void vx_rows_unnamed(vx_fs *fs, const vx_inode *i, uint64_t dir);    /* one of several names, in `dir`, went */
+void vx_rows_moved(vx_fs *fs, const vx_inode *i);                    /* it has another directory */
+void vx_rows_stale(vx_fs *fs, uint64_t ino);                         /* its content changed */
+void vx_rows_touched(vx_fs *fs, uint64_t ino);                       /* its attributes changed */
+int vx_rows_freeze(vx_fs *fs);                                       /* changed pages of tables become dirty pages */
+void vx_rows_free(vx_fs *fs);
+int vx_row_release(vx_fs *fs, vx_table *t, uint64_t ino);            /* all rows of a file become free */
+uint32_t vx_rows_reusable(const vx_table *t);                        /* free rows at the head of the ring to take */
+int vx_rows_reserve(vx_table *t, uint32_t more);                     /* so many can be taken behind the last */
+uint32_t vx_row_take(vx_table *t, int reuse);                        /* the next free row, or one behind the last */
+void vx_row_dirty(vx_table *t, uint32_t row);
+/* Number of the table and first row of a file; 0 when it has none. */
+static inline uint64_t vx_rows_find(const vx_fs *fs, uint64_t ino)
+{
+    return fs->open_tables ? vx_hmap_get(&fs->rows_of, ino) : 0;
+}
+
+/* fs_xattr.c */
+int vx_xattr_load(vx_fs *fs, vx_inode *i);
+int vx_xattr_check(const char *entries, size_t n); /* well formed, names allowed, values not too long */
+int vx_xattr_lay(vx_fs *fs, vx_inode *i, const char *entries, size_t n);
+
+/* fs_name.c */
+int vx_make_file(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint32_t mode, int hidden,
+                 vx_inode **out); /* of a name that vx_dentry_get did not find; `hidden` allows the reserved name */
+
 /* fs_event.c */
 void vx_event_inode(vx_fs *fs, const vx_cred *c, uint64_t ino, int content);
 void vx_event_entry(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n);
@@ -280,6 +343,8 @@ int vx_open_inode(vx_fs *fs, const vx_cred *c, vx_inode *i, uint32_t flags);
 int vx_dir_get(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t mask, vx_inode **out);
 int vx_lookup_at(vx_fs *fs, vx_inode *dir, const char *name, size_t n, vx_inode **out);
 int vx_name_check(const char *name, size_t n);
+/* The name of one link, at `out` (of VX_NAME_MAX bytes); its length or -errno. */
+int vx_name_of(vx_fs *fs, const vx_inode *i, char *out);
 int vx_new_name_check(const char *name, size_t n);
 /* Directory and dentry for a change of a name; checks that the directory is alive and may be written. */
 int vx_change_begin(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, vx_inode **dir,
@@ -289,6 +354,12 @@ void vx_make_room(vx_fs *fs);
 int vx_sticky(const vx_cred *c, const vx_inode *dir, const vx_inode *i);
 /* Takes the name away from its file; the file goes with its last name, unless it is open. */
 void vx_drop_name(vx_fs *fs, const vx_cred *c, vx_inode *dir, vx_dentry *d, vx_inode *i, int64_t now);
+
+#define VX_HIDDEN ".vexfs"
+static inline int vx_is_hidden(const char *name, size_t n)
+{
+    return n == sizeof VX_HIDDEN - 1 && !memcmp(name, VX_HIDDEN, n);
+}
 
 static inline int is_dot(const char *name, size_t n)
 {

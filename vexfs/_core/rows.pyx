@@ -1,0 +1,453 @@
+"""Python's way to the row tables of indexes: ``vexfs/rows.h`` has the meaning."""
+
+import numpy as np
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+
+from vexfs._core.fs cimport Filesystem
+from vexfs._core.opened cimport failed
+from vexfs._core.ops cimport vx_fs
+
+__all__ = ["HIT_PATH", "HIT_XATTRS", "NO_ROW", "PUT_MAX", "ROW", "RecordFailed", "RowTable", "covering", "hidden",
+           "moved"]
+
+#: A row as it lies in the table; ``ino`` and ``dir`` hold flags and version in their upper 24 bits.
+ROW = np.dtype([("ino", "<u8"), ("dir", "<u8"), ("generation", "<u4"), ("start", "<u4"), ("length", "<u4"),
+                ("next", "<u4")])
+NO_ROW = VX_ROW_NONE
+PUT_MAX = VX_PUT_MAX
+HIT_PATH = VX_HIT_PATH
+HIT_XATTRS = VX_HIT_XATTRS
+cdef int ESTALE = 116
+
+
+class RecordFailed(Exception):
+    """One record of a batch cannot be; nothing of the batch has happened.  ``at`` is its place, ``error`` why."""
+
+    def __init__(self, at, error):
+        super().__init__(at, error)
+        self.at = at
+        self.error = error
+
+
+def hidden(Filesystem fs not None):
+    """The inode number of the volume's hidden directory, which is made when there is none."""
+    cdef uint64_t ino = 0
+    cdef int rc
+    cdef vx_fs *p = fs.enter()
+    with nogil:
+        rc = vx_fs_hidden(p, &ino)
+    fs.busy -= 1
+    if rc:
+        raise failed(rc)
+    return ino
+
+
+def moved(Filesystem fs not None):
+    """Inode numbers of files that crossed the edge of an index, and of indexed directories that are gone."""
+    cdef uint64_t inos[256]
+    cdef uint32_t n
+    cdef vx_fs *p = fs.enter()
+    with nogil:
+        n = vx_fs_moved(p, inos, 256)
+    fs.busy -= 1
+    return [inos[k] for k in range(n)]
+
+
+def covering(Filesystem fs not None, uint64_t ino):
+    """The directory of the index that covers `ino`, or 0."""
+    cdef vx_table *t
+    cdef uint64_t directory = 0
+    cdef vx_fs *p = fs.enter()
+    with nogil:
+        t = vx_table_over(p, ino)
+        if t is not NULL:
+            directory = vx_table_dir(t)
+    fs.busy -= 1
+    return directory
+
+
+cdef void tell(void *ctx, uint32_t row) noexcept nogil:
+    cdef sinks *s = <sinks *>ctx
+    cdef int k
+    for k in range(2):
+        if s.fn[k] is not NULL:
+            s.fn[k](s.ctx[k], row)
+
+
+# What a walk over hits gathers without Python: the hit, then path and xattrs.
+ctypedef struct basket:
+    char *data
+    size_t n
+    size_t cap
+
+cdef extern from "stdlib.h" nogil:
+    void *realloc(void *p, size_t n)
+
+
+cdef int gather_hit(void *ctx, const vx_hit *hit, const char *path, const void *xattrs) noexcept nogil:
+    cdef basket *b = <basket *>ctx
+    cdef size_t need = (b.n + sizeof(vx_hit) + hit.path_n + hit.xattrs_n + 7) & ~<size_t>7  # the next one is aligned
+    cdef char *p
+    if need > b.cap:
+        p = <char *>realloc(b.data, need * 2 + 4096)
+        if p is NULL:
+            return -1
+        b.data = p
+        b.cap = need * 2 + 4096
+    memcpy(b.data + b.n, hit, sizeof(vx_hit))
+    memcpy(b.data + b.n + sizeof(vx_hit), path, hit.path_n)
+    if hit.xattrs_n:
+        memcpy(b.data + b.n + sizeof(vx_hit) + hit.path_n, xattrs, hit.xattrs_n)
+    b.n = need
+    return 0
+
+
+cdef class RowTable:
+    """The rows of one index.
+
+    Parameters
+    ----------
+    fs : Filesystem
+    directory : int
+        Inode number of the directory that the index belongs to.
+    rows, vectors, words : int
+        Inode numbers of its files; `words` 0: no keyword records.
+    row_bytes : int
+        Of a stored vector.
+
+    Raises
+    ------
+    OSError
+        EBADMSG: the file is no table.  EEXIST: the directory has an index already.
+    """
+
+    def __cinit__(self):
+        self.ptr = NULL
+        memset(&self.sink, 0, sizeof(self.sink))
+
+    def __init__(self, Filesystem fs not None, uint64_t directory, uint64_t rows, uint64_t vectors, uint64_t words,
+                 uint32_t row_bytes):
+        cdef vx_table_options o
+        cdef int rc
+        o.dir, o.rows, o.vectors, o.words, o.row_bytes = directory, rows, vectors, words, row_bytes
+        cdef vx_fs *p = fs.enter()
+        with nogil:
+            rc = vx_table_open(p, &o, &self.ptr)
+        fs.busy -= 1
+        if rc:
+            raise failed(rc)
+        self.filesystem = fs
+        self.directory = directory
+        self.row_bytes = row_bytes
+
+    cdef int begin(self) except -1:
+        if self.ptr is NULL:
+            raise ValueError("the index is closed")
+        self.filesystem.enter()
+        return 0
+
+    def close(self):
+        """Write what changed and let the table go."""
+        cdef vx_table *t = self.ptr
+        cdef vx_fs *p
+        if t is NULL or self.filesystem.closed:
+            return
+        self.begin()
+        self.ptr = NULL
+        p = self.filesystem.fs
+        with nogil:
+            vx_table_close(p, t)
+        self.filesystem.busy -= 1
+
+    cdef vx_table_stats read(self) except *:
+        cdef vx_table_stats s
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            vx_table_read(p, self.ptr, &s)
+        self.filesystem.busy -= 1
+        return s
+
+    def stats(self):
+        """Counts: rows in the table, live ones, files, free, away and stale ones; versions of rows and tree."""
+        return self.read()
+
+    @property
+    def version(self):
+        """(changes of rows and attributes, moves of directories): what was computed from both still holds while
+        they stay."""
+        cdef vx_table_stats s = self.read()
+        return s.changes, s.tree
+
+    def __len__(self):
+        return self.read().rows
+
+    @property
+    def live(self):
+        """Rows that are searched."""
+        return self.read().live
+
+    @property
+    def files(self):
+        """Files with rows that are searched."""
+        return self.read().files
+
+    @property
+    def waiting(self):
+        """Files that `moved` would give out."""
+        return self.read().moved
+
+    def rows(self, uint32_t first=0, n=None):
+        """Rows first..first+n as a structured array of ``ROW``."""
+        cdef uint32_t want = self.read().rows if n is None else n
+        out = np.empty(want, ROW)
+        cdef size_t at = out.ctypes.data
+        cdef uint32_t got
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            got = vx_table_rows(p, self.ptr, first, want, <vx_row *>at)
+        self.filesystem.busy -= 1
+        return out[:got]
+
+    def rows_of(self, uint64_t ino):
+        """The rows of a file, uint32 array, whatever their state."""
+        cdef uint32_t some[16]
+        cdef uint32_t n
+        cdef size_t at
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            n = vx_table_rows_of(p, self.ptr, ino, some, 16)
+        self.filesystem.busy -= 1
+        out = np.empty(n, np.uint32)
+        at = out.ctypes.data
+        if n <= 16:
+            memcpy(<void *>at, some, n * 4)
+            return out
+        self.begin()
+        with nogil:
+            n = vx_table_rows_of(p, self.ptr, ino, <uint32_t *>at, n)
+        self.filesystem.busy -= 1
+        return out[:n]
+
+    def scope(self, uint64_t directory):
+        """Live rows below a directory: a bit array (uint64 words) and how many."""
+        cdef uint32_t rows = self.read().rows
+        bits = np.empty((rows + 63) // 64, np.uint64)
+        cdef size_t at = bits.ctypes.data
+        cdef int64_t n
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            n = vx_table_scope(p, self.ptr, directory, <uint64_t *>at, rows)
+        self.filesystem.busy -= 1
+        if n < 0:
+            raise failed(n)
+        return bits, n
+
+    def touched(self):
+        """Rows whose attributes may have changed since the last call, uint32 array; None: too many, look at all."""
+        cdef uint32_t cap = 1 << 20
+        out = np.empty(cap, np.uint32)
+        cdef size_t at = out.ctypes.data
+        cdef int64_t n
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            n = vx_table_touched(p, self.ptr, <uint32_t *>at, cap)
+        self.filesystem.busy -= 1
+        return None if n < 0 else np.unique(out[:n])
+
+    def take_back(self, uint64_t ino):
+        """A file that was away is back: the number of its rows that are to be searched again."""
+        cdef int n
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            n = vx_table_return(p, self.ptr, ino)
+        self.filesystem.busy -= 1
+        return n
+
+    def drop(self, uint64_t ino):
+        """Take a file's rows away; the file stays.  Whether it had any."""
+        cdef int rc
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            rc = vx_table_drop(p, self.ptr, ino)
+        self.filesystem.busy -= 1
+        if rc < 0:
+            raise failed(rc)
+        return rc > 0
+
+    def confirm(self, const uint32_t[::1] rows, const uint64_t[::1] inos):
+        """After rows were taken into an index: those that went out of use meanwhile leave it again."""
+        cdef size_t n = rows.shape[0]
+        if not n:
+            return
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            vx_table_confirm(p, self.ptr, &rows[0], &inos[0], n)
+        self.filesystem.busy -= 1
+
+    def put(self, list names, const unsigned char[:, ::1] stored, *, uint64_t parent=0, list xattrs=None,
+            list contents=None, counts=None, spans=None, list words=None, generations=None, bint create=True,
+            bint exclusive=False, bint from_content=False, bint keep_rows=False):
+        """Put files with their rows, all or none.
+
+        Parameters
+        ----------
+        names : list of bytes or int
+            Names in `parent`, or inode numbers.
+        stored : uint8 (rows, row_bytes)
+            Stored vectors of all files, one after the other.
+        xattrs : list of bytes or None
+            Packed entries, laid over those that the file has.
+        contents : list of bytes or None
+            At most 4096 bytes each.
+        counts : uint32 (n,), optional
+            Rows of each file; one each when left out.
+        spans : uint32 (rows, 2), optional
+            First byte and length within the file.
+        words : list of bytes, one a row, optional
+        generations : uint64 (n,)
+            With `from_content`: of the content that the rows were made from.
+
+        Returns
+        -------
+        rows : uint32 (rows,)
+        inos : uint64 (n,)
+
+        Raises
+        ------
+        RecordFailed
+            ESTALE where a generation has passed.
+        OSError
+            About the batch as a whole.
+        """
+        cdef size_t n = len(names), k
+        cdef uint32_t total = 0
+        cdef uint32_t flags = 0
+        cdef int rc
+        cdef bytes b
+        cdef const uint32_t[::1] count_of
+        cdef const uint64_t[::1] generation_of
+        cdef const uint32_t[:, ::1] span_of
+        cdef uint32_t[::1] words_n
+        cdef const char *words_at = NULL
+        if create:
+            flags |= VX_PUT_CREATE
+        if exclusive:
+            flags |= VX_PUT_EXCL
+        if from_content:
+            flags |= VX_PUT_CONTENT
+        if keep_rows:
+            flags |= VX_PUT_KEEP_ROWS
+        cdef vx_record *r = <vx_record *>calloc(n or 1, sizeof(vx_record))
+        if r is NULL:
+            raise MemoryError
+        try:
+            if counts is not None:
+                count_of = counts
+            if generations is not None:
+                generation_of = generations
+            for k in range(n):
+                name = names[k]
+                r[k].parent = parent
+                if type(name) is bytes:
+                    b = name
+                    r[k].name = PyBytes_AS_STRING(b)
+                    r[k].name_n = <uint32_t>min(PyBytes_GET_SIZE(b), 1 << 20)
+                else:
+                    r[k].ino = name
+                if xattrs is not None and xattrs[k] is not None:
+                    b = xattrs[k]
+                    r[k].xattrs = PyBytes_AS_STRING(b)
+                    r[k].xattrs_n = <uint32_t>PyBytes_GET_SIZE(b)
+                if contents is not None and contents[k] is not None:
+                    b = contents[k]
+                    r[k].content = PyBytes_AS_STRING(b)
+                    r[k].content_n = <uint32_t>PyBytes_GET_SIZE(b)
+                r[k].nrows = 0 if keep_rows else 1 if counts is None else count_of[k]
+                if generations is not None:
+                    r[k].generation = generation_of[k]
+                total += r[k].nrows
+            if not keep_rows and (stored.shape[0] != total or (total and stored.shape[1] != self.row_bytes)):
+                raise ValueError(f"{stored.shape[0]} stored rows of {stored.shape[1]} bytes; {total} of "
+                                 f"{self.row_bytes} were announced")
+            if spans is not None:
+                span_of = spans
+                if span_of.shape[0] != total or span_of.shape[1] != 2:
+                    raise ValueError("spans are a pair for each row")
+            joined = None
+            if words is not None:
+                joined = b"".join(words)
+                words_n = np.fromiter((len(w) for w in words), np.uint32, len(words))
+                if words_n.shape[0] != total:
+                    raise ValueError("words are one record a row")
+                words_at = joined
+            out = np.empty(total, np.uint32)
+            rc = self._put(r, n, &span_of[0, 0] if spans is not None and total else NULL,
+                           &stored[0, 0] if total else NULL, words_at,
+                           &words_n[0] if words is not None and total else NULL, flags, out)
+            if rc:
+                for k in range(n):
+                    if r[k].status:
+                        raise RecordFailed(k, failed(r[k].status, names[k] if type(names[k]) is bytes else None))
+                raise failed(rc)
+            inos = np.empty(n, np.uint64)
+            for k in range(n):
+                inos[k] = r[k].ino
+            return out, inos
+        finally:
+            free(r)
+
+    cdef int _put(self, vx_record *r, size_t n, const uint32_t *spans, const unsigned char *stored, const char *words,
+                  const uint32_t *words_n, uint32_t flags, out) except? -1:
+        cdef size_t at = out.ctypes.data
+        cdef int rc
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            rc = vx_fs_put_records(p, &self.filesystem.cred, self.ptr, r, n, <const vx_span *>spans, stored, words,
+                                   words_n, flags, <uint32_t *>at)
+        self.filesystem.busy -= 1
+        return rc
+
+    def hits(self, const uint32_t[::1] rows, uint32_t what=VX_HIT_PATH):
+        """The files of rows: tuples (place in `rows`, row, inode, start, length, path, packed xattrs).
+
+        Rows that are searched no more are left out.  A path is b"" where none was asked for or none is known.
+        """
+        cdef basket b
+        cdef size_t n = rows.shape[0], at = 0
+        cdef vx_hit *h
+        cdef char *text
+        cdef int rc
+        cdef list out = []
+        if not n:
+            return out
+        memset(&b, 0, sizeof(b))
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            rc = vx_table_hits(p, self.ptr, &rows[0], n, what, gather_hit, &b)
+        self.filesystem.busy -= 1
+        try:
+            if rc:
+                raise failed(rc)
+            while at < b.n:
+                h = <vx_hit *>(b.data + at)
+                text = b.data + at + sizeof(vx_hit)
+                out.append((h.at, h.row, h.ino, h.start, h.length, text[:h.path_n],
+                            text[h.path_n:h.path_n + h.xattrs_n]))
+                at = (at + sizeof(vx_hit) + h.path_n + h.xattrs_n + 7) & ~<size_t>7
+            return out
+        finally:
+            free(b.data)
