@@ -168,6 +168,34 @@ class UsageError(VexfsError, ValueError):
     """A command was given arguments that make no sense together."""
 
 
+class SearchError(VexfsError):
+    """An index, a vector or a search is not as it has to be."""
+
+
+class IndexMissing(SearchError, LookupError):
+    """No index covers the place that was named."""
+
+
+class IndexConflict(SearchError, ValueError):
+    """An index exists and is not the one that was asked for."""
+
+
+class VectorInvalid(SearchError, ValueError):
+    """A vector cannot be in this index: dimension, values, or what its type can hold."""
+
+
+class FilterInvalid(SearchError, ValueError):
+    """A filter is malformed; the message names the part and what would be right."""
+
+
+class QueryInvalid(SearchError, ValueError):
+    """A search asks for something that cannot be."""
+
+
+class ModelChanged(SearchError, ValueError):
+    """The index was made with another embedding model, or version of it."""
+
+
 class Unreachable(VexfsError, ConnectionError):
     """No node answers at the given socket or address."""
 
@@ -229,6 +257,13 @@ TABLE: tuple[Row, ...] = (
     Row(FileError, _errno.EIO, 500, EXIT_WANTING),
     Row(ConfigError, _errno.EINVAL, 400, EXIT_USAGE),
     Row(UsageError, _errno.EINVAL, 400, EXIT_USAGE),
+    Row(IndexMissing, _errno.ENOENT, 404, EXIT_WANTING),
+    Row(IndexConflict, _errno.EEXIST, 409, EXIT_WANTING),
+    Row(VectorInvalid, _errno.EINVAL, 422, EXIT_USAGE),
+    Row(FilterInvalid, _errno.EINVAL, 400, EXIT_USAGE),
+    Row(QueryInvalid, _errno.EINVAL, 400, EXIT_USAGE),
+    Row(ModelChanged, _errno.EINVAL, 409, EXIT_WANTING),
+    Row(SearchError, _errno.EINVAL, 400, EXIT_WANTING),
     Row(Unreachable, _errno.ECONNREFUSED, 502, EXIT_UNREACHABLE),
     Row(PluginBroken, _errno.ELIBACC, 500, EXIT_WANTING),
     Row(VexfsError, _errno.EIO, 500, EXIT_WANTING),

@@ -21,6 +21,12 @@ def pool() -> Pool:
 
 
 @functools.cache
+def simd() -> Simd:
+    """The distance kernels of this process."""
+    return Simd()
+
+
+@functools.cache
 def frames() -> Frames:
     """The stack account of this process."""
     return Frames()

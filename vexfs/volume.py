@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import attrs
 
@@ -36,6 +36,11 @@ from vexfs.store.check import check as run_check
 from vexfs.store.lock import Lock
 from vexfs.store.snapshot import INDEX, META, SEGMENTS
 
+if TYPE_CHECKING:
+    from vexfs.search.catalog import Catalog
+
+#: In the volume; what lies under ``.vexfs`` shows in no listing.
+INDEX_LIST = ".vexfs/indexes.json"
 Progress = Callable[[int, int], Any]
 HostPath = str | os.PathLike[str]
 
@@ -104,6 +109,10 @@ class Volume:
         self._lock = lock
         self._closing = threading.Lock()
         self.mounted: Any = None
+        self._catalog: Catalog | None = None
+        self._indexing = threading.Lock()
+        if _has_indexes(filesystem):
+            _ = self.catalog  # what files mean for rows is to be seen from the first operation on
 
     # -- making and opening
 
@@ -245,6 +254,19 @@ class Volume:
         return self._filesystem
 
     @property
+    def catalog(self) -> "Catalog":
+        """The indexes of the volume."""
+        with self._indexing:
+            if self._catalog is None:
+                from vexfs.search.catalog import Catalog
+
+                self._catalog = Catalog(
+                    self.filesystem, simd=machinery.simd(), pool=machinery.pool(), bridge=self._bridge,
+                    read_only=self.read_only,
+                )  # fmt: skip
+            return self._catalog
+
+    @property
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
         return self._filesystem is None
@@ -339,6 +361,9 @@ class Volume:
         with self._closing:
             if self._filesystem is not None and self.mounted is not None:
                 self.mounted.unmount(force=True)
+            if self._filesystem is not None and self._catalog is not None:
+                self._catalog.close()
+                self._catalog = None
             filesystem, self._filesystem = self._filesystem, None
             if filesystem is None:
                 return
@@ -350,11 +375,11 @@ class Volume:
 
     def _abandon(self) -> None:
         """Let go without closing: the parent process has it open, and goes on with it."""
-        for part in (self._filesystem, self._bridge, self.mounted):
+        for part in (self._filesystem, self._bridge, self.mounted, self._catalog):
             # Their destructors would write to the volume and wait for threads that are not there: they must never run.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(part))
-        self._filesystem, self._bridge, self.mounted = None, None, None
-        self._closing = threading.Lock()
+        self._filesystem, self._bridge, self.mounted, self._catalog = None, None, None, None
+        self._closing, self._indexing = threading.Lock(), threading.Lock()
         self._lock.forget()
 
     def __enter__(self) -> Self:
@@ -370,6 +395,14 @@ class Volume:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {str(self.directory)!r}{' (closed)' if self.closed else ''}>"
+
+
+def _has_indexes(filesystem: Filesystem) -> bool:
+    try:
+        filesystem.stat(INDEX_LIST)
+    except OSError:
+        return False
+    return True
 
 
 def _stop(bridge: Bridge | None) -> None:

@@ -9,16 +9,18 @@ from vexfs.frontends.local.attributes import Attributes
 from vexfs.frontends.local.fileobject import RawFile
 from vexfs.frontends.local.files import DirEntry, Files
 from vexfs.frontends.local.paths import VolumePath
+from vexfs.frontends.local.searching import Searching
 
 from vexfs.volume import Volume
 
-__all__ = ["Attributes", "DirEntry", "Files", "LocalVolume", "RawFile", "VolumePath"]
+__all__ = ["Attributes", "DirEntry", "Files", "LocalVolume", "RawFile", "Searching", "VolumePath"]
 
 
-class LocalVolume(Files, Volume):
+class LocalVolume(Files, Searching, Volume):
     """An open volume and its files.  Thread-safe; a context manager that closes itself.
 
-    What is about the volume as a whole is in :class:`vexfs.volume.Volume`, what is about its files in :class:`Files`.
+    What is about the volume as a whole is in :class:`vexfs.volume.Volume`, what is about its files in :class:`Files`, what is about
+    vectors and searches in :class:`Searching`.
     """
 
     def __init__(self, *parts: Any) -> None:

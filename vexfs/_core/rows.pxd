@@ -101,6 +101,12 @@ cdef extern from "vexfs/rows.h" nogil:
                           uint32_t *rows_out)
     void vx_table_confirm(vx_fs *fs, vx_table *t, const uint32_t *rows, const uint64_t *inos, size_t n)
     int vx_table_drop(vx_fs *fs, vx_table *t, uint64_t ino)
+    ctypedef struct vx_vector_hooks:
+        int64_t (*get)(void *ctx, uint64_t ino, void *value, size_t cap) noexcept nogil
+        int (*set)(void *ctx, uint64_t ino, const void *value, size_t n) noexcept nogil
+        void *ctx
+
+    void vx_fs_vector_hooks(vx_fs *fs, const vx_vector_hooks *hooks)
     int vx_table_hits(vx_fs *fs, vx_table *t, const uint32_t *rows, size_t n, uint32_t what, vx_hit_fn fn, void *ctx)
 
 
@@ -110,10 +116,18 @@ ctypedef struct sinks:
     void *ctx[2]
 
 
+# Where an index reads stored vectors.
+ctypedef struct source:
+    vx_fs *fs
+    uint64_t vectors
+    size_t row_bytes
+
+
 cdef class RowTable:
     cdef readonly Filesystem filesystem
     cdef vx_table *ptr
     cdef sinks sink
+    cdef source source
     cdef object keep
     cdef readonly uint64_t directory
     cdef readonly uint32_t row_bytes

@@ -9,10 +9,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 
 from vexfs._core.fs cimport Filesystem
 from vexfs._core.opened cimport failed
-from vexfs._core.ops cimport vx_fs
+from vexfs._core.ops cimport fs_read, vx_fs
+from vexfs._core.vindex cimport VectorIndex, vx_vindex, vx_vindex_remove, vx_vindex_source
+
+from vexfs.errors import row_of
 
 __all__ = ["HIT_PATH", "HIT_XATTRS", "NO_ROW", "PUT_MAX", "ROW", "RecordFailed", "RowTable", "covering", "hidden",
-           "moved"]
+           "moved", "stand_behind"]
 
 #: A row as it lies in the table; ``ino`` and ``dir`` hold flags and version in their upper 24 bits.
 ROW = np.dtype([("ino", "<u8"), ("dir", "<u8"), ("generation", "<u4"), ("start", "<u4"), ("length", "<u4"),
@@ -21,8 +24,6 @@ NO_ROW = VX_ROW_NONE
 PUT_MAX = VX_PUT_MAX
 HIT_PATH = VX_HIT_PATH
 HIT_XATTRS = VX_HIT_XATTRS
-cdef int ESTALE = 116
-
 
 class RecordFailed(Exception):
     """One record of a batch cannot be; nothing of the batch has happened.  ``at`` is its place, ``error`` why."""
@@ -70,12 +71,57 @@ def covering(Filesystem fs not None, uint64_t ino):
     return directory
 
 
+cdef int64_t get_vector(void *ctx, uint64_t ino, void *value, size_t cap) noexcept with gil:
+    cdef bytes b
+    try:
+        b = (<object>ctx).get_vector(ino)
+        if not cap or <size_t>PyBytes_GET_SIZE(b) > cap:
+            return -34 if cap else PyBytes_GET_SIZE(b)  # ERANGE
+        memcpy(value, PyBytes_AS_STRING(b), PyBytes_GET_SIZE(b))
+        return PyBytes_GET_SIZE(b)
+    except BaseException as error:
+        return -row_of(error).errno
+
+
+cdef int set_vector(void *ctx, uint64_t ino, const void *value, size_t n) noexcept with gil:
+    try:
+        (<object>ctx).set_vector(ino, None if value is NULL else PyBytes_FromStringAndSize(<const char *>value, n))
+        return 0
+    except BaseException as error:
+        return -row_of(error).errno
+
+
+def stand_behind(Filesystem fs not None, catalog):
+    """Let `catalog` answer for the attribute ``user.vexfs.vector``: ``get_vector(ino)`` and ``set_vector(ino, value)``,
+    value None to take it away; what they raise is answered as an errno.  None: nobody answers any more."""
+    cdef vx_vector_hooks h
+    cdef vx_vector_hooks *p = NULL
+    cdef vx_fs *at = fs.enter()
+    if catalog is not None:
+        h.get, h.set, h.ctx = get_vector, set_vector, <void *>catalog
+        p = &h
+    with nogil:
+        vx_fs_vector_hooks(at, p)
+    fs.busy -= 1
+
+
 cdef void tell(void *ctx, uint32_t row) noexcept nogil:
     cdef sinks *s = <sinks *>ctx
     cdef int k
     for k in range(2):
         if s.fn[k] is not NULL:
             s.fn[k](s.ctx[k], row)
+
+
+cdef void gone_vector(void *ctx, uint32_t row) noexcept nogil:
+    vx_vindex_remove(<vx_vindex *>ctx, row)
+
+
+cdef int read_stored(void *ctx, uint32_t first, uint32_t n, void *out) noexcept nogil:
+    cdef source *s = <source *>ctx
+    cdef size_t want = <size_t>n * s.row_bytes
+    cdef int64_t got = fs_read(s.fs, s.vectors, <uint64_t>first * s.row_bytes, out, want)
+    return <int>got if got < 0 else 0 if <size_t>got == want else -74  # EBADMSG
 
 
 # What a walk over hits gathers without Python: the hit, then path and xattrs.
@@ -141,6 +187,7 @@ cdef class RowTable:
         if rc:
             raise failed(rc)
         self.filesystem = fs
+        self.source.vectors = vectors
         self.directory = directory
         self.row_bytes = row_bytes
 
@@ -171,6 +218,32 @@ cdef class RowTable:
             vx_table_read(p, self.ptr, &s)
         self.filesystem.busy -= 1
         return s
+
+    def watch(self, VectorIndex vectors not None, words=None):
+        """Rows that go out of use leave these indexes at once."""
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        self.keep = (vectors, words)
+        self.sink.fn[0] = gone_vector
+        self.sink.ctx[0] = vectors.index
+        with nogil:
+            vx_table_watch(p, self.ptr, tell, &self.sink)
+        self.filesystem.busy -= 1
+
+    def attach(self, VectorIndex vectors not None, bint keep=True):
+        """Let an index read stored vectors from the table's file; `keep` them in memory once read."""
+        self.begin()
+        self.source.fs = self.filesystem.fs
+        self.source.row_bytes = self.row_bytes
+        vx_vindex_source(vectors.index, read_stored, &self.source, keep)
+        self.filesystem.busy -= 1
+
+    def __enter__(self):
+        self.begin()
+        return self
+
+    def __exit__(self, *exc):
+        self.filesystem.busy -= 1
 
     def stats(self):
         """Counts: rows in the table, live ones, files, free, away and stale ones; versions of rows and tree."""

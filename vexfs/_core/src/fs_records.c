@@ -168,7 +168,7 @@ static int apply(vx_fs *fs, const vx_cred *c, put_t *p, vx_record *r, uint32_t f
     vx_frame_mark();
     vx_inode *i = NULL;
     int rc = r->ino ? vx_inode_get(fs, r->ino, &i)
-                    : vx_make_file(fs, c, r->parent, r->name, r->name_n, S_IFREG | 0666, 0, &i);
+                    : vx_make_file(fs, c, r->parent, r->name, r->name_n, S_IFREG | 0644, 0, &i);
     if (rc)
         return rc;
     r->ino = i->a.ino;

@@ -78,6 +78,11 @@ int64_t vx_fs_getxattr(vx_fs *fs, uint64_t ino, const char *name, size_t n, void
     int64_t rc = name_check(name, n);
     if (!rc)
         rc = vx_inode_get(fs, ino, &i);
+    if (!rc && vx_is_vector(name, n)) {
+        rc = vx_vector_get(fs, i, value, cap);
+        vx_op_leave(fs, &f, 0);
+        return rc;
+    }
     if (!rc)
         rc = vx_xattr_load(fs, i);
     if (!rc) {
@@ -110,6 +115,11 @@ int64_t vx_fs_listxattr(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
                 buf[total + nn] = 0;
             }
             total += nn + 1;
+        }
+        if (vx_vector_listed(fs, ino)) {
+            if (cap && total + sizeof VX_VECTOR_NAME <= cap)
+                memcpy(buf + total, VX_VECTOR_NAME, sizeof VX_VECTOR_NAME);
+            total += sizeof VX_VECTOR_NAME;
         }
         rc = cap && total > cap ? -ERANGE : (int64_t)total;
     }
@@ -213,6 +223,8 @@ int vx_fs_setxattr(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, 
         rc = vx_inode_get(fs, ino, &i);
     if (!rc)
         rc = change_allowed(c, i, name);
+    if (!rc && vx_is_vector(name, n))
+        return vx_op_leave(fs, &f, vx_vector_set(fs, i, value ? value : "", vn, flags));
     if (!rc)
         rc = vx_xattr_load(fs, i);
     if (!rc) {
@@ -241,6 +253,8 @@ int vx_fs_removexattr(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *nam
         rc = vx_inode_get(fs, ino, &i);
     if (!rc)
         rc = change_allowed(c, i, name);
+    if (!rc && vx_is_vector(name, n))
+        return vx_op_leave(fs, &f, vx_vector_set(fs, i, NULL, 0, 0));
     if (!rc)
         rc = vx_xattr_load(fs, i);
     if (!rc) {

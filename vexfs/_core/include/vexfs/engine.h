@@ -188,6 +188,8 @@ struct vx_fs {
     uint64_t tree;     /* grows when a directory moves */
     uint64_t *moved;   /* inodes for vx_fs_moved */
     uint32_t moved_n, moved_cap;
+    vx_vector_hooks vector; /* of user.vexfs.vector */
+    uint32_t in_vector;     /* calls of them under way */
 
     vx_watcher watchers[VX_WATCHERS];
     int nwatchers;
@@ -315,6 +317,13 @@ static inline uint64_t vx_rows_find(const vx_fs *fs, uint64_t ino)
 {
     return fs->open_tables ? vx_hmap_get(&fs->rows_of, ino) : 0;
 }
+
+/* fs_vector.c: the attribute user.vexfs.vector, which rows stand behind.  Lock held; released while a hook works. */
+int vx_is_vector(const char *name, size_t n);
+int64_t vx_vector_get(vx_fs *fs, const vx_inode *i, void *value, size_t cap);
+int vx_vector_set(vx_fs *fs, const vx_inode *i, const void *value, size_t n, uint32_t flags);
+int vx_vector_listed(const vx_fs *fs, uint64_t ino); /* the file has vectors that somebody gave it */
+#define VX_VECTOR_NAME "user.vexfs.vector"
 
 /* fs_xattr.c */
 int vx_xattr_load(vx_fs *fs, vx_inode *i);

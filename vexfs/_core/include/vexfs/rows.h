@@ -112,6 +112,18 @@ void vx_table_confirm(vx_fs *fs, vx_table *t, const uint32_t *rows, const uint64
 /* Takes a file's rows away; the file stays. */
 int vx_table_drop(vx_fs *fs, vx_table *t, uint64_t ino);
 
+/* -- user.vexfs.vector ------------------------------------------------------------------------------------------ */
+
+/* What stands behind the attribute; called without any lock, after the caller's rights were checked.  get: the value's
+ * length, also for cap 0, or -errno.  set: value NULL takes the vectors away. */
+typedef struct {
+    int64_t (*get)(void *ctx, uint64_t ino, void *value, size_t cap);
+    int (*set)(void *ctx, uint64_t ino, const void *value, size_t n);
+    void *ctx;
+} vx_vector_hooks;
+/* NULL: no more, once calls under way have come back. */
+void vx_fs_vector_hooks(vx_fs *fs, const vx_vector_hooks *hooks);
+
 /* -- hits ------------------------------------------------------------------------------------------------------- */
 
 enum { VX_HIT_PATH = 1, VX_HIT_XATTRS = 2 };

@@ -1,0 +1,89 @@
+"""Indexes and searches of a volume, as Python programs want them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vexfs.frontends.local.paths import AnyPath, text
+
+from vexfs.search.catalog import Catalog
+from vexfs.search.hits import Hits
+from vexfs.search.index import Index
+
+
+class Searching:
+    """What :class:`~vexfs.frontends.local.LocalVolume` offers on indexes; needs only a ``catalog``."""
+
+    catalog: Catalog
+
+    def index(
+        self, path: AnyPath = "/", *, dim: int | None = None, metric: str | None = None, dtype: str | None = None,
+        embedder: Any = None,
+    ) -> Index:
+        """The index of a directory, which is made, with the directory, when there is none.
+
+        Parameters
+        ----------
+        path : path
+            The index covers everything below it but what a nested index covers.
+        dim : int
+            Of the vectors, 1 to 65,536; an existing index, and one with an embedder, knows it.
+        metric : {"cosine", "l2", "dot"}
+        dtype : {"f32", "f16", "bf16", "i8"}
+            What vectors are stored as.
+        embedder : str, optional
+            The model that turns text below the directory into vectors; ``"default"``.
+
+        Raises
+        ------
+        IndexConflict
+            The directory has another index.
+        """
+        if embedder is not None:
+            from vexfs.search.textindex import create_text_index
+
+            return create_text_index(self.catalog, text(path), embedder, dim, metric, dtype)
+        return self.catalog.create(text(path), dim=dim, metric=metric, dtype=dtype)
+
+    def indexes(self) -> list[Index]:
+        """Every index of the volume."""
+        return self.catalog.indexes()
+
+    def drop_index(self, path: AnyPath) -> None:
+        """Drop a directory's index and its vectors; the files stay."""
+        self.catalog.drop(text(path))
+
+    def similar(
+        self, path: AnyPath, k: int = 10, *, under: AnyPath | None = None, where: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Hits:
+        """Files like the one at `path`, nearest first, without itself."""
+        from vexfs.search.across import similar
+
+        scope = None if under is None else text(under)
+        return similar(self.catalog, text(path), k, under=scope, where=where, **options)
+
+    def search(
+        self, query: Any, k: int = 10, *, under: AnyPath = "/", where: Mapping[str, Any] | None = None, **options: Any
+    ) -> Hits:
+        """The best files below a directory for a vector (``float32 (dim,)``) or, where files are indexed by their
+        text, for words.
+
+        Parameters
+        ----------
+        query : str or array
+        k : int
+            At most 10,000.
+        under : path
+        where : mapping, optional
+            A filter on attributes, as ``{"year": {"$gte": 2020}}``.
+        **options
+            Of a vector: `recall`, `effort`, `exact`, `threshold`, `explain` (see :meth:`Index.query`).
+            Of a text: `mode` ("hybrid", "semantic", "keyword").
+        """
+        if isinstance(query, str):
+            from vexfs.search.textsearch import search_text
+
+            return search_text(self.catalog, query, k, under=text(under), where=where, **options)
+        from vexfs.search.across import search_vector
+
+        return search_vector(self.catalog, query, k, under=text(under), where=where, **options)

@@ -1,0 +1,29 @@
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+ABSENT: int
+NULL: int
+BOOL: int
+NUMBER: int
+STRING: int
+
+class Column:
+    kind: NDArray[np.uint8]
+    number: NDArray[np.float64]
+    code: NDArray[np.int32]
+    strings: list[str]
+    codes: dict[str, int]
+    exact: dict[int, int]
+    def __init__(self, rows: int) -> None: ...
+
+class Columns:
+    columns: dict[str, Column]
+    rows: int
+    def __init__(self, decode: Callable[[bytes], str | float | bool | None]) -> None: ...
+    def resize(self, rows: int) -> None: ...
+    def get(self, name: str) -> Column | None: ...
+    def clear(self, rows: Iterable[int]) -> None: ...
+    def fill(self, row: int, packed: bytes) -> None: ...
+    def memory(self) -> int: ...

@@ -1,0 +1,197 @@
+"""Attributes by column: what filters look at.
+
+For each attribute name a kind, a number and a code of a string for every row of an index.  Rows are filled from packed
+xattrs; a name that no row has has no column.
+"""
+
+import numpy as np
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.string cimport memcmp, memcpy
+
+__all__ = ["ABSENT", "BOOL", "NULL", "NUMBER", "STRING", "Column", "Columns"]
+
+ABSENT, NULL, BOOL, NUMBER, STRING = range(5)
+
+cdef enum:
+    K_ABSENT = 0
+    K_NULL = 1
+    K_BOOL = 2
+    K_NUMBER = 3
+    K_STRING = 4
+
+cdef double EXACT = 9007199254740992.0  # 2^53: integers up to here are what they are as a float64
+
+
+cdef class Column:
+    """One attribute.
+
+    Attributes
+    ----------
+    kind : uint8 (rows,)
+        ``ABSENT``, ``NULL``, ``BOOL``, ``NUMBER`` or ``STRING``.
+    number : float64 (rows,)
+        The number; of a boolean 0 or 1; else NaN.
+    code : int32 (rows,)
+        Of a string its place in `strings`; else -1.
+    strings : list of str
+    exact : dict
+        Integers beyond 2^53 by row, as Python has them.
+    """
+
+    cdef readonly object kind, number, code
+    cdef readonly list strings
+    cdef readonly dict codes, exact
+    cdef uint8_t[::1] kind_at
+    cdef double[::1] number_at
+    cdef int32_t[::1] code_at
+
+    def __init__(self, rows):
+        self.strings = []
+        self.codes = {}
+        self.exact = {}
+        self.make(np.zeros(rows, np.uint8), np.full(rows, np.nan), np.full(rows, -1, np.int32))
+
+    cdef make(self, kind, number, code):
+        self.kind, self.number, self.code = kind, number, code
+        self.kind_at, self.number_at, self.code_at = kind, number, code
+
+    cdef grow(self, size_t rows):
+        cdef size_t had = self.kind.shape[0]
+        kind, number, code = np.zeros(rows, np.uint8), np.full(rows, np.nan), np.full(rows, -1, np.int32)
+        kind[:had], number[:had], code[:had] = self.kind, self.number, self.code
+        self.make(kind, number, code)
+
+    cdef void clear(self, uint32_t row):
+        if self.kind_at[row] != K_ABSENT:
+            if self.kind_at[row] == K_NUMBER and self.exact:
+                self.exact.pop(row, None)
+            self.kind_at[row] = K_ABSENT
+            self.number_at[row] = float("nan")
+            self.code_at[row] = -1
+
+    cdef set_string(self, uint32_t row, str value):
+        code = self.codes.get(value)
+        if code is None:
+            code = self.codes[value] = len(self.strings)
+            self.strings.append(value)
+        self.kind_at[row] = K_STRING
+        self.code_at[row] = code
+
+    cdef set(self, uint32_t row, value):
+        if isinstance(value, str):
+            self.set_string(row, value)
+        elif value is None:
+            self.kind_at[row] = K_NULL
+        elif isinstance(value, bool):
+            self.kind_at[row] = K_BOOL
+            self.number_at[row] = value
+        else:
+            self.kind_at[row] = K_NUMBER
+            try:
+                self.number_at[row] = value
+            except OverflowError:
+                self.number_at[row] = float("inf") if value > 0 else float("-inf")
+            if isinstance(value, int) and not -EXACT <= self.number_at[row] <= EXACT:
+                self.exact[row] = value
+
+
+cdef int whole_number(const char *p, size_t n, double *out) noexcept:
+    """Digits that are surely a JSON integer below 2^53: no sign but a minus, no leading zero."""
+    cdef size_t k = 0
+    cdef double value = 0
+    cdef bint minus = n > 1 and p[0] == b"-"
+    if minus:
+        k = 1
+    if n - k > 15 or n == k or (p[k] == b"0" and n - k > 1):
+        return 0
+    while k < n:
+        if not b"0" <= p[k] <= b"9":
+            return 0
+        value = value * 10 + (p[k] - b"0")
+        k += 1
+    out[0] = -value if minus else value
+    return 1
+
+
+cdef class Columns:
+    """The columns of an index.
+
+    Parameters
+    ----------
+    decode : callable
+        The value that an xattr's bytes stand for: a string, number, boolean or None.
+    """
+
+    cdef readonly dict columns
+    cdef dict by_raw
+    cdef object decode
+    cdef readonly size_t rows
+
+    def __init__(self, decode):
+        self.columns = {}
+        self.by_raw = {}
+        self.decode = decode
+        self.rows = 0
+
+    def resize(self, size_t rows):
+        """Room for `rows` rows; those there stay."""
+        cdef Column c
+        if rows <= self.rows:
+            return
+        self.rows = max(rows, self.rows + self.rows // 2, 256)
+        for c in self.columns.values():
+            c.grow(self.rows)
+
+    def get(self, str name):
+        """The column of a name, or None."""
+        return self.columns.get(name)
+
+    def clear(self, rows):
+        """Rows that have no attributes any more."""
+        cdef Column c
+        cdef uint32_t row
+        for row in rows:
+            for c in self.columns.values():
+                c.clear(row)
+
+    def fill(self, uint32_t row, bytes packed not None):
+        """Set a row from its file's packed xattrs."""
+        cdef const char *p = PyBytes_AS_STRING(packed)
+        cdef size_t n = PyBytes_GET_SIZE(packed), at = 0, name_n
+        cdef uint32_t value_n
+        cdef double number
+        cdef Column c
+        cdef bytes raw
+        if row >= self.rows:
+            self.resize(row + 1)
+        for c in self.columns.values():
+            c.clear(row)
+        while n - at > 8:
+            memcpy(&value_n, p + at, 4)
+            name_n = <uint8_t>p[at + 4]
+            at += 8
+            if name_n > 5 and not memcmp(p + at, b"user.", 5) and not (
+                    name_n >= 11 and not memcmp(p + at, b"user.vexfs.", 11)):
+                raw = p[at + 5:at + name_n]
+                c = self.by_raw.get(raw)
+                if c is None:
+                    c = self.add(raw)
+                if whole_number(p + at + name_n, value_n, &number):
+                    c.kind_at[row] = K_NUMBER
+                    c.number_at[row] = number
+                else:
+                    c.set(row, self.decode(p[at + name_n:at + name_n + value_n]))
+            at += name_n + value_n
+
+    cdef Column add(self, bytes raw):
+        c = Column(self.rows)
+        self.by_raw[raw] = c
+        self.columns[raw.decode("utf-8", "surrogateescape")] = c
+        return c
+
+    def memory(self):
+        """Bytes that the columns take, strings counted by their length."""
+        cdef Column c
+        return sum(13 * self.rows + sum(len(s) + 60 for s in c.strings) for c in self.columns.values())

@@ -1,0 +1,88 @@
+"""Searches that may meet several indexes: below any directory, or for files like another one."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vexfs.errors import IndexMissing, QueryInvalid
+from vexfs.search.hits import Hit, Hits
+
+if TYPE_CHECKING:
+    from vexfs.search.catalog import Catalog
+    from vexfs.search.index import Index
+
+#: Passages of a file that are looked for when files like it are.
+PASSAGES = 8
+
+
+def scoped(catalog: "Catalog", under: Any) -> list[tuple["Index", Any]]:
+    """The indexes that a search below `under` meets, each with the directory that limits it (None: its own)."""
+    ino = under if isinstance(under, int) else catalog.filesystem.resolve(_text(under))
+    over = catalog.covering(ino)
+    found: list[tuple[Index, Any]] = [] if over is None else [(over, ino)]
+    return found + [(index, None) for index in catalog.below(ino)]
+
+
+def _text(path: Any) -> str | bytes:
+    return path if isinstance(path, str | bytes) else str(path)
+
+
+def merged(parts: list[Hits], k: int) -> Hits:
+    """The best k files of several searches, each once."""
+    best: dict[int, Hit] = {}
+    for hit in (hit for part in parts for hit in part):
+        known = best.get(hit.ino)
+        if known is None or hit.score > known.score:
+            best[hit.ino] = hit
+    out = Hits(sorted(best.values(), key=lambda h: -h.score)[:k])
+    explanations = [part.explanation for part in parts if part.explanation is not None]
+    out.explanation = {"searches": explanations} if len(explanations) > 1 else (explanations or [None])[0]
+    return out
+
+
+def search_vector(
+    catalog: "Catalog", vector: ArrayLike, k: int, *, under: Any = "/", where: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Hits:
+    """The nearest files below a directory, over every index there of the vector's dimension.
+
+    Raises
+    ------
+    IndexMissing
+        There is none.
+    """
+    q = np.asarray(vector, np.float32)
+    if q.ndim != 1:
+        raise QueryInvalid(f"a vector of shape {q.shape}; one vector is wanted, or Index.query for several")
+    met = scoped(catalog, under)
+    if not met:
+        raise IndexMissing.at("no index covers it, and there is none below it", _text(under))
+    fitting = [(i, scope) for i, scope in met if i.dim == len(q)]
+    if not fitting:
+        dims = ", ".join(sorted({str(i.dim) for i, _ in met}))
+        raise QueryInvalid(f"a vector of dimension {len(q)}; the indexes there hold vectors of dimension {dims}")
+    parts = [index.query(q, k, where=where, under=scope, **options) for index, scope in fitting]
+    return parts[0] if len(parts) == 1 else merged(parts, k)
+
+
+def similar(
+    catalog: "Catalog", path: Any, k: int, *, under: Any = None, where: Mapping[str, Any] | None = None, **options: Any
+) -> Hits:
+    """Files like the one at `path`, which is left out.
+
+    Raises
+    ------
+    IndexMissing
+        The file has no vector, or nothing covers it.
+    """
+    ino = catalog.filesystem.resolve(_text(path))
+    index = catalog.at(path)
+    vectors = index.vectors_of(ino)
+    if not len(vectors):
+        raise IndexMissing.at("has no vector; give it one, or wait until it is indexed", _text(path))
+    queries = vectors[:PASSAGES]
+    parts = index.query(queries, min(k + 1, 10_000), where=where, under=under, **options)
+    hits = merged([Hits((h for h in part if h.ino != ino), part.explanation) for part in parts], k)
+    return hits

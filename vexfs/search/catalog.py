@@ -1,0 +1,351 @@
+"""The indexes of an open volume: the list of them, their files in the volume's hidden directory, their upkeep.
+
+The list is one file, replaced by rename, so that an index exists from one commit on or not at all.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from vexfs._core import rows
+from vexfs._core.fs import Filesystem
+from vexfs.errors import IndexMissing, InvalidArgument, NoAttribute, NotSupported, VolumeDamaged
+from vexfs.search.description import Description, pack_list, unpack_list
+from vexfs.search.index import Index
+from vexfs.search.records import parse_vector
+
+log = logging.getLogger("vexfs.search")
+
+HIDDEN = ".vexfs"
+LIST = f"{HIDDEN}/indexes.json"
+#: Kind of the bridge's items that say that an index has work to do.
+KIND_INDEX = 1
+SLICE_MS = 20
+
+
+def _text(path: Any) -> str:
+    return path if isinstance(path, str) else path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else str(path)
+
+
+class Catalog:
+    """The indexes of one volume.
+
+    Parameters
+    ----------
+    filesystem : Filesystem
+    simd, pool : optional
+        What the indexes compute with, and where their scratch comes from.
+    bridge : optional
+        Carries the hints that an index has work to do.
+    read_only : bool
+        Nothing is written: no upkeep, no snapshots.
+    """
+
+    def __init__(
+        self, filesystem: Filesystem, *, simd: Any = None, pool: Any = None, bridge: Any = None, read_only: bool = False
+    ) -> None:
+        self.filesystem, self.simd, self.pool, self.read_only = filesystem, simd, pool, read_only
+        self._bridge = bridge
+        self._lock = threading.RLock()
+        self._by_directory: dict[int, Index] = {}
+        self._next = 1
+        self._stop = threading.Event()
+        self._work = threading.Event()
+        self._worker: threading.Thread | None = None
+        #: Called with an index after it was made or found, and before it is dropped: for those who follow along.
+        self.on_open: list[Callable[[Index], Any]] = []
+        self.on_drop: list[Callable[[Index], Any]] = []
+        self._load()
+        rows.stand_behind(filesystem, self)
+        if bridge is not None and not read_only:
+            bridge.handler(KIND_INDEX, self._hinted)
+        if self._by_directory:
+            self._start()
+
+    # -- the list
+
+    def _load(self) -> None:
+        try:
+            text = self.filesystem.read_file(LIST)
+        except FileNotFoundError:
+            return
+        try:
+            descriptions, self._next = unpack_list(text)
+        except ValueError as error:
+            raise VolumeDamaged.at(f"{error}; restore it from a backup, or remove it to lose the indexes", LIST) from None
+        for description in descriptions:
+            try:
+                self._by_directory[description.directory] = Index(self, description)
+            except OSError as error:
+                # The files are whole without it; the index can be made anew.
+                log.error("index %d cannot be opened: %s", description.number, error)
+        if not self.read_only:
+            self._sweep({d.number for d in descriptions})
+
+    def _sweep(self, known: set[int]) -> None:
+        """Remove the files of an index that was being made or dropped when the volume was last used."""
+        for name, _, _ in list(self.filesystem.scandir(HIDDEN)):
+            number = name.decode("ascii", "replace").removeprefix("index-")
+            if name.startswith(b"index-") and number.isdigit() and int(number) not in known:
+                self._remove_files(int(number))
+
+    def save(self) -> None:
+        """Write the list of indexes."""
+        with self._lock:
+            text = pack_list([i.description for i in self._by_directory.values()], self._next)
+            self.filesystem.write_file(LIST + ".new", text, 0o600)
+            self.filesystem.rename(LIST + ".new", LIST)
+
+    def _remove_files(self, number: int) -> None:
+        home = f"{HIDDEN}/index-{number}"
+        with contextlib.suppress(FileNotFoundError):
+            for name, _, _ in list(self.filesystem.scandir(home)):
+                self.filesystem.unlink(f"{home}/".encode() + name)
+            self.filesystem.rmdir(home)
+
+    # -- finding
+
+    def indexes(self) -> list[Index]:
+        """Every index, in the order in which they were made."""
+        self.settle()
+        with self._lock:
+            return sorted(self._by_directory.values(), key=lambda i: i.description.number)
+
+    def __iter__(self) -> Iterator[Index]:
+        return iter(self.indexes())
+
+    def __len__(self) -> int:
+        return len(self._by_directory)
+
+    def of(self, directory: int) -> Index | None:
+        """The index that belongs to the directory with that inode number."""
+        return self._by_directory.get(directory)
+
+    def covering(self, place: Any) -> Index | None:
+        """The innermost index above a path, or an inode number; None where there is none."""
+        if not self._by_directory:
+            return None
+        ino = place if isinstance(place, int) else self.filesystem.resolve(_text(place))
+        return self._by_directory.get(rows.covering(self.filesystem, ino))
+
+    def at(self, path: Any) -> Index:
+        """The index that covers `path`.
+
+        Raises
+        ------
+        IndexMissing
+            None does.
+        """
+        index = self.covering(path)
+        if index is None:
+            raise IndexMissing.at("no index covers it; make one with fs.index(path, dim=...) or vexctl index create", _text(path))
+        return index
+
+    def below(self, directory: int) -> list[Index]:
+        """The indexes of directories below one."""
+        found = []
+        for index in self.indexes():
+            if index.description.directory != directory and self._inside(index.description.directory, directory):
+                found.append(index)
+        return found
+
+    def _inside(self, ino: int, top: int) -> bool:
+        path, above = self.filesystem.path_of(ino), self.filesystem.path_of(top)
+        return path.startswith(above.rstrip(b"/") + b"/")
+
+    # -- making and dropping
+
+    def create(
+        self, path: Any, *, dim: int | None, metric: str | None = None, dtype: str | None = None,
+        embedder: str | None = None,
+    ) -> Index:
+        """The index of the directory `path`, made when there is none; the directory, too.
+
+        Raises
+        ------
+        IndexConflict
+            It has another one.
+        InvalidArgument
+            Dimension, metric or type cannot be.
+        """
+        where = _text(path)
+        with self._lock:
+            ino = self._directory(where)
+            index = self._by_directory.get(ino)
+            if index is not None:
+                index.description.refuse_other(where, dim, metric, dtype, embedder)
+                return index
+            if dim is None:
+                raise InvalidArgument.at("a new index wants dim=, the dimension of its vectors, or embedder=", where)
+            description = Description.make(self._next, ino, dim, metric or "cosine", dtype or "f32", embedder)
+            self._next += 1
+            Index.make_files(self.filesystem, description)
+            index = Index(self, description)
+            self._by_directory[ino] = index
+            self.save()
+            self._start()
+        for call in self.on_open:
+            call(index)
+        return index
+
+    def _directory(self, path: str) -> int:
+        rows.hidden(self.filesystem)
+        parts = [p for p in path.split("/") if p not in ("", ".")]
+        for k in range(1, len(parts) + 1):
+            with contextlib.suppress(FileExistsError):
+                self.filesystem.mkdir("/".join(parts[:k]), 0o755)
+        stat = self.filesystem.stat("/".join(parts) or "/")
+        if stat.st_mode & 0o170000 != 0o040000:
+            raise InvalidArgument.at("is a file; an index belongs to a directory", path)
+        return stat.st_ino
+
+    def drop(self, path: Any) -> None:
+        """Drop the index of a directory, with every vector in it; the files stay.
+
+        Raises
+        ------
+        IndexMissing
+            The directory has none of its own.
+        """
+        ino = self.filesystem.resolve(_text(path))
+        index = self._by_directory.get(ino)
+        if index is None:
+            raise IndexMissing.at("has no index of its own", _text(path))
+        self._drop(index)
+
+    def _drop(self, index: Index) -> None:
+        for call in self.on_drop:
+            call(index)
+        with self._lock:
+            self._by_directory.pop(index.description.directory, None)
+            self.save()
+            index.close(snapshot=False)
+            self._remove_files(index.description.number)
+
+    def update(self, index: Index, **fields: Any) -> None:
+        """Change fields of an index's description, and keep them."""
+        with self._lock:
+            index.description = attrs.evolve(index.description, **fields)
+            self.save()
+
+    # -- the attribute user.vexfs.vector
+
+    def get_vector(self, ino: int) -> bytes:
+        """A file's first vector, little-endian float32."""
+        index = self._holder(ino)
+        vectors = index.vectors_of(ino)[:1] if index is not None else ()
+        if not len(vectors):
+            raise NoAttribute.at("has no vector")
+        return bytes(vectors[0].astype("<f4").tobytes())
+
+    def set_vector(self, ino: int, value: bytes | None) -> None:
+        """Give a file a vector, as bytes or as text; None takes it away.
+
+        Raises
+        ------
+        NotSupported
+            No index covers the file.
+        VectorInvalid
+        """
+        if value is None:
+            holder = self._holder(ino)
+            if holder is not None:
+                holder.drop_rows(ino)
+            return
+        index = self.covering(ino)
+        if index is None:
+            raise NotSupported.at("no index covers the file")
+        index.set_vectors(ino, parse_vector(value, index.dim))
+
+    def _holder(self, ino: int) -> Index | None:
+        return next((i for i in list(self._by_directory.values()) if len(i.table.rows_of(ino))), None)
+
+    # -- files that moved
+
+    def settle(self) -> None:
+        """Bring files that moved across the edges of indexes to where they belong now, and drop indexes of directories
+        that are gone."""
+        while inos := rows.moved(self.filesystem):
+            for ino in inos:
+                gone = self._by_directory.get(ino)
+                if gone is not None and not self._alive(ino):
+                    self._drop(gone)
+                else:
+                    self._rehome(ino)
+
+    def _alive(self, ino: int) -> bool:
+        try:
+            return self.filesystem.getattr(ino).st_nlink > 0
+        except OSError:
+            return False
+
+    def _rehome(self, ino: int) -> None:
+        if not self._alive(ino):
+            return
+        holder = self._holder(ino)
+        with contextlib.suppress(OSError):
+            self.filesystem.path_of(ino)  # finds a name again for a file that lost the one that was recorded
+        home = self.covering(ino)
+        if holder is None or home is None:
+            return
+        if home is holder:
+            home.take_back(ino)
+        elif home.description.dim == holder.description.dim and home.description.embedder is None:
+            home.take_over(ino, holder)
+
+    # -- upkeep
+
+    def hint(self, index: Index) -> None:
+        """An index changed: there may be work to do."""
+        if self._work.is_set():
+            return
+        if self._bridge is None or not self._bridge.enqueue(
+            index.description.number, 0, KIND_INDEX, "low", wait=False
+        ):
+            self._work.set()
+
+    def _hinted(self, items: list[tuple[int, int]]) -> None:
+        self._work.set()
+
+    def _start(self) -> None:
+        if self._worker is None and not self.read_only:
+            self._worker = threading.Thread(target=self._run, name="vexfs-index", daemon=True)
+            self._worker.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._work.wait()
+            self._work.clear()
+            more = True
+            while more and not self._stop.is_set():
+                more = False
+                for index in list(self._by_directory.values()):
+                    try:
+                        more |= index.maintain(SLICE_MS)
+                    except Exception:
+                        if not self._stop.is_set():
+                            log.exception("upkeep of index %d failed", index.description.number)
+
+    def wait(self) -> None:
+        """Do all the upkeep there is, here and now."""
+        for index in self.indexes():
+            while index.maintain(SLICE_MS):
+                pass
+
+    def close(self) -> None:
+        """End the upkeep and let the indexes go, with a snapshot of those that changed much."""
+        self._stop.set()
+        self._work.set()
+        rows.stand_behind(self.filesystem, None)
+        if self._worker is not None:
+            self._worker.join()
+        if self._bridge is not None and not self.read_only:
+            self._bridge.handler(KIND_INDEX, None)
+        with self._lock:
+            for index in self._by_directory.values():
+                index.close(snapshot=not self.read_only)
+            self._by_directory.clear()

@@ -1,0 +1,244 @@
+"""Filters on attributes: ``{"year": {"$gte": 2020}, "lang": "en"}``.
+
+A filter is compiled once, which finds everything that is wrong with it, and then evaluated over the columns of an index,
+all rows at once.  A number compares with numbers, a string with strings, a boolean with booleans; a row without the
+attribute, or with one of another type, matches ``$ne``, ``$nin``, ``$not`` and ``{"$exists": False}`` only.
+"""
+
+import fnmatch
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from vexfs._core.columns import ABSENT, BOOL, NULL, NUMBER, Column, Columns
+from vexfs.errors import FilterInvalid
+
+Bools = NDArray[np.bool_]
+COMPARISONS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists")
+JUNCTIONS = ("$and", "$or")
+DEPTH_MAX = 32
+EXACT = 1 << 53
+
+
+@attrs.frozen
+class Table:
+    """What a filter is evaluated over: the columns, the number of rows, and the paths of rows when asked for."""
+
+    columns: Columns
+    rows: int
+    paths: Callable[[Bools], dict[int, str]]
+
+    def none(self) -> Bools:
+        """No row."""
+        return np.zeros(self.rows, np.bool_)
+
+
+Test = Callable[[Table, Bools], Bools]
+
+
+@attrs.frozen
+class Filter:
+    """A compiled filter.
+
+    Attributes
+    ----------
+    key : str
+        Equal for filters that mean the same in the same words.
+    names : frozenset of str
+        The attributes that it looks at.
+    """
+
+    key: str
+    names: frozenset[str]
+    test: Test
+
+    def rows(self, table: Table, among: Bools) -> Bools:
+        """Those of `among` that match, bool (rows,)."""
+        return among & self.test(table, among)
+
+
+def compile_filter(where: Mapping[str, Any]) -> Filter:
+    """Compile a filter.
+
+    Raises
+    ------
+    FilterInvalid
+        Names the part that cannot be and what would be right.
+    """
+    names: set[str] = set()
+    test = _all_of(where, names, "where", 0)
+    return Filter(json.dumps(where, sort_keys=True, default=_plain), frozenset(names), test)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, set | frozenset | tuple):
+        return sorted(value, key=repr)
+    raise FilterInvalid(f"a filter cannot hold {value!r}, a {type(value).__name__}")
+
+
+def _all_of(where: Any, names: set[str], at: str, depth: int) -> Test:
+    if not isinstance(where, Mapping):
+        raise FilterInvalid(f"{at}: a filter is a mapping such as {{'year': {{'$gte': 2020}}}}, not {where!r}")
+    if depth > DEPTH_MAX:
+        raise FilterInvalid(f"{at}: filters nest at most {DEPTH_MAX} deep")
+    tests = [_part(name, value, names, f"{at}.{name}", depth) for name, value in where.items()]
+    return _junction(tests, every=True)
+
+
+def _junction(tests: list[Test], *, every: bool) -> Test:
+    def test(table: Table, among: Bools) -> Bools:
+        found = among if every else table.none()
+        for each in tests:
+            found = found & each(table, found) if every else found | each(table, among & ~found)
+        return found
+
+    return test
+
+
+def _part(name: Any, value: Any, names: set[str], at: str, depth: int) -> Test:
+    if not isinstance(name, str) or not name:
+        raise FilterInvalid(f"{at}: an attribute's name is a string, not {name!r}")
+    if name in JUNCTIONS:
+        if not isinstance(value, list | tuple) or not value:
+            raise FilterInvalid(f"{at}: {name} takes a list of filters, not {value!r}")
+        parts = [_all_of(v, names, f"{at}[{k}]", depth + 1) for k, v in enumerate(value)]
+        return _junction(parts, every=name == "$and")
+    if name == "$not":
+        inner = _all_of(value, names, at, depth + 1)
+        return lambda table, among: among & ~inner(table, among)
+    if name == "$path":
+        return _path(value, at)
+    if name.startswith("$"):
+        known = ", ".join((*JUNCTIONS, "$not", "$path"))
+        raise FilterInvalid(f"{at}: unknown operator; {known} are known here, and {', '.join(COMPARISONS)} within a name")
+    names.add(name)
+    if not isinstance(value, Mapping):
+        return _comparison(name, "$eq", value, at)
+    if not value:
+        raise FilterInvalid(f"{at}: no comparison; one of {', '.join(COMPARISONS)} is wanted")
+    tests = []
+    for operator, operand in value.items():
+        if operator == "$not":
+            inner = _part(name, operand, names, f"{at}.$not", depth + 1)
+            tests.append(_negated(inner))
+        elif operator in COMPARISONS:
+            tests.append(_comparison(name, operator, operand, f"{at}.{operator}"))
+        else:
+            raise FilterInvalid(f"{at}: unknown comparison {operator!r}; {', '.join(COMPARISONS)} are known")
+    return _junction(tests, every=True)
+
+
+def _negated(inner: Test) -> Test:
+    return lambda table, among: among & ~inner(table, among)
+
+
+def _path(value: Any, at: str) -> Test:
+    if not isinstance(value, str) or not value:
+        raise FilterInvalid(f"{at}: $path takes a pattern such as '*.md', not {value!r}")
+    matches = re.compile(fnmatch.translate(value)).match
+
+    def test(table: Table, among: Bools) -> Bools:
+        found = table.none()
+        for row, path in table.paths(among).items():
+            found[row] = matches(path) is not None
+        return found
+
+    return test
+
+
+def _scalar(value: Any, at: str) -> Any:
+    if hasattr(value, "item") and not isinstance(value, str):
+        value = value.item()
+    if isinstance(value, float) and math.isnan(value):
+        raise FilterInvalid(f"{at}: nothing compares with NaN")
+    if value is not None and not isinstance(value, str | int | float | bool):
+        raise FilterInvalid(f"{at}: compares with a string, number, boolean or None, not with {value!r}")
+    return value
+
+
+def _comparison(name: str, operator: str, operand: Any, at: str) -> Test:
+    if operator == "$exists":
+        if not isinstance(operand, bool):
+            raise FilterInvalid(f"{at}: takes true or false, not {operand!r}")
+        return _of_column(name, lambda c: (c.kind != ABSENT) == operand, missing=not operand)
+    if operator in ("$in", "$nin"):
+        if isinstance(operand, str) or not hasattr(operand, "__iter__"):
+            raise FilterInvalid(f"{at}: takes a list of values, not {operand!r}")
+        values = [_scalar(v, at) for v in operand]
+        outside = operator == "$nin"
+        return _of_column(name, lambda c: _any_equal(c, values) != outside, missing=outside)
+    value = _scalar(operand, at)
+    if operator in ("$eq", "$ne"):
+        return _of_column(name, lambda c: _equal(c, value) == (operator == "$eq"), missing=operator == "$ne")
+    if value is None or isinstance(value, bool):
+        raise FilterInvalid(f"{at}: {value!r} has no order; numbers and strings have")
+    return _of_column(name, lambda c: _ordered(c, operator, value), missing=False)
+
+
+def _of_column(name: str, test: Callable[[Column], Bools], *, missing: bool) -> Test:
+    def over(table: Table, among: Bools) -> Bools:
+        column = table.columns.get(name)
+        if column is None:
+            return among if missing else table.none()
+        return test(column)[: table.rows]
+
+    return over
+
+
+def _equal(column: Column, value: Any) -> Bools:
+    if value is None:
+        return column.kind == NULL
+    if isinstance(value, bool):
+        return (column.kind == BOOL) & (column.number == value)
+    if isinstance(value, str):
+        code = column.codes.get(value)
+        return column.code == code if code is not None else np.zeros(len(column.kind), np.bool_)
+    found: Bools = (column.kind == NUMBER) & (column.number == _float(value))
+    if isinstance(value, int) and abs(value) > EXACT:
+        found = np.zeros(len(column.kind), np.bool_)
+    for row, exact in column.exact.items():
+        found[row] = exact == value
+    return found
+
+
+def _any_equal(column: Column, values: list[Any]) -> Bools:
+    found = np.zeros(len(column.kind), np.bool_)
+    codes = [column.codes[v] for v in values if isinstance(v, str) and v in column.codes]
+    if codes:
+        found |= np.isin(column.code, codes)
+    for value in values:
+        if not isinstance(value, str):
+            found |= _equal(column, value)
+    return found
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+_ORDER: dict[str, Callable[[Any, Any], Any]] = {
+    "$gt": lambda a, b: a > b, "$gte": lambda a, b: a >= b, "$lt": lambda a, b: a < b, "$lte": lambda a, b: a <= b,
+}  # fmt: skip
+
+
+def _ordered(column: Column, operator: str, value: Any) -> Bools:
+    compare = _ORDER[operator]
+    if isinstance(value, str):
+        of_code = np.array([*(compare(s, value) for s in column.strings), False], np.bool_)
+        matched: Bools = of_code[column.code]  # code -1 is the False at the end
+        return matched
+    found: Bools = (column.kind == NUMBER) & compare(column.number, _float(value))
+    for row, exact in column.exact.items():
+        found[row] = compare(exact, value)
+    return found

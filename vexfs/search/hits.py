@@ -1,0 +1,112 @@
+"""What a search answers."""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from vexfs.store.attributes import PREFIX, RESERVED, Scalar, decode
+from vexfs.store.rows import unpack_xattrs
+
+
+def unpack_attributes(packed: bytes) -> dict[str, Scalar]:
+    """The attributes among a file's packed xattrs."""
+    return {
+        os.fsdecode(name[len(PREFIX) :]): decode(value)
+        for name, value in unpack_xattrs(packed).items()
+        if name.startswith(PREFIX) and not name.startswith(RESERVED)
+    }
+
+
+class Hit:
+    """One file that was found, best passage first.
+
+    Attributes
+    ----------
+    score : float
+        Larger is nearer: cosine similarity, inner product, ``1 / (1 + distance)`` for euclidean indexes; of a search by
+        text what its mode says.  Means the same from call to call.
+    distance : float
+        As the index's metric has it; smaller is nearer.
+    path : str
+        In the volume, from the root, with a leading slash.
+    ino : int
+        Inode number.
+    row : int
+        Row of the index.
+    span : (int, int) or None
+        First byte and the one behind the last, of the passage within the file; None: the file as a whole.
+    text : str
+        The passage, where one was searched for by text.
+    others : list of Hit
+        Further passages of the same file.
+    """
+
+    __slots__ = ("_packed", "distance", "index", "ino", "others", "path", "row", "score", "span", "text")
+
+    def __init__(
+        self, score: float, distance: float, path: str, ino: int, row: int, span: tuple[int, int] | None,
+        packed: bytes = b"", index: Any = None, text: str = "",
+    ) -> None:
+        self.score, self.distance, self.path, self.ino, self.row = score, distance, path, ino, row
+        self.span, self._packed, self.index, self.text = span, packed, index, text
+        self.others: list[Hit] = []
+
+    @property
+    def id(self) -> str:
+        """The file's name."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def attributes(self) -> dict[str, Scalar]:
+        """The file's attributes, as they were when it was found."""
+        return unpack_attributes(self._packed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, with stable keys."""
+        out: dict[str, Any] = {
+            "path": self.path, "id": self.id, "score": self.score, "distance": self.distance,
+            "attributes": self.attributes,
+        }  # fmt: skip
+        if self.span is not None:
+            out["span"] = list(self.span)
+        if self.text:
+            out["text"] = self.text
+        if self.others:
+            out["others"] = [{"span": list(o.span or ()), "score": o.score, "text": o.text} for o in self.others]
+        return out
+
+    def __repr__(self) -> str:
+        return f"Hit({self.score:.4f}, {self.path!r})"
+
+
+class Hits(list[Hit]):
+    """Hits, best first.
+
+    Attributes
+    ----------
+    explanation : dict or None
+        How the search was done, when it was asked to explain.
+    """
+
+    explanation: dict[str, Any] | None = None
+
+    def __init__(self, hits: Iterable[Hit] = (), explanation: dict[str, Any] | None = None) -> None:
+        super().__init__(hits)
+        self.explanation = explanation
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths alone."""
+        return [hit.path for hit in self]
+
+    def to_arrow(self) -> Any:
+        """A ``pyarrow.Table``: path, id, score, distance, start, end, text, and a column for each attribute.
+
+        Raises
+        ------
+        PluginBroken
+            pyarrow is not installed: ``pip install vexfs[arrow]``.
+        """
+        from vexfs.search.arrow import table_of
+
+        return table_of(self)

@@ -1,0 +1,263 @@
+"""The reading side of an index: filters and scopes to rows, the plan of a search, rows to files."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vexfs._core.columns import Columns
+from vexfs._core.rows import HIT_PATH, HIT_XATTRS
+from vexfs.errors import QueryInvalid
+from vexfs.search.description import K_MAX
+from vexfs.search.filters import Filter, Table, compile_filter
+from vexfs.search.hits import Hit, Hits
+from vexfs.search.records import vectors_of
+from vexfs.store.attributes import decode
+
+if TYPE_CHECKING:
+    from vexfs.search.index import Index
+
+#: So few rows are compared one by one; more are filtered inside the scan of the lists.
+FEW_ROWS = 4000
+KEPT_MASKS = 64
+CHUNK = 1024
+
+Bits = NDArray[np.uint64]
+
+
+class Mask:
+    """Rows that a search may find.
+
+    Attributes
+    ----------
+    bits : uint64 (ceil(rows / 64),)
+    count : int
+    few : uint32 (count,) or None
+        The rows themselves, where they are few.
+    """
+
+    __slots__ = ("bits", "count", "few", "version")
+
+    def __init__(self, found: NDArray[np.bool_], version: tuple[int, int]) -> None:
+        self.count = int(np.count_nonzero(found))
+        self.few = np.flatnonzero(found).astype(np.uint32) if self.count <= FEW_ROWS else None
+        packed = np.packbits(found, bitorder="little")
+        self.bits = np.zeros((len(found) + 63) // 64, np.uint64)
+        self.bits.view(np.uint8)[: len(packed)] = packed
+        self.version = version
+
+
+def score_of(metric: str, distances: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What people see: larger is nearer."""
+    if metric == "cosine":
+        return 1 - distances
+    return -distances if metric == "dot" else 1 / (1 + distances)
+
+
+class Reader:
+    """What searches one index."""
+
+    def __init__(self, index: "Index") -> None:
+        self._index = index
+        self._table = index.table
+        self._lock = threading.Lock()
+        self._masks: OrderedDict[Any, Mask] = OrderedDict()
+        self.columns = Columns(decode)
+        self._columns_made = False
+
+    # -- masks
+
+    def _text(self, path: Any) -> str | bytes:
+        return path if isinstance(path, str | bytes) else str(path)
+
+    def _scope(self, under: Any) -> int:
+        directory: int = self._index.description.directory
+        if under is None:
+            return directory
+        ino = under if isinstance(under, int) else self._index.filesystem.resolve(self._text(under))
+        return ino
+
+    def mask(self, where: Mapping[str, Any] | None, under: Any = None) -> tuple[Bits | None, int]:
+        """As a bit array and a count; None where every live row is in it."""
+        found = self.allowed(where, under)
+        return (None, self._table.live) if found is None else (found.bits, found.count)
+
+    def allowed(self, where: Mapping[str, Any] | None, under: Any = None) -> Mask | None:
+        """The rows that match; None: every live one."""
+        scope = self._scope(under)
+        if not where and scope == self._index.description.directory:
+            return None
+        compiled = compile_filter(where) if where else None
+        key = (scope, compiled.key if compiled else None)
+        version = self._table.version
+        with self._lock:
+            kept = self._masks.get(key)
+            if kept is not None and kept.version == version:
+                self._masks.move_to_end(key)
+                return kept
+        made = self._make(scope, compiled, version)
+        with self._lock:
+            self._masks[key] = made
+            while len(self._masks) > KEPT_MASKS:
+                self._masks.popitem(last=False)
+        return made
+
+    def _make(self, scope: int, compiled: Filter | None, version: tuple[int, int]) -> Mask:
+        bits, _ = self._table.scope(scope)
+        rows = len(bits) * 64
+        found = np.unpackbits(bits.view(np.uint8), bitorder="little").view(np.bool_)
+        if compiled is not None:
+            with self._lock:
+                if compiled.names:
+                    self._refresh(rows)
+                self.columns.resize(rows)
+                found = compiled.rows(Table(self.columns, rows, self._paths_of), found)
+        return Mask(found, version)
+
+    def _refresh(self, rows: int) -> None:
+        """Bring the columns up to date: rows whose attributes changed, or all of them the first time."""
+        touched = self._table.touched() if self._columns_made else None
+        if touched is None:
+            bits, _ = self._table.scope(self._index.description.directory)
+            touched = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).astype(np.uint32)
+            self._table.touched()
+            self._columns_made = True
+        self.columns.resize(max(rows, int(touched[-1]) + 1 if len(touched) else 0))
+        for at in range(0, len(touched), CHUNK):
+            part = touched[at : at + CHUNK]
+            for _, row, _, _, _, _, packed in self._table.hits(part, HIT_XATTRS):
+                self.columns.fill(row, packed)
+
+    def _paths_of(self, among: NDArray[np.bool_]) -> dict[int, str]:
+        """Paths relative to the index's directory."""
+        base = len(self._index.path.rstrip("/")) + 1
+        places = np.flatnonzero(among).astype(np.uint32)
+        out = {}
+        for at in range(0, len(places), CHUNK):
+            for _, row, _, _, _, path, _ in self._table.hits(places[at : at + CHUNK], HIT_PATH):
+                out[row] = path.decode("utf-8", "surrogateescape")[base:]
+        return out
+
+    def count(self, where: Mapping[str, Any] | None, under: Any) -> int:
+        """Files that match."""
+        self._index.catalog.settle()
+        allowed = self.allowed(where, under)
+        if allowed is None:
+            return self._table.files
+        if self._table.files == self._table.live:
+            return allowed.count
+        found = np.flatnonzero(np.unpackbits(allowed.bits.view(np.uint8), bitorder="little"))
+        return len(np.unique(self._table.rows()["ino"][found] & np.uint64((1 << 40) - 1)))
+
+    def paths(self, where: Mapping[str, Any] | None) -> list[bytes]:
+        """Paths of the files that match."""
+        self._index.catalog.settle()
+        bits, _ = self.mask(where)
+        if bits is None:
+            bits, _ = self._table.scope(self._index.description.directory)
+        places = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).astype(np.uint32)
+        found = {}
+        for at in range(0, len(places), CHUNK):
+            for _, _, ino, _, _, path, _ in self._table.hits(places[at : at + CHUNK], HIT_PATH):
+                found[ino] = path
+        return list(found.values())
+
+    # -- searching
+
+    def query(
+        self, vectors: ArrayLike, k: int, *, where: Mapping[str, Any] | None, under: Any, recall: float,
+        effort: int | None, exact: bool | None, threshold: float | None, explain: bool, threads: int,
+    ) -> Any:
+        """See :meth:`Index.query`."""
+        index = self._index
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= K_MAX:
+            raise QueryInvalid(f"k={k!r}; a whole number from 1 to {K_MAX} is wanted")
+        if not 0 < recall <= 1:
+            raise QueryInvalid(f"recall={recall!r}; a share above 0 and at most 1 is wanted")
+        q = vectors_of(vectors, index.dim, index.metric, what="query")
+        if self._table.waiting:
+            index.catalog.settle()
+        allowed = self.allowed(where, under)
+        found, distances, filled, work = self._search(q, int(k), allowed, recall, effort, exact, threshold, threads, explain)
+        explanation = self._explain(allowed, work) if explain else None
+        scores = score_of(index.metric, distances)
+        answers = []
+        for each, score, distance, n in zip(found, scores, distances, filled.tolist(), strict=True):
+            hits = self.hits(each[:n], score[:n], distance[:n], int(k))
+            hits.explanation = explanation
+            answers.append(hits)
+        return answers[0] if np.ndim(vectors) == 1 else answers
+
+    def _search(
+        self, q: NDArray[np.float32], k: int, allowed: Mask | None, recall: float, effort: int | None,
+        exact: bool | None, threshold: float | None, threads: int, explain: bool,
+    ) -> Any:
+        table, vectors = self._table, self._index.vectors
+        live = table.live if allowed is None else allowed.count
+        # Several rows may be one file's: enough of them for k files, as far as there are.
+        want = k if table.live == table.files else min(4 * k + 16, live)
+        want = max(1, min(want, live, K_MAX))
+        if not live:
+            nothing = np.empty((len(q), 0), np.uint32), np.empty((len(q), 0), np.float32), np.zeros(len(q), np.uint32)
+            return (*nothing, {"plan": "empty"})
+        options: dict[str, Any] = {"recall": recall, "effort": effort or 0, "exact": exact, "threads": threads}
+        if threshold is not None:
+            options["threshold"] = threshold
+        if allowed is not None and allowed.few is not None and exact is not False:
+            options["rows"] = allowed.few
+        elif allowed is not None:
+            options["mask"] = allowed.bits
+        work: dict[str, Any] = {}
+        if explain:
+            options["work"] = work
+        with table:  # the filesystem stays open: rows may have to be read
+            found, distances, filled = vectors.search(q, want, **options)
+        return found, distances, filled, work
+
+    def _explain(self, allowed: Mask | None, work: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "candidates": self._table.live if allowed is None else allowed.count,
+            "filter": "none" if allowed is None else "rows" if allowed.few is not None else "mask", **work,
+        }  # fmt: skip
+
+    # -- rows to files
+
+    def hits(
+        self, found: NDArray[np.uint32], scores: NDArray[np.float32], distances: NDArray[np.float32], k: int
+    ) -> Hits:
+        """At most k files, best passage first, the others with it."""
+        out = Hits()
+        files: dict[int, Hit] = {}
+        score, distance = scores.tolist(), distances.tolist()
+        for at, row, ino, start, length, path, packed in self._table.hits(found, HIT_PATH | HIT_XATTRS):
+            span = (start, start + length) if length else None
+            first = files.get(ino)
+            if first is None:
+                if len(out) == k:
+                    continue
+                text = self._path(ino, path)
+                if text is None:
+                    continue
+                files[ino] = hit = Hit(score[at], distance[at], text, ino, row, span, packed, self._index)
+                out.append(hit)
+            else:
+                first.others.append(Hit(score[at], distance[at], first.path, ino, row, span, packed, self._index))
+        return out
+
+    def _path(self, ino: int, path: bytes) -> str | None:
+        if not path:
+            try:
+                path = self._index.filesystem.path_of(ino)
+            except OSError:
+                return None  # it went meanwhile
+        return path.decode("utf-8", "surrogateescape")
+
+    def hit_of(self, ino: int, score: float) -> Hit | None:
+        """One file as a hit."""
+        found = self._table.rows_of(ino)[:1]
+        one = np.full(len(found), score, np.float32)
+        hits = self.hits(found, one, 1 - one, 1)
+        return hits[0] if hits else None
