@@ -99,7 +99,7 @@ def found(rows, where):
     return compile_filter(where).rows(table(rows), np.ones(len(rows), np.bool_)).tolist()
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(ROWS, FILTER)
 def test_against_the_meaning_of_the_words(rows, where):
     assert found(rows, where) == [holds(row, where) for row in rows]

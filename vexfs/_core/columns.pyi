@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ABSENT: int
-NULL: int
+NONE: int
 BOOL: int
 NUMBER: int
 STRING: int

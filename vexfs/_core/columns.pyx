@@ -10,9 +10,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy
 
-__all__ = ["ABSENT", "BOOL", "NULL", "NUMBER", "STRING", "Column", "Columns"]
+__all__ = ["ABSENT", "BOOL", "NONE", "NUMBER", "STRING", "Column", "Columns"]
 
-ABSENT, NULL, BOOL, NUMBER, STRING = range(5)
+ABSENT, NONE, BOOL, NUMBER, STRING = range(5)
 
 cdef enum:
     K_ABSENT = 0
@@ -30,7 +30,7 @@ cdef class Column:
     Attributes
     ----------
     kind : uint8 (rows,)
-        ``ABSENT``, ``NULL``, ``BOOL``, ``NUMBER`` or ``STRING``.
+        ``ABSENT``, ``NONE``, ``BOOL``, ``NUMBER`` or ``STRING``.
     number : float64 (rows,)
         The number; of a boolean 0 or 1; else NaN.
     code : int32 (rows,)
@@ -93,23 +93,26 @@ cdef class Column:
                 self.number_at[row] = value
             except OverflowError:
                 self.number_at[row] = float("inf") if value > 0 else float("-inf")
-            if isinstance(value, int) and not -EXACT <= self.number_at[row] <= EXACT:
+            if isinstance(value, int) and not -EXACT < self.number_at[row] < EXACT:
                 self.exact[row] = value
 
 
 cdef int whole_number(const char *p, size_t n, double *out) noexcept:
-    """Digits that are surely a JSON integer below 2^53: no sign but a minus, no leading zero."""
+    """Digits that are surely a JSON integer below 2^53: no sign but a minus, no leading zero.
+
+    48 is the digit zero, 57 nine, 45 a minus.
+    """
     cdef size_t k = 0
     cdef double value = 0
-    cdef bint minus = n > 1 and p[0] == b"-"
+    cdef bint minus = n > 1 and p[0] == 45
     if minus:
         k = 1
-    if n - k > 15 or n == k or (p[k] == b"0" and n - k > 1):
+    if n - k > 15 or n == k or (p[k] == 48 and n - k > 1):
         return 0
     while k < n:
-        if not b"0" <= p[k] <= b"9":
+        if not 48 <= p[k] <= 57:
             return 0
-        value = value * 10 + (p[k] - b"0")
+        value = value * 10 + (p[k] - 48)
         k += 1
     out[0] = -value if minus else value
     return 1

@@ -181,6 +181,7 @@ class Catalog:
                 return index
             if dim is None:
                 raise InvalidArgument.at("a new index wants dim=, the dimension of its vectors, or embedder=", where)
+            rows.hidden(self.filesystem)
             description = Description.make(self._next, ino, dim, metric or "cosine", dtype or "f32", embedder)
             self._next += 1
             Index.make_files(self.filesystem, description)
@@ -193,12 +194,14 @@ class Catalog:
         return index
 
     def _directory(self, path: str) -> int:
-        rows.hidden(self.filesystem)
         parts = [p for p in path.split("/") if p not in ("", ".")]
-        for k in range(1, len(parts) + 1):
-            with contextlib.suppress(FileExistsError):
-                self.filesystem.mkdir("/".join(parts[:k]), 0o755)
-        stat = self.filesystem.stat("/".join(parts) or "/")
+        try:
+            stat = self.filesystem.stat("/".join(parts) or "/")
+        except FileNotFoundError:
+            for k in range(1, len(parts) + 1):
+                with contextlib.suppress(FileExistsError):
+                    self.filesystem.mkdir("/".join(parts[:k]), 0o755)
+            stat = self.filesystem.stat("/".join(parts))
         if stat.st_mode & 0o170000 != 0o040000:
             raise InvalidArgument.at("is a file; an index belongs to a directory", path)
         return stat.st_ino

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from vexfs._core.columns import ABSENT, BOOL, NULL, NUMBER, Column, Columns
+from vexfs._core.columns import ABSENT, BOOL, NONE, NUMBER, Column, Columns
 from vexfs.errors import FilterInvalid
 
 Bools = NDArray[np.bool_]
@@ -195,14 +195,14 @@ def _of_column(name: str, test: Callable[[Column], Bools], *, missing: bool) -> 
 
 def _equal(column: Column, value: Any) -> Bools:
     if value is None:
-        return column.kind == NULL
+        return column.kind == NONE
     if isinstance(value, bool):
         return (column.kind == BOOL) & (column.number == value)
     if isinstance(value, str):
         code = column.codes.get(value)
         return column.code == code if code is not None else np.zeros(len(column.kind), np.bool_)
     found: Bools = (column.kind == NUMBER) & (column.number == _float(value))
-    if isinstance(value, int) and abs(value) > EXACT:
+    if isinstance(value, int) and abs(value) >= EXACT:
         found = np.zeros(len(column.kind), np.bool_)
     for row, exact in column.exact.items():
         found[row] = exact == value

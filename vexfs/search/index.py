@@ -6,6 +6,7 @@ in the filesystem's operations; what makes them come passes through here, one wr
 """
 
 import contextlib
+import errno
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ class Record:
 
     id: str
     path: str
-    vector: NDArray[np.float32] | None
+    vector: NDArray[np.float32] | None = attrs.field(repr=False)
     attributes: dict[str, Scalar]
 
 
@@ -153,7 +154,8 @@ class Index:
         }  # fmt: skip
 
     def __repr__(self) -> str:
-        return f"<Index {self.path!r} dim={self.dim} {self.metric} {self.dtype}, {self.table.files} files>"
+        state = "closed" if self._closed else f"{self.path!r}, {self.table.files} files"
+        return f"<Index {self.description.number} {state}, dim={self.dim} {self.metric} {self.dtype}>"
 
     # -- putting
 
@@ -278,16 +280,24 @@ class Index:
         whole = len(places) == len(names)
         pick = places.tolist()
         some = None if texts is None else [texts[k] for k in pick]
-        late = {} if some is None else {k: c for k, c in enumerate(some) if c is not None and len(c) > INLINE_MAX}
+        late = {k: c for k, c in enumerate(some or ()) if c is not None and len(c) > INLINE_MAX}
+        parent = self._parent(names[pick[0]], create)
         with self._writing:
-            taken, inos = self.table.put(
-                [names[k].rpartition(b"/")[2] for k in pick],
-                stored if keep_rows or whole else stored[places],
-                parent=self._parent(names[pick[0]], create),
-                xattrs=None if xattrs is None else xattrs if whole else [xattrs[k] for k in pick],
-                contents=None if some is None else [None if k in late else c for k, c in enumerate(some)],
-                create=create, exclusive=exclusive, keep_rows=keep_rows,
-            )  # fmt: skip
+            while True:
+                try:
+                    taken, inos = self.table.put(
+                        [names[k].rpartition(b"/")[2] for k in pick],
+                        stored if keep_rows or whole else stored[places], parent=parent,
+                        xattrs=None if xattrs is None else xattrs if whole else [xattrs[k] for k in pick],
+                        contents=None if some is None else [None if k in late else c for k, c in enumerate(some)],
+                        create=create, exclusive=exclusive, keep_rows=keep_rows,
+                    )  # fmt: skip
+                    break
+                except RecordFailed as failed:
+                    # A file that is large has its content replaced as any other: not in the same change.
+                    if failed.error.errno != errno.EFBIG or some is None or failed.at in late:
+                        raise
+                    late[failed.at] = some[failed.at]
             if not keep_rows:
                 self._taken(taken, inos, stored if whole else stored[places])
         for k, content in late.items():
@@ -356,13 +366,17 @@ class Index:
         self.catalog.hint(self)
 
     def take_back(self, ino: int) -> None:
-        """A file that had left is back below the directory: its rows are searched again."""
+        """A file that had left is back below the directory: its rows are searched again.
+
+        Rows that were made from its text go instead: it is read again, as one that is new.
+        """
         with self._writing:
-            if self.table.take_back(ino):
+            if self.made_from_text(ino):
+                self.table.drop(ino)
+            elif self.table.take_back(ino):
                 found = self.table.rows_of(ino)
                 stored = self.stored(found)
                 self._taken(found, np.full(len(found), ino, np.uint64), stored)
-                self.words.put_stored(found, self) if hasattr(self.words, "put_stored") else None
 
     def take_over(self, ino: int, other: "Index") -> None:
         """The vectors of a file that moved here from the directory of another index."""
@@ -411,6 +425,11 @@ class Index:
         """The low 32 bits of the content generation that a file's rows were made from; None: it has no rows."""
         found = self.table.rows_of(ino)
         return int(self.table.rows(int(found[0]), 1)["generation"][0]) if len(found) else None
+
+    def made_from_text(self, ino: int) -> bool:
+        """Whether a file's rows were made from its content."""
+        found = self.table.rows_of(ino)
+        return bool(len(found)) and bool(int(self.table.rows(int(found[0]), 1)["ino"][0]) >> 40 & 1)
 
     def files(self) -> NDArray[np.uint64]:
         """Inode numbers of the files that have rows, uint64 (n,), ascending."""
