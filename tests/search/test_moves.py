@@ -1,0 +1,179 @@
+"""Files that move, get names and lose them: their vectors go with them, and results show only what an index covers."""
+
+import os
+
+import numpy as np
+import pytest
+
+def ids(hits):
+    return sorted(hit.id for hit in hits)
+
+@pytest.fixture
+def box(fs, vectors):
+    """Two indexes side by side, one nested in the first, and files a0..a9 with vectors in the first."""
+    one = fs.index("one", dim=32)
+    one.upsert([f"a{k}" for k in range(10)], vectors[:10], [{"n": k} for k in range(10)])
+    return one, fs.index("two", dim=32), fs.index("one/nested", dim=32)
+
+
+def test_out_and_back(fs, box, vectors):
+    one, _, _ = box
+    fs.mkdir("plain")
+    fs.rename("one/a3", "plain/a3")
+    assert len(one) == 9 and "a3" not in ids(one.query(vectors[3], 10))
+    # It still has its vector; it is only not covered.
+    assert np.frombuffer(fs.getxattr("plain/a3", "user.vexfs.vector"), "<f4") == pytest.approx(vectors[3])
+    fs.rename("plain/a3", "one/back")
+    assert len(one) == 10 and one.query(vectors[3], 1)[0].path == "/one/back"
+
+
+def test_into_another_index(fs, box, vectors):
+    one, two, nested = box
+    fs.rename("one/a1", "two/a1")
+    fs.rename("one/a2", "one/nested/a2")
+    assert (len(one), len(two), len(nested)) == (8, 1, 1)
+    assert two.query(vectors[1], 1)[0].path == "/two/a1" and nested.query(vectors[2], 1)[0].path == "/one/nested/a2"
+    assert ids(fs.search(vectors[2], 20, under="one")) == sorted(f"a{k}" for k in range(10) if k != 1)
+
+
+def test_directories_take_their_files_along(fs, box, vectors):
+    one, two, _ = box
+    fs.makedirs("one/d/e")
+    fs.rename("one/a1", "one/d/a1")
+    fs.rename("one/a2", "one/d/e/a2")
+    assert len(one) == 10
+    fs.rename("one/d", "two/d")
+    assert (len(one), len(two)) == (8, 2) and two.query(vectors[2], 1)[0].path == "/two/d/e/a2"
+    fs.rename("two/d", "outside")
+    assert (len(one), len(two)) == (8, 0)
+    fs.rename("outside", "one/again")
+    assert len(one) == 10 and one.query(vectors[2], 1)[0].path == "/one/again/e/a2"
+
+
+def test_an_index_moves_with_its_directory(fs, box, vectors):
+    one, two, _ = box
+    fs.rename("one", "two/one")
+    assert len(one) == 10 and len(two) == 0
+    assert one.query(vectors[4], 1)[0].path == "/two/one/a4"
+
+
+def test_an_index_that_comes_between_and_goes(fs, vectors):
+    outer = fs.index("outer", dim=32)
+    outer.upsert(["in/a", "in/b", "c"], vectors[:3])
+    inner = fs.index("outer/in", dim=32)
+    assert len(outer) == 1 and ids(inner.query(vectors[0], 5)) == ["a", "b"]
+    fs.drop_index("outer/in")
+    assert len(outer) == 1, "a dropped index takes its vectors along"
+    other = fs.index("outer/in", dim=7)
+    assert len(other) == 0
+
+
+def test_vectors_stay_when_a_nested_index_of_another_kind_goes(fs, vectors):
+    outer = fs.index("outer", dim=32)
+    outer.upsert(["in/a", "c"], vectors[:2])
+    fs.index("outer/in", dim=7)
+    assert len(outer) == 1
+    fs.drop_index("outer/in")
+    assert len(outer) == 2 and outer.query(vectors[0], 1)[0].path == "/outer/in/a"
+
+
+def test_a_removed_directory_takes_its_index(fs, reopen, box):
+    one, two, _ = box
+    fs.rmdir("two")
+    assert [i.path for i in fs.indexes()] == ["/one", "/one/nested"]
+    assert [i.path for i in reopen().indexes()] == ["/one", "/one/nested"]
+
+
+def test_replaced_by_rename(fs, box, vectors):
+    one, _, _ = box
+    fs.write_text("one/new", "no vector")
+    fs.rename("one/new", "one/a5")
+    assert len(one) == 9 and "a5" not in ids(one.query(vectors[5], 10))
+    fs.rename("one/a6", "one/a7")
+    assert len(one) == 8 and one.query(vectors[6], 1)[0].id == "a7"
+
+
+def test_an_exchange(fs, box, vectors):
+    one, two, _ = box
+    fs.write_text("two/x", "")
+    fs.filesystem.rename("one/a8", "two/x", 2)
+    assert (len(one), len(two)) == (9, 1) and two.query(vectors[8], 1)[0].id == "x"
+
+
+def test_several_names(fs, box, vectors):
+    one, _, _ = box
+    fs.mkdir("plain")
+    fs.link("one/a9", "one/second")
+    fs.link("one/a9", "plain/third")
+    assert len(one) == 10
+    fs.remove("one/a9")
+    fs.remove("one/second")
+    fs.stat("plain/third")
+    assert len(one) == 9
+    fs.remove("plain/third")
+    assert len(one) == 9
+
+
+def test_removed_while_open(fs, box, vectors):
+    one, _, _ = box
+    with fs.open("one/a0", "rb"):
+        fs.remove("one/a0")
+        assert len(one) == 9
+
+
+def test_copies_carry_given_vectors(fs, box, vectors):
+    one, two, _ = box
+    fs.copy("one/a4", "two/copy")
+    assert two.query(vectors[4], 1)[0].id == "copy" and two.get("copy").attributes == {"n": 4}
+
+
+def test_the_attribute(fs, box, vectors):
+    one, _, _ = box
+    name = "user.vexfs.vector"
+    fs.write_text("one/file", "x")
+    assert name not in fs.listxattr("one/file")
+    with pytest.raises(OSError, match="No data"):
+        fs.getxattr("one/file", name)
+    fs.setxattr("one/file", name, ",".join(map(str, vectors[20].tolist())).encode())
+    assert name in fs.listxattr("one/file") and one.query(vectors[20], 1)[0].id == "file"
+    with pytest.raises(FileExistsError):
+        fs.setxattr("one/file", name, vectors[21].tobytes(), os.XATTR_CREATE)
+    fs.setxattr("one/file", name, vectors[21].tobytes(), os.XATTR_REPLACE)
+    assert one.query(vectors[21], 1)[0].id == "file"
+    for bad in (b"", b"1,2", np.full(32, np.nan, np.float32).tobytes(), bytes(128)):
+        with pytest.raises(ValueError):
+            fs.setxattr("one/file", name, bad)
+    assert one.query(vectors[21], 1)[0].id == "file"
+    fs.removexattr("one/file", name)
+    assert len(one) == 10
+    with pytest.raises(OSError, match="No data"):
+        fs.removexattr("one/file", name)
+    fs.mkdir("plain")
+    fs.write_text("plain/file", "x")
+    with pytest.raises(OSError, match="not supported"):
+        fs.setxattr("plain/file", name, vectors[0].tobytes())
+    assert fs.getxattr("one/a1", name) == vectors[1].tobytes()
+
+
+def test_what_was_away_at_closing_comes_home_later(fs, reopen, box, vectors):
+    fs.mkdir("plain")
+    fs.rename("one/a3", "plain/a3")
+    again = reopen()
+    assert len(again.index("one")) == 9
+    again.rename("plain/a3", "one/a3")
+    assert again.index("one").query(vectors[3], 1)[0].id == "a3"
+    again.rename("one/a4", "two/a4")
+    third = reopen()
+    assert (len(third.index("one")), len(third.index("two"))) == (9, 1)
+    assert third.index("two").query(vectors[4], 1)[0].id == "a4"
+
+
+def test_rows_are_used_again(fs, vectors):
+    index = fs.index("i", dim=32)
+    names = [f"f{k}" for k in range(600)]
+    for _ in range(12):
+        index.upsert(names, vectors)
+    assert len(index) == 600 and index.table.stats()["rows"] <= 600 + 1024 + 600
+    for k in (0, 300, 599):
+        assert index.query(vectors[k], 1)[0].id == names[k]
+        assert index.get(names[k]).vector == pytest.approx(vectors[k])
