@@ -6,7 +6,7 @@ no accounting, and each operation wakes the committer itself.
 """
 
 import functools
-from typing import Any
+from typing import Any, TypedDict
 
 from vexfs._core.bridge import Bridge
 from vexfs._core.frame import Frames
@@ -14,16 +14,28 @@ from vexfs._core.pool import Pool
 from vexfs._core.simd import Simd
 
 
+class Options(TypedDict, total=False):
+    """How an open volume works; what it *is* stands in its geometry.  Sizes in bytes."""
+
+    cache_size: int
+    prefetch_size: int
+    io_queue_depth: int
+    direct_io: bool
+    dirty_limit: int
+    commit_ops: int
+    commit_delay_ms: int
+    inode_cache: int
+    atime: str
+    owner: tuple[int, int]
+    pool: Any
+    bridge: Any
+    frames: Any
+
+
 @functools.cache
 def pool() -> Pool:
     """The memory pools of this process."""
     return Pool()
-
-
-@functools.cache
-def simd() -> Simd:
-    """The distance kernels of this process."""
-    return Simd()
 
 
 @functools.cache

@@ -16,19 +16,15 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import attrs
 
 from vexfs import machinery
 from vexfs._core.bridge import Bridge
 from vexfs._core.fs import Filesystem
-from vexfs.errors import (
-    UsageError,
-    VolumeClosed,
-    VolumeDamaged,
-    VolumeExists,
-)
+from vexfs.errors import UsageError, VolumeClosed, VolumeDamaged, VolumeExists
+from vexfs.machinery import Options
 from vexfs.registry import registry
 from vexfs.store import host, keys, snapshot, unlock, volumefile
 from vexfs.store.check import Report
@@ -43,25 +39,6 @@ if TYPE_CHECKING:
 INDEX_LIST = ".vexfs/indexes.json"
 Progress = Callable[[int, int], Any]
 HostPath = str | os.PathLike[str]
-
-
-class Options(TypedDict, total=False):
-    """How an open volume works; what it *is* stands in its geometry.  Sizes in bytes."""
-
-    cache_size: int
-    prefetch_size: int
-    io_queue_depth: int
-    direct_io: bool
-    dirty_limit: int
-    commit_ops: int
-    commit_delay_ms: int
-    inode_cache: int
-    atime: str
-    owner: tuple[int, int]
-    pool: Any
-    bridge: Any
-    frames: Any
-
 
 _opened: "weakref.WeakValueDictionary[tuple[int, int], Volume]" = weakref.WeakValueDictionary()
 _opening = threading.Lock()

@@ -19,8 +19,8 @@ __all__ = ["Attributes", "DirEntry", "Files", "LocalVolume", "RawFile", "Searchi
 class LocalVolume(Files, Searching, Volume):
     """An open volume and its files.  Thread-safe; a context manager that closes itself.
 
-    What is about the volume as a whole is in :class:`vexfs.volume.Volume`, what is about its files in :class:`Files`, what is about
-    vectors and searches in :class:`Searching`.
+    What is about the volume as a whole is in :class:`vexfs.volume.Volume`, what is about its files in :class:`Files`,
+    what is about vectors and searches in :class:`Searching`.
     """
 
     def __init__(self, *parts: Any) -> None:

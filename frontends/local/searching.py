@@ -41,7 +41,8 @@ class Searching:
         if embedder is not None:
             from vexfs.search.textindex import create_text_index
 
-            return create_text_index(self.catalog, text(path), embedder, dim, metric, dtype)
+            made: Index = create_text_index(self.catalog, text(path), embedder, dim, metric, dtype)
+            return made
         return self.catalog.create(text(path), dim=dim, metric=metric, dtype=dtype)
 
     def indexes(self) -> list[Index]:
@@ -83,7 +84,8 @@ class Searching:
         if isinstance(query, str):
             from vexfs.search.textsearch import search_text
 
-            return search_text(self.catalog, query, k, under=text(under), where=where, **options)
+            found: Hits = search_text(self.catalog, query, k, under=text(under), where=where, **options)
+            return found
         from vexfs.search.across import search_vector
 
         return search_vector(self.catalog, query, k, under=text(under), where=where, **options)

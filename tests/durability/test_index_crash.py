@@ -10,13 +10,13 @@ def findings(tmp_path, seed, steps, points, key_file=None):
     return [fault for faults in power_cuts(plan, points, tmp_path) for fault in faults]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_after_power_cuts(tmp_path, seed):
     assert findings(tmp_path, seed, 50, 25) == []
 
 
 def test_after_power_cuts_when_encrypted(tmp_path):
-    assert findings(tmp_path, 3, 40, 15, str(tmp_path / "key")) == []
+    assert findings(tmp_path, 3, 30, 8, str(tmp_path / "key")) == []
 
 
 @pytest.mark.slow
@@ -26,6 +26,6 @@ def test_after_many_power_cuts(tmp_path, seed):
     assert findings(tmp_path, seed, 200, 60) == []
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_at_work(tmp_path, seed):
     assert killed(Plan(str(tmp_path / "v"), 100 + seed, 4000), tmp_path) == []

@@ -14,7 +14,8 @@ from vexfs.store.attributes import decode, encode
 from vexfs.store.rows import pack_xattrs
 
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 5), st.sampled_from([2**53, 2**53 + 1, 2**60, 2**60 + 1, -(2**60), 10**400]),
+    st.none(), st.booleans(), st.integers(-5, 5),
+    st.sampled_from([2**53, 2**53 + 1, 2**60, 2**60 + 1, -(2**60), 10**400]),
     st.floats(-5, 5).map(lambda v: round(v, 1)), st.sampled_from(["", "a", "b", "ab", "1", "true", "null", "é", '"q"']),
 )  # fmt: skip
 NAMES = st.sampled_from(["x", "y", "größe"])
@@ -64,7 +65,8 @@ def compared(row, name, operator, operand):
         return found == (operator == "$in")
     if missing or kind(value) != kind(operand):
         return False
-    return {"$gt": value > operand, "$gte": value >= operand, "$lt": value < operand, "$lte": value <= operand}[operator]
+    answers = {"$gt": value > operand, "$gte": value >= operand, "$lt": value < operand, "$lte": value <= operand}
+    return answers[operator]
 
 
 def holds(row, where):

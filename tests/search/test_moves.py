@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+
 def ids(hits):
     return sorted(hit.id for hit in hits)
 
@@ -77,8 +78,8 @@ def test_vectors_stay_when_a_nested_index_of_another_kind_goes(fs, vectors):
     assert len(outer) == 2 and outer.query(vectors[0], 1)[0].path == "/outer/in/a"
 
 
-def test_a_removed_directory_takes_its_index(fs, reopen, box):
-    one, two, _ = box
+@pytest.mark.usefixtures("box")
+def test_a_removed_directory_takes_its_index(fs, reopen):
     fs.rmdir("two")
     assert [i.path for i in fs.indexes()] == ["/one", "/one/nested"]
     assert [i.path for i in reopen().indexes()] == ["/one", "/one/nested"]
@@ -122,7 +123,7 @@ def test_removed_while_open(fs, box, vectors):
 
 
 def test_copies_carry_given_vectors(fs, box, vectors):
-    one, two, _ = box
+    _, two, _ = box
     fs.copy("one/a4", "two/copy")
     assert two.query(vectors[4], 1)[0].id == "copy" and two.get("copy").attributes == {"n": 4}
 

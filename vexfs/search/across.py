@@ -38,7 +38,8 @@ def merged(parts: list[Hits], k: int) -> Hits:
             best[hit.ino] = hit
     out = Hits(sorted(best.values(), key=lambda h: -h.score)[:k])
     explanations = [part.explanation for part in parts if part.explanation is not None]
-    out.explanation = {"searches": explanations} if len(explanations) > 1 else (explanations or [None])[0]
+    if explanations:
+        out.explanation = {"searches": explanations} if len(explanations) > 1 else explanations[0]
     return out
 
 
@@ -84,5 +85,4 @@ def similar(
         raise IndexMissing.at("has no vector; give it one, or wait until it is indexed", _text(path))
     queries = vectors[:PASSAGES]
     parts = index.query(queries, min(k + 1, 10_000), where=where, under=under, **options)
-    hits = merged([Hits((h for h in part if h.ino != ino), part.explanation) for part in parts], k)
-    return hits
+    return merged([Hits((h for h in part if h.ino != ino), part.explanation) for part in parts], k)

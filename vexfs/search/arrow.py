@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 def pyarrow() -> Any:
     """The library; an extra."""
     try:
-        import pyarrow
+        import pyarrow as pa
     except ImportError:
         raise PluginBroken("Arrow needs pyarrow: pip install 'vexfs[arrow]'") from None
-    return pyarrow
+    return pa
 
 
 def table_of(hits: "Hits") -> Any:

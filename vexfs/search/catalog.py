@@ -5,6 +5,7 @@ The list is one file, replaced by rename, so that an index exists from one commi
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,7 @@ import attrs
 
 from vexfs._core import rows
 from vexfs._core.fs import Filesystem
+from vexfs._core.vectorattr import stand_behind
 from vexfs.errors import IndexMissing, InvalidArgument, NoAttribute, NotSupported, VolumeDamaged
 from vexfs.search.description import Description, pack_list, unpack_list
 from vexfs.search.index import Index
@@ -28,7 +30,7 @@ SLICE_MS = 20
 
 
 def _text(path: Any) -> str:
-    return path if isinstance(path, str) else path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else str(path)
+    return path if isinstance(path, str) else os.fsdecode(path) if isinstance(path, bytes) else str(path)
 
 
 class Catalog:
@@ -60,7 +62,7 @@ class Catalog:
         self.on_open: list[Callable[[Index], Any]] = []
         self.on_drop: list[Callable[[Index], Any]] = []
         self._load()
-        rows.stand_behind(filesystem, self)
+        stand_behind(filesystem, self)
         if bridge is not None and not read_only:
             bridge.handler(KIND_INDEX, self._hinted)
         if self._by_directory:
@@ -76,7 +78,8 @@ class Catalog:
         try:
             descriptions, self._next = unpack_list(text)
         except ValueError as error:
-            raise VolumeDamaged.at(f"{error}; restore it from a backup, or remove it to lose the indexes", LIST) from None
+            told = f"{error}; restore it from a backup, or remove it to lose the indexes"
+            raise VolumeDamaged.at(told, LIST) from None
         for description in descriptions:
             try:
                 self._by_directory[description.directory] = Index(self, description)
@@ -142,7 +145,8 @@ class Catalog:
         """
         index = self.covering(path)
         if index is None:
-            raise IndexMissing.at("no index covers it; make one with fs.index(path, dim=...) or vexctl index create", _text(path))
+            told = "no index covers it; make one with fs.index(path, dim=...) or vexctl index create"
+            raise IndexMissing.at(told, _text(path))
         return index
 
     def below(self, directory: int) -> list[Index]:
@@ -240,8 +244,8 @@ class Catalog:
     def get_vector(self, ino: int) -> bytes:
         """A file's first vector, little-endian float32."""
         index = self._holder(ino)
-        vectors = index.vectors_of(ino)[:1] if index is not None else ()
-        if not len(vectors):
+        vectors = None if index is None else index.vectors_of(ino)
+        if vectors is None or not len(vectors):
             raise NoAttribute.at("has no vector")
         return bytes(vectors[0].astype("<f4").tobytes())
 
@@ -270,8 +274,7 @@ class Catalog:
     # -- files that moved
 
     def settle(self) -> None:
-        """Bring files that moved across the edges of indexes to where they belong now, and drop indexes of directories
-        that are gone."""
+        """Bring files that crossed the edges of indexes to where they belong now; drop indexes of gone directories."""
         while inos := rows.moved(self.filesystem):
             for ino in inos:
                 gone = self._by_directory.get(ino)
@@ -343,7 +346,7 @@ class Catalog:
         """End the upkeep and let the indexes go, with a snapshot of those that changed much."""
         self._stop.set()
         self._work.set()
-        rows.stand_behind(self.filesystem, None)
+        stand_behind(self.filesystem, None)
         if self._worker is not None:
             self._worker.join()
         if self._bridge is not None and not self.read_only:

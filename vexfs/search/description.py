@@ -70,7 +70,8 @@ class Description:
         InvalidArgument
             Names what cannot be, and what can.
         """
-        return cls(number, directory, checked_dim(dim), checked_metric(metric), _choice("dtype", dtype, DTYPES), embedder)
+        kind = _choice("dtype", dtype, DTYPES)
+        return cls(number, directory, checked_dim(dim), checked_metric(metric), kind, embedder)
 
     def refuse_other(self, path: str, dim: Any, metric: Any, dtype: Any, embedder: str | None) -> None:
         """Raise `IndexConflict` when what is asked for is another index than this one; None asks for nothing."""

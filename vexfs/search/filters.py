@@ -1,8 +1,8 @@
 """Filters on attributes: ``{"year": {"$gte": 2020}, "lang": "en"}``.
 
-A filter is compiled once, which finds everything that is wrong with it, and then evaluated over the columns of an index,
-all rows at once.  A number compares with numbers, a string with strings, a boolean with booleans; a row without the
-attribute, or with one of another type, matches ``$ne``, ``$nin``, ``$not`` and ``{"$exists": False}`` only.
+A filter is compiled once, which finds everything that is wrong with it, and then evaluated over the columns of an
+index, all rows at once.  A number compares with numbers, a string with strings, a boolean with booleans; a row without
+the attribute, or with one of another type, matches ``$ne``, ``$nin``, ``$not`` and ``{"$exists": False}`` only.
 """
 
 import fnmatch
@@ -117,8 +117,8 @@ def _part(name: Any, value: Any, names: set[str], at: str, depth: int) -> Test:
     if name == "$path":
         return _path(value, at)
     if name.startswith("$"):
-        known = ", ".join((*JUNCTIONS, "$not", "$path"))
-        raise FilterInvalid(f"{at}: unknown operator; {known} are known here, and {', '.join(COMPARISONS)} within a name")
+        known, within = ", ".join((*JUNCTIONS, "$not", "$path")), ", ".join(COMPARISONS)
+        raise FilterInvalid(f"{at}: unknown operator; {known} are known here, and {within} within a name")
     names.add(name)
     if not isinstance(value, Mapping):
         return _comparison(name, "$eq", value, at)
@@ -194,14 +194,17 @@ def _of_column(name: str, test: Callable[[Column], Bools], *, missing: bool) -> 
 
 
 def _equal(column: Column, value: Any) -> Bools:
+    found: Bools
     if value is None:
-        return column.kind == NONE
+        found = column.kind == NONE
+        return found
     if isinstance(value, bool):
-        return (column.kind == BOOL) & (column.number == value)
+        found = (column.kind == BOOL) & (column.number == value)
+        return found
     if isinstance(value, str):
         code = column.codes.get(value)
         return column.code == code if code is not None else np.zeros(len(column.kind), np.bool_)
-    found: Bools = (column.kind == NUMBER) & (column.number == _float(value))
+    found = (column.kind == NUMBER) & (column.number == _float(value))
     if isinstance(value, int) and abs(value) >= EXACT:
         found = np.zeros(len(column.kind), np.bool_)
     for row, exact in column.exact.items():

@@ -1,14 +1,12 @@
 """An index: the vectors of the files below one directory.
 
-On disk it is a table of rows, the stored vectors and a log of keyword records, each an ordinary file of the volume; the
-structures that are searched are made of them in memory.  What makes rows go (removing, moving, rewriting a file) happens
-in the filesystem's operations; what makes them come passes through here, one writer at a time.
+On disk it is a table of rows, the stored vectors and a log of keyword records, each an ordinary file of the volume;
+the structures that are searched are made of them in memory.  What makes rows go (removing, moving, rewriting a file)
+happens in the filesystem's operations; what makes them come passes through the writer.
 """
 
 import contextlib
-import errno
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,25 +14,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vexfs._core.fs import Filesystem
-from vexfs._core.rows import HIT_PATH, HIT_XATTRS, PUT_MAX, RecordFailed, RowTable
+from vexfs._core.rows import HIT_PATH, HIT_XATTRS, RowTable
 from vexfs._core.vindex import VectorIndex
-from vexfs._core.words import WordIndex
-from vexfs.errors import InvalidArgument, VectorInvalid
+from vexfs.errors import InvalidArgument
 from vexfs.search.description import Description
 from vexfs.search.hits import Hit, Hits, unpack_attributes
 from vexfs.search.query import Reader
-from vexfs.search.records import Attributes, contents_of, names_of, vectors_of, xattrs_of
+from vexfs.search.records import Attributes, names_of
 from vexfs.search.snapshot import load_snapshot, load_words, save_snapshot
+from vexfs.search.writer import Writer
 from vexfs.store.attributes import Scalar
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
 
-#: Records of a batch that are one change; a larger batch is cut into such.
-BATCH = 8192
 #: A snapshot is written when this share of the rows, and at least so many, changed since the last.
 SNAPSHOT_SHARE, SNAPSHOT_ROWS = 0.2, 20_000
-INLINE_MAX = 4096
 
 
 @attrs.frozen
@@ -51,6 +46,14 @@ class Record:
     path: str
     vector: NDArray[np.float32] | None = attrs.field(repr=False)
     attributes: dict[str, Scalar]
+
+
+def _word_index() -> Any:
+    try:
+        from vexfs._core.words import WordIndex
+    except ImportError:
+        return None
+    return WordIndex()
 
 
 class Index:
@@ -71,17 +74,16 @@ class Index:
         self.vectors = VectorIndex(
             description.dim, description.metric, description.dtype, simd=catalog.simd, pool=catalog.pool
         )
-        self.words = WordIndex()
-        self._writing = threading.RLock()
-        self._changed = 0
+        self.words = _word_index()
         self._closed = False
         self.table = RowTable(
-            self.filesystem, description.directory, *map(self.file, ("rows", "vectors", "words")),
+            self.filesystem, description.directory, self.file("rows"), self.file("vectors"), self.file("words"),
             self.vectors.row_bytes,
         )  # fmt: skip
-        self.vectors, self._changed = load_snapshot(self)
+        self.vectors, changed = load_snapshot(self)
         load_words(self)
         self.table.watch(self.vectors, self.words)
+        self.writer = Writer(self, changed)
         self._reader = Reader(self)
 
     def file(self, name: str) -> int:
@@ -143,13 +145,13 @@ class Index:
             "path": self.path, "number": self.description.number, "dim": self.dim, "metric": self.metric,
             "dtype": self.dtype, "embedder": self.embedder, "created": self.description.created,
             "files": self.table.files, "rows": self.table.stats(), "vectors": self.vectors.stats(),
-            "words": self.words.stats(), "memory": self.memory(), "state": dict(self.state),
+            "words": self.words.stats() if self.words else {}, "memory": self.memory(), "state": dict(self.state),
         }  # fmt: skip
 
     def memory(self) -> dict[str, int]:
         """Bytes in memory, by part."""
         return {
-            **self.vectors.memory(), "words": sum(self.words.memory().values()),
+            **self.vectors.memory(), "words": self.words.memory() if self.words else 0,
             "table": 32 * len(self.table) + 24 * self.table.files, "columns": self._reader.columns.memory(),
         }  # fmt: skip
 
@@ -187,202 +189,36 @@ class Index:
         VectorInvalid, InvalidArgument
             Nothing of the batch was stored.
         """
-        return self._put(ids, vectors, attributes, contents, errors=errors)
+        return self.writer.put(ids, vectors, attributes, contents, errors=errors)
 
     def add(
         self, ids: Iterable[str], vectors: ArrayLike, attributes: Attributes = None,
         contents: Sequence[str | bytes | None] | None = None,
     ) -> Any:
         """As :meth:`upsert`, of records that do not exist yet; ``Exists`` otherwise, and nothing is stored."""
-        return self._put(ids, vectors, attributes, contents, exclusive=True)
+        return self.writer.put(ids, vectors, attributes, contents, exclusive=True)
 
     def update(self, ids: Iterable[str], vectors: ArrayLike | None = None, attributes: Attributes = None) -> Any:
         """Change vectors, attributes or both of records that exist; ``NotFound`` otherwise, and nothing is changed."""
-        return self._put(ids, vectors, attributes, None, create=False)
-
-    def _put(
-        self, ids: Iterable[str], vectors: ArrayLike | None, attributes: Attributes,
-        contents: Sequence[str | bytes | None] | None, *, errors: str = "raise", exclusive: bool = False,
-        create: bool = True,
-    ) -> Any:
-        if errors not in ("raise", "report"):
-            raise InvalidArgument.at(f'errors={errors!r}; "raise" and "report" are known')
-        names = names_of(ids)
-        n = len(names)
-        report: list[Exception | None] = [None] * n
-        keep = np.ones(n, np.bool_)
-        stored = np.empty((0, self.vectors.row_bytes), np.uint8)
-        if vectors is not None:
-            if errors == "report":
-                vectors, keep = self._sound(vectors, report)
-            x = vectors_of(vectors, self.dim, self.metric, n)
-            stored = self._encoded(x)
-        xattrs = xattrs_of(attributes, n)
-        texts = contents_of(contents, n)
-        for batch in self._batches(names, np.flatnonzero(keep)):
-            while batch.size:
-                try:
-                    self._put_batch(batch, names, stored, xattrs, texts, vectors is None, exclusive, create)
-                    break
-                except RecordFailed as failed:
-                    if errors == "raise":
-                        raise failed.error from None
-                    report[int(batch[failed.at])] = failed.error
-                    batch = np.delete(batch, failed.at)
-        self.catalog.hint(self)
-        return report if errors == "report" else n
-
-    def _sound(self, vectors: ArrayLike, report: list[Exception | None]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Vectors with those that cannot be stored replaced by one that can, and which are sound."""
-        x = np.array(vectors, dtype=np.float32)
-        keep = np.ones(len(report), np.bool_)
-        for k in range(len(report)):
-            try:
-                self._encoded(vectors_of(x[k], self.dim, self.metric, 1))
-            except VectorInvalid as error:
-                report[k], keep[k], x[k] = error, False, 1.0
-        return x, keep
-
-    def _encoded(self, x: NDArray[np.float32]) -> NDArray[np.uint8]:
-        try:
-            return self.vectors.encode(x)
-        except (ValueError, OverflowError) as error:
-            raise VectorInvalid(f"{error}; the index stores {self.dtype}") from None
-
-    def _batches(self, names: list[bytes], places: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-        """Places of one directory at a time, at most BATCH."""
-        if not any(b"/" in name for name in names):
-            groups = [places]
-        else:
-            by_parent: dict[bytes, list[int]] = {}
-            for k in places:
-                by_parent.setdefault(names[k].rpartition(b"/")[0], []).append(int(k))
-            groups = [np.array(g, np.intp) for g in by_parent.values()]
-        for group in groups:
-            for at in range(0, len(group), BATCH):
-                yield group[at : at + BATCH]
-
-    def _parent(self, name: bytes, create: bool) -> int:
-        above = name.rpartition(b"/")[0]
-        if not above:
-            return self.description.directory
-        base = self.filesystem.path_of(self.description.directory).rstrip(b"/")
-        parts = above.split(b"/")
-        for k in range(1, len(parts) + 1 if create else 0):
-            with contextlib.suppress(FileExistsError):
-                self.filesystem.mkdir(base + b"/" + b"/".join(parts[:k]), 0o755)
-        return self.filesystem.resolve(base + b"/" + above)
-
-    def _put_batch(
-        self, places: NDArray[np.intp], names: list[bytes], stored: NDArray[np.uint8], xattrs: list[bytes | None] | None,
-        texts: list[bytes | None] | None, keep_rows: bool, exclusive: bool, create: bool,
-    ) -> None:
-        whole = len(places) == len(names)
-        pick = places.tolist()
-        some = None if texts is None else [texts[k] for k in pick]
-        late = {k: c for k, c in enumerate(some or ()) if c is not None and len(c) > INLINE_MAX}
-        parent = self._parent(names[pick[0]], create)
-        with self._writing:
-            while True:
-                try:
-                    taken, inos = self.table.put(
-                        [names[k].rpartition(b"/")[2] for k in pick],
-                        stored if keep_rows or whole else stored[places], parent=parent,
-                        xattrs=None if xattrs is None else xattrs if whole else [xattrs[k] for k in pick],
-                        contents=None if some is None else [None if k in late else c for k, c in enumerate(some)],
-                        create=create, exclusive=exclusive, keep_rows=keep_rows,
-                    )  # fmt: skip
-                    break
-                except RecordFailed as failed:
-                    # A file that is large has its content replaced as any other: not in the same change.
-                    if failed.error.errno != errno.EFBIG or some is None or failed.at in late:
-                        raise
-                    late[failed.at] = some[failed.at]
-            if not keep_rows:
-                self._taken(taken, inos, stored if whole else stored[places])
-        for k, content in late.items():
-            self._write_content(int(inos[k]), content)
-
-    def _write_content(self, ino: int, content: bytes) -> None:
-        self.filesystem.truncate_ino(ino, 0)
-        self.filesystem.write(ino, content, 0)
-
-    def _taken(self, taken: NDArray[np.uint32], inos: NDArray[np.uint64], stored: NDArray[np.uint8]) -> None:
-        """Rows that the table took: into the vector index."""
-        self.vectors.put(taken, stored)
-        self.table.confirm(taken, inos)
-        self._changed += len(taken)
+        return self.writer.put(ids, vectors, attributes, None, create=False)
 
     def put_chunks(
         self, ino: int, generation: int, spans: Sequence[tuple[int, int]], texts: Sequence[str], vectors: ArrayLike
     ) -> bool:
-        """Replace the rows of a file by those of its passages, as one change.
-
-        Parameters
-        ----------
-        ino, generation : int
-            The file, and the generation of the content that the passages were taken from.
-        spans : sequence of (start, end)
-            Bytes of the file; (0, 0) where they are not known.
-        texts : sequence of str
-            The passages' text, for the keyword index.
-        vectors : float (len(spans), dim)
-
-        Returns
-        -------
-        bool
-            False: the file has another content meanwhile, or is gone; nothing was changed.
-        """
-        n = len(spans)
-        if n > PUT_MAX:
-            raise InvalidArgument.at(f"{n} passages of one file; {PUT_MAX} are the most")
-        x = vectors_of(vectors, self.dim, "l2", n) if n else np.empty((0, self.dim), np.float32)
-        stored = self._encoded(x)
-        records = [self.words.encode(text) for text in texts]
-        pairs = np.array([(s, e - s) for s, e in spans], np.uint32).reshape(n, 2)
-        with self._writing:
-            try:
-                taken, inos = self.table.put(
-                    [ino], stored, counts=np.array([n], np.uint32), spans=pairs, words=records,
-                    generations=np.array([generation], np.uint64), from_content=True, create=False,
-                )  # fmt: skip
-            except RecordFailed:
-                return False
-            self.words.put(taken, records)
-            self._taken(taken, np.repeat(inos, n), stored)
-        self.catalog.hint(self)
-        return True
+        """Replace the rows of a file by those of its passages: see :meth:`Writer.put_chunks`."""
+        return self.writer.put_chunks(ino, generation, spans, texts, vectors)
 
     def set_vectors(self, ino: int, vectors: ArrayLike) -> None:
         """Give the file with that inode number these vectors, (n, dim) or (dim,), in place of those it has."""
-        x = vectors_of(vectors, self.dim, self.metric)
-        stored = self._encoded(x)
-        with self._writing:
-            try:
-                taken, inos = self.table.put([ino], stored, counts=np.array([len(x)], np.uint32), create=False)
-            except RecordFailed as failed:
-                raise failed.error from None
-            self._taken(taken, np.repeat(inos, len(x)), stored)
-        self.catalog.hint(self)
+        self.writer.set_vectors(ino, vectors)
 
     def take_back(self, ino: int) -> None:
-        """A file that had left is back below the directory: its rows are searched again.
-
-        Rows that were made from its text go instead: it is read again, as one that is new.
-        """
-        with self._writing:
-            if self.made_from_text(ino):
-                self.table.drop(ino)
-            elif self.table.take_back(ino):
-                found = self.table.rows_of(ino)
-                stored = self.stored(found)
-                self._taken(found, np.full(len(found), ino, np.uint64), stored)
+        """A file that had left is back below the directory."""
+        self.writer.take_back(ino)
 
     def take_over(self, ino: int, other: "Index") -> None:
         """The vectors of a file that moved here from the directory of another index."""
-        found = other.table.rows_of(ino)
-        if len(found):
-            self.set_vectors(ino, other.vectors.decode(other.stored(found)))
+        self.writer.take_over(ino, other)
 
     # -- reading back
 
@@ -532,18 +368,19 @@ class Index:
         if self._closed:
             return False
         more = self.vectors.maintain(budget_ms)
-        more |= self.words.maintain(budget_ms)
-        if not more and self._changed >= max(SNAPSHOT_ROWS, SNAPSHOT_SHARE * self.table.live):
+        if self.words is not None:
+            more |= self.words.maintain(budget_ms)
+        if not more and self.writer.changed >= max(SNAPSHOT_ROWS, SNAPSHOT_SHARE * self.table.live):
             self._save()
         return more
 
     def _save(self) -> None:
-        with self._writing:
-            changed, self._changed = self._changed, 0
+        with self.writer.lock:
+            changed, self.writer.changed = self.writer.changed, 0
         try:
             save_snapshot(self)
         except OSError:
-            self._changed += changed
+            self.writer.changed += changed
             raise
 
     def close(self, *, snapshot: bool) -> None:
@@ -551,6 +388,6 @@ class Index:
         if self._closed:
             return
         self._closed = True
-        if snapshot and self._changed >= max(SNAPSHOT_ROWS, 0.02 * self.table.live):
+        if snapshot and self.writer.changed >= max(SNAPSHOT_ROWS, 0.02 * self.table.live):
             self._save()
         self.table.close()

@@ -50,11 +50,11 @@ class Mask:
         self.version = version
 
 
-def score_of(metric: str, distances: NDArray[np.float32]) -> NDArray[np.float32]:
+def score_of(metric: str, distances: NDArray[np.float32]) -> Any:
     """What people see: larger is nearer."""
     if metric == "cosine":
         return 1 - distances
-    return -distances if metric == "dot" else 1 / (1 + distances)
+    return -distances if metric == "dot" else np.float32(1) / (1 + distances)
 
 
 class Reader:
@@ -77,8 +77,7 @@ class Reader:
         directory: int = self._index.description.directory
         if under is None:
             return directory
-        ino = under if isinstance(under, int) else self._index.filesystem.resolve(self._text(under))
-        return ino
+        return under if isinstance(under, int) else self._index.filesystem.resolve(self._text(under))
 
     def mask(self, where: Mapping[str, Any] | None, under: Any = None) -> tuple[Bits | None, int]:
         """As a bit array and a count; None where every live row is in it."""
@@ -181,7 +180,9 @@ class Reader:
         if self._table.waiting:
             index.catalog.settle()
         allowed = self.allowed(where, under)
-        found, distances, filled, work = self._search(q, int(k), allowed, recall, effort, exact, threshold, threads, explain)
+        found, distances, filled, work = self._search(
+            q, int(k), allowed, recall, effort, exact, threshold, threads, explain
+        )
         explanation = self._explain(allowed, work) if explain else None
         scores = score_of(index.metric, distances)
         answers = []

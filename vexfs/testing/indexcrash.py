@@ -1,8 +1,8 @@
 """Power cuts and kills while an index is written to: ``python -m vexfs.testing.indexcrash PLAN`` is the child.
 
-The work is drawn from a seed, so the records after each step are known: batches put, replaced, removed, files moved out
-of the index and back, attributes changed.  After a cut the volume is opened as it is; files, vectors and attributes must
-be those after one of the steps that may have survived, and each vector must be found by searching for it.
+The work is drawn from a seed, so the records after each step are known: batches put, replaced, removed, files moved
+out of the index and back, attributes changed.  After a cut the volume is opened as it is; files, vectors and
+attributes must be those after one of the steps that may have survived, and each vector must be found by searching.
 """
 
 import argparse
@@ -113,7 +113,9 @@ def do(fs: Any, index: Any, step: Step) -> None:
 
 def history(plan: Plan) -> Iterator[tuple[Step | None, State]]:
     """Each step and the state after it."""
-    rng, state, away = random.Random(plan.seed), {}, {}  # type: ignore[var-annotated]
+    rng = random.Random(plan.seed)
+    state: State = {}
+    away: State = {}
     yield None, dict(state)
     for number in range(plan.steps):
         step = draw(rng, state, away, number)
@@ -121,13 +123,14 @@ def history(plan: Plan) -> Iterator[tuple[Step | None, State]]:
         yield step, dict(state)
 
 
-def found(fs: Any) -> tuple[State | None, list[str]]:
+def found(fs: Any) -> tuple[dict[str, tuple[bytes, Any]], list[str]]:
     """The state that a volume is in, and what is wrong with it in itself."""
     index = next((i for i in fs.indexes() if i.path == "/i"), None)
     if index is None:
         return {}, []
     names = sorted(fs.listdir("i"))
-    faults, state = [], {}
+    faults: list[str] = []
+    state: dict[str, tuple[bytes, Any]] = {}
     if len(index) != len(names):
         faults.append(f"{len(index)} files in the index, {len(names)} in the directory")
     for name, record in zip(names, index.get(names), strict=True):
@@ -138,7 +141,7 @@ def found(fs: Any) -> tuple[State | None, list[str]]:
         if hit.path != f"/i/{name}" and hit.distance > 1e-5:
             faults.append(f"{name} is not found by its vector; {hit} is")
         state[name] = (record.vector.tobytes(), record.attributes.get("n"))
-    return state, faults  # type: ignore[return-value]
+    return state, faults
 
 
 def judge(plan: Plan, durable: int, begun: int) -> list[str]:
@@ -228,8 +231,7 @@ def power_cuts(plan: Plan, points: int, scratch: Path) -> Iterator[list[str]]:
 
 
 def killed(plan: Plan, scratch: Path) -> list[str]:
-    """Kill the child at some moment; what is wrong with what it left.  Nothing that was done is lost by a kill alone
-    once it was committed; what was acknowledged by a sync must be there."""
+    """Kill the child at some moment; what is wrong with what it left."""
     plan.marks = str(scratch / f"marks{plan.seed}")
     make(plan)
     child = _child(plan)

@@ -3,12 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vexfs/engine.h"
-
-static int searched(const vx_row *r)
-{
-    return r->ino && !(r->flags & (VX_ROW_STALE | VX_ROW_AWAY));
-}
+#include "rows_impl.h"
 
 void vx_table_read(vx_fs *fs, vx_table *t, vx_table_stats *out)
 {
@@ -72,7 +67,7 @@ int64_t vx_table_scope(vx_fs *fs, vx_table *t, uint64_t dir, uint64_t *bits, uin
     uintptr_t answer = 0;
     for (uint32_t k = 0; k < rows && k < t->n; k++) {
         const vx_row *r = &t->row[k];
-        if (!searched(r))
+        if (!vx_row_searched(r))
             continue;
         if (r->dir != last) {
             last = r->dir;
@@ -160,7 +155,7 @@ static int describe(vx_fs *fs, vx_table *t, uint32_t row, uint32_t what, path_t 
 {
     vx_frame_mark();
     vx_inode *i;
-    if (row >= t->n || !searched(&t->row[row]))
+    if (row >= t->n || !vx_row_searched(&t->row[row]))
         return 1;
     const vx_row *r = &t->row[row];
     if (vx_inode_get(fs, r->ino, &i) || !i->a.nlink)

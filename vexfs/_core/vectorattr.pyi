@@ -1,0 +1,9 @@
+from typing import Protocol
+
+from vexfs._core.fs import Filesystem
+
+class Answers(Protocol):
+    def get_vector(self, ino: int) -> bytes: ...
+    def set_vector(self, ino: int, value: bytes | None) -> None: ...
+
+def stand_behind(fs: Filesystem, catalog: Answers | None) -> None: ...

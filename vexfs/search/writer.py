@@ -1,0 +1,231 @@
+"""The writing side of an index: records, passages and vectors into the row table and, at once, into what is searched.
+
+One writer at a time: a row that the table gives out is in the vector index before it can be given out again.
+"""
+
+import contextlib
+import errno
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vexfs._core.rows import PUT_MAX, RecordFailed
+from vexfs.errors import InvalidArgument, VectorInvalid
+from vexfs.search.records import Attributes, contents_of, names_of, vectors_of, xattrs_of
+
+if TYPE_CHECKING:
+    from vexfs.search.index import Index
+
+#: Records of a batch that are one change; a larger batch is cut into such.
+BATCH = 8192
+INLINE_MAX = 4096
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+Places = NDArray[np.intp]
+
+
+class Writer:
+    """What writes to one index.
+
+    Attributes
+    ----------
+    changed : int
+        Rows put since the last snapshot.
+    """
+
+    def __init__(self, index: "Index", changed: int) -> None:
+        self._index = index
+        self._table, self._vectors = index.table, index.vectors
+        self._filesystem = index.filesystem
+        self.lock = threading.RLock()
+        self.changed = changed
+
+    def put(
+        self, ids: Iterable[str], vectors: ArrayLike | None, attributes: Attributes,
+        contents: Sequence[str | bytes | None] | None, *, errors: str = "raise", exclusive: bool = False,
+        create: bool = True,
+    ) -> Any:
+        """Records, new or there: see :meth:`Index.upsert`, :meth:`Index.add`, :meth:`Index.update`."""
+        if errors not in ("raise", "report"):
+            raise InvalidArgument.at(f'errors={errors!r}; "raise" and "report" are known')
+        names = names_of(ids)
+        n = len(names)
+        report: list[Exception | None] = [None] * n
+        keep = np.ones(n, np.bool_)
+        stored = np.empty((0, self._vectors.row_bytes), np.uint8)
+        if vectors is not None:
+            if errors == "report":
+                vectors, keep = self._sound(vectors, report)
+            x = vectors_of(vectors, self._index.dim, self._index.metric, n)
+            stored = self._encoded(x)
+        xattrs = xattrs_of(attributes, n)
+        texts = contents_of(contents, n)
+        for batch in self._batches(names, np.flatnonzero(keep)):
+            while batch.size:
+                try:
+                    self._put_batch(batch, names, stored, xattrs, texts, vectors is None, exclusive, create)
+                    break
+                except RecordFailed as failed:
+                    if errors == "raise":
+                        raise failed.error from None
+                    report[int(batch[failed.at])] = failed.error
+                    batch = np.delete(batch, failed.at)
+        self._index.catalog.hint(self._index)
+        return report if errors == "report" else n
+
+    def _sound(self, vectors: ArrayLike, report: list[Exception | None]) -> tuple[Floats, NDArray[np.bool_]]:
+        """Vectors with those that cannot be stored replaced by one that can, and which are sound."""
+        x = np.array(vectors, dtype=np.float32)
+        keep = np.ones(len(report), np.bool_)
+        for k in range(len(report)):
+            try:
+                self._encoded(vectors_of(x[k], self._index.dim, self._index.metric, 1))
+            except VectorInvalid as error:
+                report[k], keep[k], x[k] = error, False, 1.0
+        return x, keep
+
+    def _encoded(self, x: Floats) -> Bytes:
+        try:
+            return self._vectors.encode(x)
+        except (ValueError, OverflowError) as error:
+            raise VectorInvalid(f"{error}; the index stores {self._index.dtype}") from None
+
+    def _batches(self, names: list[bytes], places: Places) -> Iterator[Places]:
+        """Places of one directory at a time, at most BATCH."""
+        if not any(b"/" in name for name in names):
+            groups = [places]
+        else:
+            by_parent: dict[bytes, list[int]] = {}
+            for k in places:
+                by_parent.setdefault(names[k].rpartition(b"/")[0], []).append(int(k))
+            groups = [np.array(g, np.intp) for g in by_parent.values()]
+        for group in groups:
+            for at in range(0, len(group), BATCH):
+                yield group[at : at + BATCH]
+
+    def _parent(self, name: bytes, create: bool) -> int:
+        above = name.rpartition(b"/")[0]
+        if not above:
+            return self._index.description.directory
+        base = self._filesystem.path_of(self._index.description.directory).rstrip(b"/")
+        parts = above.split(b"/")
+        for k in range(1, len(parts) + 1 if create else 0):
+            with contextlib.suppress(FileExistsError):
+                self._filesystem.mkdir(base + b"/" + b"/".join(parts[:k]), 0o755)
+        return self._filesystem.resolve(base + b"/" + above)
+
+    def _put_batch(
+        self, places: Places, names: list[bytes], stored: Bytes, xattrs: list[bytes | None] | None,
+        texts: list[bytes | None] | None, keep_rows: bool, exclusive: bool, create: bool,
+    ) -> None:
+        whole = len(places) == len(names)
+        pick = places.tolist()
+        some = None if texts is None else [texts[k] for k in pick]
+        late = {k: c for k, c in enumerate(some or ()) if c is not None and len(c) > INLINE_MAX}
+        parent = self._parent(names[pick[0]], create)
+        with self.lock:
+            while True:
+                try:
+                    taken, inos = self._table.put(
+                        [names[k].rpartition(b"/")[2] for k in pick],
+                        stored if keep_rows or whole else stored[places], parent=parent,
+                        xattrs=None if xattrs is None else xattrs if whole else [xattrs[k] for k in pick],
+                        contents=None if some is None else [None if k in late else c for k, c in enumerate(some)],
+                        create=create, exclusive=exclusive, keep_rows=keep_rows,
+                    )  # fmt: skip
+                    break
+                except RecordFailed as failed:
+                    # A file that is large has its content replaced as any other: not in the same change.
+                    if failed.error.errno != errno.EFBIG or some is None or failed.at in late:
+                        raise
+                    late[failed.at] = some[failed.at]
+            if not keep_rows:
+                self._taken(taken, inos, stored if whole else stored[places])
+        for k, content in late.items():
+            self._write_content(int(inos[k]), content)
+
+    def _write_content(self, ino: int, content: bytes) -> None:
+        self._filesystem.truncate_ino(ino, 0)
+        self._filesystem.write(ino, content, 0)
+
+    def _taken(self, taken: NDArray[np.uint32], inos: NDArray[np.uint64], stored: Bytes) -> None:
+        """Rows that the table took: into the vector index."""
+        self._vectors.put(taken, stored)
+        self._table.confirm(taken, inos)
+        self.changed += len(taken)
+
+    def put_chunks(
+        self, ino: int, generation: int, spans: Sequence[tuple[int, int]], texts: Sequence[str], vectors: ArrayLike
+    ) -> bool:
+        """Replace the rows of a file by those of its passages, as one change.
+
+        Parameters
+        ----------
+        ino, generation : int
+            The file, and the generation of the content that the passages were taken from.
+        spans : sequence of (start, end)
+            Bytes of the file; (0, 0) where they are not known.
+        texts : sequence of str
+            The passages' text, for the keyword index.
+        vectors : float (len(spans), dim)
+
+        Returns
+        -------
+        bool
+            False: the file has another content meanwhile, or is gone; nothing was changed.
+        """
+        n = len(spans)
+        if n > PUT_MAX:
+            raise InvalidArgument.at(f"{n} passages of one file; {PUT_MAX} are the most")
+        x = vectors_of(vectors, self._index.dim, "l2", n) if n else np.empty((0, self._index.dim), np.float32)
+        stored = self._encoded(x)
+        records = None if self._index.words is None else [self._index.words.encode(text) for text in texts]
+        pairs = np.array([(s, e - s) for s, e in spans], np.uint32).reshape(n, 2)
+        with self.lock:
+            try:
+                taken, inos = self._table.put(
+                    [ino], stored, counts=np.array([n], np.uint32), spans=pairs, words=records,
+                    generations=np.array([generation], np.uint64), from_content=True, create=False,
+                )  # fmt: skip
+            except RecordFailed:
+                return False
+            if records is not None:
+                self._index.words.put(taken, records)
+            self._taken(taken, np.repeat(inos, n), stored)
+        self._index.catalog.hint(self._index)
+        return True
+
+    def set_vectors(self, ino: int, vectors: ArrayLike) -> None:
+        """Give the file with that inode number these vectors, (n, dim) or (dim,), in place of those it has."""
+        x = vectors_of(vectors, self._index.dim, self._index.metric)
+        stored = self._encoded(x)
+        with self.lock:
+            try:
+                taken, inos = self._table.put([ino], stored, counts=np.array([len(x)], np.uint32), create=False)
+            except RecordFailed as failed:
+                raise failed.error from None
+            self._taken(taken, np.repeat(inos, len(x)), stored)
+        self._index.catalog.hint(self._index)
+
+    def take_back(self, ino: int) -> None:
+        """A file that had left is back below the directory: its rows are searched again.
+
+        Rows that were made from its text go instead: it is read again, as one that is new.
+        """
+        with self.lock:
+            if self._index.made_from_text(ino):
+                self._table.drop(ino)
+            elif self._table.take_back(ino):
+                found = self._table.rows_of(ino)
+                stored = self._index.stored(found)
+                self._taken(found, np.full(len(found), ino, np.uint64), stored)
+
+    def take_over(self, ino: int, other: "Index") -> None:
+        """The vectors of a file that moved here from the directory of another index."""
+        found = other.table.rows_of(ino)
+        if len(found):
+            self.set_vectors(ino, other.vectors.decode(other.stored(found)))
