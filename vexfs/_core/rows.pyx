@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -22,6 +22,7 @@ NO_ROW = VX_ROW_NONE
 PUT_MAX = VX_PUT_MAX
 HIT_PATH = VX_HIT_PATH
 HIT_XATTRS = VX_HIT_XATTRS
+
 
 class RecordFailed(Exception):
     """One record of a batch cannot be; nothing of the batch has happened.  ``at`` is its place, ``error`` why."""

@@ -155,7 +155,9 @@ static int put_content(vx_fs *fs, vx_inode *i, const vx_record *r)
     int rc = vx_inline_room(fs, i, r->content_n);
     if (rc)
         return rc;
-    memcpy(i->inl, r->content, r->content_n);
+    vx_inline_dirty(fs, i);
+    if (r->content_n)
+        memcpy(i->inl, r->content, r->content_n);
     i->inl_n = r->content_n;
     fs->used_bytes += (uint64_t)r->content_n - had;
     i->a.size = r->content_n;
