@@ -11,6 +11,7 @@ from vexfs._core.fs cimport Filesystem
 from vexfs._core.opened cimport failed
 from vexfs._core.ops cimport fs_read, vx_fs
 from vexfs._core.vindex cimport VectorIndex, vx_vindex, vx_vindex_remove, vx_vindex_source
+from vexfs._core.words cimport WordIndex, vx_words, vx_words_remove
 
 __all__ = ["HIT_PATH", "HIT_XATTRS", "NO_ROW", "PUT_MAX", "ROW", "RecordFailed", "RowTable", "covering", "hidden",
            "moved"]
@@ -80,6 +81,10 @@ cdef void tell(void *ctx, uint32_t row) noexcept nogil:
 
 cdef void gone_vector(void *ctx, uint32_t row) noexcept nogil:
     vx_vindex_remove(<vx_vindex *>ctx, row)
+
+
+cdef void gone_words(void *ctx, uint32_t row) noexcept nogil:
+    vx_words_remove(<vx_words *>ctx, row)
 
 
 cdef int read_stored(void *ctx, uint32_t first, uint32_t n, void *out) noexcept nogil:
@@ -184,13 +189,15 @@ cdef class RowTable:
         self.filesystem.busy -= 1
         return s
 
-    def watch(self, VectorIndex vectors not None, words=None):
+    def watch(self, VectorIndex vectors not None, WordIndex words not None):
         """Rows that go out of use leave these indexes at once."""
         self.begin()
         cdef vx_fs *p = self.filesystem.fs
         self.keep = (vectors, words)
         self.sink.fn[0] = gone_vector
         self.sink.ctx[0] = vectors.index
+        self.sink.fn[1] = gone_words
+        self.sink.ctx[1] = words.ptr
         with nogil:
             vx_table_watch(p, self.ptr, tell, &self.sink)
         self.filesystem.busy -= 1

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from vexfs._core.fs import Filesystem
 from vexfs._core.rows import HIT_PATH, HIT_XATTRS, RowTable
 from vexfs._core.vindex import VectorIndex
+from vexfs._core.words import WordIndex
 from vexfs.errors import InvalidArgument
 from vexfs.search.description import Description
 from vexfs.search.hits import Hit, Hits, unpack_attributes
@@ -48,14 +49,6 @@ class Record:
     attributes: dict[str, Scalar]
 
 
-def _word_index() -> Any:
-    try:
-        from vexfs._core.words import WordIndex
-    except ImportError:
-        return None
-    return WordIndex()
-
-
 class Index:
     """The index of one directory; made by ``fs.index`` and the catalog.  Thread-safe.
 
@@ -74,7 +67,7 @@ class Index:
         self.vectors = VectorIndex(
             description.dim, description.metric, description.dtype, simd=catalog.simd, pool=catalog.pool
         )
-        self.words = _word_index()
+        self.words = WordIndex()
         self._closed = False
         self.table = RowTable(
             self.filesystem, description.directory, self.file("rows"), self.file("vectors"), self.file("words"),
@@ -145,13 +138,13 @@ class Index:
             "path": self.path, "number": self.description.number, "dim": self.dim, "metric": self.metric,
             "dtype": self.dtype, "embedder": self.embedder, "created": self.description.created,
             "files": self.table.files, "rows": self.table.stats(), "vectors": self.vectors.stats(),
-            "words": self.words.stats() if self.words else {}, "memory": self.memory(), "state": dict(self.state),
+            "words": self.words.stats(), "memory": self.memory(), "state": dict(self.state),
         }  # fmt: skip
 
     def memory(self) -> dict[str, int]:
         """Bytes in memory, by part."""
         return {
-            **self.vectors.memory(), "words": self.words.memory() if self.words else 0,
+            **self.vectors.memory(), "words": self.words.memory(),
             "table": 32 * len(self.table) + 24 * self.table.files, "columns": self._reader.columns.memory(),
         }  # fmt: skip
 
@@ -368,8 +361,7 @@ class Index:
         if self._closed:
             return False
         more = self.vectors.maintain(budget_ms)
-        if self.words is not None:
-            more |= self.words.maintain(budget_ms)
+        more |= self.words.maintain(budget_ms)
         if not more and self.writer.changed >= max(SNAPSHOT_ROWS, SNAPSHOT_SHARE * self.table.live):
             self._save()
         return more

@@ -137,7 +137,7 @@ def load_words(index: "Index") -> None:
     """Keyword records from their log: those of rows as they are in use now."""
     ino = index.file("words")
     size = index.filesystem.getattr(ino).st_size
-    if not size or index.words is None:
+    if not size:
         return
     data = index.filesystem.read(ino, size, 0)
     rows = index.table.rows()

@@ -183,7 +183,7 @@ class Writer:
             raise InvalidArgument.at(f"{n} passages of one file; {PUT_MAX} are the most")
         x = vectors_of(vectors, self._index.dim, "l2", n) if n else np.empty((0, self._index.dim), np.float32)
         stored = self._encoded(x)
-        records = None if self._index.words is None else [self._index.words.encode(text) for text in texts]
+        records = [self._index.words.encode(text) for text in texts]
         pairs = np.array([(s, e - s) for s, e in spans], np.uint32).reshape(n, 2)
         with self.lock:
             try:
@@ -193,8 +193,7 @@ class Writer:
                 )  # fmt: skip
             except RecordFailed:
                 return False
-            if records is not None:
-                self._index.words.put(taken, records)
+            self._index.words.put(taken, records)
             self._taken(taken, np.repeat(inos, n), stored)
         self._index.catalog.hint(self._index)
         return True

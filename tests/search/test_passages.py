@@ -1,0 +1,84 @@
+"""Passages of files: rows that are made from content and go when it changes."""
+
+import numpy as np
+import pytest
+
+
+def chunks(fs, index, path, texts, vectors):
+    stat = fs.stat(path)
+    spans, at = [], 0
+    for text in texts:
+        spans.append((at, at + len(text)))
+        at += len(text)
+    return index.put_chunks(stat.st_ino, stat.generation, spans, texts, vectors)
+
+
+@pytest.fixture
+def notes(fs, vectors):
+    index = fs.index("notes", dim=32)
+    for k in range(6):
+        texts = [f"passage {k} first word{k} ", f"second part of note {k} about tea"]
+        fs.write_text(f"notes/n{k}", "".join(texts))
+        assert chunks(fs, index, f"notes/n{k}", texts, vectors[2 * k : 2 * k + 2])
+    return index
+
+
+def test_a_file_is_found_once_with_its_best_passage(fs, notes, vectors):
+    hits = notes.query(vectors[3], 6)
+    assert len(hits) == 6 and hits[0].id == "n1" and len(notes) == 6
+    text = fs.read_bytes("notes/n1")
+    start, end = hits[0].span
+    assert text[start:end] == b"second part of note 1 about tea" and len(hits[0].others) == 1
+
+
+def test_words_find_rows(notes):
+    rows, scores = notes.words.search("word3", 5)
+    assert len(rows) == 1
+    hits = notes.hits(rows, scores, -scores, 5)
+    assert hits[0].id == "n3"
+    assert len(notes.words.search("tea", 10)[0]) == 6
+
+
+def test_changed_content_is_not_found(fs, notes, vectors):
+    fs.write_text("notes/n2", "all new")
+    assert "n2" not in [h.id for h in notes.query(vectors[4], 6)]
+    assert len(notes.words.search("tea", 10)[0]) == 5
+    assert not notes.put_chunks(fs.stat("notes/n2").st_ino, 1, [(0, 1)], ["x"], vectors[:1])
+    assert chunks(fs, notes, "notes/n2", ["all new"], vectors[4:5])
+    assert notes.query(vectors[4], 1)[0].id == "n2" and len(notes) == 6
+
+
+def test_generations(fs, notes, vectors):
+    ino = fs.stat("notes/n0").st_ino
+    assert notes.generation_of(ino) == fs.stat("notes/n0").generation
+    with fs.open("notes/n0", "a") as file:
+        file.write("more")
+    assert notes.generation_of(ino) != fs.stat("notes/n0").generation
+    assert chunks(fs, notes, "notes/n0", [], np.empty((0, 32))) and notes.generation_of(ino) is None
+    assert sorted(notes.files()) == sorted(fs.stat(f"notes/n{k}").st_ino for k in range(1, 6))
+
+
+def test_passages_survive_reopening(fs, reopen, notes, vectors):
+    fs.remove("notes/n5")
+    fs.write_text("notes/n4", "changed")
+    again = reopen().index("notes")
+    assert len(again) == 4 and len(again.words.search("tea", 10)[0]) == 4
+    assert again.query(vectors[3], 1)[0].id == "n1"
+
+
+def test_a_file_that_comes_back_is_read_again(fs, notes):
+    fs.rename("notes/n1", "out")
+    assert len(notes) == 5 and len(notes.words.search("tea", 10)[0]) == 5
+    fs.rename("out", "notes/n1")
+    assert len(notes) == 5 and notes.generation_of(fs.stat("notes/n1").st_ino) is None
+
+
+def test_given_vectors_do_not_depend_on_content(fs, notes, vectors):
+    notes.upsert(["given"], vectors[20:21])
+    fs.write_text("notes/given", "text")
+    assert notes.query(vectors[20], 1)[0].id == "given"
+
+
+def test_copies_do_not_carry_what_was_made_of_content(fs, notes):
+    assert "user.vexfs.vector" not in fs.listxattr("notes/n1")
+    assert len(fs.getxattr("notes/n1", "user.vexfs.vector")) == 128
