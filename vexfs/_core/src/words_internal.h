@@ -21,6 +21,7 @@
 #define WINDOW 4096u
 #define WINDOW_BITS 12
 #define WINDOWS (PART_DOCS / WINDOW)
+#define BLOCK 256u /* documents with one bound */
 #define FEW 2u
 #define SPARSE_MOST 256u
 #define DENSE_LEAST 1024u
@@ -31,7 +32,7 @@
 typedef struct {
     void *data; /* docs[cap] then tfs[cap]; or, dense, WINDOW tfs */
     uint16_t n, cap;
-    uint8_t dense, bound; /* of tf / (tf + norm) in 255ths, upwards, at the part's average */
+    uint8_t dense, bound[WINDOW / BLOCK]; /* of tf / (tf + norm) in 255ths, upwards, at the part's average */
 } vx_window;
 
 typedef struct {

@@ -1,12 +1,11 @@
 /* Posting lists: appended to at their end, in three shapes by length (words_internal.h). */
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "words_internal.h"
 
-#define BLOCK(cap) ((size_t)(cap)*3) /* docs and tfs of a sorted block */
+#define ROOM(cap) ((size_t)(cap)*3) /* docs and tfs of a sorted block */
 #define BOUND_UNIT 255.0f
 
 static uint16_t *docs_of(void *block)
@@ -25,7 +24,7 @@ static int widen(void **block, uint16_t *cap, uint32_t n, uint32_t first)
     if (n < *cap)
         return 0;
     const uint32_t more = *cap ? *cap * 2u : first;
-    uint8_t *grown = malloc(BLOCK(more));
+    uint8_t *grown = malloc(ROOM(more));
     if (!grown)
         return -ENOMEM;
     if (n) {
@@ -42,7 +41,15 @@ static uint8_t bound_of(const vx_part *p, uint16_t doc, uint8_t tf)
 {
     const float norm = (float)(VX_WORDS_K1 * (1 - VX_WORDS_B)) +
                        (float)(VX_WORDS_K1 * VX_WORDS_B / p->average) * p->length[doc];
-    return (uint8_t)ceilf(BOUND_UNIT * (tf / (tf + norm)));
+    return (uint8_t)(BOUND_UNIT * (tf / (tf + norm)) + 1.0f); /* at least what it is, at most one more */
+}
+
+static void raise_bound(vx_window *w, const vx_part *p, uint16_t doc, uint8_t tf)
+{
+    uint8_t *at = &w->bound[doc % WINDOW / BLOCK];
+    const uint8_t bound = bound_of(p, doc, tf);
+    if (bound > *at)
+        *at = bound;
 }
 
 static int densify(vx_window *w)
@@ -71,9 +78,7 @@ static int window_append(vx_window *w, const vx_part *p, uint16_t doc, uint8_t t
         tfs_of(w->data, w->cap)[w->n] = tf;
     }
     w->n++;
-    const uint8_t bound = bound_of(p, doc, tf);
-    if (bound > w->bound)
-        w->bound = bound;
+    raise_bound(w, p, doc, tf);
     return 0;
 }
 
@@ -165,13 +170,12 @@ void vx_seg_bounds(vx_seg *s, const vx_part *p)
     for (uint32_t i = 0; i < WINDOWS; i++) {
         vx_window *w = &s->u.wide->w[i];
         const uint32_t n = w->dense ? WINDOW : w->n;
-        w->bound = 0;
+        memset(w->bound, 0, sizeof w->bound);
         for (uint32_t j = 0; j < n; j++) {
             const uint16_t doc = (uint16_t)(w->dense ? i * WINDOW + j : docs_of(w->data)[j]);
             const uint8_t tf = w->dense ? ((uint8_t *)w->data)[j] : tfs_of(w->data, w->cap)[j];
-            const uint8_t bound = tf ? bound_of(p, doc, tf) : 0;
-            if (bound > w->bound)
-                w->bound = bound;
+            if (tf)
+                raise_bound(w, p, doc, tf);
         }
     }
 }
@@ -181,10 +185,10 @@ size_t vx_seg_memory(const vx_seg *s)
     if (s->n <= FEW)
         return 0;
     if (s->n <= SPARSE_MOST)
-        return BLOCK(s->cap);
+        return ROOM(s->cap);
     size_t sum = sizeof(vx_wide);
     for (uint32_t i = 0; i < WINDOWS; i++)
-        sum += s->u.wide->w[i].dense ? WINDOW : BLOCK(s->u.wide->w[i].cap);
+        sum += s->u.wide->w[i].dense ? WINDOW : ROOM(s->u.wide->w[i].cap);
     return sum;
 }
 
