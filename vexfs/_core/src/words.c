@@ -10,6 +10,7 @@
 #include "words_internal.h"
 
 #define SEQ_MOST (1u << 30) /* bytes of tokens in a part; a new part is begun above */
+#define AHEAD 8             /* terms fetched before they are needed */
 #define DRIFT 1.15          /* how far the average length may move before bounds are made again */
 
 static int may_use_avx2(void)
@@ -111,6 +112,7 @@ int vx_words_new_part(vx_words *w, double average)
     p->at = calloc(PART_DOCS + 1, sizeof *p->at);
     p->link = calloc(PART_DOCS, sizeof *p->link);
     p->average = average;
+    p->slope = (float)(VX_WORDS_K1 * VX_WORDS_B / average);
     if (!p->row || !p->length || !p->at || !p->link) {
         vx_part_free(p);
         return -ENOMEM;
@@ -122,6 +124,7 @@ int vx_words_new_part(vx_words *w, double average)
 void vx_part_bounds(vx_words *w, uint32_t part, double average)
 {
     w->parts[part]->average = average;
+    w->parts[part]->slope = (float)(VX_WORDS_K1 * VX_WORDS_B / average);
     for (uint32_t i = 0; i < w->terms.n; i++) {
         vx_seg *s = vx_term_seg(&w->terms.term[i], part);
         if (s)
@@ -217,6 +220,8 @@ int64_t vx_words_append(vx_words *w, uint32_t row, const uint8_t *seq, size_t n)
     p->at[doc + 1] = p->at[doc] + (uint32_t)n;
     for (int64_t i = 0; i < distinct && !err; i++) {
         const uint32_t tf = w->counts[i].tf;
+        if (i + AHEAD < distinct) /* the dictionary is larger than the caches */
+            __builtin_prefetch(&w->terms.term[w->counts[i + AHEAD].term], 1);
         vx_seg *s = vx_term_seg_last(&w->terms.term[w->counts[i].term], number);
         err = s ? vx_seg_append(s, p, (uint16_t)doc, (uint8_t)(tf < VX_WORDS_TF ? tf : VX_WORDS_TF)) : -ENOMEM;
     }

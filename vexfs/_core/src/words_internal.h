@@ -6,7 +6,7 @@
  * dead is emptied by appending its living documents again, and dropped.
  *
  * Postings of a term in a part: up to 2 in place; up to 256 sorted in one block; above, by windows of 4096 documents,
- * sorted or, where a quarter of the window has the term, one byte a document. */
+ * sorted or, where an eighth of the window has the term, one byte a document. */
 #ifndef VEXFS_SRC_WORDS_INTERNAL_H
 #define VEXFS_SRC_WORDS_INTERNAL_H
 
@@ -24,7 +24,7 @@
 #define BLOCK 256u /* documents with one bound */
 #define FEW 2u
 #define SPARSE_MOST 256u
-#define DENSE_LEAST 1024u
+#define DENSE_LEAST 512u
 #define NONE 0xffffffffu
 #define PAGES 65536u
 #define PAGE_ROWS 65536u
@@ -78,6 +78,7 @@ typedef struct {
 
 typedef struct {
     uint32_t n, dead; /* documents appended; of them, accounted as dead */
+    float slope; /* k1 * b / average */
     double average;   /* that the bounds were made at */
     uint32_t *row;
     float *length;

@@ -40,7 +40,7 @@ static int widen(void **block, uint16_t *cap, uint32_t n, uint32_t first)
 static uint8_t bound_of(const vx_part *p, uint16_t doc, uint8_t tf)
 {
     const float norm = (float)(VX_WORDS_K1 * (1 - VX_WORDS_B)) +
-                       (float)(VX_WORDS_K1 * VX_WORDS_B / p->average) * p->length[doc];
+                       p->slope * p->length[doc];
     return (uint8_t)(BOUND_UNIT * (tf / (tf + norm)) + 1.0f); /* at least what it is, at most one more */
 }
 
