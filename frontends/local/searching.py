@@ -1,13 +1,17 @@
 """Indexes and searches of a volume, as Python programs want them."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from vexfs.frontends.local.paths import AnyPath, text
 
 from vexfs.search.catalog import Catalog
-from vexfs.search.hits import Hits
+from vexfs.search.hits import Hit, Hits
 from vexfs.search.index import Index
+
+if TYPE_CHECKING:
+    from vexfs.search.ingest import Ingest
+    from vexfs.search.standing import StandingQuery
 
 
 class Searching:
@@ -89,3 +93,28 @@ class Searching:
         from vexfs.search.across import search_vector
 
         return search_vector(self.catalog, query, k, under=text(under), where=where, **options)
+
+    def watch(
+        self, query: str, *, threshold: float = 0.5, under: AnyPath = "/", where: Mapping[str, Any] | None = None,
+        call: Callable[[Hit], Any] | None = None,
+    ) -> "StandingQuery":
+        """A standing query: told when a file that is new, or has changed, matches.
+
+        Parameters
+        ----------
+        query : str
+        threshold : float
+            The least cosine similarity of a file's best passage.
+        under : path
+        where : mapping, optional
+        call : callable, optional
+            Called with each hit; without it, iterate over what this answers, or `take` from it.
+        """
+        from vexfs.search.standing import StandingQuery
+
+        return StandingQuery(self.catalog, query, threshold, under=text(under), where=where, call=call)
+
+    @property
+    def ingest(self) -> "Ingest":
+        """What turns text into vectors in the background: ``status()``, ``wait(timeout)``, ``retry(index)``."""
+        return self.catalog.ingesting()

@@ -192,6 +192,7 @@ cdef extern from "vexfs/fs.h" nogil:
                              vx_attr *out)
     int fs_events_attach "vx_fs_events_attach"(vx_fs *fs)
     int fs_events_wait "vx_fs_events_wait"(vx_fs *fs, int origin, int timeout_ms, vx_event *out)
+    int fs_events_take "vx_fs_events_take"(vx_fs *fs, int origin, vx_event *out, int cap)
     void fs_events_detach "vx_fs_events_detach"(vx_fs *fs, int origin)
     int fs_walk_parent "vx_fs_walk_parent"(vx_fs *fs, const vx_cred *c, uint64_t base, const char *path, size_t n,
                                            uint64_t *parent, const char **name, size_t *name_n, int *dir)

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -19,6 +19,9 @@ from vexfs.errors import IndexMissing, InvalidArgument, NoAttribute, NotSupporte
 from vexfs.search.description import Description, pack_list, unpack_list
 from vexfs.search.index import Index
 from vexfs.search.records import parse_vector
+
+if TYPE_CHECKING:
+    from vexfs.search.ingest import Ingest
 
 log = logging.getLogger("vexfs.search")
 
@@ -58,6 +61,7 @@ class Catalog:
         self._stop = threading.Event()
         self._work = threading.Event()
         self._worker: threading.Thread | None = None
+        self._ingest: Ingest | None = None
         #: Called with an index after it was made or found, and before it is dropped: for those who follow along.
         self.on_open: list[Callable[[Index], Any]] = []
         self.on_drop: list[Callable[[Index], Any]] = []
@@ -67,6 +71,22 @@ class Catalog:
             bridge.handler(KIND_INDEX, self._hinted)
         if self._by_directory:
             self._start()
+        if not read_only and any(index.embedder for index in self._by_directory.values()):
+            self.ingesting()
+
+    # -- ingest of text
+
+    def ingesting(self) -> "Ingest":
+        """What keeps the indexes with an embedder up to date; it has begun, unless the volume is read-only."""
+        from vexfs.search.ingest import Ingest
+
+        with self._lock:
+            if self._ingest is None:
+                self._ingest = Ingest(self)
+            ingest = self._ingest
+        if not self.read_only:
+            ingest.start()
+        return ingest
 
     # -- the list
 
@@ -300,6 +320,8 @@ class Catalog:
             return
         if home is holder:
             home.take_back(ino)
+            if self._ingest is not None:
+                self._ingest.look_at(ino)
         elif home.description.dim == holder.description.dim and home.description.embedder is None:
             home.take_over(ino, holder)
 
@@ -344,6 +366,8 @@ class Catalog:
 
     def close(self) -> None:
         """End the upkeep and let the indexes go, with a snapshot of those that changed much."""
+        if self._ingest is not None:
+            self._ingest.close()
         self._stop.set()
         self._work.set()
         stand_behind(self.filesystem, None)

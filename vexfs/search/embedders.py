@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from vexfs.errors import ConfigError
+from vexfs.errors import ConfigError, PluginBroken
 from vexfs.registry import registry
 
 Vectors = npt.NDArray[np.float32]
@@ -91,12 +91,20 @@ def resolve(what: "str | Embedder | Callable[[list[str]], Any]") -> Embedder:
     raise ConfigError(f"an embedder is a name, a callable or an object with `embed`, not {type(what).__name__}")
 
 
+def remember(embedder: Embedder) -> None:
+    """Let `resolve` answer this embedder for its name, for as long as the process lives."""
+    with _making:
+        _made[embedder.name] = embedder
+
+
 def _by_name(word: str) -> Embedder:
     word = DEFAULT if word == "default" else word
     with _making:
         if word in _made:
             return _made[word]
         kind, _, rest = word.partition(":")
+        if kind == "python":
+            raise PluginBroken(f"embedder {rest} is a function of a program; give it again: fs.index(..., embedder={rest})")
         if kind in ("http", "https"):
             kind, rest = "http", word
         made: Any = registry("embedders").get(kind)(rest)

@@ -35,21 +35,38 @@ class Hit:
         Row of the index.
     span : (int, int) or None
         First byte and the one behind the last, of the passage within the file; None: the file as a whole.
-    text : str
-        The passage, where one was searched for by text.
     others : list of Hit
         Further passages of the same file.
     """
 
-    __slots__ = ("_packed", "distance", "index", "ino", "others", "path", "row", "score", "span", "text")
+    __slots__ = ("_packed", "distance", "index", "ino", "others", "path", "row", "score", "span", "_text")
 
     def __init__(
         self, score: float, distance: float, path: str, ino: int, row: int, span: tuple[int, int] | None,
-        packed: bytes = b"", index: Any = None, text: str = "",
+        packed: bytes = b"", index: Any = None, text: str | None = None,
     ) -> None:
         self.score, self.distance, self.path, self.ino, self.row = score, distance, path, ino, row
-        self.span, self._packed, self.index, self.text = span, packed, index, text
+        self.span, self._packed, self.index, self._text = span, packed, index, text
         self.others: list[Hit] = []
+
+    @property
+    def text(self) -> str:
+        """The passage, read when it is first asked for; "" where the file was not indexed by its text."""
+        if self._text is None:
+            from vexfs.search.snippet import passage_text
+
+            told = self.index is not None and self.index.embedder is not None
+            self._text = passage_text(self.index, self.ino, self.row, self.span) if told else ""
+        return self._text
+
+    @property
+    def lines(self) -> tuple[int, int] | None:
+        """First and last line of the passage, from 1, where it has any."""
+        if self.index is None or self.span is None:
+            return None
+        from vexfs.search.snippet import lines_of
+
+        return lines_of(self.index, self.ino, self.span)
 
     @property
     def id(self) -> str:
@@ -64,7 +81,8 @@ class Hit:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, with stable keys."""
         out: dict[str, Any] = {
-            "path": self.path, "id": self.id, "score": self.score, "distance": self.distance,
+            "path": self.path, "id": self.id, "score": self.score,
+            "distance": None if self.distance != self.distance else self.distance,
             "attributes": self.attributes,
         }  # fmt: skip
         if self.span is not None:

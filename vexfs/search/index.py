@@ -139,6 +139,7 @@ class Index:
             "dtype": self.dtype, "embedder": self.embedder, "created": self.description.created,
             "files": self.table.files, "rows": self.table.stats(), "vectors": self.vectors.stats(),
             "words": self.words.stats(), "memory": self.memory(), "state": dict(self.state),
+            "ingest": self.catalog.ingesting().status_of(self) if self.embedder else None,
         }  # fmt: skip
 
     def memory(self) -> dict[str, int]:
@@ -259,6 +260,11 @@ class Index:
         """Whether a file's rows were made from its content."""
         found = self.table.rows_of(ino)
         return bool(len(found)) and bool(int(self.table.rows(int(found[0]), 1)["ino"][0]) >> 40 & 1)
+
+    def is_away(self, ino: int) -> bool:
+        """Whether a file with rows was seen to leave the directory, and they are not searched since."""
+        found = self.table.rows_of(ino)
+        return bool(len(found)) and bool(int(self.table.rows(int(found[0]), 1)["ino"][0]) >> 40 & 4)
 
     def files(self) -> NDArray[np.uint64]:
         """Inode numbers of the files that have rows, uint64 (n,), ascending."""

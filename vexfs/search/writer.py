@@ -217,7 +217,8 @@ class Writer:
         """
         with self.lock:
             if self._index.made_from_text(ino):
-                self._table.drop(ino)
+                if self._index.is_away(ino):  # not, when it was read again already
+                    self._table.drop(ino)
             elif self._table.take_back(ino):
                 found = self._table.rows_of(ino)
                 stored = self._index.stored(found)

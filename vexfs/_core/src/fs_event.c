@@ -100,6 +100,30 @@ int vx_fs_events_wait(vx_fs *fs, int origin, int timeout_ms, vx_event *out)
     return rc;
 }
 
+int vx_fs_events_take(vx_fs *fs, int origin, vx_event *out, int cap)
+{
+    if (origin < 1 || origin > VX_WATCHERS || cap < 1)
+        return -EINVAL;
+    vx_watcher *w = &fs->watchers[origin - 1];
+    int n = 0;
+    pthread_mutex_lock(&fs->lock);
+    if (!w->used || w->closed) {
+        n = -ESHUTDOWN;
+        free(w->ring);
+        memset(w, 0, sizeof *w);
+    } else if (w->lost) {
+        w->lost = 0;
+        w->tail = w->head;
+        memset(out, 0, sizeof *out);
+        n = 1;
+    } else {
+        for (; n < cap && w->head != w->tail; n++)
+            out[n] = w->ring[w->tail++ % VX_EVENT_RING];
+    }
+    pthread_mutex_unlock(&fs->lock);
+    return n;
+}
+
 void vx_fs_events_detach(vx_fs *fs, int origin)
 {
     if (origin < 1 || origin > VX_WATCHERS)

@@ -132,6 +132,8 @@ int vx_fs_path_of(vx_fs *fs, uint64_t ino, char *buf, size_t cap);
 
 int vx_fs_events_attach(vx_fs *fs);
 int vx_fs_events_wait(vx_fs *fs, int origin, int timeout_ms, vx_event *out);
+/* What has happened since the last call, at most `cap` events, without waiting; how many, or -ESHUTDOWN. */
+int vx_fs_events_take(vx_fs *fs, int origin, vx_event *out, int cap);
 void vx_fs_events_detach(vx_fs *fs, int origin);
 
 #define VX_ERRNO_MAX 134 /* Linux's errnos; what is none is counted as 0 */

@@ -1,0 +1,88 @@
+"""Files set aside: from which no text can be had, or on which a model fails, each with the reason.
+
+The list is kept with the index, so that opening a volume does not try them all again; a file is tried again when its
+content changes, or when that is asked for.  Losing the list costs only time.
+"""
+
+import contextlib
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from vexfs.errors import VexfsError
+
+if TYPE_CHECKING:
+    from vexfs.search.index import Index
+
+_SAVE_EVERY_S = 20.0
+
+
+class Aside:
+    """The files of one index that are set aside: inode number to generation, reason, and whether it is a fault."""
+
+    def __init__(self, index: "Index") -> None:
+        self._index = index
+        self._lock = threading.Lock()
+        self._files: dict[int, tuple[int, str, bool]] = {}
+        self._changed = False
+        self._saved = time.monotonic()
+        with contextlib.suppress(OSError, ValueError, TypeError, VexfsError):
+            rows = json.loads(index.filesystem.read_file(self._place()))
+            self._files = {int(ino): (int(gen), str(why), bool(fault)) for ino, gen, why, fault in rows}
+
+    def _place(self) -> str:
+        return f"{self._index.home}/aside.json"
+
+    def has(self, ino: int, generation: int) -> bool:
+        """Whether that content of the file is set aside."""
+        found = self._files.get(ino)
+        return found is not None and found[0] == generation
+
+    def put(self, ino: int, generation: int, reason: str, fault: bool) -> None:
+        """Set a file aside; `fault`: something failed, rather than that there is no text."""
+        with self._lock:
+            self._files[ino] = (generation, reason[:500], fault)
+            self._changed = True
+
+    def drop(self, ino: int) -> None:
+        """Forget a file."""
+        with self._lock:
+            self._changed |= self._files.pop(ino, None) is not None
+
+    def clear(self) -> list[int]:
+        """Forget all; answers their inode numbers."""
+        with self._lock:
+            inos, self._files, self._changed = list(self._files), {}, True
+        return inos
+
+    def counts(self) -> tuple[int, int]:
+        """Files without text, and files on which something failed."""
+        with self._lock:
+            faults = sum(fault for _, _, fault in self._files.values())
+            return len(self._files) - faults, faults
+
+    def listed(self, most: int = 1000) -> list[dict[str, Any]]:
+        """Path and reason of each that is still there, faults first."""
+        with self._lock:
+            rows = sorted(self._files.items(), key=lambda each: not each[1][2])
+        out: list[dict[str, Any]] = []
+        for ino, (_, reason, fault) in rows:
+            if len(out) == most:
+                break
+            try:
+                path = self._index.filesystem.path_of(ino).decode("utf-8", "surrogateescape")
+            except OSError:
+                self.drop(ino)
+                continue
+            out.append({"path": path, "reason": reason, "fault": fault})
+        return out
+
+    def save(self, now: bool = False) -> None:
+        """Write the list when it has changed, now or once in a while."""
+        if not self._changed or (not now and time.monotonic() - self._saved < _SAVE_EVERY_S):
+            return
+        with self._lock:
+            rows = [(ino, *each) for ino, each in self._files.items()]
+            self._changed, self._saved = False, time.monotonic()
+        self._index.filesystem.write_file(self._place(), json.dumps(rows).encode(), 0o600)

@@ -1,0 +1,403 @@
+"""Ingest: text that lands below an index with an embedder is read, cut, embedded and put into the index.
+
+One thread of the lowest priority follows the changes of content and names.  It works in idle time: while others keep the
+filesystem busy it only takes notes.  What is indexed is told by the rows themselves (a row knows the generation of the
+content that it was made from), so nothing is done twice, nothing is lost by a crash, and a file that changes while it is
+worked on is simply met again: opening a volume compares every file below such an index with its rows.
+
+What fails is told apart: a model that cannot be reached makes its files wait, ever longer; a file from which no text can
+be had, or on which the model fails again and again, is set aside with the reason.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vexfs._core.watch import Watch
+from vexfs.errors import PluginBroken, Unreachable
+from vexfs.search.aside import Aside
+from vexfs.search.backlog import Backlog
+from vexfs.search.chunk import Chunker
+from vexfs.search.embedders import Embedder, Vectors
+from vexfs.search.extract import Limits, Skipped
+from vexfs.search.passages import Changed, Passages, is_file, passages, wanted
+from vexfs.search.textindex import embedder_of
+
+if TYPE_CHECKING:
+    from vexfs.search.catalog import Catalog
+    from vexfs.search.index import Index
+
+log = logging.getLogger("vexfs.search")
+
+_POLL_S = 0.1
+_FILES, _PASSAGES = 64, 64
+_BUSY_OPS_S = 400.0
+_STARVED_S = 2.0
+_TRIES = 3
+_WAIT_MOST_S = 300.0
+_NICE = 19
+
+
+class Ingest:
+    """Keeps the indexes with an embedder of one catalog up to date, from :meth:`start` to :meth:`close`.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    limits : Limits, optional
+        What a file may cost.
+    chunker : Chunker, optional
+    """
+
+    def __init__(self, catalog: "Catalog", *, limits: Limits | None = None, chunker: Chunker | None = None) -> None:
+        self.catalog = catalog
+        self.filesystem = catalog.filesystem
+        self._limits, self._chunker = limits or Limits(), chunker or Chunker()
+        self._backlog = Backlog()
+        self._aside: dict[int, Aside] = {}
+        self._holds: dict[str, tuple[float, float, str]] = {}
+        self._tries: dict[int, int] = {}
+        self._lock = threading.Condition()
+        self._asked = self._answered = 0
+        self._worked = time.monotonic()
+        self._recent: deque[tuple[float, int, int]] = deque(maxlen=1000)
+        self.files = self.passages = self.failures = 0
+        #: Called with the passages and vectors of each file that was indexed.
+        self.listeners: list[Callable[[Passages, Vectors], Any]] = []
+        self._state = "idle"
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._watch: Watch | None = None
+        self._thread: threading.Thread | None = None
+
+    # -- life
+
+    def start(self) -> None:
+        """Begin, with a look at every file; harmless when it has begun."""
+        with self._lock:
+            if self._thread is not None or self._stop.is_set():
+                return
+            self._watch = Watch(self.filesystem)
+            for index in self.catalog.indexes():
+                self.look_through(index)
+            self._thread = threading.Thread(target=self._run, name="vexfs-ingest", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """End after the passages in hand; what is left is found again when the volume is next opened."""
+        self._stop.set()
+        self._wake.set()
+        with self._lock:
+            self._lock.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        for aside in self._aside.values():
+            with contextlib.suppress(OSError):
+                aside.save(now=True)
+
+    # -- what people ask
+
+    def look_through(self, index: "Index") -> None:
+        """Compare every file below an index with its rows."""
+        if index.embedder is not None:
+            self._holds.pop(index.embedder, None)
+            self._backlog.tree(index.description.directory)
+            self._wake.set()
+
+    def look_at(self, ino: int) -> None:
+        """Compare one file with its rows."""
+        self._backlog.add(ino)
+        self._wake.set()
+
+    def retry(self, index: "Index") -> int:
+        """Try the files again that were set aside; how many."""
+        inos = self.aside(index).clear()
+        for ino in inos:
+            self._tries.pop(ino, None)
+            self._backlog.add(ino)
+        self._wake.set()
+        return len(inos)
+
+    def aside(self, index: "Index") -> Aside:
+        """The files of an index that were set aside."""
+        with self._lock:
+            number = index.description.number
+            if number not in self._aside:
+                self._aside[number] = Aside(index)
+            return self._aside[number]
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until everything that has changed so far is indexed or set aside, without sparing others.
+
+        Returns
+        -------
+        bool
+            False: `timeout` seconds were not enough.
+        """
+        if self._thread is None:
+            return True
+        with self._lock:
+            self._asked += 1
+            ticket = self._asked
+            self._wake.set()
+            self._lock.wait_for(lambda: self._answered >= ticket or self._stop.is_set(), timeout)
+            return self._answered >= ticket
+
+    def status(self) -> dict[str, Any]:
+        """How it stands: ``state`` ("idle", "working", "waiting for others", "waiting for a model"), ``backlog`` files,
+        ``files`` and ``passages`` indexed since it began, their rates a second, ``eta_s``, files ``without_text`` and
+        ``failed`` that were set aside, and ``held``: models that do not answer, with the reason."""
+        now = time.monotonic()
+        recent = [each for each in list(self._recent) if now - each[0] < 30]
+        span = max(now - recent[0][0], 0.5) if recent else 1.0
+        files, count = (sum(each[k] for each in recent) / span for k in (1, 2))
+        backlog = len(self._backlog)
+        asides = [aside.counts() for aside in list(self._aside.values())]
+        return {
+            "state": self._state, "backlog": backlog, "files": self.files, "passages": self.passages,
+            "files_per_s": round(files, 2), "passages_per_s": round(count, 2),
+            "eta_s": 0.0 if not backlog else round(backlog / files, 1) if files else None,
+            "without_text": sum(a for a, _ in asides), "failed": sum(b for _, b in asides), "failures": self.failures,
+            "held": {name: why for name, (_, _, why) in self._holds.items()},
+        }  # fmt: skip
+
+    def status_of(self, index: "Index") -> dict[str, Any]:
+        """As `status`, with the files of one index that were set aside: ``aside``, path and reason of each."""
+        without, failed = self.aside(index).counts()
+        return {**self.status(), "without_text": without, "failed": failed, "aside": self.aside(index).listed(100)}
+
+    # -- the thread
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        while not self._stop.is_set():
+            try:
+                rested = self._step()
+            except Exception:  # a fault must not end ingest; what was in hand is met again by the next look
+                if self._stop.is_set():
+                    return
+                self.failures += 1
+                log.exception("ingest failed on something; going on")
+                rested = 1.0
+            if rested:
+                self._wake.wait(rested)
+                self._wake.clear()
+
+    def _step(self) -> float:
+        """One round; how long to rest after it."""
+        asked = self._asked
+        self._gather()
+        if self._backlog.empty:
+            self._settled(asked)
+            return _POLL_S
+        hurry = asked > self._answered
+        if not hurry and self._others_are_busy():
+            self._state = "waiting for others"
+            return _POLL_S
+        self._worked = time.monotonic()
+        for parent, name in self._backlog.take_names():
+            self._resolve(parent, name)
+        while (top := self._backlog.take_tree()) is not None:
+            self._walk(top)
+        inos = self._backlog.take(_FILES, hurry)
+        if not inos:
+            if self._backlog.empty:
+                self._settled(asked)
+            else:
+                self._state = "waiting for a model" if self._holds else "idle"
+            return min(_POLL_S, max(0.005, self._backlog.soonest))
+        self._state = "working"
+        self._work_off(inos)
+        return 0.0
+
+    def _settled(self, asked: int) -> None:
+        self._state = "idle"
+        for aside in list(self._aside.values()):
+            aside.save()
+        if asked > self._answered:
+            with self._lock:
+                self._answered = asked
+                self._lock.notify_all()
+
+    def _gather(self) -> None:
+        if self._watch is None:
+            return
+        found = self._watch.take()
+        if found is None:
+            for index in self.catalog.indexes():
+                self.look_through(index)
+            return
+        self._backlog.changed(found[0])
+        self._backlog.name(found[1])
+
+    def _others_are_busy(self) -> bool:
+        """Whether others ask much of the filesystem; a look of ten milliseconds, in which we do nothing."""
+        if time.monotonic() - self._worked > _STARVED_S:
+            return False
+        before = self._operations()
+        self._stop.wait(0.01)
+        return self._operations() - before > _BUSY_OPS_S * 0.01
+
+    def _operations(self) -> int:
+        return sum(self.filesystem.status()["operations"].values())
+
+    # -- from names and trees to files
+
+    def _resolve(self, parent: int, name: bytes) -> None:
+        with contextlib.suppress(OSError):
+            found = self.filesystem.lookup(parent, name)
+            if found.st_mode & 0o170000 == 0o040000:
+                self._backlog.tree(found.st_ino)
+            elif found.st_mode & 0o170000 == 0o100000:
+                self._backlog.add(found.st_ino)
+
+    def _walk(self, top: int) -> None:
+        """Files below a directory whose rows are not those of their content."""
+        try:
+            paths = [self.filesystem.path_of(top)]
+        except OSError:
+            return
+        while paths and not self._stop.is_set():
+            path = paths.pop()
+            index = self.catalog.covering(path)
+            with contextlib.suppress(OSError):
+                for name, ino, kind in self.filesystem.scandir(path):
+                    if kind & 0o170000 == 0o040000:
+                        paths.append(path.rstrip(b"/") + b"/" + name)
+                    elif index is not None and index.embedder and kind & 0o170000 == 0o100000:
+                        generation = is_file(self.filesystem, ino)
+                        if generation is not None and self._is_wanted(index, ino, generation):
+                            self._backlog.add(ino)
+
+    def _is_wanted(self, index: "Index", ino: int, generation: int) -> bool:
+        return wanted(index, ino, generation) and not self.aside(index).has(ino, generation)
+
+    # -- files
+
+    def _work_off(self, inos: list[int]) -> None:
+        held: dict[str, list[Passages]] = {}
+        for ino in inos:
+            if self._stop.is_set():
+                return
+            found = self._prepared(ino)
+            if found is None:
+                continue
+            name = str(found.index.embedder)
+            batch = held.setdefault(name, [])
+            batch.append(found)
+            if sum(len(each.chunks) for each in batch) >= _PASSAGES:
+                self._index(name, held.pop(name))
+        for name, batch in held.items():
+            self._index(name, batch)
+
+    def _prepared(self, ino: int) -> Passages | None:
+        """A file's passages, None when there is nothing to do; one that cannot be read is set aside."""
+        generation = is_file(self.filesystem, ino)
+        if generation is None:
+            return None
+        index = self.catalog.covering(ino)
+        if index is None or index.embedder is None or not self._is_wanted(index, ino, generation):
+            return None
+        until, _, _ = self._holds.get(index.embedder, (0.0, 0.0, ""))
+        if until > time.monotonic():
+            self._backlog.later(ino, until - time.monotonic() + 0.01)
+            return None
+        try:
+            return passages(index, ino, self._chunker, self._limits)
+        except Skipped as why:
+            self.aside(index).put(ino, generation, str(why), fault=False)
+        except Changed:
+            self._backlog.changed({ino})
+        except OSError as error:
+            if is_file(self.filesystem, ino) is not None:
+                self._failed(index, ino, generation, error)
+        except Exception as error:  # an extractor may be anybody's code
+            self.failures += 1
+            self.aside(index).put(ino, generation, f"cannot be read: {type(error).__name__}: {error}", fault=True)
+        return None
+
+    def _failed(self, index: "Index", ino: int, generation: int, error: BaseException) -> None:
+        """A file on which something failed: again later, and not for ever."""
+        self.failures += 1
+        tries = self._tries[ino] = self._tries.get(ino, 0) + 1
+        if tries < _TRIES:
+            self._backlog.later(ino, 0.5 * 2**tries)
+        else:
+            self._tries.pop(ino)
+            self.aside(index).put(ino, generation, f"{type(error).__name__}: {error}", fault=True)
+
+    def _index(self, name: str, batch: list[Passages]) -> None:
+        try:
+            embedder = embedder_of(batch[0].index)
+            rows = self._embedded(embedder, [text for each in batch for text in each.texts()])
+        except (Unreachable, PluginBroken) as error:
+            self._hold(name, batch, error)
+            return
+        except Exception as error:  # a model may be anybody's code
+            if len(batch) > 1:  # which of them is it?
+                for each in batch:
+                    self._index(name, [each])
+            else:
+                self._failed(batch[0].index, batch[0].ino, batch[0].generation, error)
+            return
+        if rows is None:
+            return
+        self._holds.pop(name, None)
+        at = 0
+        for each in batch:
+            self._put(each, rows[at : at + len(each.chunks)])
+            at += len(each.chunks)
+
+    def _embedded(self, embedder: Embedder, texts: list[str]) -> Vectors | None:
+        """Vectors of passages, in pieces between which others may go first; None: it is time to end."""
+        parts = []
+        for at in range(0, len(texts), 4 * _PASSAGES):
+            if self._stop.is_set():
+                return None
+            while at and self._asked <= self._answered and self._others_are_busy():
+                self._stop.wait(_POLL_S)
+            parts.append(embedder.embed(texts[at : at + 4 * _PASSAGES]))
+            self._worked = time.monotonic()
+        return np.concatenate(parts)
+
+    def _hold(self, name: str, batch: list[Passages], error: Exception) -> None:
+        """A model does not answer: its files wait, ever longer."""
+        self.failures += 1
+        _, pause, _ = self._holds.get(name, (0.0, 0.5, ""))
+        pause = min(_WAIT_MOST_S, 2 * pause)
+        self._holds[name] = (time.monotonic() + pause, pause, str(error))
+        log.warning("embedder %s: %s; again in %g s", name, error, pause)
+        for each in batch:
+            self._backlog.later(each.ino, pause)
+
+    def _put(self, each: Passages, rows: Vectors) -> None:
+        try:
+            done = each.index.put_chunks(each.ino, each.generation, each.spans(), each.words(), rows)
+        except OSError as error:
+            self._failed(each.index, each.ino, each.generation, error)
+            return
+        if not done:
+            self._backlog.add(each.ino)  # it has changed, or is gone
+            return
+        self._tries.pop(each.ino, None)
+        self.aside(each.index).drop(each.ino)
+        self._backlog.done(each.ino)
+        for listener in list(self.listeners):
+            try:
+                listener(each, rows)
+            except Exception:  # a listener's fault is no reason to index nothing more
+                log.exception("a standing query failed")
+        self.files += 1
+        self.passages += len(each.chunks)
+        self._recent.append((time.monotonic(), 1, len(each.chunks)))

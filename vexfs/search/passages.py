@@ -1,0 +1,126 @@
+"""One file on its way into an index: read, extracted, cut into passages, at one generation of its content."""
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import attrs
+
+from vexfs._core.rows import PUT_MAX
+from vexfs.search.chunk import Chunk, Chunker
+from vexfs.search.extract import Limits, Skipped, extract, kind_of
+
+if TYPE_CHECKING:
+    from vexfs._core.fs import Filesystem
+    from vexfs.search.index import Index
+
+#: Flags of a row, as ``vexfs/rows.h`` has them.
+_CONTENT, _VOID = 1, 2 | 4
+
+
+@attrs.define
+class Passages:
+    """What one file has to say.
+
+    Attributes
+    ----------
+    index : Index
+    ino, generation : int
+        Which content of which file.
+    name : str
+        The file's name.
+    chunks : list of Chunk
+    cut : str
+        What was left out, "" when nothing was.
+    """
+
+    index: "Index"
+    ino: int
+    generation: int
+    name: str
+    chunks: list[Chunk]
+    cut: str = ""
+
+    def texts(self) -> list[str]:
+        """What is embedded: each passage under its headings, or under the file's name where there are none."""
+        title = os.path.splitext(self.name)[0].replace("_", " ").replace("-", " ")
+        return [chunk.context if chunk.label else f"{title}\n{chunk.text}" for chunk in self.chunks]
+
+    def words(self) -> list[str]:
+        """What keywords are looked for in: the same, and the name as it is."""
+        return [f"{self.name}\n{chunk.context}" for chunk in self.chunks]
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Byte ranges, (0, 0) where they are not known."""
+        return [(chunk.start, chunk.end) if chunk.end > chunk.start >= 0 else (0, 0) for chunk in self.chunks]
+
+
+class Changed(Exception):
+    """The file changed while it was read; it will be seen again."""
+
+
+def wanted(index: "Index", ino: int, generation: int) -> bool:
+    """Whether the file's rows are not those of its content; a vector that somebody gave it by hand stays."""
+    found = index.table.rows_of(ino)
+    if not len(found):
+        return True
+    row = index.table.rows(int(found[0]), 1)[0]
+    flags = int(row["ino"]) >> 40
+    if not flags & _CONTENT:
+        return False
+    return bool(flags & _VOID) or int(row["generation"]) != generation & 0xFFFFFFFF
+
+
+def name_of(filesystem: "Filesystem", ino: int) -> str:
+    """The file's name, as text."""
+    return os.fsdecode(filesystem.path_of(ino).rpartition(b"/")[2])
+
+
+def read(filesystem: "Filesystem", ino: int, limits: Limits) -> tuple[bytes, str, int]:
+    """Content, name and generation of a file; the content is of that generation.
+
+    Raises
+    ------
+    Skipped
+        It is known to hold no text, or is too large.
+    Changed
+        It was written to meanwhile.
+    OSError
+        It is gone.
+    """
+    about = filesystem.getattr(ino)
+    name = name_of(filesystem, ino)
+    if about.st_size > limits.size_bytes:
+        raise Skipped(f"{about.st_size} bytes; the most is {limits.size_bytes}")
+    kind_of(name, b"")
+    data = filesystem.read(ino, about.st_size, 0)
+    if filesystem.getattr(ino).generation != about.generation:
+        raise Changed
+    return data, name, about.generation
+
+
+def passages(index: "Index", ino: int, chunker: Chunker, limits: Limits) -> Passages:
+    """The passages of a file.
+
+    Raises
+    ------
+    Skipped, Changed, OSError
+        As `read`; also when its bytes hold no text.
+    """
+    data, name, generation = read(index.filesystem, ino, limits)
+    found = extract(data, name, limits)
+    chunks = chunker.cut(found)
+    if not chunks:
+        raise Skipped("there is no text in it")
+    if len(chunks) > PUT_MAX:
+        return Passages(index, ino, generation, name, chunks[:PUT_MAX], f"passages behind the first {PUT_MAX}")
+    return Passages(index, ino, generation, name, chunks, found.cut)
+
+
+def is_file(filesystem: "Filesystem", ino: int) -> int | None:
+    """The generation of a regular file with something in it; None for anything else."""
+    try:
+        about = filesystem.getattr(ino)
+    except OSError:
+        return None
+    return about.generation if stat.S_ISREG(about.st_mode) and about.st_nlink and about.st_size else None

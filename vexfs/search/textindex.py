@@ -1,0 +1,88 @@
+"""Indexes of text: a directory, and the model that turns the text below it into vectors."""
+
+from typing import TYPE_CHECKING, Any
+
+from vexfs.errors import IndexConflict, InvalidArgument
+from vexfs.search.embedders import Embedder, remember, resolve
+
+if TYPE_CHECKING:
+    from vexfs.search.catalog import Catalog
+    from vexfs.search.index import Index
+
+#: Key of an index's state: the version of the model that made its vectors.
+VERSION = "embedder_version"
+
+
+def create_text_index(
+    catalog: "Catalog", path: str, embedder: Any, dim: int | None = None, metric: str | None = None,
+    dtype: str | None = None,
+) -> "Index":
+    """The index of a directory whose text is embedded by itself, made when there is none.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    path : str
+    embedder : str, callable or Embedder
+        See :func:`vexfs.search.embedders.resolve`.
+    dim, metric, dtype : optional
+        As of any index; the dimension is the model's.
+
+    Raises
+    ------
+    IndexConflict
+        The directory has another index, or one by another model or version; the message says how to re-embed.
+    InvalidArgument
+        `dim` is not the model's.
+    """
+    model = resolve(embedder)
+    if dim is not None and dim != model.dim:
+        raise InvalidArgument.at(f"dim={dim}; the vectors of embedder {model.name!r} have {model.dim} numbers", path)
+    remember(model)
+    refuse_other_model(catalog, path, model)
+    index = catalog.create(path, dim=model.dim, metric=metric, dtype=dtype, embedder=model.name)
+    if VERSION not in index.state:
+        index.keep(**{VERSION: model.version})
+    catalog.ingesting().look_through(index)
+    return index
+
+
+def refuse_other_model(catalog: "Catalog", path: str, model: Embedder) -> None:
+    """Raise when the directory's own index was made by another model."""
+    try:
+        index = catalog.of(catalog.filesystem.resolve(path or "/"))
+    except FileNotFoundError:
+        return
+    if index is None:
+        return
+    mine = (index.embedder, index.state.get(VERSION, model.version))
+    if index.embedder is not None and mine != (model.name, model.version):
+        raise IndexConflict.at(
+            f"its vectors were made by {mine[0]} (version {mine[1]}), not by {model.name} (version {model.version}); "
+            f"to embed everything anew: fs.reembed({path!r}, {model.name!r}), or drop the index", path,
+        )  # fmt: skip
+
+
+def embedder_of(index: "Index") -> Embedder:
+    """The model of an index.
+
+    Raises
+    ------
+    InvalidArgument
+        The index has none.
+    ConfigError, PluginBroken, Unreachable
+        The model cannot be had here.
+    IndexConflict
+        It is of another version than the one that made the vectors.
+    """
+    if index.embedder is None:
+        raise InvalidArgument.at("its index has no embedder: its vectors came from a program; search it by vector",
+                                 index.path)  # fmt: skip
+    model = resolve(index.embedder)
+    version = index.state.get(VERSION, model.version)
+    if version != model.version or model.dim != index.dim:
+        raise IndexConflict.at(
+            f"its vectors were made by {model.name} of version {version!r}, and this is {model.version!r}; to embed "
+            f"everything anew: fs.reembed({index.path!r})", index.path,
+        )  # fmt: skip
+    return model

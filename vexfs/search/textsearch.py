@@ -1,0 +1,190 @@
+"""Search by text: by meaning, by keywords, or both.
+
+Both lists are ranked by rows (passages) and fused by their ranks: a row's score is the weighted sum of 1 / (c + rank) over
+the lists that have it, as a share of the most that can be reached.  Constant and weights were chosen on judged sets, see
+``docs/search.md``.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vexfs.errors import IndexMissing, QueryInvalid
+from vexfs.registry import registry
+from vexfs.search.across import merged, scoped
+from vexfs.search.hits import Hits
+from vexfs.search.query import score_of
+from vexfs.search.textindex import embedder_of
+
+if TYPE_CHECKING:
+    from vexfs.search.catalog import Catalog
+    from vexfs.search.index import Index
+
+MODES = ("hybrid", "semantic", "keyword")
+#: The constant of reciprocal rank fusion.
+CONSTANT = 2.0
+#: What the list by meaning counts, where that by keywords counts 1.
+WEIGHTS = {"static": 0.4}
+WEIGHT = 1.0
+#: Passages of each list that are fused: so many, or so many for each file wanted.
+DEPTH, DEPTH_PER_HIT = 60, 4
+QUERY_MOST = 100_000
+
+Rows = NDArray[np.uint32]
+Floats = NDArray[np.float32]
+Reranker = Callable[[str, list[str]], Any]
+
+
+def search_text(
+    catalog: "Catalog", query: str, k: int = 10, *, under: Any = "/", where: Mapping[str, Any] | None = None,
+    mode: str = "hybrid", threshold: float | None = None, recall: float = 0.95, rerank: str | Reranker | None = None,
+    explain: bool = False,
+) -> Hits:
+    """The best files below a directory for words, each with its best passage and the others in ``hit.others``.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    query : str
+        For the keyword side: words, ``"a phrase"``, ``prefix*``, ``+must``, ``-mustnot``.
+    k : int
+        Files; at most 10,000.
+    under : path
+    where : mapping, optional
+        A filter on attributes.
+    mode : {"hybrid", "semantic", "keyword"}
+    threshold : float, optional
+        Only hits with at least this score.  Scores: semantic, the cosine similarity; keyword, BM25; hybrid, 1 for what is
+        first in both lists.
+    recall : float
+        As of :meth:`Index.query`.
+    rerank : str or callable, optional
+        A re-ranker (entry point ``vexfs.rerankers``, or a callable): given the query and the passages of the best files,
+        it answers a score for each; the hits are put in that order and bear these scores.
+    explain : bool
+
+    Raises
+    ------
+    QueryInvalid
+        The query is empty, or an option is not valid.
+    IndexMissing
+        No index of text covers the directory or lies below it.
+    """
+    _checked(query, k, mode)
+    met = [(index, scope) for index, scope in scoped(catalog, under) if index.embedder is not None]
+    if not met:
+        raise IndexMissing.at("no index of text covers it, and there is none below it; make one with fs.index(path, "
+                              'embedder="default") or vexctl index create --embedder default', str(under))  # fmt: skip
+    catalog.settle()
+    more = min(max(4 * k, 40), 10_000) if rerank is not None else k
+    parts = [_one(index, query, more, scope, where, mode, recall, explain) for index, scope in met]
+    hits = parts[0] if len(parts) == 1 else merged(parts, more)
+    if rerank is not None:
+        hits = _reranked(query, hits, rerank)
+    if threshold is not None or len(hits) > k:
+        kept = [hit for hit in hits if threshold is None or hit.score >= threshold][:k]
+        hits = Hits(kept, hits.explanation)
+    return hits
+
+
+def _checked(query: str, k: Any, mode: str) -> None:
+    if not query.strip():
+        raise QueryInvalid("the question is empty; give it a few words")
+    if len(query) > QUERY_MOST:
+        raise QueryInvalid(f"a question of {len(query)} characters; the most is {QUERY_MOST}")
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= 10_000:
+        raise QueryInvalid(f"k={k!r}; a whole number from 1 to 10000 is wanted")
+    if mode not in MODES:
+        raise QueryInvalid(f"mode={mode!r}; {', '.join(MODES)} are known")
+
+
+def _one(
+    index: "Index", query: str, k: int, scope: Any, where: Mapping[str, Any] | None, mode: str, recall: float, explain: bool
+) -> Hits:
+    """The best files of one index."""
+    bits, count = index.mask(where, scope)
+    depth = min(max(DEPTH, DEPTH_PER_HIT * k), count, 10_000)
+    explanation = {"mode": mode, "candidates": count, "depth": depth} if explain else None
+    model = embedder_of(index) if mode != "keyword" else None
+    if not depth:
+        return Hits(explanation=explanation)
+    near, distances, words, scores = _NO_ROWS, _NO_SCORES, _NO_ROWS, _NO_SCORES
+    vector = None
+    if model is not None:
+        vector = model.embed([query])
+        if vector.any():
+            near, distances = _nearest(index, vector, depth, recall, mask=bits)
+    if mode != "semantic":
+        words, scores = index.words.search(query, depth, mask=bits)
+    if mode == "semantic":
+        rows, fused = near, score_of(index.metric, distances)
+    elif mode == "keyword":
+        rows, fused = words, scores
+    else:
+        rows, fused = fuse([near, words], [WEIGHTS.get(index.embedder or "", WEIGHT), 1.0])
+    if explanation is not None:
+        explanation |= {"near": len(near), "words": len(words)}
+    # Enough rows for k files, if a file has a few of them.
+    few = slice(0, max(3 * k, 30))
+    hits = index.hits(rows[few], fused[few], _distances(index, vector, rows[few], near, distances), k)
+    if len(hits) < k and len(rows) > few.stop:
+        hits = index.hits(rows, fused, _distances(index, vector, rows, near, distances), k)
+    hits.explanation = explanation
+    return hits
+
+
+_NO_ROWS: Rows = np.empty(0, np.uint32)
+_NO_SCORES: Floats = np.empty(0, np.float32)
+
+
+def _nearest(index: "Index", vector: Floats, k: int, recall: float, **among: Any) -> tuple[Rows, Floats]:
+    among = {name: value for name, value in among.items() if value is not None}
+    with index.table:
+        rows, distances, filled = index.vectors.search(vector, k, recall=recall, **among)
+    return rows[0, : filled[0]], distances[0, : filled[0]]
+
+
+def fuse(lists: list[Rows], weights: list[float]) -> tuple[Rows, Floats]:
+    """Ranked lists of rows as one, best first, with scores up to 1: reciprocal rank fusion.
+
+    Source: Cormack, Clarke, Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
+    methods", SIGIR 2009.
+    """
+    rows = np.concatenate(lists)
+    parts = [weight / (CONSTANT + 1 + np.arange(len(each))) for each, weight in zip(lists, weights, strict=True)]
+    unique, places = np.unique(rows, return_inverse=True)
+    scores = np.bincount(places, np.concatenate(parts), len(unique)) * ((CONSTANT + 1) / sum(weights))
+    order = np.argsort(-scores, kind="stable")
+    return unique[order].astype(np.uint32), scores[order].astype(np.float32)
+
+
+def _distances(index: "Index", vector: Floats | None, rows: Rows, near: Rows, distances: Floats) -> Floats:
+    """The distance of each row: known from the search, or measured now; NaN without a vector to measure from."""
+    out = np.full(len(rows), np.nan, np.float32)
+    order = np.argsort(near)
+    places = np.searchsorted(near, rows, sorter=order)
+    places[places == len(near)] = 0
+    if len(near):
+        known = near[order[places]] == rows
+        out[known] = distances[order[places[known]]]
+    missing = np.flatnonzero(np.isnan(out))
+    if vector is not None and vector.any() and len(missing):
+        found, measured = _nearest(index, vector, len(missing), 1.0, rows=rows[missing])
+        by_row = dict(zip(found.tolist(), measured.tolist(), strict=True))
+        for at in missing.tolist():
+            out[at] = by_row.get(int(rows[at]), np.nan)
+    return out
+
+
+def _reranked(query: str, hits: Hits, rerank: str | Reranker) -> Hits:
+    call: Any = registry("rerankers").get(rerank) if isinstance(rerank, str) else rerank
+    scores = np.asarray(call(query, [hit.text for hit in hits]), np.float64)
+    if scores.shape != (len(hits),) or not np.isfinite(scores).all():
+        raise QueryInvalid(f"the re-ranker gave scores of shape {scores.shape} for {len(hits)} passages")
+    out = []
+    for at in np.argsort(-scores, kind="stable").tolist():
+        hits[at].score = float(scores[at])
+        out.append(hits[at])
+    return Hits(out, hits.explanation)
