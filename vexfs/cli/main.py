@@ -35,6 +35,8 @@ COMMANDS = (
     Command("vexfs", "import", "vexfs.cli.import_tree", "copy a tree of the host into a volume"),
     Command("vexfs", "export", "vexfs.cli.export_tree", "copy a tree of a volume to the host"),
     Command("vexctl", "volume", "vexfs.cli.volume", "create, check, compact, back up and restore volumes"),
+    Command("vexctl", "search", "vexfs.cli.search", "find files by what they say"),
+    Command("vexctl", "similar", "vexfs.cli.similar", "find files like another one"),
     Command("vexctl", "config", "vexfs.cli.config", "check, show, write and reload the configuration"),
     Command("vexctl", "node", "vexfs.cli.node", "how the node is; stop it"),
     Command("vexctl", "token", "vexfs.cli.token", "make, list and revoke API tokens"),

@@ -23,7 +23,7 @@ with the same size and modification time is left alone, so after an interruption
 IMPORT_HELP = """\
 Examples:
   vexfs import ~/papers notes.vex:/papers
-  vexfs import ~/papers notes.vex:/papers --json
+  vexfs import ~/papers notes.vex:/papers --index
 """
 EXPORT_HELP = """\
 Examples:
@@ -41,6 +41,10 @@ def register_import(subparsers: Any) -> None:
     parser.add_argument("source", metavar="HOSTDIR", help="a directory or file of the host")
     parser.add_argument("target", metavar="VOLUME:/PATH", help="where its content goes in the volume")
     _register_options(parser)
+    parser.add_argument(
+        "--index", nargs="?", const="default", metavar="EMBEDDER",
+        help="index the text by meaning and wait until that is done; with the model named, else the default",
+    )  # fmt: skip
     parser.set_defaults(run=import_tree)
 
 
@@ -78,13 +82,49 @@ def import_tree(args: argparse.Namespace) -> int:
     """Run ``vexfs import``."""
     volume, path = place_of(args.target)
     source = HostSide(args.source)
+    if args.index and not os.path.isdir(args.source):
+        raise UsageError(f"{args.source}: --index wants a directory; an index belongs to one")
     if not os.path.lexists(source.root):
         raise NotFound.at("no such file or directory on the host", args.source)
     with Volume.load(volume, key_file=args.key_file) as opened:
         _make_parents(opened, path)
         own = os.stat(opened.directory)
         target = VolumeSide(opened.filesystem, path)
-        return _transfer(args, "importing", source, target, True, frozenset({(own.st_dev, own.st_ino)}))
+        index = _index(opened, path, args.index) if args.index else None
+        return _transfer(args, "importing", source, target, True, frozenset({(own.st_dev, own.st_ino)}), index)
+
+
+def _index(volume: Volume, path: str, embedder: str) -> Any:
+    """The index of `path`, made when there is none: before anything is copied, since it may be refused."""
+    from vexfs.search.textindex import create_text_index
+
+    return create_text_index(volume.catalog, path, embedder)
+
+
+def _indexed(index: Any) -> dict[str, Any]:
+    """Wait until all text is indexed; how that went."""
+    ingest, started = index.catalog.ingesting(), time.monotonic()
+    with Progress("indexing", None, unit="files") as progress:
+        done = ingest.status()["files"]
+        while not ingest.wait(0.2):
+            status = ingest.status()
+            progress(status["files"] - done, status["files"] - done + status["backlog"])
+            if status["held"]:
+                break  # it goes on when the model answers again
+    told: dict[str, Any] = ingest.status_of(index)
+    return {**told, "path": index.path, "embedder": index.embedder, "seconds": time.monotonic() - started}
+
+
+def _index_told(told: dict[str, Any] | None) -> str:
+    if told is None:
+        return ""
+    lines = [f"\nindexed {told['files']:,} files in {told['passages']:,} passages by {told['embedder']} in "
+             f"{output.duration(told['seconds'])}"]  # fmt: skip
+    if told["without_text"]:
+        lines.append(f"without text: {told['without_text']:,}")
+    lines += [f"not indexed: {output.printable(each['path'])}: {each['reason']}" for each in told["aside"] if each["fault"]]
+    lines += [f"still to be indexed, as {name} does not answer: {why}" for name, why in told["held"].items()]
+    return "\n".join(lines)
 
 
 def export_tree(args: argparse.Namespace) -> int:
@@ -108,7 +148,7 @@ def _make_parents(volume: Volume, path: str) -> None:
 
 def _transfer(
     args: argparse.Namespace, label: str, source: Side, target: Side, owners: bool,
-    exclude: frozenset[tuple[int, int]] = frozenset(),
+    exclude: frozenset[tuple[int, int]] = frozenset(), index: Any = None,
 ) -> int:
     started = time.monotonic()
     total = measure(source) if sys.stderr.isatty() else None
@@ -122,7 +162,10 @@ def _transfer(
             print(f"{transfer.summary.done:,} are in place; the same command goes on from there", file=sys.stderr)
             raise
     seconds = time.monotonic() - started
-    output.emit(args, {**attrs.asdict(summary), "seconds": seconds}, lambda: _told(summary, seconds))
+    told = {**attrs.asdict(summary), "seconds": seconds}
+    if index is not None:
+        told["index"] = _indexed(index)
+    output.emit(args, told, lambda: _told(summary, seconds) + _index_told(told.get("index")))
     return EXIT_WANTING if summary.errors else 0
 
 

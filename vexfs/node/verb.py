@@ -27,6 +27,7 @@ MODULES: dict[str, str] = {
     "security": "vexfs.node.verbs.security",
     "capacity": "vexfs.node.verbs.capacity",
     "cluster": "vexfs.node.verbs.cluster",
+    "search": "vexfs.node.verbs.search",
 }
 
 _functions: dict[str, Function] = {}

@@ -86,10 +86,8 @@ def _table(about: dict[str, Any], rows: np.ndarray[Any, np.dtype[np.float16]]) -
     tokens = [b""] * len(numbers)
     for token, number in numbers.items():
         tokens[number] = token.encode()
-    merges = np.empty((len(model["merges"]), 3), np.uint32)
-    for at, merge in enumerate(model["merges"]):
-        left, right = merge.split(" ") if isinstance(merge, str) else merge
-        merges[at] = numbers[left], numbers[right], numbers[left + right]
+    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
+    merges = np.array([(numbers[a], numbers[b], numbers[a + b]) for a, b in pairs], np.uint32)
     return Pooled(tokens, merges, weighted(rows[: len(tokens)]), numbers["<0x00>"])
 
 

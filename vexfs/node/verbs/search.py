@@ -1,0 +1,86 @@
+"""``search.*``: finding files, and how far their text is indexed."""
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+from vexfs.node.node import Node
+from vexfs.search.across import similar as find_similar
+from vexfs.search.hits import Hit, Hits
+from vexfs.search.snippet import snippet
+from vexfs.search.standing import StandingQuery
+from vexfs.search.textsearch import search_text
+
+_STEP_S = 0.5
+
+
+def shown(hit: Hit, query: str) -> dict[str, Any]:
+    """A hit as plain values, with its lines and the stretch that is worth showing."""
+    text = hit.text
+    part, marks = snippet(text, query)
+    return {**hit.as_dict(), "lines": list(hit.lines or ()) or None, "snippet": part, "marks": marks}
+
+
+def _answer(hits: Hits, query: str, began: float) -> dict[str, Any]:
+    seconds = time.monotonic() - began
+    return {"hits": [shown(hit, query) for hit in hits], "seconds": seconds, "explanation": hits.explanation}
+
+
+def _waited(node: Node, wait_s: float | None) -> bool:
+    return not wait_s or bool(node.volume.catalog.ingesting().wait(wait_s))
+
+
+@Node.verb("search.text")
+def text(
+    node: Node, query: str, k: int = 10, under: str = "/", where: dict[str, Any] | None = None, mode: str = "hybrid",
+    threshold: float | None = None, explain: bool = False, wait_s: float | None = None,
+) -> dict[str, Any]:
+    """The best files below a directory for words."""
+    complete = _waited(node, wait_s)
+    began = time.monotonic()
+    hits = search_text(
+        node.volume.catalog, query, k, under=under, where=where, mode=mode, threshold=threshold, explain=explain
+    )
+    ingest = node.volume.catalog.ingesting().status()
+    return {**_answer(hits, query, began), "complete": complete and not ingest["backlog"], "backlog": ingest["backlog"]}
+
+
+@Node.verb("search.similar")
+def similar(
+    node: Node, path: str, k: int = 10, under: str | None = None, where: dict[str, Any] | None = None,
+    wait_s: float | None = None,
+) -> dict[str, Any]:
+    """Files like another one."""
+    _waited(node, wait_s)
+    began = time.monotonic()
+    return _answer(find_similar(node.volume.catalog, path, k, under=under, where=where), "", began)
+
+
+@Node.verb("search.watch")
+def watch(
+    node: Node, query: str, threshold: float = 0.5, under: str = "/", where: dict[str, Any] | None = None,
+) -> Generator[dict[str, Any], None, None]:
+    """Hits as they come, each in a step under ``hit``; for ever, or until nobody waits for more."""
+    with StandingQuery(node.volume.catalog, query, threshold, under=under, where=where) as standing:
+        yield {"watching": query}
+        while True:
+            hit = standing.take(_STEP_S)
+            yield {"hit": shown(hit, query)} if hit is not None else {"watching": query}
+
+
+@Node.verb("search.ingest")
+def ingest(node: Node) -> dict[str, Any]:
+    """How far text is indexed: of the volume, and of each index with an embedder."""
+    catalog = node.volume.catalog
+    working = catalog.ingesting()
+    return {
+        **working.status(),
+        "indexes": [{"path": i.path, **working.status_of(i)} for i in catalog.indexes() if i.embedder is not None],
+    }
+
+
+@Node.verb("search.retry")
+def retry(node: Node) -> dict[str, int]:
+    """Try files again that were set aside."""
+    catalog = node.volume.catalog
+    return {"files": sum(catalog.ingesting().retry(i) for i in catalog.indexes() if i.embedder is not None)}
