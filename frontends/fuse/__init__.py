@@ -4,6 +4,7 @@
 :mod:`.options`           what may stand behind ``-o``
 :mod:`.mountpoint`        the place in the host's tree: is it fit, what is mounted there, unmounting
 :mod:`.virtual`           the names under ``.vexfs``
+:mod:`.searching`         searches as directories of symlinks, under ``.vexfs/search`` and ``.vexfs/similar``
 :mod:`.adapter`           requests of the kernel, translated; compiled, knows no FUSE library
 :mod:`.operations`        llfuse's handlers: llfuse's types in, the adapter asked, llfuse's types out; compiled
 :mod:`.session`           one mount from its first request to its last
@@ -21,6 +22,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from vexfs.frontends.fuse.options import MountOptions, parse
+from vexfs.frontends.fuse.searching import Kept, Likes, Searches
 from vexfs.frontends.fuse.virtual import Text, VirtualTree
 
 from vexfs.errors import PluginBroken
@@ -92,6 +94,9 @@ def mount(
     )  # fmt: skip
     tree.register(b"version", lambda _: Text(lambda: f"{__version__}\n".encode()))
     tree.register(b"status", lambda _: Text(lambda: _status(made, closes_with_mount)))
+    kept = Kept()
+    tree.register(b"search", lambda ino: Searches(volume, ino, kept), everywhere=True)
+    tree.register(b"similar", lambda ino: Likes(volume, ino, kept), everywhere=True)
     made.start()
     volume.announce(mountpoint=made.mountpoint)
     volume.mounted = made

@@ -386,7 +386,7 @@ cdef class Adapter:
         cdef bytes name
         cdef uint64_t at = cookie
         try:
-            for name, child, mode in self.tree.list(ino)[cookie:]:
+            for name, child, mode in self.tree.list(ino, cookie):
                 at += 1
                 if fill(context, name, len(name), child, mode, at):
                     break

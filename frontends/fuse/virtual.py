@@ -60,6 +60,9 @@ class Directory:
         """The node called `name`, or None."""
         return self._entries.get(name)
 
+    def begin(self) -> None:
+        """A listing begins; what `entries` answers stays the same until it has ended."""
+
     def entries(self) -> Iterable[tuple[bytes, Node]]:
         """Names and nodes in the order in which they are listed."""
         return self._entries.items()
@@ -128,14 +131,16 @@ class VirtualTree:
         with self._lock:
             return self._attributes(self._known(ino))
 
-    def list(self, ino: int) -> list[tuple[bytes, int, int]]:
-        """Entries of a directory: name, inode number, mode; dot entries first."""
+    def list(self, ino: int, cookie: int = 0) -> list[tuple[bytes, int, int]]:
+        """Entries of a directory from the place `cookie` on: name, inode number, mode; dot entries first."""
         with self._lock:
             live = self._known(ino)
+            if not cookie:
+                self._directory(ino).begin()
             rows = [(b".", ino, stat.S_IFDIR), (b"..", live.parent, stat.S_IFDIR)]
             for name, node in self._directory(ino).entries():
                 rows.append((name, self._numbers.get((ino, name), FIRST_INO), node.mode))
-            return rows
+            return rows[cookie:]
 
     def read(self, ino: int, offset: int, size: int) -> bytes:
         """Bytes of a text file, as it was when it was looked up."""
