@@ -1,0 +1,157 @@
+"""Search by text on a real volume: modes, scopes, filters, passages, scores, re-rankers."""
+
+import json
+
+import numpy as np
+import pytest
+
+import vexfs
+from vexfs.errors import IndexMissing, InvalidArgument, QueryInvalid
+from vexfs.registry import registry
+from vexfs.search.textsearch import CONSTANT, fuse
+
+LIBRARY = {
+    "docs/coffee/roasts.md": "# Roasts\n\nLight roasts keep acidity; dark roasts are bitter and heavy.",
+    "docs/coffee/water.md": "# Water\n\nFilter hard water before you brew espresso at 93 degrees.",
+    "docs/travel/passport.txt": "How to renew a passport: bring a photo and the old one.",
+    "docs/bread.txt": "Sourdough needs flour, water, salt and time.",
+    "docs/page.html": "<html><body><h1>Bicycles</h1><p>Oil the <b>chain</b> &amp; check the gears.</p></body></html>",
+}
+FILLER = "Nothing of interest happens in this sentence about gardens and rain. " * 12 + "\n\n"
+
+
+@pytest.fixture(scope="module")
+def fs(tmp_path_factory):
+    with vexfs.open(tmp_path_factory.mktemp("v") / "v.vex") as made:
+        for path, text in LIBRARY.items():
+            made.write_text(path, text)
+        long = FILLER * 3 + "The wombat digs a burrow with its claws.\n\n" + FILLER * 3 + "A wombat has cubic dung.\n"
+        made.write_text("docs/long.md", long)
+        made.attributes("docs/bread.txt")["year"] = 2021
+        made.attributes("docs/coffee/water.md")["year"] = 2019
+        made.index("docs", embedder="default")
+        made.index("docs/travel", embedder="default")
+        assert made.ingest.wait(30)
+        yield made
+
+
+def names(hits):
+    return [hit.id for hit in hits]
+
+
+def test_every_mode_finds_what_it_is_for(fs):
+    assert names(fs.search("documents for travelling abroad", k=1, mode="semantic")) == ["passport.txt"]
+    assert names(fs.search("sourdough", mode="keyword")) == ["bread.txt"]
+    assert names(fs.search('"hard water"', mode="keyword")) == ["water.md"]
+    assert names(fs.search("espr*", mode="keyword")) == ["water.md"]
+    assert names(fs.search("water -salt", mode="keyword")) == ["water.md"]
+    assert names(fs.search("renew my passport"))[0] == "passport.txt"
+
+
+def test_a_name_of_a_file_is_among_its_words(fs):
+    assert names(fs.search("roasts.md", mode="keyword"))[0] == "roasts.md"
+
+
+def test_scope_and_filter(fs):
+    assert set(names(fs.search("water", under="docs/coffee"))) == {"water.md", "roasts.md"}
+    assert names(fs.search("water", where={"year": {"$gte": 2020}})) == ["bread.txt"]
+    assert names(fs.search("water", where={"$path": "*.txt"}, under="docs", mode="keyword")) == ["bread.txt"]
+    assert names(fs.search("passport", under="docs/travel")) == ["passport.txt"]
+    assert fs.search("water", where={"year": 1900}) == []
+
+
+def test_passages_are_told_with_bytes_and_lines(fs):
+    (hit,) = fs.search("wombat burrow", k=1)
+    data = fs.read_bytes("docs/long.md")
+    assert hit.path == "/docs/long.md" and "wombat digs a burrow" in hit.text
+    assert data[hit.span[0] : hit.span[1]].decode() == hit.text
+    first, last = hit.lines
+    assert "burrow" in "\n".join(data.decode().split("\n")[first - 1 : last])
+    assert any("cubic dung" in other.text for other in hit.others)
+    assert {other.ino for other in hit.others} == {hit.ino}
+
+
+def test_text_of_formats_that_are_not_text(fs):
+    hit = fs.search("chain gears bicycle", k=1)[0]
+    assert hit.id == "page.html" and "Oil the chain & check the gears." in hit.text and "<b>" not in hit.text
+
+
+def test_one_file_is_one_hit(fs):
+    hits = fs.search("wombat garden rain", k=10)
+    assert len({hit.ino for hit in hits}) == len(hits)
+
+
+def test_scores_mean_the_same_from_call_to_call(fs):
+    for mode in ("hybrid", "semantic", "keyword"):
+        first = {hit.path: hit.score for hit in fs.search("water", k=6, mode=mode)}
+        again = {hit.path: hit.score for hit in fs.search("water", k=2, mode=mode)}
+        assert again.items() <= first.items(), mode
+    hits = fs.search("renew passport photo", k=5)
+    assert hits[0].score == pytest.approx(1) and all(0 < hit.score <= 1 for hit in hits)
+    semantic = fs.search("renew passport photo", k=5, mode="semantic")
+    assert [hit.score for hit in semantic] == pytest.approx([1 - hit.distance for hit in semantic], abs=1e-6)
+    assert sorted((hit.score for hit in hits), reverse=True) == [hit.score for hit in hits]
+
+
+def test_threshold(fs):
+    scores = [hit.score for hit in fs.search("espresso", mode="semantic")]
+    assert len(fs.search("espresso", mode="semantic", threshold=scores[0] - 1e-6)) == 1
+    assert fs.search("espresso", mode="semantic", threshold=0.999) == []
+
+
+def test_answers_are_json(fs):
+    for mode in ("hybrid", "semantic", "keyword"):
+        hits = fs.search("water wombat", mode=mode, explain=True)
+        told = json.loads(json.dumps([hit.as_dict() for hit in hits], allow_nan=False))
+        assert told[0]["path"] == hits[0].path and told[0]["text"]
+        assert json.dumps(hits.explanation)
+
+
+def test_what_cannot_be_searched_is_refused(fs, tmp_path):
+    for bad in ({"query": " "}, {"query": "x", "mode": "magic"}, {"query": "x", "k": 0}, {"query": "x" * 200_000}):
+        with pytest.raises(QueryInvalid):
+            fs.search(bad.pop("query"), **bad)
+    with pytest.raises(FileNotFoundError):
+        fs.search("x", under="nowhere")
+    with vexfs.open(tmp_path / "v.vex") as other:
+        with pytest.raises(IndexMissing, match="embedder"):
+            other.search("x")
+        other.index("docs", dim=3)
+        with pytest.raises(IndexMissing, match="embedder"):
+            other.search("x", under="docs")
+        with pytest.raises(InvalidArgument, match="no embedder"):
+            vexfs.search.textindex.embedder_of(other.indexes()[0])
+
+
+def test_rerankers(fs):
+    def by_length(query, texts):
+        assert query == "water" and all(texts)
+        return [len(text) for text in texts]
+
+    hits = fs.search("water", k=2, rerank=by_length)
+    assert len(hits) == 2 and hits[0].id == "long.md" and hits[0].score >= hits[1].score
+    registry("rerankers").add("shortest", lambda query, texts: [-len(text) for text in texts])
+    try:
+        assert fs.search("water", k=1, rerank="shortest")[0].id == "bread.txt"
+    finally:
+        registry("rerankers")._loaded.pop("shortest")
+    with pytest.raises(QueryInvalid, match="scores of shape"):
+        fs.search("water", rerank=lambda query, texts: [1.0])
+
+
+def test_files_like_another_one(fs):
+    fs.write_text("docs/coffee/filter.md", "Filter the water and brew espresso at 92 degrees.")
+    assert fs.ingest.wait(20)
+    assert names(fs.similar("docs/coffee/filter.md", k=1)) == ["water.md"]
+    assert names(fs.similar("docs/coffee/filter.md", k=1, where={"year": 2021})) == ["bread.txt"]
+    fs.remove("docs/coffee/filter.md")
+
+
+def test_fusion_by_hand():
+    a, b = np.array([5, 7, 9], np.uint32), np.array([9, 5], np.uint32)
+    rows, scores = fuse([a, b], [0.4, 1.0])
+    want = {5: 0.4 / (CONSTANT + 1) + 1 / (CONSTANT + 2), 7: 0.4 / (CONSTANT + 2), 9: 0.4 / (CONSTANT + 3) + 1 / (CONSTANT + 1)}
+    most = 1.4 / (CONSTANT + 1)
+    assert rows.tolist() == [9, 5, 7]
+    np.testing.assert_allclose(scores, [want[9] / most, want[5] / most, want[7] / most], rtol=1e-6)
+    assert [len(part) for part in fuse([a[:0], b[:0]], [1, 1])] == [0, 0]
