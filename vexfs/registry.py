@@ -33,6 +33,11 @@ class Registry:
         with self._lock:
             return sorted({*self._entries(), *self._loaded})
 
+    def has(self, name: str) -> bool:
+        """Whether there is one of that name, imported or not."""
+        with self._lock:
+            return name in self._loaded or name in self._entries()
+
     def add(self, name: str, plugin: Any) -> None:
         """Make `plugin` known in this process alone; it goes before an installed one of that name."""
         with self._lock:

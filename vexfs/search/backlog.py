@@ -10,6 +10,7 @@ from collections import OrderedDict
 
 _QUIET_S = 0.3
 _MOST_OFTEN_S = 30.0
+_REMEMBERED = 10_000
 
 
 class Backlog:
@@ -21,7 +22,7 @@ class Backlog:
         self._since: dict[int, float] = {}
         self._names: set[tuple[int, bytes]] = set()
         self._trees: OrderedDict[int, None] = OrderedDict()
-        self._lately: dict[int, tuple[float, float]] = {}
+        self._lately: OrderedDict[int, tuple[float, float]] = OrderedDict()
 
     def changed(self, inos: set[int]) -> None:
         """The content of these files changed now."""
@@ -87,8 +88,9 @@ class Backlog:
             last, pause = self._lately.get(ino, (0.0, 0.0))
             again = now - last < 2 * _MOST_OFTEN_S
             self._lately[ino] = (now, min(_MOST_OFTEN_S, pause * 2 or 0.5) if again else 0.0)
-            if len(self._lately) > 10_000:
-                self._lately = {k: v for k, v in self._lately.items() if now - v[0] < 2 * _MOST_OFTEN_S}
+            self._lately.move_to_end(ino)
+            if len(self._lately) > _REMEMBERED:
+                self._lately.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._due) + len(self._names)

@@ -9,9 +9,10 @@ text into a binary file.
 """
 
 import codecs
+import posixpath
+import re
 import time
 from collections.abc import Callable, Iterable
-from pathlib import PurePosixPath
 
 import attrs
 
@@ -115,6 +116,8 @@ _NO_TEXT = (b"\x7fELF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"\x1f\x8b")
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
           (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))  # fmt: skip
 _SAMPLE = 64 << 10
+#: Characters that stand in no text but by accident.
+_ODD = re.compile("[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 #: These read bytes by themselves; the others are given text.
 _BYTES = frozenset(("pdf", "docx", "odt", "epub"))
 
@@ -127,8 +130,8 @@ def kind_of(name: str, data: bytes) -> str:
     Skipped
         It is known to hold no text.
     """
-    suffix = PurePosixPath(name).suffix[1:].lower()
-    if suffix in registry("extractors").names():
+    suffix = posixpath.splitext(name)[1][1:].lower()
+    if registry("extractors").has(suffix):
         return suffix
     if suffix in _KINDS:
         return _KINDS[suffix]
@@ -246,6 +249,6 @@ def _detected(data: bytes) -> str:
 
 def _refuse_noise(text: str) -> None:
     sample = text[:4096]
-    odd = sum(1 for c in sample if (c < " " and c not in "\t\n\r\f\x1b\x08") or c in "\x7f\ufffd")
+    odd = len(_ODD.findall(sample))
     if odd > 0.02 * len(sample):
         raise Skipped("binary data")

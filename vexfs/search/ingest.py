@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vexfs._core.watch import Watch
-from vexfs.errors import PluginBroken, Unreachable
+from vexfs.errors import InvalidArgument, PluginBroken, Unreachable
 from vexfs.search.aside import Aside
 from vexfs.search.backlog import Backlog
 from vexfs.search.chunk import Chunker
@@ -287,6 +287,7 @@ class Ingest:
 
     def _work_off(self, inos: list[int]) -> None:
         held: dict[str, list[Passages]] = {}
+        sizes: dict[str, int] = {}
         for ino in inos:
             if self._stop.is_set():
                 return
@@ -294,9 +295,10 @@ class Ingest:
             if found is None:
                 continue
             name = str(found.index.embedder)
-            batch = held.setdefault(name, [])
-            batch.append(found)
-            if sum(len(each.chunks) for each in batch) >= _PASSAGES:
+            held.setdefault(name, []).append(found)
+            sizes[name] = sizes.get(name, 0) + len(found.chunks)
+            if sizes[name] >= _PASSAGES:
+                sizes[name] = 0
                 self._index(name, held.pop(name))
         for name, batch in held.items():
             self._index(name, batch)
@@ -355,9 +357,12 @@ class Ingest:
             return
         self._holds.pop(name, None)
         at = 0
+        by_index: dict[int, list[tuple[Passages, Vectors]]] = {}
         for each in batch:
-            self._put(each, rows[at : at + len(each.chunks)])
+            by_index.setdefault(each.index.description.number, []).append((each, rows[at : at + len(each.chunks)]))
             at += len(each.chunks)
+        for found in by_index.values():
+            self._put(found)
 
     def _embedded(self, embedder: Embedder, texts: list[str]) -> Vectors | None:
         """Vectors of passages, in pieces between which others may go first; None: it is time to end."""
@@ -381,15 +386,30 @@ class Ingest:
         for each in batch:
             self._backlog.later(each.ino, pause)
 
-    def _put(self, each: Passages, rows: Vectors) -> None:
+    def _put(self, batch: list[tuple[Passages, Vectors]]) -> None:
+        """Put files into their index, as one change."""
+        index = batch[0][0].index
         try:
-            done = each.index.put_chunks(each.ino, each.generation, each.spans(), each.words(), rows)
-        except OSError as error:
-            self._failed(each.index, each.ino, each.generation, error)
+            done = index.writer.put_files(
+                [(each.ino, each.generation, len(each.chunks)) for each, _ in batch],
+                [span for each, _ in batch for span in each.spans()],
+                [text for each, _ in batch for text in each.words()],
+                np.concatenate([rows for _, rows in batch]),
+            )
+        except (OSError, InvalidArgument) as error:
+            if len(batch) > 1:  # which of them is it?
+                for one in batch:
+                    self._put([one])
+            else:
+                self._failed(index, batch[0][0].ino, batch[0][0].generation, error)
             return
-        if not done:
-            self._backlog.add(each.ino)  # it has changed, or is gone
-            return
+        for (each, rows), put in zip(batch, done, strict=True):
+            if put:
+                self._indexed(each, rows)
+            else:
+                self._backlog.add(each.ino, 0.05)  # it has changed, or is gone
+
+    def _indexed(self, each: Passages, rows: Vectors) -> None:
         self._tries.pop(each.ino, None)
         self.aside(each.index).drop(each.ino)
         self._backlog.done(each.ino)

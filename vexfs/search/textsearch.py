@@ -111,11 +111,10 @@ def _one(
     if not depth:
         return Hits(explanation=explanation)
     near, distances, words, scores = _NO_ROWS, _NO_SCORES, _NO_ROWS, _NO_SCORES
-    vector = None
     if model is not None:
         vector = model.embed([query])
         if vector.any():
-            near, distances = _nearest(index, vector, depth, recall, mask=bits)
+            near, distances = _nearest(index, vector, depth, recall, bits)
     if mode != "semantic":
         words, scores = index.words.search(query, depth, mask=bits)
     if mode == "semantic":
@@ -128,9 +127,9 @@ def _one(
         explanation |= {"near": len(near), "words": len(words)}
     # Enough rows for k files, if a file has a few of them.
     few = slice(0, max(3 * k, 30))
-    hits = index.hits(rows[few], fused[few], _distances(index, vector, rows[few], near, distances), k)
+    hits = index.hits(rows[few], fused[few], _distances(rows[few], near, distances), k)
     if len(hits) < k and len(rows) > few.stop:
-        hits = index.hits(rows, fused, _distances(index, vector, rows, near, distances), k)
+        hits = index.hits(rows, fused, _distances(rows, near, distances), k)
     hits.explanation = explanation
     return hits
 
@@ -139,9 +138,9 @@ _NO_ROWS: Rows = np.empty(0, np.uint32)
 _NO_SCORES: Floats = np.empty(0, np.float32)
 
 
-def _nearest(index: "Index", vector: Floats, k: int, recall: float, **among: Any) -> tuple[Rows, Floats]:
-    among = {name: value for name, value in among.items() if value is not None}
-    with index.table:
+def _nearest(index: "Index", vector: Floats, k: int, recall: float, bits: Any) -> tuple[Rows, Floats]:
+    among = {} if bits is None else {"mask": bits}
+    with index.table:  # the filesystem stays open: rows may have to be read
         rows, distances, filled = index.vectors.search(vector, k, recall=recall, **among)
     return rows[0, : filled[0]], distances[0, : filled[0]]
 
@@ -152,30 +151,20 @@ def fuse(lists: list[Rows], weights: list[float]) -> tuple[Rows, Floats]:
     Source: Cormack, Clarke, Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
     methods", SIGIR 2009.
     """
-    rows = np.concatenate(lists)
-    parts = [weight / (CONSTANT + 1 + np.arange(len(each))) for each, weight in zip(lists, weights, strict=True)]
-    unique, places = np.unique(rows, return_inverse=True)
-    scores = np.bincount(places, np.concatenate(parts), len(unique)) * ((CONSTANT + 1) / sum(weights))
-    order = np.argsort(-scores, kind="stable")
-    return unique[order].astype(np.uint32), scores[order].astype(np.float32)
+    scores: dict[int, float] = {}
+    most = sum(weights) / (CONSTANT + 1)
+    for each, weight in zip(lists, weights, strict=True):
+        share = weight / most
+        for rank, row in enumerate(each.tolist(), 1):
+            scores[row] = scores.get(row, 0.0) + share / (CONSTANT + rank)
+    best = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+    return np.array([row for row, _ in best], np.uint32), np.array([score for _, score in best], np.float32)
 
 
-def _distances(index: "Index", vector: Floats | None, rows: Rows, near: Rows, distances: Floats) -> Floats:
-    """The distance of each row: known from the search, or measured now; NaN without a vector to measure from."""
-    out = np.full(len(rows), np.nan, np.float32)
-    order = np.argsort(near)
-    places = np.searchsorted(near, rows, sorter=order)
-    places[places == len(near)] = 0
-    if len(near):
-        known = near[order[places]] == rows
-        out[known] = distances[order[places[known]]]
-    missing = np.flatnonzero(np.isnan(out))
-    if vector is not None and vector.any() and len(missing):
-        found, measured = _nearest(index, vector, len(missing), 1.0, rows=rows[missing])
-        by_row = dict(zip(found.tolist(), measured.tolist(), strict=True))
-        for at in missing.tolist():
-            out[at] = by_row.get(int(rows[at]), np.nan)
-    return out
+def _distances(rows: Rows, near: Rows, distances: Floats) -> Floats:
+    """The distance of each row; NaN for one that was found by its words alone."""
+    known = dict(zip(near.tolist(), distances.tolist(), strict=True))
+    return np.array([known.get(row, np.nan) for row in rows.tolist()], np.float32)
 
 
 def _reranked(query: str, hits: Hits, rerank: str | Reranker) -> Hits:
