@@ -26,7 +26,7 @@ MODES = ("hybrid", "semantic", "keyword")
 #: The constant of reciprocal rank fusion.
 CONSTANT = 2.0
 #: What the list by meaning counts, where that by keywords counts 1.
-WEIGHTS = {"static": 0.4}
+WEIGHTS = {"static": 0.3}
 WEIGHT = 1.0
 #: Passages of each list that are fused: so many, or so many for each file wanted.
 DEPTH, DEPTH_PER_HIT = 60, 4
