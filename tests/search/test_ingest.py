@@ -17,7 +17,10 @@ from vexfs.registry import registry
 from vexfs.search import embedders, textindex
 from vexfs.search.embedders import Function
 
-WORDS = "coffee tea roast bean water grinder passport visa border renew bread flour yeast oven bicycle chain gear".split()
+WORDS = [
+    "coffee", "tea", "roast", "bean", "water", "grinder", "passport", "visa", "border", "renew", "bread", "flour",
+    "yeast", "oven", "bicycle", "chain", "gear",
+]  # fmt: skip
 
 
 @pytest.fixture

@@ -150,7 +150,8 @@ def test_files_like_another_one(fs):
 def test_fusion_by_hand():
     a, b = np.array([5, 7, 9], np.uint32), np.array([9, 5], np.uint32)
     rows, scores = fuse([a, b], [0.4, 1.0])
-    want = {5: 0.4 / (CONSTANT + 1) + 1 / (CONSTANT + 2), 7: 0.4 / (CONSTANT + 2), 9: 0.4 / (CONSTANT + 3) + 1 / (CONSTANT + 1)}
+    c = CONSTANT
+    want = {5: 0.4 / (c + 1) + 1 / (c + 2), 7: 0.4 / (c + 2), 9: 0.4 / (c + 3) + 1 / (c + 1)}
     most = 1.4 / (CONSTANT + 1)
     assert rows.tolist() == [9, 5, 7]
     np.testing.assert_allclose(scores, [want[9] / most, want[5] / most, want[7] / most], rtol=1e-6)

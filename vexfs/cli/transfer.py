@@ -118,11 +118,12 @@ def _indexed(index: Any) -> dict[str, Any]:
 def _index_told(told: dict[str, Any] | None) -> str:
     if told is None:
         return ""
-    lines = [f"\nindexed {told['files']:,} files in {told['passages']:,} passages by {told['embedder']} in "
-             f"{output.duration(told['seconds'])}"]  # fmt: skip
+    spent = output.duration(told["seconds"])
+    lines = [f"\nindexed {told['files']:,} files in {told['passages']:,} passages by {told['embedder']} in {spent}"]
     if told["without_text"]:
         lines.append(f"without text: {told['without_text']:,}")
-    lines += [f"not indexed: {output.printable(each['path'])}: {each['reason']}" for each in told["aside"] if each["fault"]]
+    faults = [each for each in told["aside"] if each["fault"]]
+    lines += [f"not indexed: {output.printable(each['path'])}: {each['reason']}" for each in faults]
     lines += [f"still to be indexed, as {name} does not answer: {why}" for name, why in told["held"].items()]
     return "\n".join(lines)
 

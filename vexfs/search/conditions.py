@@ -15,8 +15,8 @@ def where_of(conditions: Iterable[str]) -> dict[str, Any] | None:
     """Conditions, which all have to hold, as a filter; None when there are none.
 
     A value that is JSON has its type, anything else is text; several between commas: any of them.  ``path`` is the path
-    below the index's directory, with ``*`` and ``?``.  A name alone: the attribute exists.  A condition that begins with
-    a brace is a filter in JSON.
+    below the index's directory, with ``*`` and ``?``.  A name alone: the attribute exists.  A condition that begins
+    with a brace is a filter in JSON.
 
     Raises
     ------

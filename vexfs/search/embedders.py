@@ -104,7 +104,8 @@ def _by_name(word: str) -> Embedder:
             return _made[word]
         kind, _, rest = word.partition(":")
         if kind == "python":
-            raise PluginBroken(f"embedder {rest} is a function of a program; give it again: fs.index(..., embedder={rest})")
+            way = f"give it again: fs.index(..., embedder={rest})"
+            raise PluginBroken(f"embedder {rest} is a function of a program; {way}")
         if kind in ("http", "https"):
             kind, rest = "http", word
         made: Any = registry("embedders").get(kind)(rest)

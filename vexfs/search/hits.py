@@ -39,7 +39,7 @@ class Hit:
         Further passages of the same file.
     """
 
-    __slots__ = ("_packed", "distance", "index", "ino", "others", "path", "row", "score", "span", "_text")
+    __slots__ = ("_packed", "_text", "distance", "index", "ino", "others", "path", "row", "score", "span")
 
     def __init__(
         self, score: float, distance: float, path: str, ino: int, row: int, span: tuple[int, int] | None,

@@ -1,12 +1,12 @@
 """Ingest: text that lands below an index with an embedder is read, cut, embedded and put into the index.
 
-One thread of the lowest priority follows the changes of content and names.  It works in idle time: while others keep the
-filesystem busy it only takes notes.  What is indexed is told by the rows themselves (a row knows the generation of the
-content that it was made from), so nothing is done twice, nothing is lost by a crash, and a file that changes while it is
-worked on is simply met again: opening a volume compares every file below such an index with its rows.
+One thread of the lowest priority follows the changes of content and names.  It works in idle time: while others keep
+the filesystem busy it only takes notes.  What is indexed is told by the rows themselves (a row knows the generation of the
+content that it was made from), so nothing is done twice, nothing is lost by a crash, and a file that changes while it
+is worked on is simply met again: opening a volume compares every file below such an index with its rows.
 
-What fails is told apart: a model that cannot be reached makes its files wait, ever longer; a file from which no text can
-be had, or on which the model fails again and again, is set aside with the reason.
+What fails is told apart: a model that cannot be reached makes its files wait, ever longer; a file from which no text
+can be had, or on which the model fails again and again, is set aside with the reason.
 """
 
 import contextlib
@@ -156,7 +156,8 @@ class Ingest:
     def status(self) -> dict[str, Any]:
         """How it stands: ``state`` ("idle", "working", "waiting for others", "waiting for a model"), ``backlog`` files,
         ``files`` and ``passages`` indexed since it began, their rates a second, ``eta_s``, files ``without_text`` and
-        ``failed`` that were set aside, and ``held``: models that do not answer, with the reason."""
+        ``failed`` that were set aside, and ``held``: models that do not answer, with the reason.
+        """
         now = time.monotonic()
         recent = [each for each in list(self._recent) if now - each[0] < 30]
         span = max(now - recent[0][0], 0.5) if recent else 1.0

@@ -1,8 +1,8 @@
 """Search by text: by meaning, by keywords, or both.
 
-Both lists are ranked by rows (passages) and fused by their ranks: a row's score is the weighted sum of 1 / (c + rank) over
-the lists that have it, as a share of the most that can be reached.  Constant and weights were chosen on judged sets, see
-``docs/search.md``.
+Both lists are ranked by rows (passages) and fused by their ranks: a row's score is the weighted sum of 1 / (c + rank)
+over the lists that have it, as a share of the most that can be reached.  Constant and weights were chosen on judged
+sets, see ``docs/search.md``.
 """
 
 from collections.abc import Callable, Mapping
@@ -56,13 +56,13 @@ def search_text(
         A filter on attributes.
     mode : {"hybrid", "semantic", "keyword"}
     threshold : float, optional
-        Only hits with at least this score.  Scores: semantic, the cosine similarity; keyword, BM25; hybrid, 1 for what is
-        first in both lists.
+        Only hits with at least this score.  Scores: semantic, the cosine similarity; keyword, BM25; hybrid, 1 for what
+        is first in both lists.
     recall : float
         As of :meth:`Index.query`.
     rerank : str or callable, optional
-        A re-ranker (entry point ``vexfs.rerankers``, or a callable): given the query and the passages of the best files,
-        it answers a score for each; the hits are put in that order and bear these scores.
+        A re-ranker (entry point ``vexfs.rerankers``, or a callable): given the query and the passages of the best
+        files, it answers a score for each; the hits are put in that order and bear these scores.
     explain : bool
 
     Raises
@@ -101,7 +101,8 @@ def _checked(query: str, k: Any, mode: str) -> None:
 
 
 def _one(
-    index: "Index", query: str, k: int, scope: Any, where: Mapping[str, Any] | None, mode: str, recall: float, explain: bool
+    index: "Index", query: str, k: int, scope: Any, where: Mapping[str, Any] | None, mode: str, recall: float,
+    explain: bool,
 ) -> Hits:
     """The best files of one index."""
     bits, count = index.mask(where, scope)

@@ -184,8 +184,11 @@ class Writer:
         self, files: Sequence[tuple[int, int, int]], spans: Sequence[tuple[int, int]], texts: Sequence[str],
         vectors: ArrayLike,
     ) -> list[bool]:
-        """As `put_chunks` for several files at once, which costs less: (inode number, generation, passages) of each, then
-        the passages of all of them, one after the other."""
+        """As `put_chunks` for several files at once, which costs less.
+
+        `files` has the inode number, generation and number of passages of each; then come the passages of all of them,
+        one after the other.
+        """
         total = sum(count for _, _, count in files)
         if total > PUT_MAX:
             raise InvalidArgument.at(f"{total} passages at once; {PUT_MAX} are the most")
