@@ -1,9 +1,9 @@
 """Ingest: text that lands below an index with an embedder is read, cut, embedded and put into the index.
 
 One thread of the lowest priority follows the changes of content and names.  It works in idle time: while others keep
-the filesystem busy it only takes notes.  What is indexed is told by the rows themselves (a row knows the generation of the
-content that it was made from), so nothing is done twice, nothing is lost by a crash, and a file that changes while it
-is worked on is simply met again: opening a volume compares every file below such an index with its rows.
+the filesystem busy it only takes notes.  What is indexed is told by the rows themselves (a row knows the generation
+of the content that it was made from), so nothing is done twice, nothing is lost by a crash, and a file that changes
+while it is worked on is simply met again: opening a volume compares every file below such an index with its rows.
 
 What fails is told apart: a model that cannot be reached makes its files wait, ever longer; a file from which no text
 can be had, or on which the model fails again and again, is set aside with the reason.
