@@ -1,4 +1,4 @@
-"""Faults that a check has to find, and the tool that plants them: changes of the metadata behind the filesystem's back."""
+"""Faults that a check has to find, and what plants them: changes of the metadata behind the filesystem's back."""
 
 import stat
 from collections.abc import Callable
