@@ -5,6 +5,7 @@ import itertools
 import os
 import shutil
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -408,3 +409,40 @@ def test_model(tmp_path_factory, mode, steps):
         assert store.stats()["disk_bytes"] == sum(p.stat().st_size for p in directory.iterdir())
     finally:
         store.close()
+
+
+def bulk_descriptors(directory) -> int:
+    """Descriptors of this process that write to segments in `directory` past the page cache."""
+    found = 0
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{fd}").startswith(os.fspath(directory)):
+                info = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+                flags = next(line for line in info if line.startswith("flags:"))
+                found += bool(int(flags.split()[1], 8) & os.O_DIRECT)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("mode", ["plain", "lz4", "lz4-aes"])
+def test_large_batches_between_small_ones(tmp_path, mode):
+    """Those past the page cache and those through it: nothing overlaps, a scan meets all, every byte is there."""
+    wanted: list[tuple[Frame, bytes]] = []
+    with SegmentStore(tmp_path, segment_bytes=4 << 20, **MODES[mode]) as store:
+        for turn in range(12):
+            sizes = [FRAME_MAX] * (1 + 5 * (turn % 3)) + [700 + turn]
+            blobs = [blob(2 * turn + 1, n) for n in sizes]
+            frames = store.append([(turn + 1, i << 20, data) for i, data in enumerate(blobs)])
+            wanted += zip(frames, blobs, strict=True)
+            store.drop_cache()
+            assert [store.read(f) for f, _ in wanted[-9:]] == [data for _, data in wanted[-9:]]
+        assert bulk_descriptors(tmp_path) == 1, "the active segment's, and no other one's"
+        store.sync()
+        assert len({f.seg for f, _ in wanted}) > 2
+    assert bulk_descriptors(tmp_path) == 0
+    with SegmentStore(tmp_path, read_only=True, **MODES[mode]) as store:
+        assert [store.read(f) for f, _ in wanted] == [data for _, data in wanted]
+        for seg in {f.seg for f, _ in wanted}:
+            scanned = {frame.pos for frame in store.scan(seg, True) if not frame.err}
+            assert scanned == {f.pos for f, _ in wanted if f.seg == seg}

@@ -11,6 +11,9 @@
 #define BATCH_BYTES (1u << 20)
 #define BATCH_BYTES_MIN (256u << 10)
 #define BATCH_FRAMES 256u
+/* A batch from here on is written past the page cache: copying it there costs as much as everything else together, and
+ * who reads it soon finds it in the cache of whoever wrote it. */
+#define BULK_BYTES (256u << 10)
 #define BATCH_PIECES 2048u /* iovecs of a batch that is written from where its bytes stand */
 #define STAGING_BYTES (BATCH_BYTES + VX_FRAME_MAX + BATCH_FRAMES * 2 * VX_FRAME_HEADER + 2 * VX_SEG_BLOCK)
 #define STAGING_KEPT 4
@@ -102,13 +105,20 @@ static void zero_ahead(vx_segstore *s, vx_segfile *f)
     put_staging(s, st);
 }
 
-static int reserve(vx_segstore *s, uint32_t bytes, region *out)
+/* What a batch takes that has to end with a block. */
+static uint32_t padded(const vx_segfile *f, uint32_t bytes, int whole)
+{
+    return whole ? bytes + (uint32_t)((VX_SEG_BLOCK - (f->end + bytes) % VX_SEG_BLOCK) % VX_SEG_BLOCK) : bytes;
+}
+
+/* A place for `bytes`; `whole` ones: up to the end of a block, out->bytes says how many. */
+static int reserve(vx_segstore *s, uint32_t bytes, int whole, region *out)
 {
     int err = 0, zeros = 0;
     pthread_mutex_lock(&s->append_lock);
     pthread_mutex_lock(&s->lock);
     vx_segfile *f = s->active;
-    int full = !f || (f->end > VX_SEG_BLOCK && f->end + bytes > s->segment_bytes);
+    int full = !f || (f->end > VX_SEG_BLOCK && f->end + padded(f, bytes, whole) > s->segment_bytes);
     if (full) {
         vx_segfile_seal(s);
         pthread_mutex_unlock(&s->lock);
@@ -117,6 +127,7 @@ static int reserve(vx_segstore *s, uint32_t bytes, region *out)
         f = s->active;
     }
     if (!err) {
+        bytes = padded(f, bytes, whole);
         *out = (region){.file = f, .pos = (uint32_t)f->end, .bytes = bytes};
         f->end += bytes;
         f->refs++;
@@ -160,6 +171,7 @@ static void settle(vx_segstore *s, const region *r, int err)
     }
     if (f->broken && f->writers == 0)
         cut_broken(f);
+    vx_segfile_end_bulk(s, f);
     vx_segfile_drop(s, f);
     pthread_mutex_unlock(&s->lock);
 }
@@ -201,7 +213,7 @@ static int write_staged(vx_segstore *s, vx_frame_put *puts, size_t n, vx_staging
 {
     uint8_t compression[BATCH_FRAMES];
     uint8_t *scratch = st->bytes + STAGING_BYTES - VX_FRAME_MAX;
-    uint32_t at = 0, padding = 0;
+    uint32_t at = 0;
     for (size_t i = 0; i < n; i++) {
         uint32_t data_n;
         compression[i] = (uint8_t)place_data(s, &puts[i], st->bytes + at + VX_FRAME_HEADER, scratch, &data_n);
@@ -211,10 +223,9 @@ static int write_staged(vx_segstore *s, vx_frame_put *puts, size_t n, vx_staging
         at = (uint32_t)vx_frame_aligned(end);
         memset(st->bytes + end, 0, at - end);
     }
-    if (s->direct)
-        padding = (VX_SEG_BLOCK - at % VX_SEG_BLOCK) % VX_SEG_BLOCK;
+    int bulk = s->bulk && at >= BULK_BYTES;
     region r;
-    int err = reserve(s, at + padding, &r);
+    int err = reserve(s, at, s->direct || bulk, &r);
     if (err)
         return err;
     for (size_t i = 0; i < n && !err; i++) {
@@ -226,10 +237,12 @@ static int write_staged(vx_segstore *s, vx_frame_put *puts, size_t n, vx_staging
         puts[i].pos += r.pos;
         err = vx_frame_seal(frame, r.file->aead, r.file->seg, puts[i].pos, &h);
     }
-    if (padding)
-        vx_frame_pad(st->bytes + at, r.file->seg, r.pos + at, padding);
+    if (r.bytes > at)
+        vx_frame_pad(st->bytes + at, r.file->seg, r.pos + at, r.bytes - at);
+    /* Behind small frames a batch does not begin with a block: it goes the other way, and ends with one for the next. */
+    int fd = bulk && r.file->bulk_fd >= 0 && r.pos % VX_SEG_BLOCK == 0 ? r.file->bulk_fd : r.file->fd;
     if (!err)
-        err = vx_io_pwrite(r.file->fd, st->bytes, r.bytes, r.pos);
+        err = vx_io_pwrite(fd, st->bytes, r.bytes, r.pos);
     settle(s, &r, err);
     return err;
 }
@@ -245,7 +258,7 @@ static int write_pieces(vx_segstore *s, vx_frame_put *puts, size_t n, vx_staging
     for (size_t i = 0; i < n; i++)
         total += vx_frame_aligned(VX_FRAME_HEADER + (uint64_t)puts[i].raw_len);
     region r;
-    int err = reserve(s, (uint32_t)total, &r);
+    int err = reserve(s, (uint32_t)total, 0, &r);
     if (err)
         return err;
     uint32_t pos = r.pos;
@@ -280,7 +293,7 @@ static int write_batch(vx_segstore *s, vx_frame_put *puts, size_t n)
         raw += puts[i].raw_len;
     }
     if (!err) {
-        int as_it_stands = !s->direct && !s->encrypted && pieces <= BATCH_PIECES &&
+        int as_it_stands = !s->direct && !s->encrypted && pieces <= BATCH_PIECES && !(s->bulk && raw >= BULK_BYTES) &&
                            !atomic_load_explicit(&s->compression, memory_order_relaxed);
         err = as_it_stands ? write_pieces(s, puts, n, st) : write_staged(s, puts, n, st);
         put_staging(s, st);
@@ -360,7 +373,7 @@ int vx_segstore_append(vx_segstore *s, vx_frame_put *puts, size_t n)
     }
     int coded = s->encrypted || atomic_load_explicit(&s->compression, memory_order_relaxed);
     uint32_t helpers = coded ? s->cpus - 1 : 0;
-    if (s->direct)
+    if (s->direct || (s->bulk && raw >= 2 * BULK_BYTES))
         helpers++; /* one encodes while another waits for the disk */
     if (helpers > s->io_threads)
         helpers = s->io_threads;

@@ -31,7 +31,7 @@ static vx_segfile *enter(vx_segstore *s, uint32_t seg, uint64_t size)
     if (!f)
         return NULL;
     f->seg = seg;
-    f->fd = -1;
+    f->fd = f->bulk_fd = -1;
     f->end = f->good = size;
     f->chain = s->buckets[seg % VX_SEG_BUCKETS];
     s->buckets[seg % VX_SEG_BUCKETS] = f;
@@ -88,8 +88,18 @@ static void close_file(vx_segstore *s, vx_segfile *f)
     }
 }
 
+void vx_segfile_end_bulk(vx_segstore *s, vx_segfile *f)
+{
+    if (f->bulk_fd >= 0 && f != s->active && !f->writers) {
+        vx_io_close(f->bulk_fd);
+        f->bulk_fd = -1;
+    }
+}
+
 static void free_file(vx_segfile *f)
 {
+    if (f->bulk_fd >= 0)
+        vx_io_close(f->bulk_fd);
     vx_aead_free(f->aead);
     free(f);
 }
@@ -159,6 +169,8 @@ void vx_segfile_seal(vx_segstore *s)
         vx_io_ftruncate(f->fd, (off_t)f->end);
         vx_segfile_mark_dirty(s, f);
     }
+    if (f)
+        vx_segfile_end_bulk(s, f);
 }
 
 void vx_segfiles_close_idle(vx_segstore *s)
@@ -272,16 +284,20 @@ static int create_next(vx_segstore *s)
     char *path = vx_segfile_path(s, seg);
     int err = path ? make_file(s, seg, path, id, &fd) : -ENOMEM;
     vx_aead *aead = !err && s->encrypted ? vx_segblock_key(s->key, seg, id) : NULL;
+    int bulk_fd = !err && s->bulk ? vx_io_open(path, O_WRONLY | O_DIRECT, 0) : -1; /* failing, it goes without */
     pthread_mutex_lock(&s->lock);
     vx_segfile *f = NULL;
     if (!err && ((s->encrypted && !aead) || !(f = enter(s, seg, VX_SEG_BLOCK)))) {
         err = -ENOMEM;
         vx_io_close(fd);
+        if (bulk_fd >= 0)
+            vx_io_close(bulk_fd);
         vx_io_unlink(path);
         vx_aead_free(aead);
     }
     if (!err) {
         f->fd = fd;
+        f->bulk_fd = bulk_fd;
         f->aead = aead;
         memcpy(f->id, id, sizeof id);
         s->next_segment++;

@@ -71,8 +71,9 @@ int vx_segstore_open(vx_segstore **out, const vx_segstore_options *o)
     s->io_threads = o->io_depth == 0 ? IO_THREADS : o->io_depth > 2 * IO_THREADS ? 2 * IO_THREADS : o->io_depth;
     atomic_init(&s->compression, o->compression);
     int err = s->dir ? vx_segfiles_list(s) : -ENOMEM;
-    if (!err)
-        s->direct = o->direct_io && probe_direct(s->dir, s->read_only);
+    int takes_direct = !err && probe_direct(s->dir, s->read_only);
+    s->direct = o->direct_io && takes_direct;
+    s->bulk = !s->direct && takes_direct;
     if (!err && !(s->cache = vx_framecache_new(o->cache_bytes)))
         err = -ENOMEM;
     if (!err && !(s->workers = vx_workers_new(s->io_threads, vx_segstore_run_prefetch, s)))

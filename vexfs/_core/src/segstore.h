@@ -23,6 +23,7 @@ typedef struct vx_segfile {
     struct vx_segfile *sync_next;  /* in the list of the sync that runs */
     uint32_t seg;
     int fd;                        /* -1 while closed */
+    int bulk_fd;                   /* of the active file: for large batches, past the page cache; or -1 */
     uint32_t refs, pins, writers;  /* users of fd; readers' claims on the file; batches being written */
     uint64_t end;                  /* where the next batch goes */
     uint64_t good;                 /* end of the last batch that was written; the file's size, but for zeros */
@@ -50,6 +51,7 @@ struct vx_segstore {
     char *dir;
     uint8_t key[32];
     int encrypted, read_only, direct;
+    int bulk;                      /* large batches go past the page cache */
     uint32_t io_threads;
     _Atomic uint32_t compression;
     uint64_t segment_bytes;
@@ -97,6 +99,7 @@ int vx_segfile_reap(vx_segstore *s, vx_segfile *f);  /* removes it when it is de
 void vx_segfile_drop(vx_segstore *s, vx_segfile *f); /* gives a reference back */
 void vx_segfile_mark_dirty(vx_segstore *s, vx_segfile *f);
 void vx_segfile_seal(vx_segstore *s); /* ends the active file, if there is one */
+void vx_segfile_end_bulk(vx_segstore *s, vx_segfile *f); /* closes bulk_fd unless somebody will use it */
 void vx_segfiles_close_idle(vx_segstore *s); /* when too many descriptors are open */
 /* Takes the lock: the file, open and with its key, and a reference to it. */
 int vx_segfile_get(vx_segstore *s, uint32_t seg, vx_segfile **out);
