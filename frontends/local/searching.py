@@ -114,6 +114,25 @@ class Searching:
 
         return StandingQuery(self.catalog, query, threshold, under=text(under), where=where, call=call)
 
+    def reembed(
+        self, path: AnyPath, embedder: Any = None, *, progress: Callable[[int, int], Any] | None = None
+    ) -> Index:
+        """Embed the text below a directory anew, by another model or the present version of its own.
+
+        Returns when that is done; until then the old vectors answer.
+
+        Parameters
+        ----------
+        path : path
+            A directory with an index of its own that has an embedder.
+        embedder : str, callable or Embedder, optional
+        progress : callable, optional
+            Called with the files done and their number.
+        """
+        from vexfs.search.reembed import reembed
+
+        return reembed(self.catalog, text(path), embedder, progress)
+
     @property
     def ingest(self) -> "Ingest":
         """What turns text into vectors in the background: ``status()``, ``wait(timeout)``, ``retry(index)``."""

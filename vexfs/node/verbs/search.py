@@ -5,8 +5,10 @@ from collections.abc import Generator
 from typing import Any
 
 from vexfs.node.node import Node
+from vexfs.node.verbs.volume import Steps, with_progress
 from vexfs.search.across import similar as find_similar
 from vexfs.search.hits import Hit, Hits
+from vexfs.search.reembed import reembed as embed_anew
 from vexfs.search.snippet import snippet
 from vexfs.search.standing import StandingQuery
 from vexfs.search.textsearch import search_text
@@ -77,6 +79,13 @@ def ingest(node: Node) -> dict[str, Any]:
         **working.status(),
         "indexes": [{"path": i.path, **working.status_of(i)} for i in catalog.indexes() if i.embedder is not None],
     }
+
+
+@Node.verb("search.reembed")
+def reembed(node: Node, path: str, embedder: str | None = None) -> Steps:
+    """Embed a directory's text anew, by another model or the present version of its own."""
+    index = yield from with_progress(lambda told: embed_anew(node.volume.catalog, path, embedder, told), "embedding")
+    return {"path": index.path, "embedder": index.embedder, "dim": index.dim}
 
 
 @Node.verb("search.retry")

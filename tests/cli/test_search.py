@@ -1,0 +1,130 @@
+"""``vexctl search``, ``vexctl similar``, ``vexfs import --index``, as a user runs them."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vexfs
+from vexfs.cli.main import run
+
+TEXTS = {
+    "coffee/roasts.md": "# Roasts\n\nLight roasts keep acidity; dark roasts are bitter.",
+    "coffee/water.md": "# Water\n\nFilter hard water for espresso.",
+    "travel/passport.txt": "How to renew a passport: bring a photo.",
+    "noise.bin": os.urandom(4000),
+}
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("search")
+    for name, text in TEXTS.items():
+        (home / "docs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / "docs" / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with vexfs.open(home / "v.vex"):
+        pass
+    assert run("vexfs", ["import", str(home / "docs"), f"{home / 'v.vex'}:/docs", "--index"]) == 0
+    with vexfs.open(home / "v.vex") as fs:
+        fs.attributes("docs/coffee/water.md")["year"] = 2021
+    return home / "v.vex"
+
+
+def vexctl(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    status = run("vexctl", [str(word) for word in words])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_search(volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = vexctl(capsys, "search", "renew my passport", "--volume", volume)
+    lines = out.splitlines()
+    assert status == 0 and lines[0].startswith("  1  1.000  /docs/travel/passport.txt:1")
+    assert "How to renew a passport" in lines[1] and "files in" in lines[-1] and "\x1b" not in out
+    status, out, _ = vexctl(capsys, "search", "water", "--mode", "keyword", "--volume", volume, "--json")
+    told = json.loads(out)
+    assert [hit["path"] for hit in told["hits"]] == ["/docs/coffee/water.md"] and told["complete"]
+    hit = told["hits"][0]
+    assert {"score", "distance", "lines", "span", "text", "snippet", "marks", "attributes", "id"} <= set(hit)
+    assert hit["attributes"] == {"year": 2021}
+
+
+def test_options(volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def paths(*words: object) -> list[str]:
+        told = json.loads(vexctl(capsys, "search", *words, "--volume", volume, "--json")[1])
+        return [hit["id"] for hit in told["hits"]]
+
+    assert paths("water", "--k", 1) == ["water.md"]
+    assert set(paths("water", "--under", "/docs/coffee")) == {"water.md", "roasts.md"}
+    assert paths("roasts", "--where", "year>=2020") == ["water.md"]
+    assert paths("roasts", "--where", "year>=2020", "--where", "year<2021") == []
+    assert vexctl(capsys, "search", "x", "--where", "year>9999", "--volume", volume)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["search", " "], "empty"), (["search", "x", "--where", ">3"], "no condition"),
+     (["search", "x", "--under", "/none"], "No such"), (["similar", "/none"], "No such")],
+)  # fmt: skip
+def test_refusals(volume: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str) -> None:
+    status, out, err = vexctl(capsys, *words, "--volume", volume)
+    assert status in (1, 2) and not out and told.lower() in err.lower() and err.count("\n") == 1
+
+
+def test_similar(volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = vexctl(capsys, "similar", "/docs/coffee/roasts.md", "--under", "/docs/coffee", "--volume", volume, "--json")
+    (hit,) = json.loads(out)["hits"]
+    assert status == 0 and hit["path"] == "/docs/coffee/water.md"
+
+
+def test_import_tells_what_was_indexed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a.txt").write_text("coffee")
+    (tmp_path / "d/b.png").write_bytes(b"x")
+    with vexfs.open(tmp_path / "v.vex"):
+        pass
+    assert run("vexfs", ["import", str(tmp_path / "d"), f"{tmp_path / 'v.vex'}:/d", "--index", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["index"]
+    assert (told["embedder"], told["files"], told["without_text"], told["path"]) == ("static", 1, 1, "/d")
+    assert run("vexfs", ["import", str(tmp_path / "d/a.txt"), f"{tmp_path / 'v.vex'}:/a", "--index"]) == 2
+
+
+def test_colour_on_a_terminal_only(volume: Path) -> None:
+    program = "from vexfs.cli.main import vexctl; vexctl()"
+    command = [sys.executable, "-c", program, "search", "passport", "--volume", volume]
+    for environment, painted in [({}, True), ({"NO_COLOR": "1"}, False)]:
+        master, slave = pty.openpty()
+        child = subprocess.Popen(command, stdout=slave, env={**os.environ, **environment})
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(master, 65536)
+            except OSError:
+                break
+        os.close(master)
+        assert child.wait(60) == 0
+        assert (b"\x1b[" in shown) is painted and b"passport.txt" in shown
+
+
+def test_watch_tells_of_what_comes(tmp_path: Path) -> None:
+    from vexfs.node.verbs import search
+
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.index("docs", embedder="default")
+
+        class Node:
+            volume = fs
+
+        steps = search.watch(Node(), "passport", threshold=0.2)  # type: ignore[arg-type]  # all that a verb needs
+        assert next(steps) == {"watching": "passport"}
+        fs.write_text("docs/a.txt", "Renew a passport")
+        assert fs.ingest.wait(20)
+        told = next(steps)
+        assert told["hit"]["path"] == "/docs/a.txt" and "passport" in told["hit"]["snippet"]
+        steps.close()
+        assert not fs.ingest.listeners

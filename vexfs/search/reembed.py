@@ -1,0 +1,90 @@
+"""Embedding a directory's text anew by another model, while the old vectors still answer.
+
+Everything is embedded first and held in memory (about 2.5 KB a passage); then the old index is dropped, the new one
+made, and the passages put into it, some ten thousand a second.  What changed meanwhile is met by ingest.  After a crash
+either the old index is there as it was, or the new one, and ingest completes it.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vexfs.errors import IndexMissing
+from vexfs.search.chunk import Chunker
+from vexfs.search.embedders import Vectors, remember, resolve
+from vexfs.search.extract import Limits, Skipped
+from vexfs.search.passages import Changed, Passages, is_file, passages
+from vexfs.search.textindex import create_text_index
+
+if TYPE_CHECKING:
+    from vexfs.search.catalog import Catalog
+    from vexfs.search.index import Index
+
+_BATCH = 64
+
+
+def reembed(
+    catalog: "Catalog", path: str, embedder: Any = None, progress: Callable[[int, int], Any] | None = None
+) -> "Index":
+    """Give the text below a directory vectors of another model.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    path : str
+        A directory with an index of its own that has an embedder.
+    embedder : str, callable or Embedder, optional
+        Default: the model that it had, in the version that is here now.
+    progress : callable, optional
+        Called with the files done and their number; what it raises ends the work, and nothing has changed.
+
+    Returns
+    -------
+    Index
+        The new one.
+
+    Raises
+    ------
+    IndexMissing
+        The directory has no such index.
+    """
+    old = catalog.of(catalog.filesystem.resolve(path or "/"))
+    if old is None or old.embedder is None:
+        raise IndexMissing.at("has no index of text of its own; make one with fs.index(path, embedder=...)", path)
+    model = resolve(old.embedder if embedder is None else embedder)
+    remember(model)
+    batches = []
+    files = [int(ino) for ino in old.files() if old.made_from_text(int(ino))]
+    for at in range(0, len(files), _BATCH):
+        found = [each for ino in files[at : at + _BATCH] if (each := _read(old, ino)) is not None]
+        if found:
+            batches.append((found, model.embed([text for each in found for text in each.texts()])))
+        if progress is not None:
+            progress(min(at + _BATCH, len(files)), len(files))
+    where, metric, dtype = old.path, old.metric, old.dtype
+    catalog.drop(where)
+    index = create_text_index(catalog, where, model, metric=metric, dtype=dtype)
+    for found, rows in batches:
+        _put(index, found, rows)
+    catalog.ingesting().look_through(index)
+    return index
+
+
+def _read(index: "Index", ino: int) -> Passages | None:
+    """A file's passages; None for one that went or changed meanwhile, which ingest meets."""
+    if is_file(index.filesystem, ino) is None:
+        return None
+    try:
+        return passages(index, ino, Chunker(), Limits())
+    except (Skipped, Changed, OSError):
+        return None
+
+
+def _put(index: "Index", found: list[Passages], rows: Vectors) -> None:
+    index.writer.put_files(
+        [(each.ino, each.generation, len(each.chunks)) for each in found],
+        [span for each in found for span in each.spans()],
+        [text for each in found for text in each.words()],
+        np.ascontiguousarray(rows),
+    )
