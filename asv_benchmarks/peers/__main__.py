@@ -5,7 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
-AREAS = ("core", "index", "mount")
+AREAS = ("core", "index", "meaning", "mount")
 
 
 def main() -> int:

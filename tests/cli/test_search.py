@@ -76,7 +76,8 @@ def test_refusals(volume: Path, capsys: pytest.CaptureFixture[str], words: list[
 
 
 def test_similar(volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = vexctl(capsys, "similar", "/docs/coffee/roasts.md", "--under", "/docs/coffee", "--volume", volume, "--json")
+    status, out, _ = vexctl(capsys, "similar", "/docs/coffee/roasts.md", "--under", "/docs/coffee",
+                            "--volume", volume, "--json")  # fmt: skip
     (hit,) = json.loads(out)["hits"]
     assert status == 0 and hit["path"] == "/docs/coffee/water.md"
 
