@@ -35,6 +35,8 @@ COMMANDS = (
     Command("vexfs", "import", "vexfs.cli.import_tree", "copy a tree of the host into a volume"),
     Command("vexfs", "export", "vexfs.cli.export_tree", "copy a tree of a volume to the host"),
     Command("vexctl", "volume", "vexfs.cli.volume", "create, check, compact, back up and restore volumes"),
+    Command("vexctl", "index", "vexfs.cli.index", "create, list, describe and drop indexes"),
+    Command("vexctl", "import", "vexfs.cli.load", "vectors from .npy, .fvecs, Parquet or JSON lines into an index"),
     Command("vexctl", "search", "vexfs.cli.search", "find files by what they say"),
     Command("vexctl", "similar", "vexfs.cli.similar", "find files like another one"),
     Command("vexctl", "config", "vexfs.cli.config", "check, show, write and reload the configuration"),

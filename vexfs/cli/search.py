@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from vexfs.cli import output, reach
-from vexfs.errors import EXIT_WANTING
+from vexfs.errors import EXIT_WANTING, UsageError
 from vexfs.search.conditions import where_of
 
 MODES = ("hybrid", "semantic", "keyword")
@@ -27,7 +27,10 @@ def register(subparsers: Any) -> None:
         "search", help="find files by what they say",
         description="Find files by meaning, by keywords, or by both.  Status 1: nothing was found.", epilog=EPILOG,
     )  # fmt: skip
-    parser.add_argument("query", metavar="WORDS", help="what to look for")
+    parser.add_argument("query", metavar="WORDS", nargs="?", help="what to look for")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--vector", metavar="NUMBERS", help="a vector instead: numbers between commas, or @FILE.npy")
+    instead.add_argument("--like", metavar="PATH", help="files like this one of the volume")
     parser.add_argument("--mode", choices=MODES, default="hybrid", help="default: hybrid")
     parser.add_argument("--threshold", type=float, metavar="SCORE", help="only what scores as much")
     parser.add_argument("--explain", action="store_true", help="say how the search was done")
@@ -51,7 +54,13 @@ def add_options(parser: Any) -> None:
 def search(args: argparse.Namespace) -> int:
     """Run ``vexctl search``."""
     where = where_of(args.where)
+    if (args.query is not None) + (args.vector is not None) + (args.like is not None) != 1:
+        raise UsageError("give words, --vector or --like: one of them")
     with reach.of(args) as node:
+        if args.query is None:
+            told = _nearest(args, node, where)
+            output.emit(args, told, lambda: shown(told))
+            return 0 if told["hits"] else EXIT_WANTING
         if args.watch:
             return _watch(args, node, where)
         told = node.call(
@@ -60,6 +69,22 @@ def search(args: argparse.Namespace) -> int:
         ).result()  # fmt: skip
     output.emit(args, told, lambda: shown(told))
     return 0 if told["hits"] else EXIT_WANTING
+
+
+def _nearest(args: argparse.Namespace, node: reach.Reach, where: Any) -> Any:
+    if args.like is not None:
+        return node.call("search.similar", path=args.like, k=args.k, under=args.under, where=where).result()
+    vector: Any = args.vector
+    if vector.startswith("@"):
+        import numpy as np
+
+        try:
+            vector = np.load(vector[1:], allow_pickle=False).ravel().tolist()
+        except ValueError as error:
+            raise UsageError(f"{vector[1:]}: is no array of numbers: {error}") from None
+    return node.call(
+        "index.search", vector=vector, k=args.k, under=args.under or "/", where=where, explain=args.explain
+    ).result()
 
 
 def _watch(args: argparse.Namespace, node: reach.Reach, where: Any) -> int:

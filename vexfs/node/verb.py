@@ -28,6 +28,7 @@ MODULES: dict[str, str] = {
     "capacity": "vexfs.node.verbs.capacity",
     "cluster": "vexfs.node.verbs.cluster",
     "search": "vexfs.node.verbs.search",
+    "index": "vexfs.node.verbs.index",
 }
 
 _functions: dict[str, Function] = {}

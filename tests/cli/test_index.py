@@ -1,0 +1,105 @@
+"""``vexctl index``, ``import`` and ``search --vector``: from the shell to a volume."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+
+import vexfs
+from vexfs.cli.main import run
+
+
+def vexctl(*arguments, status=0):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        ended = run("vexctl", [str(a) for a in arguments])
+    assert ended == status, out.getvalue() + err.getvalue()
+    return out.getvalue() + (err.getvalue() if status else "")
+
+
+def told(*arguments):
+    return json.loads(vexctl(*arguments, "--json"))
+
+
+@pytest.fixture
+def volume(tmp_path):
+    vexfs.open(tmp_path / "v").close()
+    return tmp_path / "v"
+
+
+@pytest.fixture
+def array(tmp_path):
+    x = np.random.default_rng(3).standard_normal((50, 8)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    return x
+
+
+def test_a_life_of_an_index(volume):
+    made = told("index", "create", "/papers", "--dim", 8, "--metric", "euclidean", "--volume", volume)
+    assert (made["path"], made["dim"], made["metric"]) == ("/papers", 8, "l2")
+    assert "/papers" in vexctl("index", "list", "--volume", volume)
+    assert [i["dim"] for i in told("index", "list", "--volume", volume)] == [8]
+    assert "euclidean" not in vexctl("index", "status", "/papers", "--volume", volume)
+    assert "dim=8" in vexctl("index", "create", "/papers", "--dim", 9, "--volume", volume, status=1)
+    assert told("index", "drop", "/papers", "--volume", volume) == {"path": "/papers", "dropped": True}
+    assert vexctl("index", "list", "--volume", volume).strip() == "no indexes"
+    assert "no index" in vexctl("index", "status", "/papers", "--volume", volume, status=1)
+
+
+def test_vectors_from_an_array(volume, array, tmp_path):
+    loaded = told("import", tmp_path / "x.npy", "/a", "--volume", volume)
+    assert loaded["records"] == loaded["files"] == 50
+    numbers = ",".join(map(str, array[7].tolist()))
+    found = told("search", "--vector", numbers, "--k", 3, "--under", "/a", "--volume", volume)
+    assert found["hits"][0]["id"] == "07" and found["hits"][0]["score"] == pytest.approx(1, abs=1e-5)
+    np.save(tmp_path / "q.npy", array[9])
+    assert "/a/09" in vexctl("search", "--vector", f"@{tmp_path / 'q.npy'}", "--volume", volume)
+    assert told("search", "--like", "/a/09", "--k", 2, "--volume", volume)["hits"][0]["id"] != "09"
+
+
+def test_vectors_from_tables(volume, array, tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = [{"id": f"r{k}", "embedding": array[k].tolist(), "year": 2000 + k, "note": f"n{k}"} for k in range(50)]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for name in ("x.parquet", "x.jsonl"):
+        where = "/" + name.replace(".", "-")
+        told("import", tmp_path / name, where, "--text-column", "note", "--volume", volume)
+        with vexfs.open(volume) as fs:
+            index = fs.index(where)
+            assert len(index) == 50 and index.get("r3").attributes == {"year": 2003}
+            assert fs.read_text(f"{where}/r3") == "n3"
+
+
+def test_vectors_from_fvecs(volume, array, tmp_path):
+    head = np.full((50, 1), 8, "<i4")
+    (tmp_path / "x.fvecs").write_bytes(np.hstack([head.view(np.uint8), array.view(np.uint8)]).tobytes())
+    assert told("import", tmp_path / "x.fvecs", "/f", "--volume", volume)["records"] == 50
+    with vexfs.open(volume) as fs:
+        assert fs.index("f").get("31").vector == pytest.approx(array[31])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", b"1,2", "are known"),
+        ("x.npy", b"no array", "is no array"),
+        ("x.fvecs", b"\3\0\0\0abc", "does not divide"),
+        ("x.parquet", b"no parquet", "is no Parquet"),
+        ("x.jsonl", b'{"vector": [1,2]}\n{oops', "line 2"),
+        ("x.jsonl", b'{"a": 1}', "has no column of vectors among a"),
+        ("x.jsonl", b'{"vector": [1,2]}\n{"vector": [1]}', "line 2: 'vector' is not a list of 2 numbers"),
+    ],
+)
+def test_files_that_cannot_be(volume, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    assert message in vexctl("import", tmp_path / name, "/a", "--volume", volume, status=2)
+
+
+def test_wrong_searches(volume):
+    assert "one of them" in vexctl("search", "--volume", volume, status=2)
+    assert "no index" in vexctl("search", "--vector", "1,2", "--volume", volume, status=1)

@@ -1,0 +1,102 @@
+"""``vexctl index``: create, list, describe and drop indexes."""
+
+import argparse
+from typing import Any
+
+from vexfs.cli import output, reach
+
+METRICS = ("cosine", "euclidean", "dot")
+DTYPES = ("f32", "f16", "bf16", "i8")
+
+
+def register(subparsers: Any) -> None:
+    """Add ``index`` and what is below it."""
+    parser = subparsers.add_parser(
+        "index", help="create, list, describe and drop indexes",
+        description="An index belongs to a directory and covers what is below it.",
+        epilog="Example: vexctl index create /papers --dim 384 --volume notes.vex",
+    )  # fmt: skip
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    create = _add(actions, "create", create_of, "make a directory searchable",
+                  "vexctl index create /notes --embedder default --volume notes.vex")  # fmt: skip
+    create.add_argument("path", metavar="DIR", help="a directory of the volume; made when there is none")
+    create.add_argument("--dim", type=int, metavar="N", help="dimension of the vectors, 1 to 65536")
+    create.add_argument("--metric", choices=METRICS, help="default: cosine")
+    create.add_argument("--dtype", choices=DTYPES, help="what vectors are stored as; default: f32")
+    create.add_argument("--embedder", metavar="NAME", help="the model for text: default, static, minilm, a URL")
+    _add(actions, "list", list_of, "every index of the volume", "vexctl index list --volume notes.vex")
+    status = _add(actions, "status", status_of, "one index: counts, memory, upkeep, text not indexed yet",
+                  "vexctl index status /notes --volume notes.vex")  # fmt: skip
+    status.add_argument("path", metavar="DIR", nargs="?", default="/", help="any path that it covers; default: /")
+    drop = _add(actions, "drop", drop_of, "drop an index and its vectors; the files stay",
+                "vexctl index drop /papers --volume notes.vex")  # fmt: skip
+    drop.add_argument("path", metavar="DIR", help="the directory that it belongs to")
+
+
+def _add(actions: Any, name: str, run: Any, about: str, example: str) -> Any:
+    parser = actions.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".",
+                                epilog=f"Example: {example}")  # fmt: skip
+    reach.add_options(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def create_of(args: argparse.Namespace) -> int:
+    """Run ``vexctl index create``."""
+    with reach.of(args) as node:
+        told = node.call(
+            "index.create", path=args.path, dim=args.dim, metric=args.metric, dtype=args.dtype, embedder=args.embedder
+        ).result()
+    output.emit(args, told, lambda: _line(told))
+    return 0
+
+
+def list_of(args: argparse.Namespace) -> int:
+    """Run ``vexctl index list``."""
+    with reach.of(args) as node:
+        told = node.call("index.list").result()
+    rows = [
+        (i["path"], i["dim"], i["metric"], i["dtype"], i["embedder"] or "-", f"{i['files']:,}",
+         output.size(i["memory_bytes"]))
+        for i in told
+    ]  # fmt: skip
+    head = ("directory", "dim", "metric", "type", "embedder", "files", "memory")
+    output.emit(args, told, lambda: output.table(head, rows) if rows else "no indexes")
+    return 0
+
+
+def status_of(args: argparse.Namespace) -> int:
+    """Run ``vexctl index status``."""
+    with reach.of(args) as node:
+        told = node.call("index.status", path=args.path).result()
+    output.emit(args, told, lambda: output.fields(_shown(told)))
+    return 0
+
+
+def drop_of(args: argparse.Namespace) -> int:
+    """Run ``vexctl index drop``."""
+    with reach.of(args) as node:
+        told = node.call("index.drop", path=args.path).result()
+    output.emit(args, told, lambda: f"the index of {told['path']} is dropped; its files are as they were")
+    return 0
+
+
+def _line(index: dict[str, Any]) -> str:
+    model = f", text by {index['embedder']}" if index["embedder"] else ""
+    return f"{index['path']}: dimension {index['dim']}, {index['metric']}, {index['dtype']}{model}"
+
+
+def _shown(index: dict[str, Any]) -> dict[str, Any]:
+    vectors, rows = index["vectors"], index["rows"]
+    shown = {
+        "directory": index["path"], "vectors": f"dimension {index['dim']}, {index['metric']}, {index['dtype']}",
+        "embedder": index["embedder"] or "none", "files": f"{index['files']:,}", "passages": f"{rows['live']:,}",
+        "away from the directory": f"{rows['away']:,}", "out of date": f"{rows['stale']:,}",
+        "lists": f"{vectors['lists']:,}", "memory": output.size(index["memory_bytes"]),
+        "upkeep": "under way" if vectors["growing"] else "done",
+    }  # fmt: skip
+    ingest = index.get("ingest")
+    if ingest:
+        shown.update({f"text, {name.replace('_', ' ')}": value for name, value in ingest.items()
+                      if isinstance(value, str | int | float)})  # fmt: skip
+    return shown

@@ -1,0 +1,96 @@
+"""``index.*``: the indexes of a node's volume, and vectors from files of its host."""
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+
+from vexfs.errors import IndexMissing
+from vexfs.node.node import Node
+from vexfs.search.across import search_vector
+from vexfs.search.index import Index
+from vexfs.search.records import parse_vector
+from vexfs.search.sources import open_source
+
+
+def described(index: Index) -> dict[str, Any]:
+    """What an index is and how it stands, as plain values."""
+    out = index.describe()
+    out["memory_bytes"] = sum(out["memory"].values())
+    return out
+
+
+@Node.verb("index.list")
+def list_(node: Node) -> list[dict[str, Any]]:
+    """Every index."""
+    return [described(index) for index in node.volume.catalog.indexes()]
+
+
+@Node.verb("index.status")
+def status(node: Node, path: str) -> dict[str, Any]:
+    """The index that covers a path, and how far its text is indexed."""
+    catalog = node.volume.catalog
+    index = catalog.at(path)
+    out = described(index)
+    if index.embedder is not None:
+        out["ingest"] = catalog.ingesting().status_of(index)
+    return out
+
+
+@Node.verb("index.create")
+def create(
+    node: Node, path: str, dim: int | None = None, metric: str | None = None, dtype: str | None = None,
+    embedder: str | None = None,
+) -> dict[str, Any]:
+    """The index of a directory, made when there is none."""
+    catalog = node.volume.catalog
+    if embedder is not None:
+        from vexfs.search.textindex import create_text_index
+
+        return described(create_text_index(catalog, path, embedder, dim, metric, dtype))
+    return described(catalog.create(path, dim=dim, metric=metric, dtype=dtype))
+
+
+@Node.verb("index.drop")
+def drop(node: Node, path: str) -> dict[str, Any]:
+    """Drop a directory's index and its vectors; the files stay."""
+    node.volume.catalog.drop(path)
+    return {"path": path, "dropped": True}
+
+
+@Node.verb("index.load")
+def load(
+    node: Node, file: str, path: str, metric: str | None = None, dtype: str | None = None,
+    id_column: str | None = None, vector_column: str | None = None, text_column: str | None = None,
+) -> Generator[dict[str, Any], None, dict[str, Any]]:
+    """Records from a file of the host into the index of a directory, which is made when there is none."""
+    source = open_source(file, id_column=id_column, vector_column=vector_column, text_column=text_column)
+    catalog = node.volume.catalog
+    index = catalog.create(path, dim=source.dim, metric=metric, dtype=dtype)
+    began, done = time.monotonic(), 0
+    yield {"done": 0, "total": source.rows}
+    for batch in source.batches():
+        index.upsert(batch.ids, batch.vectors, batch.attributes, batch.contents)
+        done += len(batch.ids)
+        yield {"done": done, "total": source.rows}
+    node.volume.filesystem.sync()
+    return {"path": index.path, "records": done, "seconds": time.monotonic() - began, "files": len(index)}
+
+
+@Node.verb("index.search")
+def search(
+    node: Node, vector: str | list[float], k: int = 10, under: str = "/", where: dict[str, Any] | None = None,
+    explain: bool = False,
+) -> dict[str, Any]:
+    """The nearest files to a vector: numbers, or text with numbers between commas."""
+    catalog = node.volume.catalog
+    if isinstance(vector, str):
+        index = catalog.covering(under) or next(iter(catalog.below(catalog.filesystem.resolve(under))), None)
+        if index is None:
+            raise IndexMissing.at("no index covers it, and there is none below it", under)
+        vector = parse_vector(vector.encode(), index.dim).tolist()
+    began = time.monotonic()
+    hits = search_vector(catalog, np.array(vector, np.float32), k, under=under, where=where, explain=explain)
+    shown = [{**hit.as_dict(), "lines": None, "snippet": hit.text, "marks": []} for hit in hits]
+    return {"hits": shown, "seconds": time.monotonic() - began, "explanation": hits.explanation}
