@@ -68,6 +68,7 @@ $(VENV)/.docs: $(VENV)/.packages
 	@touch $@
 
 docs: $(VENV)/.docs $(VENV)/.built ## the documentation, into build/docs
+	$(BIN)/python -m vexfs.cli.reference >docs/cli.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "build/docs/index.html"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from vexfs.cli import output, told
+from vexfs.cli import output, reference, told
 from vexfs.cli.told import Option, Told
 from vexfs.config.reference import default_file
 from vexfs.errors import UsageError
@@ -53,7 +53,8 @@ PIECES = (
     Piece("nginx/vexfs.conf", "/etc/nginx/conf.d/vexfs.conf", "the same with NGINX", kept=True),
     Piece("sysctl/60-vexfs.conf", "/etc/sysctl.d/60-vexfs.conf", "kernel settings"),
 )
-GROUPS = tuple(dict.fromkeys(piece.group for piece in PIECES))
+GROUPS = (*dict.fromkeys(piece.group for piece in PIECES), "man")
+MAN = "/usr/local/share/man/man1"
 CONFIGURATION = "/etc/vexfs/vexfs-performance.conf"
 
 
@@ -111,6 +112,9 @@ def _install(args: argparse.Namespace) -> dict[str, Any]:
     if any(p.group == "systemd" for p in wanted):
         _write(root, CONFIGURATION, default_file(), 0o600, True, args, done)
         done["next"] = ["systemctl daemon-reload", "systemctl enable --now vexfs vexfs-monitor vexfs-validate.timer"]
+    if not args.names or "man" in args.names:
+        for program in reference.PROGRAMS:
+            _write(root, f"{MAN}/{program}.1", reference.manual(program), 0o644, False, args, done)
     if any(p.group == "sysctl" for p in wanted):
         done["next"].append("sysctl --system")
     return done
