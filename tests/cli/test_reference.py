@@ -1,5 +1,6 @@
 """The reference and the manual pages: every command is in them, described, and roff has nothing to say."""
 
+import re
 import shutil
 import subprocess
 
@@ -33,8 +34,9 @@ def test_roff_takes_the_manual_pages(tmp_path, program):
         env={"LC_ALL": "C.UTF-8", "MANWIDTH": "200", "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     assert done.returncode == 0 and not done.stderr, done.stderr[:2000]
+    shown = re.sub(".\b", "", done.stdout)  # bold is a letter struck twice
     for leaf in leaves(build_parser(program)):
-        assert leaf.prog.split()[1] in done.stdout
+        assert leaf.prog in shown
 
 
 def test_manual_pages_are_installed(tmp_path, capsys):

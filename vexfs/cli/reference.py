@@ -52,7 +52,8 @@ def _value(action: argparse.Action) -> str:
 def examples_of(parser: argparse.ArgumentParser) -> list[str]:
     """The command lines of the epilog."""
     text = parser.epilog or ""
-    return [line.strip() for line in re.sub(r"Examples?:", "\n", text).splitlines() if line.strip().startswith(PROGRAMS)]
+    lines = (line.strip() for line in re.sub(r"Examples?:", "\n", text).splitlines())
+    return [line for line in lines if line.startswith(PROGRAMS)]
 
 
 def markdown() -> str:
