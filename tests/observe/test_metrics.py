@@ -81,12 +81,19 @@ def test_collect_takes_collectors_and_metrics(history):
 
 def test_families_have_help_and_conventional_names(history):
     history.parts.filesystem.write_file("a", b"x")
-    history.parts.tally.add("vector", "query", 'odd"name\\\n', 3, 5)
+    history.parts.tally.add("vector", "query", "7", 3, 5)
+    history.parts.tally.add("vector", "query", "8", 2, 5)
     for family in metrics.collect(history):
         assert family.about.endswith("."), family.name
         assert (family.kind == "counter") == family.name.endswith("_total"), family.name
     seen = values(metrics.collect(history, ["index"]))
-    assert seen["vexfs_vector_operations_total", (("index", 'odd"name\\\n'), ("operation", "query"))] == 3
+    # Neither index is there any more.
+    assert seen["vexfs_vector_operations_total", (("index", ""), ("operation", "query"))] == 5
+
+
+def test_label_values_are_escaped():
+    odd = 'odd"name\\\n'
+    assert values([exposition.counter("a_total", "About.").add(1, index=odd)]) == {("a_total", (("index", odd),)): 1}
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool (Debian: prometheus)")

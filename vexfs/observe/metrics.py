@@ -230,7 +230,14 @@ def index(history: History) -> list[Family]:
     vectors = counter("vexfs_vector_operations_total", "Rows written and queries answered, by index and operation.")
     searches = counter("vexfs_semantic_operations_total", "Searches by text or by example, by operation.")
     spent = counter("vexfs_index_seconds_total", "Time spent in them.")
-    for kind, operation, name, n, spent_ns in history.parts.tally.rows():
+    labels = history.parts.volume.catalog.labels()
+    summed: dict[tuple[str, str, str], list[int]] = {}
+    for kind, operation, number, n, spent_ns in history.parts.tally.rows():
+        # What dropped indexes did is kept together, under no name.
+        row = summed.setdefault((kind, operation, labels.get(number, "")), [0, 0])
+        row[0] += n
+        row[1] += spent_ns
+    for (kind, operation, name), (n, spent_ns) in summed.items():
         family = vectors if kind == "vector" else searches
         family.add(n, index=name, operation=operation)
         spent.add(spent_ns / 1e9, index=name, operation=operation, kind=kind)

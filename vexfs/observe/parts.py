@@ -38,7 +38,6 @@ class Parts:
     simd: Simd | None = None
     switches: Callable[[], Mapping[str, bool]] = dict
     node_id: str = "vexfs"
-    tally: Tally = attrs.field(factory=Tally)
     started: float = attrs.field(factory=time.monotonic)
 
     @property
@@ -61,6 +60,12 @@ class Parts:
     def bridge(self) -> Bridge | None:
         """The bridge, or None."""
         return self.filesystem.equipment[2]
+
+    @property
+    def tally(self) -> Tally:
+        """Vector and semantic operations."""
+        tally: Tally = self.volume.catalog.tally
+        return tally
 
     @property
     def mount(self) -> Any:

@@ -1,7 +1,14 @@
 """Counts of what the compiled core does not see: vector and semantic operations, by kind and by index."""
 
+import functools
 import threading
+import time
 from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 KINDS = ("vector", "semantic")
 
@@ -34,3 +41,36 @@ class Tally:
         """Kind, operation, index, count, nanoseconds."""
         with self._lock:
             return [(*key, n, self._spent_ns[key]) for key, n in self._counts.items()]
+
+
+def one(_: Any) -> int:
+    """A call that is one operation, whatever it answers."""
+    return 1
+
+
+def as_many(answer: Any) -> int:
+    """A call that is as many operations as it answers things, or as the number that it answers."""
+    return int(answer) if isinstance(answer, int) else len(answer)
+
+
+def tallied(kind: str, operation: str, size: Callable[[Any], int] = one) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Count the calls of a method of an index, or of a function over the indexes of a volume.
+
+    What it counts in is ``catalog.tally`` of the first argument, or its ``tally``; `size` says how many operations a
+    call was, from its answer.  A call that raises is none.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            began = time.perf_counter_ns()
+            answer = function(*args, **kwargs)
+            spent_ns, first = time.perf_counter_ns() - began, args[0]
+            description = getattr(first, "description", None)
+            index = str(description.number) if description is not None else ""
+            getattr(first, "catalog", first).tally.add(kind, operation, index, size(answer), spent_ns)  # type: ignore[attr-defined]
+            return answer
+
+        return call
+
+    return decorate

@@ -172,7 +172,7 @@ def _clients(place: Path, seconds: float, clients: int) -> list[dict[str, Any]]:
 def vector(parts: Parts, seconds: float) -> Measured:
     """Rows written to an index and queries answered by it, three queries a row."""
     if not hasattr(parts.volume, "index"):
-        return Measured("vector", reason="this version has no vector indexes yet")
+        return Measured("vector", reason="the volume was opened without its indexes")
     rng = np.random.default_rng(6)
     rows = rng.standard_normal((ROWS, DIM)).astype(np.float32)
     try:
@@ -199,7 +199,7 @@ def vector(parts: Parts, seconds: float) -> Measured:
 def semantic(parts: Parts, seconds: float) -> Measured:
     """Searches by text over texts that the default embedder has read."""
     if not hasattr(parts.volume, "search"):
-        return Measured("semantic", reason="this version has no search by text yet")
+        return Measured("semantic", reason="the volume was opened without its search")
     try:
         with directory(parts) as name:
             parts.volume.index(name, embedder="default")

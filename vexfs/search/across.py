@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vexfs.errors import IndexMissing, QueryInvalid
+from vexfs.observe.tally import tallied
 from vexfs.search.hits import Hit, Hits
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def search_vector(
     return parts[0] if len(parts) == 1 else merged(parts, k)
 
 
+@tallied("semantic", "similar")
 def similar(
     catalog: "Catalog", path: Any, k: int, *, under: Any = None, where: Mapping[str, Any] | None = None, **options: Any
 ) -> Hits:

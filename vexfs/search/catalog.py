@@ -16,6 +16,7 @@ from vexfs._core import rows
 from vexfs._core.fs import Filesystem
 from vexfs._core.vectorattr import stand_behind
 from vexfs.errors import IndexMissing, InvalidArgument, NoAttribute, NotSupported, VolumeDamaged
+from vexfs.observe.tally import Tally
 from vexfs.search.description import Description, pack_list, unpack_list
 from vexfs.search.index import Index
 from vexfs.search.records import parse_vector
@@ -55,6 +56,7 @@ class Catalog:
     ) -> None:
         self.filesystem, self.simd, self.pool, self.read_only = filesystem, simd, pool, read_only
         self._bridge = bridge
+        self.tally = Tally()
         self._lock = threading.RLock()
         self._by_directory: dict[int, Index] = {}
         self._next = 1
@@ -131,6 +133,16 @@ class Catalog:
             self.filesystem.rmdir(home)
 
     # -- finding
+
+    def labels(self) -> dict[str, str]:
+        """The paths of all indexes by their numbers, as text; waits for nothing."""
+        with self._lock:
+            described = [index.description for index in self._by_directory.values()]
+        found = {}
+        for each in described:
+            with contextlib.suppress(OSError):
+                found[str(each.number)] = _text(self.filesystem.path_of(each.directory))
+        return found
 
     def indexes(self) -> list[Index]:
         """Every index, in the order in which they were made."""

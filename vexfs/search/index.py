@@ -18,6 +18,7 @@ from vexfs._core.rows import HIT_PATH, HIT_XATTRS, RowTable
 from vexfs._core.vindex import VectorIndex
 from vexfs._core.words import WordIndex
 from vexfs.errors import InvalidArgument
+from vexfs.observe.tally import as_many, tallied
 from vexfs.search.description import Description
 from vexfs.search.hits import Hit, Hits, unpack_attributes
 from vexfs.search.query import Reader
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 
 #: A snapshot is written when this share of the rows, and at least so many, changed since the last.
 SNAPSHOT_SHARE, SNAPSHOT_ROWS = 0.2, 20_000
+
+
+def _queries(answer: Any) -> int:
+    """How many queries were answered: one has `Hits`, several a list of them."""
+    return 1 if isinstance(answer, Hits) else len(answer)
 
 
 @attrs.frozen
@@ -155,6 +161,7 @@ class Index:
 
     # -- putting
 
+    @tallied("vector", "upsert", as_many)
     def upsert(
         self, ids: Iterable[str], vectors: ArrayLike, attributes: Attributes = None,
         contents: Sequence[str | bytes | None] | None = None, *, errors: str = "raise",
@@ -185,6 +192,7 @@ class Index:
         """
         return self.writer.put(ids, vectors, attributes, contents, errors=errors)
 
+    @tallied("vector", "add", as_many)
     def add(
         self, ids: Iterable[str], vectors: ArrayLike, attributes: Attributes = None,
         contents: Sequence[str | bytes | None] | None = None,
@@ -192,6 +200,7 @@ class Index:
         """As :meth:`upsert`, of records that do not exist yet; ``Exists`` otherwise, and nothing is stored."""
         return self.writer.put(ids, vectors, attributes, contents, exclusive=True)
 
+    @tallied("vector", "update", as_many)
     def update(self, ids: Iterable[str], vectors: ArrayLike | None = None, attributes: Attributes = None) -> Any:
         """Change vectors, attributes or both of records that exist; ``NotFound`` otherwise, and nothing is changed."""
         return self.writer.put(ids, vectors, attributes, None, create=False)
@@ -273,6 +282,7 @@ class Index:
 
     # -- taking away
 
+    @tallied("vector", "delete", as_many)
     def delete(self, ids: Iterable[str] | None = None, where: Mapping[str, Any] | None = None) -> int:
         """Remove records, which removes their files.  How many there were.
 
@@ -307,6 +317,7 @@ class Index:
         """Files with vectors, that match a filter, below a directory."""
         return self._reader.count(where, under)
 
+    @tallied("vector", "query", _queries)
     def query(
         self, vectors: ArrayLike, k: int = 10, *, where: Mapping[str, Any] | None = None, under: Any = None,
         recall: float = 0.95, effort: int | None = None, exact: bool | None = None, threshold: float | None = None,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexfs.errors import IndexMissing, QueryInvalid
+from vexfs.observe.tally import tallied
 from vexfs.registry import registry
 from vexfs.search.across import merged, scoped
 from vexfs.search.hits import Hits
@@ -37,6 +38,7 @@ Floats = NDArray[np.float32]
 Reranker = Callable[[str, list[str]], Any]
 
 
+@tallied("semantic", "search")
 def search_text(
     catalog: "Catalog", query: str, k: int = 10, *, under: Any = "/", where: Mapping[str, Any] | None = None,
     mode: str = "hybrid", threshold: float | None = None, recall: float = 0.95, rerank: str | Reranker | None = None,
