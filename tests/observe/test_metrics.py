@@ -1,8 +1,10 @@
 """Metrics: what they say is what happened; their text is what Prometheus reads; a scrape costs next to nothing."""
 
+import re
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +91,14 @@ def test_families_have_help_and_conventional_names(history):
     seen = values(metrics.collect(history, ["index"]))
     # Neither index is there any more.
     assert seen["vexfs_vector_operations_total", (("index", ""), ("operation", "query"))] == 5
+
+
+def test_every_metric_is_documented(history):
+    page = (Path(__file__).resolve().parents[2] / "docs/metrics.md").read_text()
+    short = set(re.findall(r"`(_[a-z_]+)`", page))
+    for family in metrics.collect(history):
+        known = family.name in page or family.name.startswith("process_")
+        assert known or any(family.name.endswith(tail) for tail in short), f"{family.name} is not in docs/metrics.md"
 
 
 def test_label_values_are_escaped():
