@@ -6,7 +6,8 @@
 :mod:`.message`        requests and replies; problems; paths
 :mod:`.route`          which handler answers what; :mod:`.openapi` describes it
 :mod:`.api`            the handlers, one noun a module
-:mod:`.server`         a port, its loop, its certificates; :mod:`.rest` is the service
+:mod:`.server`         a port, its loop, its certificates; :mod:`.rest` and :mod:`.websocket` are the services
+:mod:`.feeds`          what can be subscribed to over WebSocket
 =====================  ==================================================================================
 
 The loop parses and writes and never waits for anything else; handlers run in workers, where the core releases the
@@ -21,10 +22,11 @@ from vexfs.errors import PluginBroken
 
 if TYPE_CHECKING:
     from vexfs.frontends.http.rest import RestService
+    from vexfs.frontends.http.websocket import WebSocketService
 
     from vexfs.node import Node
 
-__all__ = ["rest_service"]
+__all__ = ["rest_service", "websocket_service"]
 
 
 def rest_service(node: Node) -> RestService:
@@ -36,3 +38,14 @@ def rest_service(node: Node) -> RestService:
             raise
         raise PluginBroken("HTTP needs httptools and msgspec; install them: pip install 'vexfs[server]'") from None
     return RestService(node)
+
+
+def websocket_service(node: Node) -> WebSocketService:
+    """Subscriptions of `node`."""
+    try:
+        from vexfs.frontends.http.websocket import WebSocketService
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("websockets", "msgspec", "httptools"):
+            raise
+        raise PluginBroken("WebSocket needs websockets and msgspec; install them: pip install 'vexfs[server]'") from None
+    return WebSocketService(node)

@@ -23,7 +23,7 @@ class Stat:
         for name, value in zip(_FIELDS, row, strict=True):
             setattr(self, name, value)
 
-    def __getattr__(self, name: str) -> float:
+    def __getattr__(self, name: str) -> Any:
         if name in ("st_atime", "st_mtime", "st_ctime", "st_birthtime"):
             seconds: float = getattr(self, f"{name}_ns") / 1e9
             return seconds
@@ -68,8 +68,9 @@ class RemoteFilesystem:
         fault = answer.get("fault")
         if fault is None:
             return answer["results"][0]
-        places = [each for each in args[:paths] if isinstance(each, (str, bytes))]
-        raise from_errno(fault["errno"], *places, message=fault["message"])
+        places: list[Any] = [each for each in args[:paths] if isinstance(each, (str, bytes))]
+        path, path2 = [*places, None, None][:2]
+        raise from_errno(fault["errno"], path, path2, message=fault["message"])
 
     # -- by path
 
@@ -188,7 +189,7 @@ class RemoteFilesystem:
         view, done = memoryview(_bytes(data)), 0
         while True:
             at = -1 if offset == -1 else offset + done
-            done += self._call("write", ino.handle, bytes(view[done : done + PIECE]), at, paths=0)
+            done += int(self._call("write", ino.handle, bytes(view[done : done + PIECE]), at, paths=0))
             if done >= len(view):
                 return done
 

@@ -135,7 +135,8 @@ class Record(msgspec.Struct):
     attributes: dict[str, Any]
 
 
-def _row(vector: Vector) -> Floats:
+def row_of(vector: Vector) -> Floats:
+    """One vector, whatever form it came in."""
     if isinstance(vector, bytes):
         if len(vector) % 4 or not vector:
             raise Problem(400, "a vector's bytes are little-endian float32, four for each dimension")
@@ -255,7 +256,7 @@ def query(request: Request) -> Reply:
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value is not None}
     if wanted.vector is not None:
-        found = index.query(_row(wanted.vector), **options)
+        found = index.query(row_of(wanted.vector), **options)
         return request.reply(Hits([_hit(each, wanted.attributes) for each in found]))
     assert wanted.vectors is not None
     count = len(wanted.vectors) // (4 * index.dim) if isinstance(wanted.vectors, bytes) else len(wanted.vectors)
@@ -304,7 +305,7 @@ def search(request: Request) -> Reply:
     wanted = request.decoded(Search)
     if (wanted.text is None) == (wanted.vector is None):
         raise Problem(400, "give text, or vector")
-    what: Any = wanted.text if wanted.vector is None else _row(wanted.vector)
+    what: Any = wanted.text if wanted.vector is None else row_of(wanted.vector)
     found = request.node.volume.search(
         what, wanted.k, under=_scope(request, wanted.under) or "/", where=wanted.where, mode=wanted.mode
     )

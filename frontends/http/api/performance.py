@@ -58,16 +58,16 @@ def figures(node: Node) -> Figures:
     return {name: part(node) for name, part in PARTS.items()}
 
 
-def _strings(value: Any) -> Any:
+def strings(value: Any) -> Any:
     """Keys that are numbers, as histograms have them, become strings, as JSON has them."""
     if isinstance(value, dict):
-        return {str(key): _strings(each) for key, each in value.items()}
+        return {str(key): strings(each) for key, each in value.items()}
     return value
 
 
 def everything(request: Request) -> Reply:
     """GET: all parts."""
-    return request.reply(_strings(figures(request.node)))
+    return request.reply(strings(figures(request.node)))
 
 
 def one(request: Request) -> Reply:
@@ -75,7 +75,7 @@ def one(request: Request) -> Reply:
     name = request.path.strip("/")
     if name not in PARTS:
         raise Problem(404, f"there is no part {name!r}; parts are {', '.join(PARTS)}")
-    return request.reply(_strings(PARTS[name](request.node)))
+    return request.reply(strings(PARTS[name](request.node)))
 
 
 def routes(node: Node) -> list[Route]:

@@ -1,0 +1,208 @@
+import json
+import socket
+import threading
+import time
+
+import pytest
+from vexfs.frontends.http import websocket as module
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+
+class Listener:
+    """A client of the port."""
+
+    def __init__(self, served, token=None, **more):
+        self.url = served.node.services["websocket"].service.url + "/v1/subscribe"
+        token = served.token if token is None else token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        given = {**headers, **more.pop("headers", {})}
+        self._opening = connect(self.url, additional_headers=given, open_timeout=10, **more)
+        self.link = self._opening.__enter__()
+
+    def say(self, **message):
+        self.link.send(json.dumps(message))
+
+    def hear(self, kind, timeout=10):
+        deadline = time.monotonic() + timeout
+        while True:
+            message = json.loads(self.link.recv(timeout=max(0.1, deadline - time.monotonic())))
+            if message["type"] == kind:
+                return message
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self._opening.__exit__(*exc)
+
+
+def test_figures_at_an_interval(served):
+    with Listener(served) as client:
+        assert "performance" in client.hear("ready")["channels"]
+        client.say(action="subscribe", channel="performance", id="p", interval_s=0.2)
+        assert client.hear("subscribed") == {"type": "subscribed", "id": "p", "channel": "performance"}
+        first, second = client.hear("event"), client.hear("event")
+        assert first["id"] == "p" and first["data"]["pools"]["counts"]
+        assert 0 < second["data"]["time"] - first["data"]["time"] < 3
+        client.say(action="unsubscribe", id="p")
+        assert client.hear("unsubscribed")["id"] == "p"
+
+
+def test_file_events(served):
+    fs = served.node.volume
+    fs.makedirs("/ev/sub")
+    fs.sync()
+    with Listener(served) as client:
+        client.say(action="subscribe", channel="files", id="f", path="/ev")
+        client.hear("subscribed")
+        fs.write_text("/ev/a", "x")
+        fs.write_text("/elsewhere", "x")
+        fs.rename("/ev/a", "/ev/sub/b")
+        fs.attributes("/ev/sub/b")["year"] = 1
+        fs.remove("/ev/sub/b")
+        fs.rename("/elsewhere", "/ev/c")
+        fs.write_text("/ev/c", "longer")
+        fs.sync()
+        seen = []
+        while not any(e["event"] == "written" and e["path"] == "/ev/c" for e in seen):
+            seen.append(client.hear("event")["data"])
+    events = [(e["event"], e["path"]) for e in seen]
+    assert ("made", "/ev/a") in events and ("removed", "/ev/sub/b") in events
+    assert not any(path and "elsewhere" in path for _, path in events)
+    renames = [e for e in seen if e["event"] == "renamed"]
+    assert renames[0]["from"] == "/ev/a" and renames[0]["path"] == "/ev/sub/b"
+    assert "from" not in renames[1] and renames[1]["path"] == "/ev/c"
+
+
+def test_a_token_hears_of_its_own_paths_only(served):
+    fs = served.node.volume
+    fs.makedirs("/own")
+    fs.makedirs("/foreign")
+    fs.sync()
+    token = served.node.tokens.create("own", ["read"], ["/own"])[0]
+    with Listener(served, token) as client:
+        client.say(action="subscribe", channel="performance", id="p")
+        assert "scope 'watch'" in client.hear("error")["detail"]
+        client.say(action="subscribe", channel="files", id="f")
+        client.hear("subscribed")
+        fs.write_text("/foreign/secret", "x")
+        fs.write_text("/own/a", "x")
+        fs.sync()
+        assert client.hear("event")["data"]["path"] == "/own/a"
+
+
+def test_events_of_the_node(served):
+    with Listener(served) as client:
+        client.say(action="subscribe", channel="node", id="n")
+        client.hear("subscribed")
+        served.node.change({"performance_optimizations.batch_size": 17})
+        told = client.hear("event")["data"]
+        assert told == {"event": "settings", "values": {"performance_optimizations.batch_size": "17"}}
+
+
+def test_who_may_not(served):
+    with pytest.raises(InvalidStatus) as caught:
+        Listener(served, "vex_wrong")
+    assert caught.value.response.status_code == 401
+    with pytest.raises(InvalidStatus) as caught:
+        Listener(served, headers={"Origin": "https://evil.example"})
+    assert caught.value.response.status_code == 403
+    with Listener(served, "", headers={"Origin": "http://127.0.0.1:8080"}) as client:
+        client.say(action="auth", token=served.token)
+        assert client.hear("ready")
+    for first in ('{"action": "auth", "token": "x"}', '{"action": "subscribe", "channel": "files"}', "{", "\x00"):
+        with Listener(served, "") as client:
+            client.link.send(first)
+            with pytest.raises(ConnectionClosed) as closed:
+                client.link.recv(timeout=10)
+            assert closed.value.rcvd.code == module.REFUSED and closed.value.rcvd.reason
+    text, token = served.node.tokens.create("brief", ["read"])
+    with Listener(served, text) as client:
+        client.hear("ready")
+        served.node.tokens.revoke(token.id)
+        with pytest.raises(ConnectionClosed) as closed:
+            client.link.recv(timeout=10)
+        assert "revoked" in closed.value.rcvd.reason
+
+
+def test_what_is_not_understood_is_told(served):
+    with Listener(served) as client:
+        client.hear("ready")
+        for bad in ("{", "[]", '{"action": "dance"}', '{"action": "subscribe", "channel": "x"}', '{"action": "unsubscribe"}',
+                    '{"action": "subscribe", "channel": "performance", "interval_s": 0}',
+                    '{"action": "subscribe", "channel": "files", "path": "/../x"}',
+                    '{"action": "subscribe", "channel": "files", "colour": 1}',
+                    '{"action": "auth", "token": "x"}'):  # fmt: skip
+            client.link.send(bad)
+            assert client.hear("error")["detail"], bad
+        client.link.send(b"\xff\xfe")
+        assert client.hear("error")
+        client.say(action="subscribe", channel="files", id="a")
+        client.hear("subscribed")
+        client.say(action="subscribe", channel="files", id="a")
+        assert "already" in client.hear("error")["detail"]
+
+
+def test_broken_frames_and_endless_messages_end_their_own_connection_alone(served):
+    host, port = served.node.services["websocket"].service.url.removeprefix("ws://").split(":")
+    with Listener(served) as other:
+        for garbage in (b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100):
+            with socket.create_connection((host, int(port)), timeout=5) as link:
+                link.sendall(garbage)
+        with Listener(served) as client:
+            client.hear("ready")
+            client.link.socket.sendall(b"\xff\xff\xff\xff garbage")
+            with pytest.raises(ConnectionClosed):
+                client.link.recv(timeout=10)
+        with Listener(served) as client:
+            client.hear("ready")
+            try:
+                client.link.send("x" * (2 << 20))
+            except ConnectionClosed:
+                pass
+            with pytest.raises(ConnectionClosed) as closed:
+                client.link.recv(timeout=10)
+            assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
+        other.hear("ready")
+
+
+def test_a_slow_consumer_is_dropped_and_nobody_else_waits(served, monkeypatch):
+    monkeypatch.setattr(module, "WAITING_MOST", 20)
+    monkeypatch.setattr(module, "TICK_S", 0.05)
+    fs = served.node.volume
+    fs.makedirs("/many")
+    service = served.node.services["websocket"].service
+    before = service.dropped
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    host, port = service.url.removeprefix("ws://").split(":")
+    raw.connect((host, int(port)))
+    with Listener(served, sock=raw, max_queue=1, ping_interval=None) as slow, Listener(served) as quick:
+        for client in (slow, quick):
+            client.say(action="subscribe", channel="files", id="f", path="/many")
+            client.hear("subscribed")
+        stop = threading.Event()
+        heard = []
+
+        def listen():
+            while not stop.is_set():
+                try:
+                    heard.append(quick.hear("event", 1))
+                except TimeoutError:
+                    pass
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        deadline = time.monotonic() + 30
+        i = 0
+        while service.dropped == before and time.monotonic() < deadline:
+            for _ in range(10):
+                fs.write_text(f"/many/{'n' * 200}{i}", "x")
+                i += 1
+            fs.sync()
+            time.sleep(0.02)
+        assert service.dropped > before
+        stop.set()
+        listener.join()
+        assert heard
