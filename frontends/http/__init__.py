@@ -47,5 +47,6 @@ def websocket_service(node: Node) -> WebSocketService:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("websockets", "msgspec", "httptools"):
             raise
-        raise PluginBroken("WebSocket needs websockets and msgspec; install them: pip install 'vexfs[server]'") from None
+        what = "WebSocket needs websockets and msgspec; install them: pip install 'vexfs[server]'"
+        raise PluginBroken(what) from None
     return WebSocketService(node)

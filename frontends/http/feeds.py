@@ -174,7 +174,9 @@ class StandingQuery:
         hits = self._search()
         fresh = [hit for hit in hits if hit.path not in self._known]
         self._known = {hit.path for hit in hits}
-        return [{"event": "match", "path": hit.path, "score": float(hit.score), "text": hit.text or ""} for hit in fresh]
+        return [
+            {"event": "match", "path": hit.path, "score": float(hit.score), "text": hit.text or ""} for hit in fresh
+        ]  # fmt: skip
 
 
 CHANNELS: dict[str, Any] = {

@@ -24,6 +24,7 @@ _FAULTS = {
     413: "Too large",
     415: "The body is of a kind that is not understood here",
     416: "The file has no such range",
+    422: "A vector, a filter or an option does not fit the index",
     429: "Too many requests",
     500: "The node failed",
     503: "Too many requests are under way",
@@ -139,6 +140,8 @@ def _responses(route: Route, of: dict[str, Any]) -> dict[str, Any]:
         faults.add(401)
     if route.method in _BODY:
         faults |= {409, 413, 415, 507}
+    if route.tag in ("search", "indexes"):
+        faults |= {409, 422}
     if route.tag == "files":
         faults |= {409, 412, 416}
     for status in sorted(faults):

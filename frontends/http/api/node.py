@@ -19,6 +19,8 @@ class About(msgspec.Struct):
     scopes: list[str]
     prefixes: list[str]
     features: list[str]
+    websocket_port: int | None
+    targets: dict[str, float]
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,8 +44,19 @@ def features(node: Node) -> list[str]:
 def about(request: Request) -> Reply:
     """GET /v1/node."""
     general, token = request.node.settings.general, request.token
+    performance = request.node.settings.performance
+    targets = {
+        "pool_hit_rate": performance.pool_hit_rate_target, "stack_limit_bytes": performance.fuse_stack_limit,
+        "bridge_latency_ns": performance.target_latency_ns,
+    }  # fmt: skip
     return request.reply(About(general.node_id, general.cluster_name, __version__, list(token.scopes),
-                               list(token.prefixes), features(request.node)))  # fmt: skip
+                               list(token.prefixes), features(request.node), _port(request.node), targets))  # fmt: skip
+
+
+def _port(node: Node) -> int | None:
+    """Where subscriptions are to be had."""
+    found = node.services.get("websocket")
+    return int(found.service.describe()["url"].rpartition(":")[2]) if found and found.state == "serving" else None
 
 
 def run(request: Request, name: str, args: dict[str, Any]) -> Any:

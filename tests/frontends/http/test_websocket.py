@@ -129,7 +129,8 @@ def test_who_may_not(served):
 def test_what_is_not_understood_is_told(served):
     with Listener(served) as client:
         client.hear("ready")
-        for bad in ("{", "[]", '{"action": "dance"}', '{"action": "subscribe", "channel": "x"}', '{"action": "unsubscribe"}',
+        for bad in ("{", "[]", '{"action": "dance"}', '{"action": "subscribe", "channel": "x"}',
+                    '{"action": "unsubscribe"}',
                     '{"action": "subscribe", "channel": "performance", "interval_s": 0}',
                     '{"action": "subscribe", "channel": "files", "path": "/../x"}',
                     '{"action": "subscribe", "channel": "files", "colour": 1}',

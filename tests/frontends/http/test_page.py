@@ -1,0 +1,122 @@
+"""The web page in a real browser: by keyboard, on a phone, with hostile names."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.frontends.http import browser
+
+needs_browser = pytest.mark.skipif(browser.PROGRAM is None, reason="Chromium is not installed")
+PICTURES = os.environ.get("VEXFS_TEST_PICTURES")
+
+
+@pytest.fixture
+def page(tmp_path):
+    made = browser.Browser(tmp_path)
+    yield made
+    made.close()
+
+
+def picture(page, name):
+    if PICTURES:
+        page.picture(Path(PICTURES) / f"{name}.png")
+
+
+def fill(fs):
+    fs.write_text("/notes/coffee/roasts.md", "# Roasts\n\nLight roasts keep their acidity: bright, sour, floral cups.\n"
+                  "\nDark roasts taste of caramel and smoke.\n")  # fmt: skip
+    fs.write_text("/notes/bread.md", "A sourdough starter is fed with flour and water every day.\n")
+    fs.write_text("/notes/sea.md", "The tide comes in twice a day, and the moon pulls it.\n")
+    fs.attributes("/notes/coffee/roasts.md")["year"] = 2021
+    fs.write_text("/notes/<img src=x onerror=alert(1)>.txt", "<script>document.title = 'broken'</script> coffee")
+    fs.write_bytes("/notes/data.bin", bytes(range(256)))
+    if hasattr(type(fs), "search"):
+        fs.index("/notes", embedder="default")
+        fs.ingest.wait() if hasattr(fs.ingest, "wait") else None
+
+
+def test_the_page_ships_and_lets_nothing_else_in(served):
+    got = served.ask("GET", "/", token="")
+    assert got.status == 200 and b"<title>VexFS" in got.body
+    assert "script-src 'self'" in got.headers["Content-Security-Policy"]
+    for path, media in (("/app.js", "text/javascript"), ("/style.css", "text/css")):
+        got = served.ask("GET", path, token="")
+        assert got.status == 200 and got.headers["Content-Type"].startswith(media)
+        assert b"http://" not in got.body.replace(b"http://www.w3.org/2000/svg", b"") and b"https://" not in got.body
+    assert served.ask("GET", "/static/../app.js", token="").status == 404
+
+
+@needs_browser
+def test_entering_browsing_figures(serve, page):
+    served = serve()
+    fill(served.node.volume)
+    page.size(1200, 800)
+    page.do("Page.navigate", url=served.url)
+    page.until("!document.getElementById('entry').hidden")
+    page.type("vex_wrong")
+    page.key("Enter")
+    page.until("document.getElementById('message').textContent.includes('no token')")
+    page.type(served.token)
+    page.key("Enter")
+    page.until("document.activeElement.id === 'text'")
+    if hasattr(type(served.node.volume), "search"):
+        page.type("bright acidity of coffee")
+        page.key("Enter")
+        page.until("document.querySelector('#hits li a')?.textContent === '/notes/coffee/roasts.md'")
+        assert "acidity" in page.run("document.querySelector('#hits p').textContent")
+        assert page.run("document.querySelectorAll('#hits mark').length") >= 2
+        picture(page, "search")
+        ask = "document.getElementById('where').value = {!r}; document.getElementById('ask').requestSubmit()"
+        page.run(ask.format("year >= 2022"))
+        page.until("document.getElementById('message').textContent === 'Nothing was found.'")
+        page.run(ask.format("year"))
+        page.until("document.getElementById('message').textContent.includes('is no condition')")
+    page.run("location.hash = '#browse/notes'")
+    page.until("document.querySelectorAll('#entries a').length === 5")
+    page.run("[...document.querySelectorAll('#entries a')].find((a) => a.textContent.startsWith('<img')).click()")
+    page.until("document.querySelector('#content pre')?.textContent.includes('<script>')")
+    assert page.run("document.title") == "VexFS" and not page.run("document.querySelector('#entries img')")
+    picture(page, "browse")
+    page.run("location.hash = '#browse/notes/data.bin'")
+    page.until("document.getElementById('content').textContent === 'no text'")
+    page.run("location.hash = '#indexes'")
+    if hasattr(type(served.node.volume), "search"):
+        page.until("document.querySelector('#list h2')?.textContent === '/notes'")
+        picture(page, "indexes")
+    page.run("location.hash = '#figures'")
+    page.until("document.getElementById('feed').textContent === 'Live, every second.'")
+    for i in range(300):
+        served.node.volume.write_text(f"/busy/{i}", "x")
+    page.until("document.querySelectorAll('figure path').length === 9")
+    page.until("document.querySelector('figure path').getAttribute('d').split('L').length > 3")
+    assert page.run("document.querySelectorAll('figure line').length") == 3
+    picture(page, "figures")
+    page.run("document.getElementById('leave').click()")
+    page.until("!document.getElementById('entry').hidden")
+    assert page.run("sessionStorage.getItem('token')") is None
+    refused = [text for text in page.complaints if "401" not in str(text)]
+    assert not refused, refused
+
+
+@needs_browser
+def test_on_a_phone_and_by_keyboard(serve, page):
+    served = serve("api.auth_required=false")
+    fill(served.node.volume)
+    page.size(360, 740)
+    page.do("Page.navigate", url=f"{served.url}/#browse/notes")
+    page.until("document.querySelectorAll('#entries a').length === 5")
+    assert page.run("document.documentElement.scrollWidth <= 360")
+    for _ in range(30):
+        page.key("Tab")
+        if page.run("document.activeElement.textContent === 'bread.md'"):
+            break
+    page.key("Enter")
+    page.until("document.querySelector('#content pre')?.textContent.startsWith('A sourdough')")
+    assert page.run("document.documentElement.scrollWidth <= 360")
+    picture(page, "phone-browse")
+    page.run("location.hash = '#figures'")
+    page.until("document.querySelectorAll('figure').length === 9")
+    assert page.run("document.documentElement.scrollWidth <= 360")
+    picture(page, "phone-figures")
+    assert not page.complaints

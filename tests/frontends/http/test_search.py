@@ -1,0 +1,138 @@
+import base64
+
+import numpy as np
+import pytest
+
+import vexfs
+
+
+@pytest.fixture(scope="module")
+def library(served):
+    """An index of vectors, and one of texts."""
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(200, 16)).astype(np.float32)
+    made = served.ask("PUT", "/v1/indexes/papers", {"dim": 16, "metric": "cosine"})
+    assert made.status == 201 and made.json["dim"] == 16
+    body = {
+        "index": "/papers", "ids": [f"p{i}" for i in range(200)], "vectors": vectors.tolist(),
+        "attributes": [{"year": 2000 + i % 20} for i in range(200)],
+    }  # fmt: skip
+    assert served.ask("POST", "/v1/upsert", body).json == {"count": 200}
+    fs = served.node.volume
+    fs.write_text("/notes/roasts.md", "Light roasts keep their acidity: bright, sour, floral coffee.\n")
+    fs.write_text("/notes/bread.md", "A sourdough starter is fed with flour and water.\n")
+    fs.index("/notes", embedder="default")
+    fs.ingest.wait()
+    return vectors
+
+
+def test_nearest_in_every_form(served, library):
+    q = library[7]
+    exact = np.argsort(-(library @ q) / np.linalg.norm(library, axis=1))[:5]
+    wanted = [f"p{i}" for i in exact]
+    packed = base64.b64encode(q.tobytes()).decode()
+    for vector in (q.tolist(), packed):
+        body = {"index": "/papers", "vector": vector, "k": 5, "exact": True}
+        hits = served.ask("POST", "/v1/query", body).json["hits"]
+        assert [hit["id"] for hit in hits] == wanted and hits[0]["path"] == "/papers/p7"
+        assert hits[0]["score"] == pytest.approx(1, abs=1e-5)
+    raw = served.ask("POST", "/v1/query?index=/papers&k=5", q.tobytes(), {"Content-Type": "application/octet-stream"})
+    assert [hit["id"] for hit in raw.json["hits"]] == wanted
+    both = served.ask("POST", "/v1/query", {"index": "papers", "vectors": library[:3].tolist(), "k": 1}).json["results"]
+    assert [each[0]["id"] for each in both] == ["p0", "p1", "p2"]
+
+
+def test_filters_counts_records(served, library):
+    q = library[7].tolist()
+    hits = served.ask("POST", "/v1/query", {"index": "/papers", "vector": q, "where": {"year": {"$gte": 2015}}, "k": 50,
+                                            "attributes": True}).json["hits"]  # fmt: skip
+    assert hits and all(hit["attributes"]["year"] >= 2015 for hit in hits)
+    assert served.ask("POST", "/v1/count", {"index": "/papers", "where": {"year": 2003}}).json == {"count": 10}
+    (record,) = served.ask("POST", "/v1/get", {"index": "/papers", "ids": ["p3", "none"]}).json
+    assert record["attributes"] == {"year": 2003}
+    assert np.allclose(np.frombuffer(base64.b64decode(record["vector"]), "<f4"), library[3])
+    one = {"index": "/papers", "ids": ["extra"], "vectors": [library[0].tolist()]}
+    assert served.ask("POST", "/v1/upsert", one).status == 200
+    assert served.ask("POST", "/v1/upsert", {**one, "mode": "add"}).status == 409
+    assert served.ask("POST", "/v1/delete", {"index": "/papers", "ids": ["extra"]}).json == {"count": 1}
+    assert not served.node.volume.exists("/papers/extra")
+
+
+def test_text_and_example(served, library):
+    for mode in ("hybrid", "semantic", "keyword"):
+        hits = served.ask("POST", "/v1/search", {"text": "floral coffee", "mode": mode}).json["hits"]
+        assert hits[0]["path"] == "/notes/roasts.md", mode
+    assert "acidity" in hits[0]["text"]
+    alike = served.ask("POST", "/v1/similar", {"path": "/papers/p7", "k": 3}).json["hits"]
+    assert len(alike) == 3 and "/papers/p7" not in [hit["path"] for hit in alike]
+
+
+def test_faults_are_told(served, library):
+    q = library[0].tolist()
+    for path, body, status in (
+        ("query", {"index": "/papers", "vector": q[:5]}, 400), ("query", {"index": "/none", "vector": q}, 404),
+        ("query", {"index": "/papers"}, 400), ("query", {"index": "/papers", "vector": q, "k": 0}, 400),
+        ("query", {"index": "/papers", "vector": q, "where": {"$what": 1}}, 400),
+        ("query", {"index": "/papers", "vector": [*q[:15], float("1e39")]}, 400),
+        ("upsert", {"index": "/papers", "ids": ["a", "b"], "vectors": [q]}, 400),
+        ("upsert", {"index": "/papers", "ids": ["../x"], "vectors": [q]}, 400),
+        ("upsert", {"index": "/papers", "ids": ["a"], "vectors": [q[:3]]}, 400),
+        ("search", {"text": "x", "mode": "magic"}, 400), ("search", {}, 400), ("similar", {"path": "/none"}, 404),
+        ("delete", {"index": "/papers"}, 400),
+    ):  # fmt: skip
+        got = served.ask("POST", f"/v1/{path}", body)
+        assert got.status in (status, 422 if status == 400 else 0) and got.json["detail"], (path, body, got)
+    assert not served.node.volume.exists("/x")
+    raw = served.ask("POST", "/v1/query?index=/papers", b"123", {"Content-Type": "application/octet-stream"})
+    assert raw.status == 400
+
+
+def test_a_token_finds_only_below_its_paths(served, library):
+    token = served.node.tokens.create("notes", ["read", "write"], ["/notes"])[0]
+    hits = served.ask("POST", "/v1/search", {"text": "coffee"}, token=token).json["hits"]
+    assert hits[0]["path"] == "/notes/roasts.md"
+    assert [each["path"] for each in served.ask("GET", "/v1/indexes", token=token).json] == ["/notes"]
+    q = library[0].tolist()
+    for path, body in (
+        ("query", {"index": "/papers", "vector": q}), ("search", {"text": "x", "under": "/papers"}),
+        ("similar", {"path": "/papers/p1"}), ("upsert", {"index": "/papers", "ids": ["a"], "vectors": [q]}),
+        ("count", {"index": "/papers"}), ("get", {"index": "/papers", "ids": ["p1"]}),
+    ):  # fmt: skip
+        assert served.ask("POST", f"/v1/{path}", body, token=token).status == 403, path
+    assert served.ask("PUT", "/v1/indexes/papers", {}, token=token).status == 403
+    assert served.ask("DELETE", "/v1/indexes/papers", token=token).status == 403
+
+
+def test_over_connect_as_in_process(served, library):
+    local = served.node.volume
+    with vexfs.connect(served.url, served.token) as fs:
+        ours, theirs = fs.index("papers"), local.index("papers")
+        assert (ours.dim, ours.metric, ours.dtype, len(ours)) == (theirs.dim, theirs.metric, theirs.dtype, len(theirs))
+        q = library[11]
+        assert ours.query(q, k=5).paths == theirs.query(q, k=5).paths
+        assert [h.paths for h in ours.query(library[:4], k=3)] == [h.paths for h in theirs.query(library[:4], k=3)]
+        assert ours.query(q, k=5, where={"year": 2001}).paths == theirs.query(q, k=5, where={"year": 2001}).paths
+        assert fs.search("floral coffee", k=1)[0].path == "/notes/roasts.md"
+        assert fs.similar("/papers/p1", k=2).paths == local.similar("/papers/p1", k=2).paths
+        made = fs.index("mine", dim=4, metric="l2")
+        assert made.upsert(["a", "b"], np.eye(4)[:2], {"n": np.arange(2)}, ["text a", None]) == 2
+        assert fs.read_text("mine/a") == "text a" and made.get("b").attributes == {"n": 1}
+        assert np.allclose(made.get("a").vector, [1, 0, 0, 0]) and made.get(["x", "a"])[0] is None
+        assert made.count({"n": {"$gt": 0}}) == 1 and made.delete(["a"]) == 1 and len(made) == 1
+        assert {each.path for each in fs.indexes()} >= {"/mine", "/papers"}
+        fs.drop_index("mine")
+        assert "/mine" not in {each.path for each in fs.indexes()}
+        with pytest.raises(FileNotFoundError):
+            made.query(np.zeros(4))
+
+
+def test_told_when_a_file_matches(served, library):
+    from tests.frontends.http.test_websocket import Listener
+
+    with Listener(served) as client:
+        client.say(action="subscribe", channel="search", id="s", text="sailing boats at sea", path="/notes", k=5)
+        client.hear("subscribed")
+        served.node.volume.write_text("/notes/boats.md", "The sailing boats left for the sea at dawn.\n")
+        while (told := client.hear("event", 30)["data"])["path"] != "/notes/boats.md":
+            pass
+        assert told["event"] == "match" and "sailing" in told["text"]
