@@ -141,7 +141,12 @@ def row_of(vector: Vector) -> Floats:
         if len(vector) % 4 or not vector:
             raise Problem(400, "a vector's bytes are little-endian float32, four for each dimension")
         return np.frombuffer(vector, "<f4")
-    return np.asarray(vector, np.float32)
+    return _float32(vector)
+
+
+def _float32(values: Any) -> Floats:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which the index refuses
+        return np.asarray(values, np.float32)
 
 
 def _rows(vectors: Matrix, count: int) -> Floats:
@@ -151,7 +156,7 @@ def _rows(vectors: Matrix, count: int) -> Floats:
         return np.frombuffer(vectors, "<f4").reshape(count, -1)
     if any(len(row) != len(vectors[0]) for row in vectors):
         raise Problem(400, "vectors must all have the same number of dimensions")
-    return np.asarray(vectors, np.float32)
+    return _float32(vectors)
 
 
 def _index(request: Request, path: str, *, writes: bool = False) -> Any:

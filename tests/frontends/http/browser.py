@@ -62,7 +62,7 @@ class Browser:
 
     def until(self, script, timeout_s=20):
         deadline = time.monotonic() + timeout_s
-        while not (found := self.run(script)):
+        while not (found := self.run(f"(() => {{ try {{ return {script}; }} catch {{ return null; }} }})()")):
             assert time.monotonic() < deadline, f"never: {script}\n{self.run('document.body.innerText')}"
             time.sleep(0.1)
         return found
