@@ -21,6 +21,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from vexfs.frontends.fuse.figures import Figures
 from vexfs.frontends.fuse.options import MountOptions, parse
 from vexfs.frontends.fuse.searching import Kept, Likes, Searches
 from vexfs.frontends.fuse.virtual import Text, VirtualTree
@@ -61,7 +62,7 @@ def mount(
         As behind ``-o``: ``"ro,allow_other"``, or several such strings, or parsed already.  Those that say how a
         volume is opened have no say any more.
     tree
-        What stands under ``.vexfs`` beside ``status`` and ``version``.
+        What stands under ``.vexfs`` beside ``metrics``, ``status`` and ``version``.
     closes_with_mount
         The process ends with the mount: ``vexfs umount`` then waits for that.
 
@@ -94,6 +95,9 @@ def mount(
     )  # fmt: skip
     tree.register(b"version", lambda _: Text(lambda: f"{__version__}\n".encode()))
     tree.register(b"status", lambda _: Text(lambda: _status(made, closes_with_mount)))
+    if not tree.has(b"metrics"):
+        figures = Figures(volume)
+        tree.register(b"metrics", lambda _: Text(figures.text))
     kept = Kept()
     tree.register(b"search", lambda ino: Searches(volume, ino, kept), everywhere=True)
     tree.register(b"similar", lambda ino: Likes(volume, ino, kept), everywhere=True)

@@ -4,10 +4,12 @@ from typing import Any
 
 from vexfs.frontends import fuse
 from vexfs.frontends.fuse import mountpoint as place
+from vexfs.frontends.fuse.figures import text_of
 from vexfs.frontends.fuse.virtual import Text, VirtualTree
 
 from vexfs.config import Settings
 from vexfs.node import Node
+from vexfs.node.watch import history_of
 
 
 class MountService:
@@ -27,6 +29,7 @@ class MountService:
         """Mount."""
         tree = VirtualTree()
         tree.register(b"config.toml", lambda _: Text(self._config))
+        tree.register(b"metrics", lambda _: Text(lambda: text_of(history_of(self._node))))
         self._mount = fuse.mount(self._node.volume, self._mountpoint, self._options, tree=tree, closes_with_mount=False)
 
     def _config(self) -> bytes:

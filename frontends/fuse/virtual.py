@@ -110,6 +110,10 @@ class VirtualTree:
         """Put a node at ``.vexfs/NAME`` of the root, or of every directory."""
         (self._factories if everywhere else self._root_factories)[name] = factory
 
+    def has(self, name: bytes) -> bool:
+        """Whether something is registered at ``.vexfs/NAME`` of the root."""
+        return name in self._root_factories or name in self._factories
+
     def lookup(self, parent: int, name: bytes) -> Attributes:
         """Find `name` in a virtual directory, or the ``.vexfs`` of directory `parent`; counts one lookup.
 

@@ -1,0 +1,23 @@
+"""``.vexfs/metrics`` on a mount says what happened, and can be read while files are worked on."""
+
+import os
+
+from prometheus_client.parser import text_string_to_metric_families
+
+
+def values(path):
+    text = (path / ".vexfs/metrics").read_text()
+    return {(s.name, s.labels.get("operation", "")): s.value
+            for family in text_string_to_metric_families(text) for s in family.samples}  # fmt: skip
+
+
+def test_the_file_tells_what_happened_since_it_was_read(inside):
+    _, path, _ = inside
+    before = values(path)
+    for _ in range(300):
+        os.statvfs(path)
+    after = values(path)
+    name = ("vexfs_fuse_requests_total", "statfs")
+    assert after[name] - before.get(name, 0) == 300
+    assert after["vexfs_fuse_mounted", ""] == 1
+    assert after["vexfs_fuse_ops_per_sec", ""] > 0
