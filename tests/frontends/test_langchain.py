@@ -7,7 +7,7 @@ pytest.importorskip("langchain_tests", reason="needs langchain-tests")
 
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_tests.integration_tests.vectorstores import VectorStoreIntegrationTests
-from vexfs.frontends.langchain import VexVectorStore
+from vexfs.frontends.langchain import VexRetriever, VexVectorStore
 from vexfs.frontends.langchain.metadata import attributes_of, id_of, metadata_of, name_of
 
 import vexfs
@@ -113,3 +113,18 @@ def test_metadata_comes_back():
     metadata |= {"vexfs.x": 2, "x" * 300: 3}
     assert metadata_of(attributes_of(metadata)) == metadata
     assert attributes_of(metadata)["i"] == 1
+
+
+def test_the_retriever_gives_passages(volume):
+    volume.write_text("docs/roasts.md", "Light roasts keep acidity; dark roasts are bitter.")
+    volume.write_text("docs/bread.txt", "Sourdough needs flour, water, salt and time.")
+    volume.attributes("docs/bread.txt")["year"] = 2021
+    volume.index("docs", embedder="default")
+    assert volume.ingest.wait(30)
+    retriever = VexRetriever(volume=volume, k=1)
+    (document,) = retriever.invoke("sourdough flour")
+    assert document.page_content.startswith("Sourdough")
+    assert document.metadata["source"] == document.id == "/docs/bread.txt"
+    assert document.metadata["year"] == 2021
+    assert document.metadata["score"] > 0
+    assert retriever.invoke("roasts", where={"year": 2021}, mode="keyword") == []

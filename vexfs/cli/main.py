@@ -32,6 +32,7 @@ COMMANDS = (
     Command("vexfs", "mount", "vexfs.cli.mount", "mount a volume on a directory"),
     Command("vexfs", "umount", "vexfs.cli.umount", "unmount a volume and wait until it is closed"),
     Command("vexfs", "serve", "vexfs.cli.serve", "run a node: mount, HTTP, metrics, control socket"),
+    Command("vexfs", "mcp", "vexfs.cli.mcp", "serve a volume to agents (Model Context Protocol)"),
     Command("vexfs", "import", "vexfs.cli.import_tree", "copy a tree of the host into a volume"),
     Command("vexfs", "export", "vexfs.cli.export_tree", "copy a tree of a volume to the host"),
     Command("vexctl", "volume", "vexfs.cli.volume", "create, check, compact, back up and restore volumes"),

@@ -1,0 +1,163 @@
+"""The server: tools to search, read, list and find similar files, and files as resources.
+
+Tools only read.  What is wrong with a call is told to the agent in one line, with what would be right.
+"""
+
+import functools
+import stat
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
+from mcp.types import ToolAnnotations
+
+from vexfs.errors import VexfsError, describe
+from vexfs.version import __version__
+
+TEXT_MOST = 200_000  # characters of one answer of `read`
+LIST_MOST = 1000
+HITS_MOST = 100
+KINDS = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
+INSTRUCTIONS = """\
+Files of a VexFS volume.  `search` finds files by meaning and by words and gives the best passage of each; `read` gives
+a file's text; `list` shows a directory; `similar` finds files like one."""
+READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
+
+
+def _told(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors of the volume as errors of the tool."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (VexfsError, OSError, ValueError) as error:
+            raise ToolError(describe(error)) from error
+
+    return call
+
+
+def _absolute(path: str) -> str:
+    return "/" + path.strip("/")
+
+
+class Tools:
+    """What the server offers, over one volume.
+
+    Parameters
+    ----------
+    volume : Volume
+        An open volume, or what ``vexfs.connect`` gives.
+    """
+
+    def __init__(self, volume: Any) -> None:
+        self.volume = volume
+
+    def search(
+        self, query: str, k: int = 10, under: str = "/", mode: Literal["hybrid", "semantic", "keyword"] = "hybrid",
+        where: dict[str, Any] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Find files by meaning and words, best first, each with its best passage.
+
+        query: what is looked for; for its words also "a phrase", pre*, +must, -mustnot.  k: how many files (1 to 100).
+        under: only below this directory.  where: a filter on attributes, as {"year": {"$gte": 2020}}.
+        """
+        hits = self.volume.search(query, _count(k), under=_absolute(under), mode=mode, where=where)
+        return [hit.as_dict() for hit in hits]
+
+    def similar(self, path: str, k: int = 10, under: str = "/") -> list[dict[str, Any]]:
+        """Find files like the one at path, nearest first.
+
+        k: how many (1 to 100).  under: only below this directory.
+        """
+        hits = self.volume.similar(_absolute(path), _count(k), under=_absolute(under))
+        return [hit.as_dict() for hit in hits]
+
+    def read(self, path: str, start: int = 0, length: int = 20_000) -> dict[str, Any]:
+        """Read a file's text.
+
+        start: the byte to begin at, as the span of a hit gives it.  length: bytes (1 to 200000).  The answer says where
+        the next piece begins, or null at the end.
+        """
+        if start < 0 or not 1 <= length <= TEXT_MOST:
+            raise ValueError(f"start is 0 or more, length 1 to {TEXT_MOST}; given {start} and {length}")
+        with self.volume.open(_absolute(path), "rb") as file:
+            file.seek(start)
+            data = file.read(length + 3)
+        if b"\0" in data[:length]:
+            raise ValueError(f"{path} is no text")
+        piece, more = _whole_characters(data, length)
+        following = start + len(piece) if more else None
+        return {"path": _absolute(path), "text": piece.decode("utf-8", "replace"), "start": start, "next": following}
+
+    def list_directory(self, path: str = "/", skip: int = 0) -> dict[str, Any]:
+        """List a directory: name, kind, size in bytes, time of change.
+
+        skip: how many entries to leave out from the beginning; an answer has at most 1000, and says how many there are.
+        """
+        names = sorted(self.volume.listdir(_absolute(path)))
+        entries = []
+        for name in names[max(skip, 0) : max(skip, 0) + LIST_MOST]:
+            place = _absolute(path).rstrip("/") + "/" + name
+            try:
+                found = self.volume.lstat(place)
+            except FileNotFoundError:  # it went meanwhile
+                continue
+            entries.append({
+                "name": name, "kind": KINDS.get(stat.S_IFMT(found.st_mode), "other"), "size": found.st_size,
+                "changed": datetime.fromtimestamp(found.st_mtime, UTC).isoformat(timespec="seconds"),
+            })  # fmt: skip
+        return {"path": _absolute(path), "entries": entries, "total": len(names)}
+
+
+def _count(k: int) -> int:
+    if not 1 <= k <= HITS_MOST:
+        raise ValueError(f"k is 1 to {HITS_MOST}, not {k}")
+    return k
+
+
+def _whole_characters(data: bytes, length: int) -> tuple[bytes, bool]:
+    """`data` cut at about `length` so that no character is cut, and whether there is more."""
+    if len(data) <= length:
+        return data, False
+    end = length
+    while end > length - 3 and data[end] & 0xC0 == 0x80:
+        end -= 1
+    if end == 0 or data[end] & 0xC0 == 0x80:  # no UTF-8, or less than one character was asked for
+        end = length
+    return data[:end], True
+
+
+def make_server(volume: Any) -> MCPServer[Any]:
+    """The server of a volume.
+
+    Parameters
+    ----------
+    volume : Volume
+        An open volume, or what ``vexfs.connect`` gives; it stays open.
+    """
+    server: MCPServer[Any] = MCPServer("vexfs", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
+    tools = Tools(volume)
+    offered: dict[str, Callable[..., Any]] = {
+        "search": tools.search, "similar": tools.similar, "read": tools.read, "list": tools.list_directory
+    }  # fmt: skip
+    for name, function in offered.items():
+        server.tool(name, annotations=READS)(_told(function))
+
+    @server.resource("vexfs:///{+path}", name="file", description="A file, as text", mime_type="text/plain")
+    def file(path: str) -> str:
+        try:
+            return str(volume.read_text(_absolute(path), errors="replace"))
+        except (VexfsError, OSError) as error:
+            raise ResourceNotFoundError(describe(error)) from error
+
+    @server.resource("vexfs://indexes", name="indexes", description="The indexes", mime_type="application/json")
+    def indexes() -> list[dict[str, Any]]:
+        return [
+            {"path": each.path, "dim": each.dim, "metric": each.metric, "embedder": each.embedder, "files": len(each)}
+            for each in volume.indexes()
+        ]
+
+    return server

@@ -1,0 +1,166 @@
+"""The MCP frontend with the official client: in this process, and as the command that an agent starts."""
+
+import asyncio
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("mcp", reason="needs mcp")
+
+from mcp import Client, StdioServerParameters
+from vexfs.frontends.mcp.server import LIST_MOST, make_server
+
+import vexfs
+
+VEXFS = "from vexfs.cli.main import vexfs; raise SystemExit(vexfs())"
+
+
+def fill(fs):
+    fs.write_text("docs/roasts.md", "Light roasts keep acidity; dark roasts are bitter.")
+    fs.write_text("docs/passport.txt", "How to renew a passport: bring a photo and the old one.")
+    fs.write_text("docs/renewal.txt", "Renewal of passports and identity cards takes four weeks.")
+    fs.write_bytes("docs/picture.bin", bytes(100))
+    fs.attributes("docs/passport.txt")["year"] = 2024
+    fs.index("docs", embedder="default")
+    assert fs.ingest.wait(30)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    path = tmp_path_factory.mktemp("v") / "v.vex"
+    with vexfs.open(path) as fs:
+        fill(fs)
+    return path
+
+
+@pytest.fixture(scope="module")
+def volume(place):
+    with vexfs.open(place) as fs:
+        yield fs
+
+
+def ask(server, *calls):
+    """Call tools one after the other: of each the answer, or the text of its error."""
+
+    async def talk():
+        async with Client(server) as client:
+            return [await client.call_tool(name, arguments) for name, arguments in calls]
+
+    return [told(result) for result in asyncio.run(talk())]
+
+
+def told(result):
+    if result.is_error:
+        return result.content[0].text
+    found = result.structured_content
+    return found["result"] if set(found) == {"result"} else found
+
+
+def test_tools_and_what_they_say_of_themselves(volume):
+    async def talk():
+        async with Client(make_server(volume)) as client:
+            return (await client.list_tools()).tools, (await client.list_resource_templates()).resource_templates
+
+    tools, templates = asyncio.run(talk())
+    assert {tool.name for tool in tools} == {"search", "similar", "read", "list"}
+    assert all(tool.description and tool.annotations.read_only_hint for tool in tools)
+    assert [t.uri_template for t in templates] == ["vexfs:///{+path}"]
+
+
+def test_search(volume):
+    server = make_server(volume)
+    found, keyword, filtered = ask(
+        server,
+        ("search", {"query": "renew my passport", "k": 2}),
+        ("search", {"query": '"dark roasts"', "mode": "keyword", "under": "docs"}),
+        ("search", {"query": "passport", "where": {"year": {"$gte": 2020}}}),
+    )
+    assert found[0]["path"] == "/docs/passport.txt"
+    assert "renew a passport" in found[0]["text"]
+    assert [hit["id"] for hit in keyword] == ["roasts.md"]
+    assert [hit["id"] for hit in filtered] == ["passport.txt"]
+
+
+def test_similar_and_list(volume):
+    similar, listed = ask(
+        make_server(volume), ("similar", {"path": "docs/passport.txt", "k": 1}), ("list", {"path": "/docs"})
+    )
+    assert [hit["id"] for hit in similar] == ["renewal.txt"]
+    names = [entry["name"] for entry in listed["entries"]]
+    assert names == ["passport.txt", "picture.bin", "renewal.txt", "roasts.md"]
+    assert listed["entries"][1] | {"changed": ""} == {"name": "picture.bin", "kind": "file", "size": 100, "changed": ""}
+    assert listed["total"] == 4
+
+
+def test_long_directories_and_files_come_in_pieces(tmp_path):
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        for i in range(LIST_MOST + 5):
+            fs.write_text(f"many/{i:05}", "")
+        text = "é€𝄞x" * 100
+        fs.write_text("long.txt", text)
+        server = make_server(fs)
+        first, rest = ask(server, ("list", {"path": "many"}), ("list", {"path": "many", "skip": LIST_MOST}))
+        assert (len(first["entries"]), len(rest["entries"]), rest["total"]) == (LIST_MOST, 5, LIST_MOST + 5)
+        for length in (7, 10, 64):
+            start, pieces = 0, []
+            while start is not None:
+                (piece,) = ask(server, ("read", {"path": "long.txt", "start": start, "length": length}))
+                pieces.append(piece["text"])
+                start = piece["next"]
+            assert "".join(pieces) == text
+
+
+def test_what_is_wrong_is_told_in_one_line(volume):
+    answers = ask(
+        make_server(volume),
+        ("read", {"path": "docs/nothing"}),
+        ("read", {"path": "docs/picture.bin"}),
+        ("read", {"path": "docs"}),
+        ("read", {"path": "docs/roasts.md", "length": 0}),
+        ("search", {"query": "x", "k": 1000}),
+        ("search", {"query": "x", "mode": "magic"}),
+        ("list", {"path": "docs/roasts.md"}),
+        ("similar", {"path": "docs/nothing"}),
+    )
+    assert "No such file" in answers[0]
+    assert "is no text" in answers[1]
+    assert "Is a directory" in answers[2]
+    assert "length 1 to" in answers[3]
+    assert "k is 1 to 100" in answers[4]
+    for answer in answers:
+        assert isinstance(answer, str) and "Traceback" not in answer
+        assert "\n" not in answer or "mode" in answer  # the client's own checks take several lines
+
+
+def test_resources(volume):
+    async def talk():
+        async with Client(make_server(volume)) as client:
+            file = await client.read_resource("vexfs:///docs/roasts.md")
+            indexes = await client.read_resource("vexfs://indexes")
+            return file.contents[0].text, json.loads(indexes.contents[0].text)
+
+    text, indexes = asyncio.run(talk())
+    assert text.startswith("Light roasts")
+    assert [(each["path"], each["files"]) for each in indexes] == [("/docs", 3)]
+
+
+def test_the_command_as_an_agent_starts_it(tmp_path):
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fill(fs)
+    server = StdioServerParameters(command=sys.executable, args=["-c", VEXFS, "mcp", str(tmp_path / "v.vex")])
+    found, text = ask(server, ("search", {"query": "passport photo"}), ("read", {"path": "/docs/roasts.md"}))
+    assert found[0]["id"] == "passport.txt"
+    assert text["text"].startswith("Light roasts")
+    with vexfs.open(tmp_path / "v.vex") as fs:  # closed with the client
+        assert fs.exists("docs/roasts.md")
+
+
+def test_a_volume_that_is_not_there(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", VEXFS, "mcp", str(tmp_path / "none.vex")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "none.vex").exists()
