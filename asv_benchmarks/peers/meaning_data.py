@@ -46,10 +46,19 @@ def packages(cache: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def sections(roots: list[Path]) -> list[tuple[str, str]]:
-    """Headings and what stands under them, in every documentation file below `roots`."""
-    pairs = []
-    for path in sorted(p for root in roots for ext in ("rst", "md") for p in root.rglob(f"*.{ext}")):
+def shuffled(roots: list[Path], *suffixes: str) -> list[Path]:
+    """The files below `roots` in an order that is always the same and follows no directory."""
+    paths = sorted({p for root in roots for suffix in suffixes for p in root.rglob(f"*.{suffix}")})
+    random.Random(7).shuffle(paths)
+    return paths
+
+
+def sections(roots: list[Path], most: int) -> list[tuple[str, str]]:
+    """Headings and what stands under them, in documentation files below `roots`; about `most` of them."""
+    pairs: list[tuple[str, str]] = []
+    for path in shuffled(roots, "rst", "md"):
+        if len(pairs) > most:
+            break
         try:
             text = path.read_text(errors="replace")
         except OSError:
@@ -65,10 +74,12 @@ def sections(roots: list[Path]) -> list[tuple[str, str]]:
     return pairs
 
 
-def docstrings(roots: list[Path]) -> list[tuple[str, str]]:
-    """First lines and the rest of docstrings in every Python module below `roots`."""
-    pairs = []
-    for path in sorted(p for root in roots for p in root.rglob("*.py")):
+def docstrings(roots: list[Path], most: int) -> list[tuple[str, str]]:
+    """First lines and the rest of docstrings in Python modules below `roots`; about `most` of them."""
+    pairs: list[tuple[str, str]] = []
+    for path in shuffled(roots, "py"):
+        if len(pairs) > most:
+            break
         try:
             tree = ast.parse(path.read_text(errors="replace"))
         except (OSError, SyntaxError, ValueError, RecursionError):
@@ -106,8 +117,8 @@ def all_sets(cache: Path, documents: int, queries: int) -> list[Judged]:
     library, site = Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib"))
     makers = {
         "packages": lambda: packages(cache),
-        "sections": lambda: sections([Path("/usr/share/doc"), library, site]),
-        "docstrings": lambda: docstrings([library, site]),
+        "sections": lambda: sections([Path("/usr/share"), library, site], 5 * documents),
+        "docstrings": lambda: docstrings([library, site], 5 * documents),
     }
     found = []
     for name, make in makers.items():

@@ -30,7 +30,7 @@ CONSTANT = 2.0
 WEIGHTS = {"static": 0.3}
 WEIGHT = 1.0
 #: Passages of each list that are fused: so many, or so many for each file wanted.
-DEPTH, DEPTH_PER_HIT = 60, 4
+DEPTH, DEPTH_PER_HIT = 30, 3
 QUERY_MOST = 100_000
 
 Rows = NDArray[np.uint32]
@@ -129,7 +129,7 @@ def _one(
     if explanation is not None:
         explanation |= {"near": len(near), "words": len(words)}
     # Enough rows for k files, if a file has a few of them.
-    few = slice(0, max(3 * k, 30))
+    few = slice(0, max(2 * k, 20))
     hits = index.hits(rows[few], fused[few], _distances(rows[few], near, distances), k)
     if len(hits) < k and len(rows) > few.stop:
         hits = index.hits(rows, fused, _distances(rows, near, distances), k)
