@@ -64,19 +64,21 @@ int vx_vindex_new(vx_vindex **out, uint32_t dim, int metric, int dtype, vx_simd 
     v->simd = simd;
     v->pool = pool;
     v->keep = 1;
+    v->retired_end = &v->retired;
     v->row_bytes = vx_row_bytes(dtype, dim) + (dtype == VX_I8 ? sizeof(float) : 0);
     atomic_store(&v->epoch, 2);
     int status = make_rotation(&v->rotation, dim);
     v->padded = v->rotation.padded;
     v->code_lines = v->padded / 8;
     v->block_bytes = v->code_lines * VX_BLOCK + sizeof(vx_entries);
+    v->fine_bytes = v->padded / 2 + 2 * sizeof(float);
     status = status ? status : make_spans(v);
     vx_generation *g = status ? NULL : vx_generation_new(v, 1);
-    if (!g || vx_generation_finish(v, g) != 0) {
-        vx_generation_free(g);
+    if (!g) {
         vx_vindex_free(v);
         return status ? status : -ENOMEM;
     }
+    vx_generation_finish(v, g);
     atomic_store(&v->generation, g);
     *out = v;
     return 0;
@@ -140,14 +142,12 @@ void vx_retired_free(vx_vindex *v, int all)
 {
     advance(v);
     const uint64_t epoch = atomic_load(&v->epoch);
-    vx_retired **link = &v->retired;
-    while (*link) {
-        vx_retired *r = *link;
-        if (!all && r->epoch + 2 > epoch) {
-            link = &r->next;
-            continue;
-        }
-        *link = r->next;
+    /* Oldest first, so that lists go before the generation that their memory belongs to. */
+    while (v->retired && (all || v->retired->epoch + 2 <= epoch)) {
+        vx_retired *r = v->retired;
+        v->retired = r->next;
+        if (!v->retired)
+            v->retired_end = &v->retired;
         r->release(r->what);
         free(r);
     }
@@ -158,8 +158,9 @@ int vx_retire(vx_vindex *v, void *what, void (*release)(void *what))
     vx_retired *r = malloc(sizeof *r);
     if (!r)
         return -ENOMEM;
-    *r = (vx_retired){v->retired, atomic_load(&v->epoch), what, release};
-    v->retired = r;
+    *r = (vx_retired){NULL, atomic_load(&v->epoch), what, release};
+    *v->retired_end = r;
+    v->retired_end = &r->next;
     return 0;
 }
 
@@ -170,8 +171,7 @@ int vx_vindex_reserve(vx_vindex *v, uint64_t end)
     int status = vx_span_grow(&v->alive, (end + 63) / 64 * 8);
     status = status ? status : vx_span_grow(&v->resident, (end + 63) / 64 * 8);
     status = status ? status : v->metric == VX_COSINE ? vx_span_grow(&v->norm, end * sizeof(float)) : 0;
-    status = status ? status : vx_span_grow(&atomic_load(&v->generation)->place, end * sizeof(uint64_t));
-    return status;
+    return status ? status : vx_generation_reserve(v, atomic_load(&v->generation), end);
 }
 
 static void write_row(vx_vindex *v, uint32_t row, const void *stored, float inverse_norm)
@@ -190,94 +190,58 @@ static void write_row(vx_vindex *v, uint32_t row, const void *stored, float inve
         atomic_fetch_add(&v->resident_rows, v->keep ? 1 : (uint64_t)-1);
 }
 
-/* What encoding one row takes. */
-typedef struct {
-    float *x, *spare, *rotated;
-    int8_t *q7;
-    int32_t *products;
-    vx_code code;
-    uint32_t products_room;
-} vx_workbench;
-
-static int workbench_new(const vx_vindex *v, vx_workbench *w)
+static int enter_row(vx_vindex *v, vx_generation *g, vx_bench *b, uint32_t row, const void *stored, float inverse_norm)
 {
-    memset(w, 0, sizeof *w);
-    w->x = malloc((2 * (size_t)v->dim + v->padded) * sizeof(float));
-    w->q7 = malloc(v->padded);
-    if (!w->x || !w->q7)
-        return -ENOMEM;
-    w->spare = w->x + v->dim;
-    w->rotated = w->spare + v->dim;
-    return vx_code_new(v, &w->code);
-}
-
-static void workbench_free(vx_workbench *w)
-{
-    free(w->x);
-    free(w->q7);
-    free(w->products);
-    vx_code_free(&w->code);
-}
-
-static int room_for(vx_workbench *w, uint32_t lists)
-{
-    if (lists <= w->products_room)
-        return 0;
-    int32_t *more = realloc(w->products, lists * sizeof *more);
-    if (!more)
-        return -ENOMEM;
-    w->products = more;
-    w->products_room = lists;
-    return 0;
-}
-
-static int put_one(vx_vindex *v, vx_workbench *w, uint32_t row, const void *stored)
-{
-    vx_row_decode(v, stored, w->x);
-    const float inverse = v->metric == VX_COSINE ? vx_row_inverse_norm(v, w->x) : 1;
-    const uint64_t ticket = vx_epoch_enter(v);
-    vx_generation *g = atomic_load(&v->generation);
-    const float square = vx_row_prepare(v, g, w->x, w->spare, w->rotated);
-    int status = room_for(w, g->lists);
-    uint32_t list = 0;
-    if (status == 0) {
-        list = vx_nearest_list(v, g, w->rotated, w->q7, w->products);
-        vx_encode_row(v, g->centroid + (size_t)list * v->padded, w->rotated, square, &w->code);
-    }
-    pthread_mutex_lock(&v->writer);
-    if (status == 0 && g != atomic_load(&v->generation)) {
-        pthread_mutex_unlock(&v->writer);
-        vx_epoch_leave(v, ticket);
-        return put_one(v, w, row, stored);
-    }
-    status = status ? status : vx_vindex_reserve(v, (uint64_t)row + 1);
+    int status = vx_vindex_reserve(v, (uint64_t)row + 1);
     if (status == 0 && v->keep)
         status = vx_span_grow(&v->rows, ((size_t)row + 1) * v->row_bytes);
     status = status ? status : vx_growth_note(v, row);
-    if (status == 0) {
-        write_row(v, row, stored, inverse);
-        status = vx_list_append(v, g, list, row, &w->code);
+    if (status != 0)
+        return status;
+    write_row(v, row, stored, inverse_norm);
+    status = vx_generation_enter(v, g, row, b);
+    if (status != 0)
+        return status;
+    if (row >= atomic_load(&v->end))
+        atomic_store(&v->end, (uint64_t)row + 1);
+    if (!vx_set_bit(&v->alive, row, 1))
+        atomic_fetch_add(&v->live, 1);
+    atomic_fetch_add_explicit(&v->puts, 1, memory_order_relaxed);
+    return 0;
+}
+
+static int put_one(vx_vindex *v, vx_bench *b, uint32_t row, const void *stored)
+{
+    for (;;) {
+        const uint64_t ticket = vx_epoch_enter(v);
+        vx_generation *g = atomic_load(&v->generation);
+        int status = vx_bench_room(b, v, g->lists);
+        float inverse = 1;
+        if (status == 0) {
+            vx_row_decode(v, stored, b->raw);
+            inverse = v->metric == VX_COSINE ? vx_row_inverse_norm(v, b->raw) : 1;
+            vx_bench_encode(b, v, g);
+        }
+        pthread_mutex_lock(&v->writer);
+        /* Another generation may have taken this one's place meanwhile. */
+        const int again = status == 0 && g != atomic_load(&v->generation);
+        if (status == 0 && !again)
+            status = enter_row(v, g, b, row, stored, inverse);
+        pthread_mutex_unlock(&v->writer);
+        vx_epoch_leave(v, ticket);
+        if (!again)
+            return status;
     }
-    if (status == 0) {
-        if (row >= atomic_load(&v->end))
-            atomic_store(&v->end, (uint64_t)row + 1);
-        if (!vx_set_bit(&v->alive, row, 1))
-            atomic_fetch_add(&v->live, 1);
-        atomic_fetch_add_explicit(&v->puts, 1, memory_order_relaxed);
-    }
-    pthread_mutex_unlock(&v->writer);
-    vx_epoch_leave(v, ticket);
-    return status;
 }
 
 int vx_vindex_put(vx_vindex *v, const uint32_t *rows, const void *stored, size_t n)
 {
-    vx_workbench w;
-    int status = workbench_new(v, &w);
+    vx_bench b = {0};
+    int status = 0;
     for (size_t i = 0; status == 0 && i < n; i++)
         status = rows[i] == VX_VINDEX_NONE ? -EFBIG
-                                           : put_one(v, &w, rows[i], (const uint8_t *)stored + i * v->row_bytes);
-    workbench_free(&w);
+                                           : put_one(v, &b, rows[i], (const uint8_t *)stored + i * v->row_bytes);
+    vx_bench_free(&b);
     pthread_mutex_lock(&v->writer);
     vx_retired_free(v, 0);
     pthread_mutex_unlock(&v->writer);

@@ -96,14 +96,14 @@ VX_INLINED __m256i look_up(__m256i line, const uint8_t *tables)
     return _mm256_add_epi8(_mm256_shuffle_epi8(first, low), _mm256_shuffle_epi8(second, high));
 }
 
-/* Scores of eight entries from their sums, and which of them reach the least. */
+/* Which of eight entries reach the least, by their sums. */
 VX_INLINED uint32_t sieve_8(__m256i sums, const float *numbers, const vx_sieve *sieve)
 {
     const __m256 a = _mm256_add_ps(_mm256_loadu_ps(numbers), _mm256_set1_ps(sieve->add));
     const __m256 b = _mm256_loadu_ps(numbers + VX_BLOCK);
     const __m256 s = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(sieve->step), _mm256_set1_ps(sieve->base));
-    const __m256 score = _mm256_fmadd_ps(b, s, a);
-    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(score, _mm256_set1_ps(sieve->least), _CMP_GE_OQ));
+    const __m256 reached = _mm256_cmp_ps(_mm256_fmadd_ps(b, s, a), _mm256_set1_ps(sieve->least), _CMP_GE_OQ);
+    return (uint32_t)_mm256_movemask_ps(reached);
 }
 
 /* Even and odd entries are summed apart, as 16 bits of one 32-byte line; `wide` are entries 0-7, 8-15, 16-23, 24-31. */
@@ -116,17 +116,20 @@ VX_INLINED void widen(__m256i even, __m256i odd, __m256i wide[4])
     wide[3] = _mm256_add_epi32(wide[3], _mm256_cvtepu16_epi32(_mm256_extracti128_si256(high, 1)));
 }
 
-/* Four lines make eight entries of at most 31, which a byte holds; 1024 lines of two fit 16 bits. */
-static uint32_t scan(const uint8_t *block, const uint8_t *tables, size_t lines, const vx_sieve *sieve)
+/* Four lines make eight entries of at most 31, which a byte holds; 1024 lines of two fit 16 bits.  Lines are asked for
+ * AHEAD bytes before they are needed: a list seldom is longer than what the hardware takes to notice it. */
+#define AHEAD 1024
+VX_INLINED void sums_of(const uint8_t *block, const uint8_t *tables, size_t lines, __m256i wide[4])
 {
     const __m256i bytes = _mm256_set1_epi16(255);
-    const float *numbers = (const float *)(const void *)(block + lines * VX_BLOCK);
-    __m256i wide[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+    wide[0] = wide[1] = wide[2] = wide[3] = _mm256_setzero_si256();
     for (size_t j = 0; j < lines;) {
         const size_t until = lines - j < 1024 ? lines : j + 1024;
         __m256i even = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
         for (; j < until; j += 4) {
             const uint8_t *line = block + j * VX_BLOCK, *table = tables + j * 32;
+            _mm_prefetch((const char *)line + AHEAD, _MM_HINT_T0);
+            _mm_prefetch((const char *)line + AHEAD + 64, _MM_HINT_T0);
             __m256i sum = look_up(_mm256_load_si256((const __m256i *)line), table);
             sum = _mm256_add_epi8(sum, look_up(_mm256_load_si256((const __m256i *)(line + 32)), table + 32));
             sum = _mm256_add_epi8(sum, look_up(_mm256_load_si256((const __m256i *)(line + 64)), table + 64));
@@ -136,8 +139,31 @@ static uint32_t scan(const uint8_t *block, const uint8_t *tables, size_t lines, 
         }
         widen(even, odd, wide);
     }
+}
+
+static uint32_t scan(const uint8_t *block, const uint8_t *tables, size_t lines, const vx_sieve *sieve)
+{
+    const float *numbers = (const float *)(const void *)(block + lines * VX_BLOCK);
+    __m256i wide[4];
+    sums_of(block, tables, lines, wide);
     return sieve_8(wide[0], numbers, sieve) | sieve_8(wide[1], numbers + 8, sieve) << 8 |
            sieve_8(wide[2], numbers + 16, sieve) << 16 | sieve_8(wide[3], numbers + 24, sieve) << 24;
+}
+
+static void scores(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
+                   const float *add, float step, float base, float *out)
+{
+    const __m256 steps = _mm256_set1_ps(step), bases = _mm256_set1_ps(base);
+    for (size_t b = 0; b < n; b++, blocks += stride) {
+        const float *scale = (const float *)(const void *)(blocks + lines * VX_BLOCK) + VX_BLOCK;
+        __m256i wide[4];
+        sums_of(blocks, tables, lines, wide);
+        for (size_t i = 0; i < 4; i++) {
+            const __m256 s = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide[i]), steps, bases);
+            const __m256 a = _mm256_loadu_ps(add + b * VX_BLOCK + 8 * i);
+            _mm256_storeu_ps(out + b * VX_BLOCK + 8 * i, _mm256_fmadd_ps(_mm256_loadu_ps(scale + 8 * i), s, a));
+        }
+    }
 }
 
 VX_INLINED int32_t sum_of_i32(__m256i v)
@@ -170,31 +196,125 @@ static int32_t fine(const uint8_t *code, const int8_t *q, size_t bytes)
 }
 
 /* 255 * 63 * 2 fits 16 bits once, so every product of pairs is widened. */
-static void coarse(const int8_t *q, const uint8_t *rows, size_t n, size_t dim, int32_t *out)
+static int32_t coarse(const int8_t *q, const uint8_t *row, size_t dim)
 {
     const __m256i ones = _mm256_set1_epi16(1);
-    for (size_t r = 0; r < n; r++, rows += dim) {
-        __m256i sum = _mm256_setzero_si256(), other = _mm256_setzero_si256();
-        for (size_t i = 0; i < dim; i += 64) {
-            const __m256i q0 = _mm256_loadu_si256((const __m256i *)(q + i));
-            const __m256i q1 = _mm256_loadu_si256((const __m256i *)(q + i + 32));
-            const __m256i x0 = _mm256_loadu_si256((const __m256i *)(rows + i));
-            const __m256i x1 = _mm256_loadu_si256((const __m256i *)(rows + i + 32));
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x0, q0), ones));
-            other = _mm256_add_epi32(other, _mm256_madd_epi16(_mm256_maddubs_epi16(x1, q1), ones));
-        }
-        out[r] = sum_of_i32(_mm256_add_epi32(sum, other));
+    __m256i sum = _mm256_setzero_si256(), other = _mm256_setzero_si256();
+    for (size_t i = 0; i < dim; i += 64) {
+        const __m256i q0 = _mm256_loadu_si256((const __m256i *)(q + i));
+        const __m256i q1 = _mm256_loadu_si256((const __m256i *)(q + i + 32));
+        const __m256i x0 = _mm256_loadu_si256((const __m256i *)(row + i));
+        const __m256i x1 = _mm256_loadu_si256((const __m256i *)(row + i + 32));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x0, q0), ones));
+        other = _mm256_add_epi32(other, _mm256_madd_epi16(_mm256_maddubs_epi16(x1, q1), ones));
     }
+    return sum_of_i32(_mm256_add_epi32(sum, other));
+}
+
+VX_INLINED uint32_t reached(const float *values, size_t n, __m256 least)
+{
+    if (n >= 8)
+        return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(values), least, _CMP_GE_OQ));
+    float some[8] = {0};
+    memcpy(some, values, n * sizeof *values);
+    const uint32_t bits = (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(some), least, _CMP_GE_OQ));
+    return bits & ((1u << n) - 1);
+}
+
+static uint32_t count(const float *values, size_t n, float least)
+{
+    const __m256 level = _mm256_set1_ps(least);
+    uint32_t found = 0;
+    for (size_t i = 0; i < n; i += 8)
+        found += (uint32_t)__builtin_popcount(reached(values + i, n - i, level));
+    return found;
+}
+
+static uint32_t pick(const float *values, size_t n, float least, uint32_t *out)
+{
+    const __m256 level = _mm256_set1_ps(least);
+    uint32_t found = 0;
+    for (size_t i = 0; i < n; i += 8)
+        for (uint32_t bits = reached(values + i, n - i, level); bits; bits &= bits - 1)
+            out[found++] = (uint32_t)i + (uint32_t)__builtin_ctz(bits);
+    return found;
+}
+
+/* x + swapped in the lower places of each pair, swapped - x in the upper ones. */
+#define CROSS(X, SWAPPED, UPPER) _mm256_blend_ps(_mm256_add_ps(X, SWAPPED), _mm256_sub_ps(SWAPPED, X), UPPER)
+
+/* Strides 1, 2 and 4 within registers, 8 and 16 between them; then pairs of strides at once. */
+VX_INLINED void hadamard(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += 32) {
+        __m256 r[4];
+        for (size_t j = 0; j < 4; j++) {
+            r[j] = _mm256_loadu_ps(x + i + 8 * j);
+            r[j] = CROSS(r[j], _mm256_shuffle_ps(r[j], r[j], 0xb1), 0xaa);
+            r[j] = CROSS(r[j], _mm256_shuffle_ps(r[j], r[j], 0x4e), 0xcc);
+            r[j] = CROSS(r[j], _mm256_permute2f128_ps(r[j], r[j], 1), 0xf0);
+        }
+        const __m256 a = _mm256_add_ps(r[0], r[1]), b = _mm256_sub_ps(r[0], r[1]);
+        const __m256 c = _mm256_add_ps(r[2], r[3]), d = _mm256_sub_ps(r[2], r[3]);
+        _mm256_storeu_ps(x + i, _mm256_add_ps(a, c));
+        _mm256_storeu_ps(x + i + 8, _mm256_add_ps(b, d));
+        _mm256_storeu_ps(x + i + 16, _mm256_sub_ps(a, c));
+        _mm256_storeu_ps(x + i + 24, _mm256_sub_ps(b, d));
+    }
+    size_t h = 32;
+    for (; 4 * h <= n; h *= 4)
+        for (size_t at = 0; at < n; at += 4 * h)
+            for (size_t i = at; i < at + h; i += 8) {
+                const __m256 p = _mm256_loadu_ps(x + i), q = _mm256_loadu_ps(x + i + h);
+                const __m256 r = _mm256_loadu_ps(x + i + 2 * h), s = _mm256_loadu_ps(x + i + 3 * h);
+                const __m256 a = _mm256_add_ps(p, q), b = _mm256_sub_ps(p, q);
+                const __m256 c = _mm256_add_ps(r, s), d = _mm256_sub_ps(r, s);
+                _mm256_storeu_ps(x + i, _mm256_add_ps(a, c));
+                _mm256_storeu_ps(x + i + h, _mm256_add_ps(b, d));
+                _mm256_storeu_ps(x + i + 2 * h, _mm256_sub_ps(a, c));
+                _mm256_storeu_ps(x + i + 3 * h, _mm256_sub_ps(b, d));
+            }
+    if (h < n)
+        vx_butterfly(x, x + h, h);
 }
 
 static void rotate(const vx_rotation *r, const float *x, float *y)
 {
-    vx_rotate(r, x, y);
+    vx_rotate(r, x, y, hadamard);
 }
 
 static void tables(const float *q, size_t dim, uint8_t *out, float *step, float *base)
 {
     vx_tables(q, dim, out, step, base);
+}
+
+static float round_to(const float *q, size_t dim, int most, int8_t *out, int32_t *sum)
+{
+    return vx_round(q, dim, most, out, sum);
+}
+
+static void signs(const float *x, const float *c, size_t dim, uint8_t *bits, vx_moments *m)
+{
+    vx_signs(x, c, dim, bits, m);
+}
+
+static void spread(const float *values, size_t n, float *mean, float *deviation)
+{
+    __m256 sum = _mm256_setzero_ps(), square = _mm256_setzero_ps();
+    float rest = 0, rest_square = 0;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256 x = _mm256_loadu_ps(values + i);
+        sum = _mm256_add_ps(sum, x);
+        square = _mm256_fmadd_ps(x, x, square);
+    }
+    for (; i < n; i++) {
+        rest += values[i];
+        rest_square += values[i] * values[i];
+    }
+    *mean = (sum_of(sum) + rest) / (float)n;
+    const float variance = (sum_of(square) + rest_square) / (float)n - *mean * *mean;
+    *deviation = variance > 0 ? sqrtf(variance) : 0;
 }
 
 #if defined(__clang__)
@@ -209,9 +329,15 @@ void vx_vindex_fill_avx2(vx_vkernels *k)
         .dot = {dot_f32, dot_f16, dot_bf16, dot_i8},
         .l2sq = {l2sq_f32, l2sq_f16, l2sq_bf16, l2sq_i8},
         .scan = scan,
+        .scores = scores,
         .fine = fine,
         .coarse = coarse,
         .rotate = rotate,
         .tables = tables,
+        .round = round_to,
+        .signs = signs,
+        .count = count,
+        .pick = pick,
+        .spread = spread,
     };
 }

@@ -8,7 +8,7 @@
 
 #include "vindex_impl.h"
 
-#define SAMPLE_PER_LIST 48u
+#define SAMPLE_PER_LIST 32u
 #define LLOYD_ROUNDS 6u
 #define STEP_ROWS 256u
 
@@ -24,12 +24,8 @@ struct vx_growth {
     uint32_t *members;
     uint32_t *noted;
     size_t noted_n, noted_room;
-    /* one row at work */
+    vx_bench bench;
     uint8_t *stored;
-    float *x, *spare, *rotated;
-    int8_t *q7;
-    int32_t *products;
-    vx_code code;
     uint64_t random;
 };
 
@@ -42,7 +38,7 @@ static uint64_t now_us(void)
 
 static uint32_t wanted_lists(uint64_t rows)
 {
-    const double n = 2 * sqrt((double)rows);
+    const double n = 6 * sqrt((double)rows);
     return n < 16 ? 16 : n > 65535 ? 65535 : (uint32_t)n;
 }
 
@@ -58,10 +54,7 @@ void vx_growth_free(vx_vindex *v)
     free(w->members);
     free(w->noted);
     free(w->stored);
-    free(w->x);
-    free(w->q7);
-    free(w->products);
-    vx_code_free(&w->code);
+    vx_bench_free(&w->bench);
     free(w);
 }
 
@@ -91,36 +84,26 @@ static int begin(vx_vindex *v)
     w->sum = malloc((size_t)w->lists * v->padded * sizeof(float));
     w->members = malloc(w->lists * sizeof *w->members);
     w->stored = malloc(v->row_bytes);
-    w->x = malloc((2 * (size_t)v->dim + v->padded) * sizeof(float));
-    w->q7 = malloc(v->padded);
-    w->products = malloc(w->lists * sizeof *w->products);
     w->next = vx_generation_new(v, w->lists);
-    if (w->x) {
-        w->spare = w->x + v->dim;
-        w->rotated = w->spare + v->dim;
-    }
     pthread_mutex_lock(&v->writer);
     v->growth = w;
     pthread_mutex_unlock(&v->writer);
-    if (vx_code_new(v, &w->code) != 0 || !w->sample || !w->sum || !w->members || !w->stored || !w->x || !w->q7 ||
-        !w->products || !w->next)
+    if (vx_bench_room(&w->bench, v, w->lists) != 0 || !w->sample || !w->sum || !w->members || !w->stored || !w->next)
         return -ENOMEM;
     w->next->trained_rows = (uint32_t)live;
     w->next->number = atomic_load(&v->generation)->number + 1;
     return 0;
 }
 
-/* The row into w->rotated, measured from the next generation's origin: |x|^2 as scores need it, or -1 when it is gone or
- * cannot be read. */
-static int load_row(vx_vindex *v, vx_growth *w, uint32_t row, float *square)
+/* The row into the bench: 1, 0 when it is gone, or why it cannot be read. */
+static int load_row(vx_vindex *v, vx_growth *w, uint32_t row)
 {
     if (!vx_bit(&v->alive, row))
         return 0;
     const int status = vx_row_copy(v, row, w->stored);
     if (status < 0)
         return status;
-    vx_row_decode(v, w->stored, w->x);
-    *square = vx_row_prepare(v, w->next, w->x, w->spare, w->rotated);
+    vx_row_decode(v, w->stored, w->bench.raw);
     return 1;
 }
 
@@ -136,26 +119,23 @@ static int sample_step(vx_vindex *v, vx_growth *w)
     const size_t padded = v->padded;
     const uint64_t end = atomic_load(&v->end);
     const uint32_t before = w->sampled;
-    float square;
     for (uint32_t tries = 0; tries < 4 * STEP_ROWS && w->sampled < w->sample_n; tries++) {
-        const int status = load_row(v, w, (uint32_t)drawn(w, end), &square);
+        const int status = load_row(v, w, (uint32_t)drawn(w, end));
         if (status < 0)
             return status;
         if (status > 0)
-            memcpy(w->sample + w->sampled++ * padded, w->rotated, padded * sizeof(float));
+            vx_row_prepare(v, w->next, w->bench.raw, w->bench.spare, w->sample + w->sampled++ * padded);
     }
     if (w->sampled == before)
         return -EAGAIN; /* hardly any rows are left */
     if (w->sampled < w->sample_n)
         return 1;
-    if (v->metric == VX_L2) {
-        for (uint32_t r = 0; r < w->sample_n; r++)
-            for (size_t i = 0; i < padded; i++)
-                w->next->origin[i] += w->sample[r * padded + i] / (float)w->sample_n;
-        for (uint32_t r = 0; r < w->sample_n; r++)
-            for (size_t i = 0; i < padded; i++)
-                w->sample[r * padded + i] -= w->next->origin[i];
-    }
+    for (uint32_t r = 0; r < w->sample_n; r++)
+        for (size_t i = 0; i < padded; i++)
+            w->next->origin[i] += w->sample[r * padded + i] / (float)w->sample_n;
+    for (uint32_t r = 0; r < w->sample_n; r++)
+        for (size_t i = 0; i < padded; i++)
+            w->sample[r * padded + i] -= w->next->origin[i];
     for (uint32_t l = 0; l < w->lists; l++)
         memcpy(w->next->centroid + l * padded, w->sample + (uint64_t)l * w->sample_n / w->lists * padded,
                padded * sizeof(float));
@@ -185,12 +165,25 @@ static void fill_empty(const vx_vindex *v, vx_growth *w)
     }
 }
 
+static uint32_t nearest(const vx_vindex *v, vx_growth *w, const float *x)
+{
+    vx_probe *p = &w->bench.probe;
+    memcpy(p->x, x, v->padded * sizeof *x);
+    vx_probe_begin(p, v);
+    vx_probe_choose(p, v, w->next, 2, 0);
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < p->n; i++)
+        if (p->key[i] > p->key[best])
+            best = i;
+    return p->list[best];
+}
+
 static int assign_step(vx_vindex *v, vx_growth *w)
 {
     const size_t padded = v->padded;
     for (uint32_t n = 0; n < STEP_ROWS && w->assigned < w->sample_n; n++, w->assigned++) {
         const float *x = w->sample + w->assigned * padded;
-        const uint32_t l = vx_nearest_list(v, w->next, x, w->q7, w->products);
+        const uint32_t l = nearest(v, w, x);
         float *sum = w->sum + l * padded;
         for (size_t i = 0; i < padded; i++)
             sum[i] += x[i];
@@ -231,17 +224,13 @@ int vx_growth_note(vx_vindex *v, uint32_t row)
 
 static int fill_row(vx_vindex *v, vx_growth *w, uint32_t row, int locked)
 {
-    float square;
-    const int status = load_row(v, w, row, &square);
+    const int status = load_row(v, w, row);
     if (status <= 0)
         return status;
-    const uint32_t l = vx_nearest_list(v, w->next, w->rotated, w->q7, w->products);
-    vx_encode_row(v, w->next->centroid + (size_t)l * v->padded, w->rotated, square, &w->code);
+    vx_bench_encode(&w->bench, v, w->next);
     if (!locked)
         pthread_mutex_lock(&v->writer);
-    const uint64_t dead = atomic_load(&v->dead);
-    const int done = vx_list_append(v, w->next, l, row, &w->code);
-    atomic_store(&v->dead, dead); /* of the generation in use, which this does not touch */
+    const int done = vx_generation_enter(v, w->next, row, &w->bench);
     if (!locked)
         pthread_mutex_unlock(&v->writer);
     return done;
@@ -250,7 +239,7 @@ static int fill_row(vx_vindex *v, vx_growth *w, uint32_t row, int locked)
 static int change(vx_vindex *v, vx_growth *w)
 {
     vx_generation *old = atomic_load(&v->generation);
-    int status = vx_span_grow(&w->next->place, atomic_load(&old->place.bytes));
+    int status = vx_generation_reserve(v, w->next, atomic_load(&v->end));
     status = status ? status : vx_retire(v, old, vx_generation_free);
     if (status != 0)
         return status;

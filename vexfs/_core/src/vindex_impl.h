@@ -11,10 +11,10 @@
 #include "vindex_kernels.h"
 
 #define VX_EPOCH_SHARDS 16
-/* What a 1-bit and a 4-bit estimate are off by, as a standard deviation: times the code's scale times the distance
- * between query and centroid. */
+/* What a 1-bit and a 4-bit estimate are off by, as a standard deviation: times the code's scale times the distance of
+ * the query from what the code is measured from. */
 #define VX_ERROR_1 0.6f
-#define VX_ERROR_4 0.09f
+#define VX_ERROR_4 0.32f
 /* Fewer rows than this are compared one by one: training would cost more than it saves. */
 #define VX_EXACT_ROWS 1500u
 #define VX_TRAIN_ROWS 4000u
@@ -36,48 +36,54 @@ void vx_span_release(vx_span *s);
 
 /* -- lists ------------------------------------------------------------------------------------------------------ */
 
-/* A list's entries; replaced as a whole when it grows or is compacted.  Per block: lines of 1-bit codes, then the arrays
- * of vx_entries.  The 4-bit codes follow the blocks. */
+/* Memory of lists, from huge pages: pieces of whole blocks, and of each size those that were given back. */
+#define VX_ARENA_SIZES 256
+typedef struct {
+    vx_span span;
+    size_t used;
+    void *free[VX_ARENA_SIZES];
+} vx_arena;
+
+/* A list's entries; replaced as a whole when it grows or is compacted.  Blocks of codes follow this head, then the rows'
+ * numbers. */
 typedef struct vx_list {
     _Atomic uint32_t count;
     uint32_t room; /* entries, a multiple of VX_BLOCK */
     size_t bytes;  /* of the whole allocation */
-    uint8_t *fine;
-    uint8_t *blocks;
+    vx_arena *arena; /* NULL: the allocator's */
+    uint8_t fill[40];
 } vx_list;
 
-/* Of one block, behind its lines: a, b of the 1-bit estimate; the same of the 4-bit one; the rows. */
+/* Of one block, behind its lines: what the 1-bit estimate is made with. */
 typedef struct {
     float a[VX_BLOCK], b[VX_BLOCK];
-    _Atomic uint32_t row[VX_BLOCK];
-    float fine_a[VX_BLOCK], fine_b[VX_BLOCK];
 } vx_entries;
-
-/* One row, encoded against one list's centroid. */
-typedef struct {
-    float a, b, fine_a, fine_b;
-    float square;   /* |r|^2 */
-    uint8_t *lines; /* padded / 8 */
-    uint8_t *fine;  /* padded / 2 */
-} vx_code;
 
 /* What one level of recall takes, found by trying. */
 typedef struct {
-    float recall, stop, width;
+    float recall;
+    uint32_t lists;
 } vx_setting;
 
-/* A set of lists that were trained together. */
+/* A row is in this many lists at most: the second is one that errs another way than the first. */
+#define VX_PLACES 2
+
+/* A set of lists that were trained together.  Vectors are rotated and measured from `origin`.
+ * score(q, x) = <q, x> + fixed(x): fixed makes up for the origin, and holds -|x|^2 / 2 for l2. */
 typedef struct vx_generation {
-    uint32_t lists, trained_rows, number;
-    float *origin;        /* padded: what rotated vectors are measured from; not 0 for l2 only */
-    float *centroid;      /* lists x padded, rotated */
-    float *square;        /* |c|^2 */
-    float *mean;          /* padded: of the centroids */
-    uint8_t *coarse;      /* lists x padded: the centroids less their mean, in steps of coarse_step */
+    uint32_t lists, trained_rows, number, places;
+    float *origin;    /* padded */
+    float *centroid;  /* lists x padded */
+    float *square;    /* |c|^2 */
+    float *bias;      /* what is added to <q, c> to rank lists; whole blocks of it */
+    float *half;      /* the same to tell which is nearest: -|c|^2 / 2 */
+    uint8_t *coarse;  /* lists x padded: the centroids in steps of coarse_step, 128 is 0 */
     float *coarse_step;
-    float *spread;        /* mean |r|^2 of a list's rows */
+    uint8_t *signs;   /* the centroids' 1-bit codes, in blocks as a list has them */
     _Atomic(vx_list *) *list;
-    vx_span place;        /* per row: list << 32 | position + 1, or 0 */
+    vx_arena *arena;
+    vx_span place;    /* per row: VX_PLACES numbers of lists, plus one; 0 for none */
+    vx_span fine;     /* per row: padded / 2 bytes of 4-bit codes, then a and b of their estimate */
     vx_setting setting[VX_LEVELS_OF_RECALL];
     uint32_t settings;
 } vx_generation;
@@ -96,7 +102,7 @@ typedef struct vx_growth vx_growth;
 struct vx_vindex {
     uint32_t dim, padded;
     int metric, dtype;
-    size_t row_bytes, code_lines, block_bytes;
+    size_t row_bytes, code_lines, block_bytes, fine_bytes;
     vx_simd *simd;
     vx_pool *pool;
     vx_rotation rotation;
@@ -116,7 +122,7 @@ struct vx_vindex {
     int keep;
 
     _Atomic uint64_t epoch;
-    vx_retired *retired; /* under `writer` */
+    vx_retired *retired, **retired_end; /* oldest first; under `writer` */
     struct {
         _Alignas(64) _Atomic uint32_t in[2];
     } readers[VX_EPOCH_SHARDS];
@@ -129,9 +135,19 @@ static inline const vx_vkernels *vx_vkernels_in(const vx_vindex *v)
     return vx_vkernels_of(vx_simd_kernels(v->simd)->level);
 }
 
+static inline uint8_t *vx_block(const vx_vindex *v, const vx_list *l, uint32_t block)
+{
+    return (uint8_t *)(uintptr_t)(l + 1) + block * v->block_bytes;
+}
+
 static inline vx_entries *vx_entries_of(const vx_vindex *v, const vx_list *l, uint32_t block)
 {
-    return (vx_entries *)(void *)(l->blocks + block * v->block_bytes + v->code_lines * VX_BLOCK);
+    return (vx_entries *)(void *)(vx_block(v, l, block) + v->code_lines * VX_BLOCK);
+}
+
+static inline _Atomic uint32_t *vx_rows_of(const vx_vindex *v, const vx_list *l)
+{
+    return (_Atomic uint32_t *)(void *)vx_block(v, l, l->room / VX_BLOCK);
 }
 
 static inline int vx_bit(const vx_span *s, uint32_t row)
@@ -149,9 +165,14 @@ static inline int vx_set_bit(vx_span *s, uint32_t row, int to)
     return (was & bit) != 0;
 }
 
-static inline uint64_t *vx_place(const vx_generation *g, uint32_t row)
+static inline uint32_t *vx_place(const vx_generation *g, uint32_t row)
 {
-    return (uint64_t *)(void *)g->place.at + row;
+    return (uint32_t *)(void *)g->place.at + (size_t)row * VX_PLACES;
+}
+
+static inline uint8_t *vx_fine(const vx_vindex *v, const vx_generation *g, uint32_t row)
+{
+    return g->fine.at + row * v->fine_bytes;
 }
 
 static inline float *vx_norm(const vx_vindex *v, uint32_t row)
@@ -178,27 +199,66 @@ void vx_retired_free(vx_vindex *v, int all);
 void vx_row_decode(const vx_vindex *v, const void *stored, float *x);
 /* The stored row to `out`, whole though it is being replaced; 1 when it was fetched from the source, 0, or an errno. */
 int vx_row_copy(vx_vindex *v, uint32_t row, void *out);
-/* Rotated and ready to be coded; cosine: of unit length.  Answers |x|^2 as scores need it. */
+/* Rotated, measured from the origin, of unit length for cosine: into `rotated`; answers fixed(x). */
 float vx_row_prepare(const vx_vindex *v, const vx_generation *g, const float *x, float *spare, float *rotated);
 float vx_row_inverse_norm(const vx_vindex *v, const float *x);
+
+/* vindex_probe.c: the lists that are nearest to a vector. */
+typedef struct {
+    float *x; /* padded: rotated, from the origin */
+    float square, step, base; /* |x|^2; how sums of the tables become products */
+    uint8_t *tables;
+    int8_t *q7;
+    float *key;        /* of every list, estimated; room for whole blocks */
+    uint32_t *list;    /* chosen, best first */
+    float *product;    /* <x, c> of those */
+    uint32_t *order;   /* scratch */
+    uint32_t n;
+} vx_probe;
+
+size_t vx_probe_bytes(const vx_vindex *v, uint32_t lists);
+void vx_probe_carve(vx_probe *p, const vx_vindex *v, uint32_t lists, uint8_t *memory);
+/* From p->x. */
+void vx_probe_begin(vx_probe *p, const vx_vindex *v);
+/* At least `want` lists, where there are so many: by rank for searches, else by distance. */
+void vx_probe_choose(vx_probe *p, const vx_vindex *v, const vx_generation *g, uint32_t want, int ranked);
+
+/* vindex_code.c */
+typedef struct {
+    float a, b;
+    uint8_t *lines; /* padded / 8 */
+} vx_code;
+
+/* What takes a row into a generation: one thread's. */
+typedef struct {
+    vx_probe probe;
+    float *raw, *spare;
+    float fixed;
+    uint32_t list[VX_PLACES], places; /* where the row belongs */
+    vx_code code[VX_PLACES];
+    uint8_t *fine;
+    uint8_t *memory;
+    uint32_t lists; /* that there is room for */
+} vx_bench;
+
+int vx_bench_room(vx_bench *b, const vx_vindex *v, uint32_t lists);
+void vx_bench_free(vx_bench *b);
+/* All of a row's codes from b->raw. */
+void vx_bench_encode(vx_bench *b, const vx_vindex *v, const vx_generation *g);
+void vx_encode_signs(const vx_vindex *v, const float *centroid, const float *x, float fixed, vx_code *c);
 
 /* vindex_list.c */
 vx_generation *vx_generation_new(const vx_vindex *v, uint32_t lists);
 void vx_generation_free(void *g);
-/* Derives the coarse codes from the centroids. */
-int vx_generation_finish(const vx_vindex *v, vx_generation *g);
-int vx_code_new(const vx_vindex *v, vx_code *c);
-void vx_code_free(vx_code *c);
-void vx_encode_row(const vx_vindex *v, const float *centroid, const float *x, float square, vx_code *c);
-/* With `writer` held: the row's new entry; an older one no longer counts. */
-int vx_list_append(vx_vindex *v, vx_generation *g, uint32_t list, uint32_t row, const vx_code *c);
-uint32_t vx_nearest_list(const vx_vindex *v, const vx_generation *g, const float *x, int8_t *spare_q, int32_t *spare);
-vx_list *vx_list_new(const vx_vindex *v, uint32_t room);
+/* Derives from the centroids what searches read. */
+void vx_generation_finish(const vx_vindex *v, vx_generation *g);
+int vx_generation_reserve(const vx_vindex *v, vx_generation *g, uint64_t end);
+/* With `writer` held: the row as b holds it; entries of what it was before no longer count. */
+int vx_generation_enter(vx_vindex *v, vx_generation *g, uint32_t row, const vx_bench *b);
+vx_list *vx_list_new(const vx_vindex *v, vx_arena *arena, uint32_t room);
 /* With `writer` held: the list without its dead entries. */
 int vx_list_compact(vx_vindex *v, vx_generation *g, uint32_t list);
 uint32_t vx_list_dead(vx_vindex *v, vx_generation *g, uint32_t list);
-/* q in steps, within -most..most; the step. */
-float vx_round_query(const float *q, size_t n, int most, int8_t *out);
 
 /* vindex_grow.c, called by put with `writer` held: the next generation will want this row (again). */
 int vx_growth_note(vx_vindex *v, uint32_t row);
@@ -230,23 +290,19 @@ typedef struct {
     vx_generation *g;
     const float *q; /* of unit length for cosine */
     float q_square, q_scale, least; /* |q|^2; 1 / |q|; the score that `threshold` asks for */
-    float *rotated;
-    int8_t *q8, *q7;
-    uint8_t *tables;
-    float *coarse;
-    int32_t *coarse_i;
-    uint32_t *order;
+    vx_probe probe;
+    int8_t *q8;
     uint8_t *stored; /* a row that was fetched */
     vx_top top, rough;
     vx_candidate *candidate;
     uint32_t candidates, candidates_room;
-    uint32_t *seen; /* rows compared, a hash set */
-    uint32_t seen_room;
+    uint64_t *seen; /* rows looked at by this query: a hash set of turn << 32 | row */
+    uint32_t seen_room, seen_n, turn;
     uint32_t lists; /* to look into at most */
-    float stop, width;
+    float width;
     vx_vindex_work work;
     int status;
-    void *memory, *big;
+    void *memory;
     size_t memory_bytes;
 } vx_search;
 

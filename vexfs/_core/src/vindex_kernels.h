@@ -27,17 +27,33 @@ typedef struct {
     float add, step, base, least;
 } vx_sieve;
 
+/* What coding a vector r (x less its centroid c) needs to know of it. */
+typedef struct {
+    float rr, r1, cr, cs, most; /* |r|^2, sum of |r[i]|, <c, r>, <c, signs of r>, largest |r[i]| */
+} vx_moments;
+
 typedef struct {
     float (*dot[VX_I8 + 1])(const float *q, const void *row, size_t dim);
     float (*l2sq[VX_I8 + 1])(const float *q, const void *row, size_t dim);
     /* `lines` lines of 32 bytes, then a[32] and b[32]. */
     uint32_t (*scan)(const uint8_t *block, const uint8_t *tables, size_t lines, const vx_sieve *sieve);
+    /* add[i] + b[i] * (step * sum[i] + base) of n blocks that stand `stride` apart. */
+    void (*scores)(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
+                   const float *add, float step, float base, float *out);
     int32_t (*fine)(const uint8_t *code, const int8_t *q, size_t bytes);
-    /* n rows of `dim` unsigned bytes (a multiple of 64) times q, which stays within -63..63. */
-    void (*coarse)(const int8_t *q, const uint8_t *rows, size_t n, size_t dim, int32_t *out);
+    /* `dim` unsigned bytes (a multiple of 64) times q, which stays within -63..63. */
+    int32_t (*coarse)(const int8_t *q, const uint8_t *row, size_t dim);
     void (*rotate)(const vx_rotation *r, const float *x, float *y);
     /* 16 sums of four values each, for every four of the `dim` values; *step and *base undo the rounding. */
     void (*tables)(const float *q, size_t dim, uint8_t *tables, float *step, float *base);
+    /* q in steps, within -most..most: the step, and the sum of the result in *sum. */
+    float (*round)(const float *q, size_t dim, int most, int8_t *out, int32_t *sum);
+    /* The signs of x - c, low bit first, and the moments. */
+    void (*signs)(const float *x, const float *c, size_t dim, uint8_t *bits, vx_moments *m);
+    /* Of n values: how many are at least `least`; where they are (room for 8 more); their mean and deviation. */
+    uint32_t (*count)(const float *values, size_t n, float least);
+    uint32_t (*pick)(const float *values, size_t n, float least, uint32_t *out);
+    void (*spread)(const float *values, size_t n, float *mean, float *deviation);
 } vx_vkernels;
 
 /* The set of a level that vx_level_check accepts. */

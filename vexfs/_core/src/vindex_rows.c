@@ -128,11 +128,12 @@ float vx_row_prepare(const vx_vindex *v, const vx_generation *g, const float *x,
         x = spare;
     }
     k->rotate(&v->rotation, x, rotated);
-    if (v->metric != VX_L2)
-        return 0;
+    if (g->lists == 1)
+        return v->metric == VX_L2 ? -0.5f * k->dot[VX_F32](rotated, rotated, v->padded) : 0;
     for (uint32_t i = 0; i < v->padded; i++)
         rotated[i] -= g->origin[i];
-    return k->dot[VX_F32](rotated, rotated, v->padded);
+    return v->metric == VX_L2 ? -0.5f * k->dot[VX_F32](rotated, rotated, v->padded)
+                              : k->dot[VX_F32](g->origin, rotated, v->padded);
 }
 
 /* A row may be replaced while it is read: the stripe's number tells, and the copy is made again. */

@@ -6,82 +6,79 @@
 
 #define PENDING 64u
 #define AHEAD 5u
-
-/* One list at work. */
-typedef struct {
-    const vx_list *list;
-    float add, distance;
-    uint32_t pending[PENDING + VX_BLOCK], n;
-} vx_visit;
+/* What a search begins with: blocks of its first list, for k up to this. */
+#define WARM_BLOCKS 8u
+#define WARM_K 64u
+#define SORTED_BY_HAND 48u
 
 /* What the query brings to every list. */
 typedef struct {
-    float square;              /* of the rotated query, from the origin */
-    float step_8, offset_8;    /* of the products with 4-bit codes */
-    float step_1, base_1;
-    float shift;               /* from a score to a key, for l2 */
+    float add;              /* <q, origin> */
+    float step_8, offset_8; /* of the products with 4-bit codes */
+    float error_4;
+    float shift;            /* from a score to a key, for l2 */
 } vx_asked;
+
+/* Entries of one list that passed the sieve, waiting for their 4-bit codes to come from memory. */
+typedef struct {
+    uint32_t row[PENDING + VX_BLOCK], n;
+} vx_pending;
 
 static void prepare(vx_search *s, vx_asked *a)
 {
     const vx_vindex *v = s->v;
     const vx_generation *g = s->g;
-    s->kernels->rotate(&v->rotation, s->q, s->rotated);
-    if (v->metric == VX_L2)
+    vx_probe *p = &s->probe;
+    s->kernels->rotate(&v->rotation, s->q, p->x);
+    a->add = 0;
+    if (g->lists > 1) {
+        if (v->metric != VX_L2)
+            a->add = s->kernels->dot[VX_F32](p->x, g->origin, v->padded);
         for (uint32_t i = 0; i < v->padded; i++)
-            s->rotated[i] -= g->origin[i];
-    a->square = s->kernels->dot[VX_F32](s->rotated, s->rotated, v->padded);
-    s->kernels->tables(s->rotated, v->padded, s->tables, &a->step_1, &a->base_1);
-    a->step_8 = vx_round_query(s->rotated, v->padded, 127, s->q8);
-    int32_t sum = 0;
-    for (uint32_t i = 0; i < v->padded; i++)
-        sum += s->q8[i];
+            p->x[i] -= g->origin[i];
+    }
+    vx_probe_begin(p, v);
+    int32_t sum;
+    a->step_8 = s->kernels->round(p->x, v->padded, 127, s->q8, &sum);
     a->offset_8 = -7.5f * a->step_8 * (float)sum;
+    a->error_4 = s->width * VX_ERROR_4 * sqrtf(p->square);
+    a->shift = p->square;
 }
 
-/* <q, c> of every list into s->coarse. */
-static void coarse(vx_search *s)
+/* 1 when the row was not there yet. */
+static int first_time(vx_search *s, uint32_t row)
 {
-    const vx_vindex *v = s->v;
-    const vx_generation *g = s->g;
-    if (g->lists == 1) {
-        s->coarse[0] = s->kernels->dot[VX_F32](s->rotated, g->centroid, v->padded);
-        return;
+    const uint64_t mine = (uint64_t)s->turn << 32 | row;
+    uint32_t at = row * 0x9e3779b1u >> 7 & (s->seen_room - 1);
+    while (s->seen[at] >> 32 == s->turn) {
+        if (s->seen[at] == mine)
+            return 0;
+        at = (at + 1) & (s->seen_room - 1);
     }
-    const float step = vx_round_query(s->rotated, v->padded, 63, s->q7);
-    const float mean = s->kernels->dot[VX_F32](s->rotated, g->mean, v->padded);
-    int32_t sum = 0;
-    for (uint32_t i = 0; i < v->padded; i++)
-        sum += s->q7[i];
-    s->kernels->coarse(s->q7, g->coarse, g->lists, v->padded, s->coarse_i);
-    for (uint32_t l = 0; l < g->lists; l++)
-        s->coarse[l] = mean + step * g->coarse_step[l] * (float)(s->coarse_i[l] - 128 * sum);
+    s->seen[at] = mine;
+    s->seen_n++;
+    return 1;
 }
 
-/* s->order: the lists by buckets of their score, best first; within a bucket in any order. */
-static void order_lists(vx_search *s)
+/* Room in `seen` for another `n` rows. */
+static int make_room(vx_search *s, uint32_t n)
 {
-    const vx_generation *g = s->g;
-    const float half = s->v->metric == VX_L2 ? 0.5f : 0;
-    float most = -INFINITY, least = INFINITY;
-    for (uint32_t l = 0; l < g->lists; l++) {
-        const float score = s->coarse[l] - half * g->square[l];
-        most = score > most ? score : most;
-        least = score < least ? score : least;
+    if (2 * (s->seen_n + n) <= s->seen_room)
+        return 0;
+    uint64_t *old = s->seen;
+    const uint32_t room = s->seen_room;
+    s->seen = calloc(4 * (size_t)room, sizeof *s->seen);
+    if (!s->seen) {
+        s->seen = old;
+        return -ENOMEM;
     }
-    enum { BUCKETS = 256 };
-    uint32_t start[BUCKETS + 1] = {0};
-    const float scale = most > least ? (float)(BUCKETS - 1) / (most - least) : 0;
-    uint16_t *bucket = (uint16_t *)(void *)s->coarse_i;
-    for (uint32_t l = 0; l < g->lists; l++) {
-        const float at = (most - (s->coarse[l] - half * g->square[l])) * scale;
-        bucket[l] = (uint16_t)(at >= 0 ? at < BUCKETS - 1 ? at : BUCKETS - 1 : 0);
-        start[bucket[l] + 1]++;
-    }
-    for (uint32_t b = 0; b < BUCKETS; b++)
-        start[b + 1] += start[b];
-    for (uint32_t l = 0; l < g->lists; l++)
-        s->order[start[bucket[l]]++] = l;
+    s->seen_room = 4 * room;
+    s->seen_n = 0;
+    for (uint32_t i = 0; i < room; i++)
+        if (old[i] >> 32 == s->turn)
+            first_time(s, (uint32_t)old[i]);
+    free(old);
+    return 0;
 }
 
 static int add_candidate(vx_search *s, float score, uint32_t row)
@@ -106,61 +103,131 @@ static int add_candidate(vx_search *s, float score, uint32_t row)
     return 0;
 }
 
-static void compare_pending(vx_search *s, const vx_asked *a, vx_visit *visit)
+static void compare_pending(vx_search *s, const vx_asked *a, vx_pending *pending)
 {
     const vx_vindex *v = s->v;
-    const vx_list *l = visit->list;
     const size_t bytes = v->padded / 2;
-    for (uint32_t i = 0; i < visit->n; i++) {
-        const uint32_t at = visit->pending[i], j = at % VX_BLOCK;
-        const vx_entries *e = vx_entries_of(v, l, at / VX_BLOCK);
-        const uint32_t row = atomic_load_explicit(&e->row[j], memory_order_relaxed);
-        if (row == VX_VINDEX_NONE || !vx_wanted(s, row))
-            continue;
-        const int32_t product = s->kernels->fine(l->fine + at * bytes, s->q8, bytes);
-        const float score = visit->add + e->fine_a[j] + e->fine_b[j] * (a->step_8 * (float)product + a->offset_8);
-        const float best = score + s->width * VX_ERROR_4 * e->b[j] * visit->distance;
-        s->work.fine++;
-        if (best < vx_top_least(&s->rough))
+    for (uint32_t i = 0; i < pending->n; i++) {
+        const uint32_t row = pending->row[i];
+        const uint8_t *code = vx_fine(v, s->g, row);
+        float numbers[2];
+        memcpy(numbers, code + bytes, sizeof numbers);
+        const int32_t product = s->kernels->fine(code, s->q8, bytes);
+        const float score = a->add + numbers[0] + numbers[1] * (a->step_8 * (float)product + a->offset_8);
+        const float best = score + a->error_4 * numbers[1];
+        if (!(best >= vx_top_least(&s->rough)))
             continue;
         vx_top_push(&s->rough, score, row);
         if (add_candidate(s, best, row) != 0)
             s->status = -ENOMEM;
     }
-    visit->n = 0;
+    s->work.fine += pending->n;
+    pending->n = 0;
 }
 
-static void scan_list(vx_search *s, const vx_asked *a, uint32_t l)
+/* Rows of a block whose bits are set, wanted and new, go to those pending. */
+static void take(vx_search *s, const _Atomic uint32_t *rows, uint32_t found, vx_pending *pending)
 {
     const vx_vindex *v = s->v;
-    vx_visit visit = {.list = atomic_load_explicit(&s->g->list[l], memory_order_acquire), .add = s->coarse[l]};
-    if (!visit.list)
-        return;
-    const uint32_t n = atomic_load_explicit(&visit.list->count, memory_order_acquire);
-    const float away = a->square + s->g->square[l] - 2 * s->coarse[l];
-    visit.distance = away > 0 ? sqrtf(away) : 0;
-    const size_t bytes = v->padded / 2;
-    vx_sieve sieve = {visit.add, a->step_1, a->base_1 + s->width * VX_ERROR_1 * visit.distance, 0};
-    const float limit = v->metric == VX_L2 ? 0.5f * (s->least + a->shift) : s->least;
-    for (uint32_t at = 0; at < n; at += VX_BLOCK) {
-        const uint8_t *block = visit.list->blocks + at / VX_BLOCK * v->block_bytes;
-        const float least = vx_top_least(&s->rough);
-        sieve.least = least > limit ? least : limit;
-        uint32_t found = s->kernels->scan(block, s->tables, v->code_lines, &sieve);
-        if (n - at < VX_BLOCK)
-            found &= ((uint32_t)1 << (n - at)) - 1;
-        for (; found; found &= found - 1) {
-            const uint32_t entry = at + (uint32_t)__builtin_ctz(found);
-            visit.pending[visit.n++] = entry;
-            for (size_t i = 0; i < bytes && i < 512; i += 64)
-                __builtin_prefetch(visit.list->fine + entry * bytes + i, 0, 3);
-        }
-        if (visit.n >= 16)
-            compare_pending(s, a, &visit);
+    for (; found; found &= found - 1) {
+        const uint32_t row = atomic_load_explicit(&rows[__builtin_ctz(found)], memory_order_relaxed);
+        if (row == VX_VINDEX_NONE || !vx_wanted(s, row) || !first_time(s, row))
+            continue;
+        pending->row[pending->n++] = row;
+        const uint8_t *code = vx_fine(v, s->g, row);
+        for (size_t i = 0; i < v->fine_bytes + 63 && i < 512; i += 64)
+            __builtin_prefetch(code + i, 0, 3);
     }
-    compare_pending(s, a, &visit);
-    s->work.scanned += n;
+}
+
+/* One list at work. */
+typedef struct {
+    const vx_list *list;
+    uint32_t n;
+    vx_sieve sieve;
+} vx_visit;
+
+static int begin_visit(const vx_search *s, const vx_asked *a, uint32_t i, vx_visit *visit)
+{
+    const uint32_t l = s->probe.list[i];
+    const float product = s->probe.product[i];
+    visit->list = atomic_load_explicit(&s->g->list[l], memory_order_acquire);
+    if (!visit->list)
+        return 0;
+    visit->n = atomic_load_explicit(&visit->list->count, memory_order_acquire);
+    const uint8_t *rows = (const void *)vx_rows_of(s->v, visit->list);
+    for (size_t b = 0; b < visit->n * sizeof(uint32_t) && b < 1024; b += 64)
+        __builtin_prefetch(rows + b, 0, 3);
+    const float away = s->probe.square + s->g->square[l] - 2 * product;
+    const float wide = away > 0 ? s->width * VX_ERROR_1 * sqrtf(away) : 0;
+    visit->sieve = (vx_sieve){a->add + product, s->probe.step, s->probe.base + wide, 0};
+    return visit->n > 0;
+}
+
+static void take_block(vx_search *s, const vx_asked *a, const vx_visit *visit, uint32_t at, uint32_t found,
+                       vx_pending *pending)
+{
+    if (visit->n - at < VX_BLOCK)
+        found &= ((uint32_t)1 << (visit->n - at)) - 1;
+    if (!found)
+        return;
+    if (make_room(s, VX_BLOCK) != 0)
+        s->status = -ENOMEM;
+    else
+        take(s, vx_rows_of(s->v, visit->list) + at, found, pending);
+    if (pending->n >= PENDING / 4)
+        compare_pending(s, a, pending);
+}
+
+static void scan_list(vx_search *s, const vx_asked *a, uint32_t i, vx_pending *pending)
+{
+    const vx_vindex *v = s->v;
+    vx_visit visit;
+    if (!begin_visit(s, a, i, &visit))
+        return;
+    const float limit = v->metric == VX_L2 ? 0.5f * (s->least + a->shift) : s->least;
+    for (uint32_t at = 0; at < visit.n && s->status == 0; at += VX_BLOCK) {
+        const float least = vx_top_least(&s->rough);
+        visit.sieve.least = least > limit ? least : limit;
+        const uint8_t *block = vx_block(v, visit.list, at / VX_BLOCK);
+        take_block(s, a, &visit, at, s->kernels->scan(block, s->probe.tables, v->code_lines, &visit.sieve), pending);
+    }
+    s->work.scanned += visit.n;
     s->work.lists++;
+}
+
+/* As long as nothing is known, everything would pass.  So the first blocks give up their most promising ones first: those
+ * that are above what about 2k of them reach without any allowance for error. */
+static void warm_up(vx_search *s, const vx_asked *a, vx_pending *pending)
+{
+    const vx_vindex *v = s->v;
+    vx_visit visit;
+    if (s->rough.k > WARM_K || s->ask->mask || !begin_visit(s, a, 0, &visit))
+        return;
+    visit.sieve.base = s->probe.base;
+    uint32_t blocks = (visit.n + VX_BLOCK - 1) / VX_BLOCK;
+    blocks = blocks < WARM_BLOCKS ? blocks : WARM_BLOCKS;
+    float key[WARM_BLOCKS * VX_BLOCK], mean, deviation;
+    for (uint32_t b = 0; b < blocks; b++) {
+        const uint8_t *block = vx_block(v, visit.list, b);
+        const float *scale = (const float *)(const void *)(block + v->code_lines * VX_BLOCK);
+        s->kernels->scores(block, 0, 1, s->probe.tables, v->code_lines, scale, visit.sieve.step, visit.sieve.base,
+                           key + b * VX_BLOCK);
+    }
+    uint32_t n = blocks * VX_BLOCK < visit.n ? blocks * VX_BLOCK : visit.n;
+    if (n < 3 * s->rough.k)
+        return;
+    s->kernels->spread(key, n, &mean, &deviation);
+    float level = mean + 3 * deviation;
+    while (deviation > 0 && s->kernels->count(key, n, level) < s->rough.k + s->rough.k / 4)
+        level -= 0.2f * deviation;
+    for (uint32_t at = 0; at < n; at += VX_BLOCK) {
+        uint32_t found = 0;
+        for (uint32_t i = 0; i < VX_BLOCK && at + i < n; i++)
+            found |= (uint32_t)(key[at + i] >= level) << i;
+        take_block(s, a, &visit, at, found, pending);
+    }
+    compare_pending(s, a, pending);
 }
 
 static int by_score(const void *a, const void *b)
@@ -169,33 +236,19 @@ static int by_score(const void *a, const void *b)
     return x->score != y->score ? (x->score < y->score) - (x->score > y->score) : (x->row > y->row) - (x->row < y->row);
 }
 
-/* 1 when the row was not there yet. */
-static int first_time(vx_search *s, uint32_t row)
+static void sort_candidates(vx_candidate *c, uint32_t n)
 {
-    uint32_t at = row * 0x9e3779b1u & (s->seen_room - 1);
-    while (s->seen[at] != VX_VINDEX_NONE) {
-        if (s->seen[at] == row)
-            return 0;
-        at = (at + 1) & (s->seen_room - 1);
+    if (n > SORTED_BY_HAND) {
+        qsort(c, n, sizeof *c, by_score);
+        return;
     }
-    s->seen[at] = row;
-    return 1;
-}
-
-static int clear_seen(vx_search *s)
-{
-    uint32_t room = 64;
-    while (room < 2 * s->candidates)
-        room *= 2;
-    if (room > s->seen_room || !s->seen) {
-        uint32_t *more = realloc(s->seen, room * sizeof *more);
-        if (!more)
-            return -ENOMEM;
-        s->seen = more;
+    for (uint32_t i = 1; i < n; i++) {
+        const vx_candidate x = c[i];
+        uint32_t at = i;
+        for (; at > 0 && by_score(&x, &c[at - 1]) < 0; at--)
+            c[at] = c[at - 1];
+        c[at] = x;
     }
-    s->seen_room = room;
-    memset(s->seen, 0xff, room * sizeof *s->seen);
-    return 0;
 }
 
 static void fetch_row(const vx_vindex *v, uint32_t row)
@@ -214,11 +267,7 @@ static void compare_candidates(vx_search *s, const vx_asked *a)
         if (s->candidate[i].score >= least)
             s->candidate[n++] = s->candidate[i];
     s->candidates = n;
-    qsort(s->candidate, n, sizeof *s->candidate, by_score);
-    if (clear_seen(s) != 0) {
-        s->status = -ENOMEM;
-        return;
-    }
+    sort_candidates(s->candidate, n);
     const vx_vindex *v = s->v;
     for (uint32_t i = 0; i < n && s->status == 0; i++) {
         for (uint32_t j = i ? i + AHEAD : 0; j <= i + AHEAD && j < n; j++)
@@ -226,27 +275,61 @@ static void compare_candidates(vx_search *s, const vx_asked *a)
         const float best = v->metric == VX_L2 ? 2 * s->candidate[i].score - a->shift : s->candidate[i].score;
         if (s->top.n == s->top.k && best < s->top.score[0])
             break;
-        if (first_time(s, s->candidate[i].row))
-            vx_compare_row(s, s->candidate[i].row);
+        vx_compare_row(s, s->candidate[i].row);
     }
+}
+
+/* Asks for the beginning of the i-th list. */
+static void fetch_list(const vx_search *s, uint32_t i, size_t bytes)
+{
+    if (i >= s->probe.n)
+        return;
+    const uint8_t *next = (const void *)atomic_load_explicit(&s->g->list[s->probe.list[i]], memory_order_relaxed);
+    for (size_t b = 0; next && b < bytes; b += 64)
+        __builtin_prefetch(next + b, 0, 3);
+}
+
+/* The lists from `from` on, until `most` of them; 1 when there is no reason to go on. */
+static int scan_lists(vx_search *s, const vx_asked *a, uint32_t from, uint32_t most, vx_pending *pending)
+{
+    for (uint32_t i = from; i < s->probe.n && s->status == 0; i++) {
+        /* As long as fewer than k were found, there is. */
+        if (i >= most && (s->rough.n == s->rough.k || s->ask->effort || s->ask->limited))
+            return 1;
+        fetch_list(s, i + 1, 1024);
+        fetch_list(s, i + 2, 64);
+        scan_list(s, a, i, pending);
+        if (s->rough.n < s->rough.k)
+            compare_pending(s, a, pending);
+    }
+    return s->probe.n == s->g->lists || s->status != 0;
 }
 
 void vx_search_lists(vx_search *s)
 {
     vx_asked a;
+    vx_pending pending = {.n = 0};
     prepare(s, &a);
-    a.shift = a.square;
     s->rough.n = 0;
     s->candidates = 0;
-    coarse(s);
-    order_lists(s);
-    const uint32_t most = s->lists < s->g->lists ? s->lists : s->g->lists;
-    for (uint32_t i = 0; i < s->g->lists && s->status == 0; i++) {
-        /* As long as fewer than k were found, there is a reason to go on. */
-        if (i >= most && (s->rough.n == s->rough.k || s->ask->effort || s->ask->limited))
+    s->seen_n = 0;
+    if (++s->turn == 0)
+        s->turn = 1;
+    uint32_t done = 0, want = s->lists;
+    for (;;) {
+        vx_probe_choose(&s->probe, s->v, s->g, want, 1);
+        if (s->rough.n == 0)
+            warm_up(s, &a, &pending);
+        if (scan_lists(s, &a, done, s->lists, &pending))
             break;
-        scan_list(s, &a, s->order[i]);
+        compare_pending(s, &a, &pending);
+        /* All that were chosen are too few: over again with more, which begin with the same, more or less. */
+        if (want >= s->g->lists)
+            break;
+        want *= 4;
     }
-    if (s->status == 0)
+    if (s->status == 0) {
+        compare_pending(s, &a, &pending);
         compare_candidates(s, &a);
+    }
 }

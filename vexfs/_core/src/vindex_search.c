@@ -29,26 +29,24 @@ int vx_search_begin(vx_search *s, vx_vindex *v, const vx_vindex_ask *ask)
     s->ask = ask;
     s->kernels = vx_vkernels_in(v);
     s->status = 0;
-    s->memory_bytes = rounded(v->dim * 4) + rounded(padded * 4) + 2 * rounded(padded) + rounded(padded * 4) +
-                      3 * rounded(g->lists * 4) + rounded(v->row_bytes) + 4 * rounded(k * 4);
+    const size_t probe = vx_probe_bytes(v, g->lists);
+    s->memory_bytes = probe + rounded(v->dim * 4) + rounded(padded) + rounded(v->row_bytes) + 4 * rounded(k * 4);
     s->candidates_room = 256 + 4 * (uint32_t)k;
-    s->seen = NULL;
-    s->seen_room = 0;
+    s->seen_room = 512;
+    while (s->seen_room < 8 * k)
+        s->seen_room *= 2;
+    s->turn = 0;
     s->memory = vx_pool_acquire(v->pool, s->memory_bytes, VX_TAG_QUERY);
     s->candidate = malloc(s->candidates_room * sizeof *s->candidate);
-    if (!s->memory || !s->candidate) {
+    s->seen = calloc(s->seen_room, sizeof *s->seen);
+    if (!s->memory || !s->candidate || !s->seen) {
         vx_search_end(s);
         return -ENOMEM;
     }
     uint8_t *at = s->memory;
+    vx_probe_carve(&s->probe, v, g->lists, carve(&at, probe));
     s->q = (float *)(void *)carve(&at, v->dim * 4);
-    s->rotated = (float *)(void *)carve(&at, padded * 4);
     s->q8 = (int8_t *)carve(&at, padded);
-    s->q7 = (int8_t *)carve(&at, padded);
-    s->tables = carve(&at, padded * 4);
-    s->coarse = (float *)(void *)carve(&at, g->lists * 4);
-    s->coarse_i = (int32_t *)(void *)carve(&at, g->lists * 4);
-    s->order = (uint32_t *)(void *)carve(&at, g->lists * 4);
     s->stored = carve(&at, v->row_bytes);
     s->top = (vx_top){(float *)(void *)carve(&at, k * 4), (uint32_t *)(void *)carve(&at, k * 4), ask->k, 0};
     s->rough = (vx_top){(float *)(void *)carve(&at, k * 4), (uint32_t *)(void *)carve(&at, k * 4), ask->k, 0};
@@ -134,8 +132,13 @@ static void set_effort(vx_search *s)
     const vx_generation *g = s->g;
     const float recall = s->ask->recall;
     s->width = recall >= 0.98f ? 2.2f : 1.8f;
-    const float share = recall >= 1 ? 1 : 0.02f + 0.012f / (1.0001f - recall);
-    s->lists = s->ask->effort ? s->ask->effort : (uint32_t)(4 + share * (float)g->lists);
+    const float lists = recall >= 1 ? (float)g->lists : 10 + 1.2f / (1.0001f - recall);
+    s->lists = s->ask->effort ? s->ask->effort : lists < (float)g->lists ? (uint32_t)lists : g->lists;
+    /* What k rows take at least, when lists are not much longer than k. */
+    const uint64_t per_list = atomic_load(&s->v->live) * g->places / g->lists + 1;
+    const uint64_t least = 3 * (uint64_t)s->ask->k / per_list;
+    if (!s->ask->effort && s->lists < least)
+        s->lists = least < g->lists ? (uint32_t)least : g->lists;
 }
 
 static float distance_of(const vx_search *s, float key)

@@ -44,7 +44,7 @@ VX_INLINED void vx_hadamard(float *x, size_t n)
             vx_butterfly(x + at, x + at + h, h);
 }
 
-VX_INLINED void vx_rotate(const vx_rotation *r, const float *x, float *y)
+VX_INLINED void vx_rotate(const vx_rotation *r, const float *x, float *y, void (*hadamard)(float *x, size_t n))
 {
     const size_t half = r->padded / 2, rest = r->padded - r->power;
     memcpy(y, x, r->dim * sizeof *y);
@@ -53,7 +53,7 @@ VX_INLINED void vx_rotate(const vx_rotation *r, const float *x, float *y)
         const float *restrict sign = r->signs + round * r->padded;
         for (size_t i = 0; i < r->padded; i++)
             y[i] *= sign[i];
-        vx_hadamard(y + (round % 2 ? rest : 0), r->power);
+        hadamard(y + (round % 2 ? rest : 0), r->power);
         if (rest == 0)
             continue;
         for (size_t i = 0; i < half; i++) {
@@ -93,5 +93,66 @@ VX_INLINED void vx_tables(const float *q, size_t dim, uint8_t *tables, float *st
     }
     *step = scale > 0 ? 1 / scale : 0;
     *base = -all;
+}
+
+/* Values that the compiler can take eight at a time, since every lane keeps sums of its own. */
+#define VX_LANES 16
+
+VX_INLINED float vx_all(const float *lane)
+{
+    float sum = 0;
+    for (size_t i = 0; i < VX_LANES; i++)
+        sum += lane[i];
+    return sum;
+}
+
+VX_INLINED float vx_round(const float *q, size_t dim, int most, int8_t *out, int32_t *sum)
+{
+    float lane[VX_LANES] = {0}, size = 0;
+    for (size_t i = 0; i < dim; i += VX_LANES)
+        for (size_t j = 0; j < VX_LANES; j++) {
+            const float a = fabsf(q[i + j]);
+            lane[j] = lane[j] > a ? lane[j] : a;
+        }
+    for (size_t j = 0; j < VX_LANES; j++)
+        size = lane[j] > size ? lane[j] : size;
+    const float inverse = size > 0 ? (float)most / size : 0;
+    int32_t all = 0;
+    for (size_t i = 0; i < dim; i++) {
+        /* Adding 1.5 * 2^23 leaves the rounded value in the low bits. */
+        const float shifted = q[i] * inverse + 0x1.8p23f;
+        int32_t bits;
+        memcpy(&bits, &shifted, sizeof bits);
+        const int32_t value = bits - 0x4b400000;
+        out[i] = (int8_t)value;
+        all += value;
+    }
+    *sum = all;
+    return size / (float)most;
+}
+
+VX_INLINED void vx_signs(const float *x, const float *c, size_t dim, uint8_t *bits, vx_moments *m)
+{
+    float rr[VX_LANES] = {0}, r1[VX_LANES] = {0}, cr[VX_LANES] = {0}, cs[VX_LANES] = {0}, most[VX_LANES] = {0};
+    for (size_t i = 0; i < dim; i += VX_LANES) {
+        for (size_t j = 0; j < VX_LANES; j++) {
+            const float ci = c[i + j], r = x[i + j] - ci, size = fabsf(r);
+            rr[j] += r * r;
+            r1[j] += size;
+            cr[j] += ci * r;
+            cs[j] += r >= 0 ? ci : -ci;
+            most[j] = most[j] > size ? most[j] : size;
+        }
+        for (size_t half = 0; half < VX_LANES; half += 8) {
+            uint32_t byte = 0;
+            for (size_t j = 0; j < 8; j++)
+                byte |= (uint32_t)(x[i + half + j] - c[i + half + j] >= 0) << j;
+            bits[(i + half) / 8] = (uint8_t)byte;
+        }
+    }
+    float size = 0;
+    for (size_t j = 0; j < VX_LANES; j++)
+        size = most[j] > size ? most[j] : size;
+    *m = (vx_moments){vx_all(rr), vx_all(r1), vx_all(cr), vx_all(cs), size};
 }
 #endif

@@ -13,7 +13,7 @@ typedef struct {
     uint64_t end, live;
     uint32_t lists, trained_rows, number, settings;
     uint64_t puts_since;
-    uint32_t reserved[2];
+    uint32_t places, reserved;
 } vx_head;
 
 typedef struct {
@@ -47,8 +47,8 @@ static void dump_list(vx_stream *s, const vx_vindex *v, const vx_list *l)
     put_bytes(s, &n, sizeof n);
     if (n == 0)
         return;
-    put_bytes(s, l->blocks, blocks * v->block_bytes);
-    put_bytes(s, l->fine, (size_t)n * (v->padded / 2));
+    put_bytes(s, vx_block(v, l, 0), blocks * v->block_bytes);
+    put_bytes(s, (const void *)vx_rows_of(v, l), n * sizeof(uint32_t));
 }
 
 /* Writers wait meanwhile; searches and removals do not.  A row that is removed meanwhile may be in the snapshot. */
@@ -61,7 +61,7 @@ int vx_vindex_dump(vx_vindex *v, vx_vindex_out_fn write, void *ctx)
     const size_t padded = v->padded;
     const vx_head head = {.magic = MAGIC, .format = FORMAT, .dim = v->dim, .metric = (uint32_t)v->metric,
                           .dtype = (uint32_t)v->dtype, .end = end, .live = atomic_load(&v->live), .lists = g->lists,
-                          .trained_rows = g->trained_rows, .number = g->number, .settings = g->settings,
+                          .trained_rows = g->trained_rows, .number = g->number, .settings = g->settings, .places = g->places,
                           .puts_since = atomic_load(&v->puts) - v->puts_trained};
     put_bytes(&s, &head, sizeof head);
     put_bytes(&s, v->alive.at, (end + 63) / 64 * 8);
@@ -69,8 +69,9 @@ int vx_vindex_dump(vx_vindex *v, vx_vindex_out_fn write, void *ctx)
         put_bytes(&s, v->norm.at, end * sizeof(float));
     put_bytes(&s, g->origin, padded * sizeof(float));
     put_bytes(&s, g->centroid, g->lists * padded * sizeof(float));
-    put_bytes(&s, g->spread, g->lists * sizeof(float));
     put_bytes(&s, g->setting, sizeof g->setting);
+    put_bytes(&s, g->place.at, end * VX_PLACES * sizeof(uint32_t));
+    put_bytes(&s, g->fine.at, end * v->fine_bytes);
     for (uint32_t l = 0; l < g->lists; l++)
         dump_list(&s, v, atomic_load(&g->list[l]));
     const uint32_t sum = s.sum;
@@ -85,22 +86,18 @@ static int restore_list(vx_stream *s, vx_vindex *v, vx_generation *g, uint32_t l
     get_bytes(s, &n, sizeof n);
     if (s->status != 0 || n == 0)
         return s->status;
-    if (n > 2 * end + VX_BLOCK)
+    if (n > 16 * end + 65536)
         return -EBADMSG;
-    vx_list *l = vx_list_new(v, n);
+    vx_list *l = vx_list_new(v, g->arena, n);
     if (!l)
         return -ENOMEM;
     atomic_store(&g->list[list], l);
-    get_bytes(s, l->blocks, (n + VX_BLOCK - 1) / VX_BLOCK * v->block_bytes);
-    get_bytes(s, l->fine, (size_t)n * (v->padded / 2));
+    get_bytes(s, vx_block(v, l, 0), (n + VX_BLOCK - 1) / VX_BLOCK * v->block_bytes);
+    get_bytes(s, (void *)vx_rows_of(v, l), n * sizeof(uint32_t));
     for (uint32_t at = 0; at < n && s->status == 0; at++) {
-        const uint32_t row = atomic_load_explicit(&vx_entries_of(v, l, at / VX_BLOCK)->row[at % VX_BLOCK],
-                                                  memory_order_relaxed);
-        if (row == VX_VINDEX_NONE)
-            continue;
-        if (row >= end)
+        const uint32_t row = atomic_load_explicit(vx_rows_of(v, l) + at, memory_order_relaxed);
+        if (row != VX_VINDEX_NONE && row >= end)
             return -EBADMSG;
-        *vx_place(g, row) = (uint64_t)list << 32 | (at + 1);
     }
     atomic_store(&l->count, n);
     return s->status;
@@ -110,7 +107,7 @@ static int restore_all(vx_stream *s, vx_vindex *v, const vx_head *head, vx_gener
 {
     const size_t padded = v->padded;
     int status = vx_vindex_reserve(v, head->end);
-    status = status ? status : vx_span_grow(&g->place, head->end * sizeof(uint64_t));
+    status = status ? status : vx_generation_reserve(v, g, head->end);
     if (status != 0)
         return status;
     get_bytes(s, v->alive.at, (head->end + 63) / 64 * 8);
@@ -118,8 +115,9 @@ static int restore_all(vx_stream *s, vx_vindex *v, const vx_head *head, vx_gener
         get_bytes(s, v->norm.at, head->end * sizeof(float));
     get_bytes(s, g->origin, padded * sizeof(float));
     get_bytes(s, g->centroid, g->lists * padded * sizeof(float));
-    get_bytes(s, g->spread, g->lists * sizeof(float));
     get_bytes(s, g->setting, sizeof g->setting);
+    get_bytes(s, g->place.at, head->end * VX_PLACES * sizeof(uint32_t));
+    get_bytes(s, g->fine.at, head->end * v->fine_bytes);
     for (uint32_t l = 0; l < g->lists && s->status == 0; l++) {
         status = restore_list(s, v, g, l, head->end);
         if (status != 0)
@@ -133,7 +131,11 @@ static int restore_all(vx_stream *s, vx_vindex *v, const vx_head *head, vx_gener
     g->trained_rows = head->trained_rows;
     g->number = head->number;
     g->settings = head->settings;
-    return stored == sum ? vx_generation_finish(v, g) : -EBADMSG;
+    g->places = head->places;
+    if (stored != sum)
+        return -EBADMSG;
+    vx_generation_finish(v, g);
+    return 0;
 }
 
 int vx_vindex_restore(vx_vindex *v, vx_vindex_in_fn read, void *ctx)
@@ -144,7 +146,8 @@ int vx_vindex_restore(vx_vindex *v, vx_vindex_in_fn read, void *ctx)
     if (s.status != 0)
         return s.status;
     if (head.magic != MAGIC || head.format != FORMAT || head.lists == 0 || head.lists > 65535 ||
-        head.end > UINT32_MAX || head.live > head.end || head.settings > VX_LEVELS_OF_RECALL)
+        head.end > UINT32_MAX || head.live > head.end || head.settings > VX_LEVELS_OF_RECALL ||
+        head.places == 0 || head.places > VX_PLACES)
         return -EBADMSG;
     if (head.dim != v->dim || head.metric != (uint32_t)v->metric || head.dtype != (uint32_t)v->dtype ||
         atomic_load(&v->end) != 0)
@@ -174,7 +177,7 @@ void vx_vindex_read_memory(vx_vindex *v, vx_vindex_memory *out)
 {
     const uint64_t ticket = vx_epoch_enter(v);
     const vx_generation *g = atomic_load(&v->generation);
-    const size_t entry = v->block_bytes / VX_BLOCK + v->padded / 2;
+    const size_t entry = v->block_bytes / VX_BLOCK;
     const uint64_t end = atomic_load(&v->end);
     memset(out, 0, sizeof *out);
     for (uint32_t l = 0; l < g->lists; l++) {
@@ -183,8 +186,10 @@ void vx_vindex_read_memory(vx_vindex *v, vx_vindex_memory *out)
         out->codes += list ? atomic_load(&list->count) * entry : 0;
     }
     out->rows = atomic_load(&v->resident_rows) * v->row_bytes;
-    out->maps = end * sizeof(uint64_t) + 2 * (end / 8) + (v->metric == VX_COSINE ? end * sizeof(float) : 0);
-    out->model = g->lists * (5 * (uint64_t)v->padded + 24);
+    out->codes += end * v->fine_bytes;
+    out->lists += end * v->fine_bytes;
+    out->maps = end * VX_PLACES * sizeof(uint32_t) + 2 * (end / 8) + (v->metric == VX_COSINE ? end * sizeof(float) : 0);
+    out->model = g->lists * (5 * (uint64_t)v->padded + v->block_bytes / VX_BLOCK + 24);
     vx_epoch_leave(v, ticket);
 }
 
