@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vexfs._core import simd
+from vexfs._core import simd, vindex
 
 pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64" or not shutil.which("objdump") or not shutil.which("nm"),
@@ -38,6 +38,8 @@ RULES = {
     "simd_avx512_cross.c": ((EXTENSIONS,), (ZMM, r"\bvbroadcastss\b|\{1to16\}")),
     "simd_avx512_codes.c": ((EXTENSIONS,), (ZMM, MASKS)),
     "simd_avx512x.c": ((), (r"\bvpdpbusd\b", r"\bvdpbf16ps\b", r"\bvpopcntq\b", ZMM)),
+    "vindex_scalar.c": ((YMM, ZMM, MASKS, VEX), (r"\bmulss\b",)),
+    "vindex_avx2.c": ((ZMM, MASKS, HIGH, EXTENSIONS), (YMM, r"\bvpshufb\b", r"\bvpmaddubsw\b")),
 }
 
 
@@ -74,11 +76,15 @@ def strays(instructions, banned):
 
 @pytest.fixture(scope="module")
 def shipped():
-    library = Path(simd.__file__)
-    sources = sources_of(library)
-    if not sources:
-        pytest.skip("the library was stripped of its line table")
-    return instructions_of(library, sources)
+    """Of the two libraries with kernels in them: between them they carry every file that the rules name."""
+    found = {}
+    for module in (simd, vindex):
+        library = Path(module.__file__)
+        sources = sources_of(library)
+        if not sources:
+            pytest.skip("the library was stripped of its line table")
+        found.update(instructions_of(library, sources))
+    return found
 
 
 @pytest.mark.parametrize("source", RULES)

@@ -16,6 +16,7 @@ cdef extern from "vexfs/vindex.h" nogil:
         VX_PLAN_ROWS
         VX_PLAN_FLAT
         VX_PLAN_LISTS
+        VX_PLAN_SIFT
 
     ctypedef struct vx_vindex:
         pass

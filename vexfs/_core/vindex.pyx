@@ -19,7 +19,7 @@ from vexfs._core.simd import DIM_MAX
 METRICS = ("cosine", "l2", "dot")
 DTYPES = ("f32", "f16", "bf16", "i8")
 K_MAX = VX_VINDEX_K_MAX
-PLANS = ("empty", "exact", "rows", "flat", "lists")
+PLANS = ("empty", "exact", "rows", "flat", "lists", "sift")
 _CHUNK = 1 << 24
 cdef dict _METRIC_OF = {"dot": 0, "cosine": 1, "l2": 3}
 cdef int PyBUF_WRITE = 0x200

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "vindex_impl.h"
+#include "vindex_shapes.h"
 
 /* Of a normal distribution: the step that 16 levels round best with, in standard deviations. */
 #define FINE_STEP 0.335f
@@ -15,7 +16,7 @@ void vx_encode_signs(const vx_vindex *v, const float *centroid, const float *x, 
 {
     vx_moments m;
     vx_vkernels_in(v)->signs(x, centroid, v->padded, c->lines, &m);
-    c->b = m.r1 > 0 ? m.rr / m.r1 : 0;
+    c->b = m.r1 > VX_TINY ? m.rr / m.r1 : 0;
     c->a = m.cr - c->b * m.cs + fixed;
 }
 
@@ -26,7 +27,7 @@ static void encode_fine(const vx_vindex *v, const float *x, float square, float 
     for (uint32_t i = 0; i < v->padded; i++)
         most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
     const float wide = FINE_STEP * sqrtf(square / (float)v->padded), full = most / 7.5f;
-    const float step = wide < full ? wide : full, inverse = step > 0 ? 1 / step : 0;
+    const float step = wide < full ? wide : full, inverse = step > VX_TINY ? 1 / step : 0;
     float xu[4] = {0, 0, 0, 0};
     for (uint32_t at = 0; at < v->padded; at += 64)
         for (uint32_t i = 0; i < 32; i++) {
@@ -38,7 +39,7 @@ static void encode_fine(const vx_vindex *v, const float *x, float square, float 
             out[at / 2 + i] = (uint8_t)(a | b << 4);
         }
     const float product = (xu[0] + xu[1]) + (xu[2] + xu[3]);
-    const float numbers[2] = {fixed, product > 0 ? square / product : 0};
+    const float numbers[2] = {fixed, product > VX_TINY ? square / product : 0};
     memcpy(out + v->padded / 2, numbers, sizeof numbers);
 }
 

@@ -81,7 +81,7 @@ static uint64_t word_of(const vx_span *span, uint32_t word)
     return atomic_load_explicit((const _Atomic uint64_t *)(const void *)span->at + word, memory_order_acquire);
 }
 
-static uint64_t wanted_word(const vx_search *s, uint32_t word)
+uint64_t vx_wanted_word(const vx_search *s, uint32_t word)
 {
     const vx_vindex_ask *a = s->ask;
     uint64_t bits = word_of(&s->v->alive, word);
@@ -103,7 +103,7 @@ void vx_search_exact(vx_search *s)
     float key[64];
     for (uint32_t word = 0; (uint64_t)word * 64 < end && s->status == 0; word++) {
         const uint32_t first = word * 64;
-        uint64_t bits = wanted_word(s, word);
+        uint64_t bits = vx_wanted_word(s, word);
         const uint64_t full = end - first >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << (end - first)) - 1;
         bits &= full;
         const uint32_t n = end - first >= 64 ? 64 : (uint32_t)(end - first);
@@ -149,7 +149,7 @@ void vx_search_masked(vx_search *s)
     const uint64_t end = atomic_load(&s->v->end);
     uint32_t queue[AHEAD], in = 0, out = 0;
     for (uint32_t word = 0; (uint64_t)word * 64 < end && s->status == 0; word++)
-        for (uint64_t bits = wanted_word(s, word); bits && s->status == 0; bits &= bits - 1) {
+        for (uint64_t bits = vx_wanted_word(s, word); bits && s->status == 0; bits &= bits - 1) {
             const uint32_t row = word * 64 + (uint32_t)__builtin_ctzll(bits);
             fetch_ahead(s, row);
             if (in - out == AHEAD)

@@ -25,6 +25,7 @@ struct vx_growth {
     uint32_t *noted;
     size_t noted_n, noted_room;
     vx_bench bench;
+    vx_calibration calibration;
     uint8_t *stored;
     uint64_t random;
 };
@@ -38,7 +39,7 @@ static uint64_t now_us(void)
 
 static uint32_t wanted_lists(uint64_t rows)
 {
-    const double n = 6 * sqrt((double)rows);
+    const double most = (double)rows / 50, root = 6 * sqrt((double)rows), n = root < most ? root : most;
     return n < 16 ? 16 : n > 65535 ? 65535 : (uint32_t)n;
 }
 
@@ -55,6 +56,7 @@ void vx_growth_free(vx_vindex *v)
     free(w->noted);
     free(w->stored);
     vx_bench_free(&w->bench);
+    vx_calibration_free(&w->calibration);
     free(w);
 }
 
@@ -88,7 +90,7 @@ static int begin(vx_vindex *v)
     pthread_mutex_lock(&v->writer);
     v->growth = w;
     pthread_mutex_unlock(&v->writer);
-    if (vx_bench_room(&w->bench, v, w->lists) != 0 || !w->sample || !w->sum || !w->members || !w->stored || !w->next)
+    if (vx_bench_room(&w->bench, v, w->lists) != 0 || vx_calibration_begin(&w->calibration, w->lists) != 0 || !w->sample || !w->sum || !w->members || !w->stored || !w->next)
         return -ENOMEM;
     w->next->trained_rows = (uint32_t)live;
     w->next->number = atomic_load(&v->generation)->number + 1;
@@ -243,11 +245,27 @@ static int change(vx_vindex *v, vx_growth *w)
     status = status ? status : vx_retire(v, old, vx_generation_free);
     if (status != 0)
         return status;
+    vx_calibration_end(&w->calibration, w->next);
     atomic_store(&v->generation, w->next);
     w->next = NULL;
     atomic_store(&v->dead, 0);
     v->puts_trained = atomic_load(&v->puts);
     vx_growth_free(v);
+    return 0;
+}
+
+/* One row at a time, which may take milliseconds. */
+static int calibrate(vx_vindex *v, vx_growth *w, uint64_t end)
+{
+    for (uint32_t tries = 0; tries < STEP_ROWS; tries++) {
+        const uint32_t row = (uint32_t)drawn(w, end);
+        const int status = load_row(v, w, row);
+        if (status < 0)
+            return status;
+        if (status > 0)
+            return vx_calibration_try(&w->calibration, v, w->next, &w->bench, row);
+    }
+    w->calibration.done = VX_CALIBRATION_ROWS; /* hardly any rows are left */
     return 0;
 }
 
@@ -272,6 +290,10 @@ static int fill_step(vx_vindex *v, vx_growth *w)
                 status = vx_list_compact(v, w->next, w->trimmed);
             w->trimmed++;
             pthread_mutex_unlock(&v->writer);
+        } else if (w->calibration.done < VX_CALIBRATION_ROWS) {
+            pthread_mutex_unlock(&v->writer);
+            status = calibrate(v, w, end);
+            return status ? status : 1;
         } else {
             while (status == 0 && w->noted_n > 0)
                 status = fill_row(v, w, w->noted[--w->noted_n], 1);

@@ -62,7 +62,7 @@ typedef struct {
 /* What one level of recall takes, found by trying. */
 typedef struct {
     float recall;
-    uint32_t lists;
+    uint32_t lists_10, lists_100; /* for the 10 and the 100 nearest */
 } vx_setting;
 
 /* A row is in this many lists at most: the second is one that errs another way than the first. */
@@ -264,6 +264,23 @@ uint32_t vx_list_dead(vx_vindex *v, vx_generation *g, uint32_t list);
 int vx_growth_note(vx_vindex *v, uint32_t row);
 void vx_growth_free(vx_vindex *v);
 
+/* vindex_calibrate.c: how many lists a level of recall takes, found on the index's own rows. */
+typedef struct {
+    uint32_t done;
+    uint64_t pairs_10, pairs_100;
+    uint32_t *rank_10, *rank_100; /* how many neighbours the n-th list is the first to hold */
+    uint32_t *position;           /* of every list in the order of a query */
+} vx_calibration;
+#define VX_CALIBRATION_ROWS 400u
+
+int vx_calibration_begin(vx_calibration *c, uint32_t lists);
+/* The row in the bench as a query; it is not its own neighbour. */
+int vx_calibration_try(vx_calibration *c, vx_vindex *v, vx_generation *g, vx_bench *b, uint32_t row);
+void vx_calibration_end(vx_calibration *c, vx_generation *g);
+void vx_calibration_free(vx_calibration *c);
+/* The lists that k neighbours take, each a row in `share` of all; 0 when nothing is known. */
+uint32_t vx_calibrated_lists(const vx_generation *g, float recall, float k, float share);
+
 /* -- searching --------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -313,6 +330,8 @@ static inline float vx_top_least(const vx_top *t)
 
 /* Compares the row itself and keeps it when it is good enough. */
 void vx_compare_row(vx_search *s, uint32_t row);
+/* 64 rows: those that are there and that the mask lets through. */
+uint64_t vx_wanted_word(const vx_search *s, uint32_t word);
 static inline int vx_wanted(const vx_search *s, uint32_t row)
 {
     const vx_vindex_ask *a = s->ask;
@@ -323,6 +342,8 @@ static inline int vx_wanted(const vx_search *s, uint32_t row)
 void vx_search_exact(vx_search *s);
 void vx_search_only(vx_search *s);
 void vx_search_masked(vx_search *s);
+/* Those of the mask by their 4-bit codes first. */
+void vx_search_sifted(vx_search *s);
 void vx_search_lists(vx_search *s);
 /* The rows of one query, prepared; used by calibration too. */
 int vx_search_begin(vx_search *s, vx_vindex *v, const vx_vindex_ask *ask);

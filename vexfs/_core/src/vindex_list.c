@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "vindex_impl.h"
+#include "vindex_shapes.h"
 
 #define LIST_ALIGN 64
 
@@ -131,7 +132,7 @@ void vx_generation_finish(const vx_vindex *v, vx_generation *g)
             most = size > most ? size : most;
             block[i / 8 * VX_BLOCK + l % VX_BLOCK] |= (uint8_t)((c[i] >= 0) << (i % 8));
         }
-        const float inverse = most > 0 ? 127 / most : 0;
+        const float inverse = most > VX_TINY ? 127 / most : 0;
         for (size_t i = 0; i < padded; i++)
             g->coarse[l * padded + i] = (uint8_t)(128 + (int)lrintf(c[i] * inverse));
         g->coarse_step[l] = most / 127;

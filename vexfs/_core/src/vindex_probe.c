@@ -80,7 +80,8 @@ static void put_in_order(vx_probe *p)
     const float scale = most > least ? (float)(BUCKETS - 1) / (most - least) : 0;
     uint32_t start[BUCKETS + 1] = {0};
     for (uint32_t i = 0; i < p->n; i++) {
-        p->order[i] = (uint32_t)((most - p->key[i]) * scale);
+        const float at = (most - p->key[i]) * scale;
+        p->order[i] = at >= 0 ? at < BUCKETS - 1 ? (uint32_t)at : BUCKETS - 1 : 0; /* no number: 0 */
         start[p->order[i] + 1]++;
     }
     for (uint32_t b = 0; b < BUCKETS; b++)
@@ -117,12 +118,11 @@ void vx_probe_choose(vx_probe *p, const vx_vindex *v, const vx_generation *g, ui
     k->scores(g->signs, v->block_bytes, blocks, p->tables, v->code_lines, add, p->step, p->base, p->key);
     /* What the estimate misplaces is made up for by looking at more of them more closely. */
     const uint32_t close = want + want / 2 + 24;
-    if (close >= g->lists) {
+    p->n = close < g->lists ? k->pick(p->key, g->lists, level_of(k, p->key, g->lists, close), p->list) : 0;
+    if (p->n == 0) {
         for (uint32_t l = 0; l < g->lists; l++)
             p->list[l] = l;
         p->n = g->lists;
-    } else {
-        p->n = k->pick(p->key, g->lists, level_of(k, p->key, g->lists, close), p->list);
     }
     int32_t sum;
     const float step = k->round(p->x, v->padded, 63, p->q7, &sum);

@@ -125,18 +125,22 @@ static void compare_pending(vx_search *s, const vx_asked *a, vx_pending *pending
     pending->n = 0;
 }
 
+static void fetch_code(const vx_search *s, uint32_t row)
+{
+    const uint8_t *code = vx_fine(s->v, s->g, row);
+    for (size_t i = 0; i < s->v->fine_bytes + 63 && i < 512; i += 64)
+        __builtin_prefetch(code + i, 0, 3);
+}
+
 /* Rows of a block whose bits are set, wanted and new, go to those pending. */
 static void take(vx_search *s, const _Atomic uint32_t *rows, uint32_t found, vx_pending *pending)
 {
-    const vx_vindex *v = s->v;
     for (; found; found &= found - 1) {
         const uint32_t row = atomic_load_explicit(&rows[__builtin_ctz(found)], memory_order_relaxed);
         if (row == VX_VINDEX_NONE || !vx_wanted(s, row) || !first_time(s, row))
             continue;
         pending->row[pending->n++] = row;
-        const uint8_t *code = vx_fine(v, s->g, row);
-        for (size_t i = 0; i < v->fine_bytes + 63 && i < 512; i += 64)
-            __builtin_prefetch(code + i, 0, 3);
+        fetch_code(s, row);
     }
 }
 
@@ -332,4 +336,26 @@ void vx_search_lists(vx_search *s)
         compare_pending(s, &a, &pending);
         compare_candidates(s, &a);
     }
+}
+
+/* Every row of the mask by its 4-bit code: a quarter of what comparing the rows themselves costs. */
+void vx_search_sifted(vx_search *s)
+{
+    vx_asked a;
+    vx_pending pending = {.n = 0};
+    const uint64_t end = atomic_load(&s->v->end);
+    prepare(s, &a);
+    s->rough.n = 0;
+    s->candidates = 0;
+    for (uint32_t word = 0; (uint64_t)word * 64 < end && s->status == 0; word++)
+        for (uint64_t bits = vx_wanted_word(s, word); bits && s->status == 0; bits &= bits - 1) {
+            const uint32_t row = word * 64 + (uint32_t)__builtin_ctzll(bits);
+            fetch_code(s, row);
+            pending.row[pending.n++] = row;
+            if (pending.n == PENDING / 4)
+                compare_pending(s, &a, &pending);
+        }
+    compare_pending(s, &a, &pending);
+    if (s->status == 0)
+        compare_candidates(s, &a);
 }

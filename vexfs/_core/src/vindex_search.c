@@ -4,9 +4,11 @@
 
 #include "vindex_impl.h"
 
-/* Where a mask leaves fewer rows than this times k, or than this share, they are compared one by one. */
-#define MASKED_ROWS 1000u
-#define MASKED_SHARE 100u
+/* A mask that leaves no more rows than this has them compared one by one; one that leaves fewer than so many, or than this
+ * share of all, has them sifted by their codes.  Others are looked for in the lists. */
+#define MASKED_EXACT 100u
+#define MASKED_ROWS 2000u
+#define MASKED_SHARE 50u
 
 static size_t rounded(size_t bytes)
 {
@@ -94,50 +96,59 @@ void vx_search_one(vx_search *s, const float *q)
     case VX_PLAN_EMPTY: break;
     case VX_PLAN_EXACT: s->ask->mask ? vx_search_masked(s) : vx_search_exact(s); break;
     case VX_PLAN_ROWS: vx_search_only(s); break;
+    case VX_PLAN_SIFT: vx_search_sifted(s); break;
     default: vx_search_lists(s);
     }
     vx_top_sort(&s->top);
 }
 
-static uint64_t allowed(const vx_vindex *v, const vx_vindex_ask *ask, uint64_t enough)
+/* How many rows the mask lets through. */
+static uint64_t allowed(const vx_vindex *v, const vx_vindex_ask *ask)
 {
     const uint64_t end = atomic_load(&v->end), bits = ask->mask_bits < end ? ask->mask_bits : end;
     const uint64_t *alive = (const uint64_t *)(const void *)v->alive.at;
     uint64_t n = 0;
-    for (uint64_t word = 0; word < bits / 64 && n < enough; word++)
+    for (uint64_t word = 0; word < bits / 64; word++)
         n += (uint64_t)__builtin_popcountll(ask->mask[word] & alive[word]);
-    return n + (bits % 64 ? 64 : 0);
+    if (bits % 64)
+        n += (uint64_t)__builtin_popcountll(ask->mask[bits / 64] & alive[bits / 64] &
+                                            (((uint64_t)1 << bits % 64) - 1));
+    return n;
 }
 
-static uint32_t choose_plan(const vx_vindex *v, const vx_generation *g, const vx_vindex_ask *ask)
+static uint32_t choose_plan(const vx_vindex *v, const vx_generation *g, const vx_vindex_ask *ask, uint64_t candidates)
 {
     const uint64_t live = atomic_load(&v->live);
-    if (live == 0)
+    if (live == 0 || (ask->mask && candidates == 0))
         return VX_PLAN_EMPTY;
     if (ask->only)
         return VX_PLAN_ROWS;
-    if (ask->exact == 1 || (ask->exact < 0 && live <= VX_EXACT_ROWS))
+    if (ask->exact == 1 || (ask->exact < 0 && (live <= VX_EXACT_ROWS || candidates <= MASKED_EXACT)))
         return VX_PLAN_EXACT;
-    if (ask->mask && ask->exact < 0) {
-        const uint64_t few = MASKED_ROWS + live / MASKED_SHARE + 8 * (uint64_t)ask->k;
-        if (allowed(v, ask, few) < few)
-            return VX_PLAN_EXACT;
-    }
+    if (ask->mask && ask->exact < 0 && candidates < MASKED_ROWS + live / MASKED_SHARE + 8 * (uint64_t)ask->k)
+        return VX_PLAN_SIFT;
     return g->lists == 1 ? VX_PLAN_FLAT : VX_PLAN_LISTS;
 }
 
-/* How many lists to look into and how wide the bounds are taken. */
-static void set_effort(vx_search *s)
+/* How many lists to look into, and how wide the bounds are taken. */
+static void set_effort(vx_search *s, uint64_t candidates)
 {
     const vx_generation *g = s->g;
-    const float recall = s->ask->recall;
-    s->width = recall >= 0.98f ? 2.2f : 1.8f;
-    const float lists = recall >= 1 ? (float)g->lists : 10 + 1.2f / (1.0001f - recall);
-    s->lists = s->ask->effort ? s->ask->effort : lists < (float)g->lists ? (uint32_t)lists : g->lists;
+    const vx_vindex_ask *ask = s->ask;
+    const uint64_t live = atomic_load(&s->v->live);
+    const float share = live > candidates ? (float)candidates / (float)live : 1;
+    s->width = ask->recall >= 0.98f || s->work.plan == VX_PLAN_SIFT ? 2.2f : 1.8f;
+    s->lists = ask->effort;
+    if (ask->effort)
+        return;
+    s->lists = vx_calibrated_lists(g, ask->recall, (float)ask->k, share);
+    if (s->lists == 0) {
+        const float missed = 1.0001f - ask->recall, lists = 10 + 1.2f / (missed * share);
+        s->lists = ask->recall >= 1 || lists > (float)g->lists ? g->lists : (uint32_t)lists;
+    }
     /* What k rows take at least, when lists are not much longer than k. */
-    const uint64_t per_list = atomic_load(&s->v->live) * g->places / g->lists + 1;
-    const uint64_t least = 3 * (uint64_t)s->ask->k / per_list;
-    if (!s->ask->effort && s->lists < least)
+    const uint64_t per_list = live * g->places / g->lists + 1, least = 3 * (uint64_t)ask->k / per_list;
+    if (s->lists < least)
         s->lists = least < g->lists ? (uint32_t)least : g->lists;
 }
 
@@ -159,6 +170,7 @@ typedef struct {
     uint32_t *rows, *filled;
     float *distances;
     uint32_t plan;
+    uint64_t candidates;
     vx_generation *g;
     vx_vindex_work work;
     int status;
@@ -173,7 +185,7 @@ static void *search_share(void *what)
     if (share->status != 0)
         return NULL;
     s.work.plan = share->plan;
-    set_effort(&s);
+    set_effort(&s, share->candidates);
     const size_t k = share->ask->k;
     for (size_t i = 0; i < share->n && s.status == 0; i++) {
         vx_search_one(&s, share->q + i * share->v->dim);
@@ -256,7 +268,8 @@ int vx_vindex_search(vx_vindex *v, const float *q, size_t nq, const vx_vindex_as
     const uint64_t ticket = vx_epoch_enter(v);
     vx_share whole = {.v = v, .ask = ask, .q = q, .n = nq, .rows = rows, .distances = distances, .filled = filled};
     whole.g = atomic_load(&v->generation);
-    whole.plan = choose_plan(v, whole.g, ask);
+    whole.candidates = ask->mask ? allowed(v, ask) : atomic_load(&v->live);
+    whole.plan = choose_plan(v, whole.g, ask, whole.candidates);
     const uint32_t threads = ask->threads > 1 && nq > 1 ? (ask->threads < nq ? ask->threads : (uint32_t)nq) : 1;
     int status;
     if (threads > 1) {

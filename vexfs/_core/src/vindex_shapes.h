@@ -9,6 +9,8 @@
 
 #include "vindex_kernels.h"
 
+/* What is smaller counts as zero, lest its inverse be infinite. */
+#define VX_TINY 0x1p-100f
 #define VX_INLINED static inline __attribute__((always_inline))
 
 /* Butterflies of one stride, loops that the compiler turns into vectors. */
@@ -73,7 +75,7 @@ VX_INLINED void vx_tables(const float *q, size_t dim, uint8_t *tables, float *st
         all += range;
         most = range > most ? range : most;
     }
-    const float scale = most > 0 ? VX_LUT_MOST / (2 * most) : 0;
+    const float scale = most > VX_TINY ? VX_LUT_MOST / (2 * most) : 0;
     for (size_t i = 0; i < dim; i += 4, tables += 16) {
         const float a = q[i] * scale, b = q[i + 1] * scale, c = q[i + 2] * scale, d = q[i + 3] * scale;
         const float range = fabsf(a) + fabsf(b) + fabsf(c) + fabsf(d) + 0.5f;
@@ -116,7 +118,7 @@ VX_INLINED float vx_round(const float *q, size_t dim, int most, int8_t *out, int
         }
     for (size_t j = 0; j < VX_LANES; j++)
         size = lane[j] > size ? lane[j] : size;
-    const float inverse = size > 0 ? (float)most / size : 0;
+    const float inverse = size > VX_TINY ? (float)most / size : 0;
     int32_t all = 0;
     for (size_t i = 0; i < dim; i++) {
         /* Adding 1.5 * 2^23 leaves the rounded value in the low bits. */

@@ -28,7 +28,8 @@ typedef int (*vx_vindex_read_fn)(void *ctx, uint32_t first, uint32_t n, void *ou
 typedef int (*vx_vindex_out_fn)(void *ctx, const void *bytes, size_t n);
 typedef int (*vx_vindex_in_fn)(void *ctx, void *bytes, size_t n);
 
-enum vx_vindex_plan { VX_PLAN_EMPTY, VX_PLAN_EXACT, VX_PLAN_ROWS, VX_PLAN_FLAT, VX_PLAN_LISTS };
+/* sift: the rows of a mask by their 4-bit codes, the best of them compared. */
+enum vx_vindex_plan { VX_PLAN_EMPTY, VX_PLAN_EXACT, VX_PLAN_ROWS, VX_PLAN_FLAT, VX_PLAN_LISTS, VX_PLAN_SIFT };
 
 typedef struct {
     uint32_t k;             /* 1 to VX_VINDEX_K_MAX */
