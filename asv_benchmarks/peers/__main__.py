@@ -5,7 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
-AREAS = ("core", "index", "meaning", "mount")
+AREAS = ("core", "index", "meaning", "mount", "node")
 
 
 def main() -> int:

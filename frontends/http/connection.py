@@ -246,7 +246,10 @@ class Connection(asyncio.Protocol):
         lines = [_STATUS[reply.status], _FIXED, _date(), f"x-request-id: {request.id}\r\n".encode()]
         if reply.status not in (204, 304):
             lines.append(f"content-type: {reply.media}\r\ncontent-length: {size}\r\n".encode())
-        for name, value in {**reply.headers, **self._gate.extra_headers(request)}.items():
+        headers = reply.headers
+        if "origin" in request.headers:
+            headers = {**headers, **self._gate.extra_headers(request)}
+        for name, value in headers.items():
             clean = value.replace("\r", "").replace("\n", "")
             lines.append(f"{name.lower()}: {clean}\r\n".encode("latin-1", "replace"))
         if not request.keep_alive:
