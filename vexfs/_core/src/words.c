@@ -117,6 +117,13 @@ int vx_words_new_part(vx_words *w, double average)
         vx_part_free(p);
         return -ENOMEM;
     }
+    vx_part *full = w->parts_n ? w->parts[w->parts_n - 1] : NULL;
+    const int trims = full && full->at[full->n] && w->moving != w->parts_n - 1; /* a part being emptied is read from */
+    uint8_t *exact = trims ? realloc(full->seq, full->at[full->n]) : NULL;
+    if (exact) { /* it grows no more */
+        full->seq = exact;
+        full->seq_cap = full->at[full->n];
+    }
     w->parts[w->parts_n++] = p;
     return 0;
 }
@@ -192,7 +199,7 @@ static int part_for(vx_words *w, size_t n, double average)
     }
     const size_t need = p->at[p->n] + n;
     if (need > p->seq_cap) {
-        const size_t cap = need + need / 2 + 4096;
+        const size_t cap = need + need / 8 + 4096;
         uint8_t *seq = realloc(p->seq, cap);
         if (!seq)
             return -ENOMEM;

@@ -109,6 +109,26 @@ static int put_ascii(reader *r, const uint8_t *p, const uint8_t *end)
     return put(r, &c, 1, kind);
 }
 
+/* Small letters behind a small letter, as many as fit; how many. */
+static size_t put_small(reader *r, const uint8_t *s, const uint8_t *end)
+{
+    const uint32_t in_part = r->n - r->start[r->parts - 1];
+    size_t room = RUN_BYTES - r->n, k = 0;
+    if (room > VX_TERM_MOST - in_part)
+        room = VX_TERM_MOST - in_part;
+    if (room > VX_TERM_MOST - r->whole_n)
+        room = VX_TERM_MOST - r->whole_n;
+    if (room > (size_t)(end - s))
+        room = (size_t)(end - s);
+    for (; k < room && kinds[s[k]] == LOWER; k++) {
+        r->run[r->n + k] = s[k];
+        r->whole[r->whole_n + k] = s[k];
+    }
+    r->n += (uint32_t)k;
+    r->whole_n += (uint32_t)k;
+    return k;
+}
+
 static void join(reader *r, uint8_t c)
 {
     if (r->whole_n < VX_TERM_MOST)
@@ -206,6 +226,8 @@ int vx_text_read(const uint8_t *text, size_t n, vx_token_fn fn, void *ctx)
             break;
         if (kind >= LOWER && kind <= DIGIT) {
             err = put_ascii(&r, p, end);
+            if (kind == LOWER && !err)
+                p += put_small(&r, p + 1, end);
         } else if (kind == JOINER && r.n && r.last != JOINER && p + 1 < end && is_alnum(p[1])) {
             join(&r, *p);
         } else {
