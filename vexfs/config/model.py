@@ -71,7 +71,7 @@ class Performance:
     medium_buffer_count: int = _key(_COUNT, 64, "Buffers of 4 KiB.", live=True)
     large_buffer_count: int = _key(_COUNT, 32, "Buffers of 16 KiB.", live=True)
     pool_hit_rate_target: float = _key(
-        Share(), 0.90, "Share of requests that the pools should serve; below it the node warns.", live=True)
+        Share(), 0.90, "Share of requests for pools to serve; figures and advice are held against it.", live=True)
     auto_detect_simd: bool = _key(
         Switch(), True, "Use the best kernels that this processor has.  Off: scalar unless `force_avx2`.", live=True)
     force_avx2: bool = _key(
