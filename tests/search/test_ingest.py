@@ -342,3 +342,56 @@ def test_it_gives_way_to_others(fs):
         thread.join()
     settled(fs, 60)
     assert len(index) == 300
+
+
+def test_without_a_place_among_those_who_look_on(tmp_path, monkeypatch):
+    from vexfs.search import ingest
+
+    def full(filesystem):
+        raise OSError(24, "as many look on as can")
+
+    monkeypatch.setattr(ingest, "Watch", full)
+    monkeypatch.setattr(ingest, "_LOOK_EVERY_S", 0.05)
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.index("docs", embedder="default")
+        fs.write_text("docs/a.txt", "coffee")
+        for _ in range(100):
+            if found(fs, "coffee"):
+                break
+            time.sleep(0.05)
+        assert found(fs, "coffee") == ["/docs/a.txt"]
+
+
+def test_closing_does_not_wait_for_a_model_that_hangs(tmp_path, monkeypatch):
+    from vexfs.search import ingest
+
+    monkeypatch.setattr(ingest, "_CLOSE_MOST_S", 0.2)
+    hanging, over = threading.Event(), threading.Event()
+
+    def model(texts):
+        if "coffee" in texts[0]:
+            hanging.set()
+            over.wait(20)
+        return counted(texts)
+
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.index("docs", embedder=model)
+        fs.write_text("docs/a.txt", "coffee")
+        assert hanging.wait(20)
+        start = time.monotonic()
+    assert time.monotonic() - start < 10
+    over.set()
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        settled(fs)
+        assert found(fs, "coffee") == ["/docs/a.txt"]
+
+
+def test_a_dropped_index_takes_its_list_along(fs):
+    fs.index("docs", embedder="default")
+    fs.write_bytes("docs/a.png", b"x")
+    settled(fs)
+    assert fs.ingest.status()["without_text"] == 1
+    fs.drop_index("docs")
+    assert fs.ingest.status()["without_text"] == 0
+    fs.write_text("docs/b.txt", "coffee")
+    settled(fs)

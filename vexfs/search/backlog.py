@@ -55,11 +55,10 @@ class Backlog:
         with self._lock:
             self._trees[ino] = None
 
-    def take_names(self) -> set[tuple[int, bytes]]:
-        """The entries to resolve."""
+    def take_names(self, most: int) -> list[tuple[int, bytes]]:
+        """At most so many entries to resolve."""
         with self._lock:
-            names, self._names = self._names, set()
-            return names
+            return [self._names.pop() for _ in range(min(most, len(self._names)))]
 
     def take_tree(self) -> int | None:
         """A directory to walk."""
@@ -99,6 +98,11 @@ class Backlog:
     def empty(self) -> bool:
         """Whether nothing at all is left."""
         return not (self._due or self._names or self._trees)
+
+    @property
+    def unresolved(self) -> int:
+        """Names that are not files yet."""
+        return len(self._names)
 
     @property
     def soonest(self) -> float:

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("vexfs.search")
 
 _POLL_S = 0.1
-_FILES, _PASSAGES = 64, 64
+_FILES, _PASSAGES, _NAMES = 64, 64, 500
+_LOOK_EVERY_S = 5.0
+_CLOSE_MOST_S = 15.0
 _BUSY_OPS_S = 400.0
 _STARVED_S = 2.0
 _TRIES = 3
@@ -75,6 +77,8 @@ class Ingest:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._watch: Watch | None = None
+        self._looked = time.monotonic()
+        catalog.on_drop.append(lambda index: self._aside.pop(index.description.number, None))
         self._thread: threading.Thread | None = None
 
     # -- life
@@ -84,7 +88,10 @@ class Ingest:
         with self._lock:
             if self._thread is not None or self._stop.is_set():
                 return
-            self._watch = Watch(self.filesystem)
+            try:
+                self._watch = Watch(self.filesystem)
+            except OSError as error:
+                log.warning("%s: files are compared with their rows every %g s instead", error, _LOOK_EVERY_S)
             for index in self.catalog.indexes():
                 self.look_through(index)
             self._thread = threading.Thread(target=self._run, name="vexfs-ingest", daemon=True)
@@ -97,7 +104,8 @@ class Ingest:
         with self._lock:
             self._lock.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            # A model that hangs is not waited for: what it answers is thrown away.
+            self._thread.join(_CLOSE_MOST_S)
         if self._watch is not None:
             self._watch.close()
             self._watch = None
@@ -207,12 +215,14 @@ class Ingest:
             self._state = "waiting for others"
             return _POLL_S
         self._worked = time.monotonic()
-        for parent, name in self._backlog.take_names():
+        for parent, name in self._backlog.take_names(_NAMES):
             self._resolve(parent, name)
         while (top := self._backlog.take_tree()) is not None:
             self._walk(top)
         inos = self._backlog.take(_FILES, hurry)
         if not inos:
+            if self._backlog.unresolved:
+                return 0.0
             if self._backlog.empty:
                 self._settled(asked)
             else:
@@ -232,10 +242,11 @@ class Ingest:
                 self._lock.notify_all()
 
     def _gather(self) -> None:
-        if self._watch is None:
+        if self._watch is None and time.monotonic() - self._looked < _LOOK_EVERY_S:
             return
-        found = self._watch.take()
+        found = None if self._watch is None else self._watch.take()
         if found is None:
+            self._looked = time.monotonic()
             for index in self.catalog.indexes():
                 self.look_through(index)
             return
@@ -272,6 +283,7 @@ class Ingest:
         while paths and not self._stop.is_set():
             path = paths.pop()
             index = self.catalog.covering(path)
+            self._breathe()
             with contextlib.suppress(OSError):
                 for name, ino, kind in self.filesystem.scandir(path):
                     if kind & 0o170000 == 0o040000:
@@ -371,11 +383,16 @@ class Ingest:
         for at in range(0, len(texts), 4 * _PASSAGES):
             if self._stop.is_set():
                 return None
-            while at and self._asked <= self._answered and self._others_are_busy():
-                self._stop.wait(_POLL_S)
+            if at:
+                self._breathe()
             parts.append(embedder.embed(texts[at : at + 4 * _PASSAGES]))
             self._worked = time.monotonic()
-        return np.concatenate(parts)
+        return None if self._stop.is_set() else np.concatenate(parts)
+
+    def _breathe(self) -> None:
+        """In long work: let others go first, unless somebody waits for us."""
+        while self._asked <= self._answered and not self._stop.is_set() and self._others_are_busy():
+            self._stop.wait(_POLL_S)
 
     def _hold(self, name: str, batch: list[Passages], error: Exception) -> None:
         """A model does not answer: its files wait, ever longer."""
