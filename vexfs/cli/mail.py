@@ -1,5 +1,6 @@
 """Sending a report through the host's mail system."""
 
+import argparse
 import os
 import re
 import shutil
@@ -8,25 +9,28 @@ import socket
 import subprocess
 from email.message import EmailMessage
 
-from vexfs.errors import Unreachable, UsageError
+from vexfs.errors import Unreachable
 
 SMTP_ENVIRONMENT = "VEXFS_SMTP"
 
 
-def send(address: str, subject: str, text: str) -> None:
-    """Send `text` to `address`: through ``sendmail`` where there is one, else by SMTP to ``$VEXFS_SMTP`` or this host.
+def address(word: str) -> str:
+    """A mail address, for argparse's ``type=``."""
+    if not re.fullmatch(r"[^@\s,;<>]+@[^@\s,;<>]+", word):
+        raise argparse.ArgumentTypeError(f"{word!r} is no mail address")
+    return word
+
+
+def send(to: str, subject: str, text: str) -> None:
+    """Send `text` to the address `to`: through ``sendmail``, else by SMTP to ``$VEXFS_SMTP`` or this host.
 
     Raises
     ------
-    UsageError
-        `address` is none.
     Unreachable
         Nobody takes the mail.
     """
-    if not re.fullmatch(r"[^@\s,;<>\r\n]+@[^@\s,;<>\r\n]+", address):
-        raise UsageError(f"{address!r} is no mail address")
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = f"vexfs@{socket.getfqdn()}", address, subject
+    message["From"], message["To"], message["Subject"] = f"vexfs@{socket.getfqdn()}", to, subject
     message.set_content(text)
     server = os.environ.get(SMTP_ENVIRONMENT)
     program = shutil.which("sendmail") or shutil.which("sendmail", path="/usr/sbin:/usr/lib")

@@ -27,10 +27,18 @@ def _validation(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _validated(args: argparse.Namespace, answer: dict[str, Any]) -> dict[str, Any]:
-    """Compare with a baseline and send the report by mail, where that is asked for."""
+def _makes_sense(args: argparse.Namespace) -> None:
+    """What can be told before a minute of work: options that need each other, files that are no baselines."""
+    if args.quick and args.comprehensive:
+        raise UsageError("--quick and --comprehensive exclude each other")
     if args.regression_check and not args.baseline:
         raise UsageError("--regression-check compares with a baseline: give --baseline FILE")
+    if args.baseline:
+        _baseline(args.baseline)
+
+
+def _validated(args: argparse.Namespace, answer: dict[str, Any]) -> dict[str, Any]:
+    """Compare with a baseline and send the report by mail, where that is asked for."""
     if args.baseline:
         compared = regression.compare(_baseline(args.baseline), _measured(args))
         answer["regression"] = compared
@@ -193,12 +201,13 @@ COMMANDS = (
             Option("--comprehensive", "ten seconds of each load", flag=True),
             Option("--baseline", "also compare with this file", local=True, metavar="FILE"),
             OUTPUT,
-            Option("--email-report", "send the report there, by the host's mail system", local=True, metavar="ADDRESS"),
+            Option("--email-report", "send the report there, by mail", mail.address, local=True, metavar="ADDRESS"),
             Option("--post-update", "also every kernel's results, and settings that wait for a restart", flag=True),
             Option("--regression-check", "fail on what is worse than the --baseline", flag=True, local=True),
         ),
         show=_validation,
         shape=_validated,
+        check=_makes_sense,
         wanting=lambda a: not a["overall_success"],
     ),
     Told(

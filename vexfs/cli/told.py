@@ -78,6 +78,8 @@ class Told:
         What becomes of an answer under the command's own options, before it is written or shown.
     reaches : bool
         Whether `run` may talk to a node, and so takes the options that say which.
+    check : callable, optional
+        Raises `UsageError` when options make no sense together, before anything is done.
     """
 
     words: str
@@ -91,6 +93,7 @@ class Told:
     run: Callable[[argparse.Namespace], Any] | None = None
     shape: Callable[[argparse.Namespace, Any], Any] | None = None
     reaches: bool = False
+    check: Callable[[argparse.Namespace], None] | None = None
 
 
 OUTPUT = Option("--output", "write the answer to this file too, as JSON", local=True, metavar="FILE")
@@ -123,6 +126,8 @@ def _sentence(about: str) -> str:
 
 def _runner(command: Told) -> Callable[[argparse.Namespace], int]:
     def run(args: argparse.Namespace) -> int:
+        if command.check is not None:
+            command.check(args)
         answer = command.run(args) if command.run is not None else ask(command, args)
         if command.shape is not None:
             answer = command.shape(args, answer)
