@@ -1,0 +1,15 @@
+"""The vector index beside hnswlib, faiss, usearch and SymphonyQG (rabitqlib): speed at equal recall, build, memory."""
+
+from asv_benchmarks.peers import environment, index_data
+from asv_benchmarks.peers.table import Report, Row
+
+PACKAGES = ("hnswlib==0.8.0", "faiss-cpu==1.15.1", "usearch==2.26.6", "rabitqlib==0.7.1", "numkong==7.8.6", "packaging")
+
+
+def run(quick: bool) -> Report:
+    """The embeddings are made first, as far as the cache does not hold them, which takes an hour or two."""
+    rows = 20_000 if quick else 200_000
+    index_data.sentences(rows)
+    place = environment.install("index", PACKAGES)
+    found = environment.measure("asv_benchmarks.peers.index_peers", place, "--rows", str(rows))
+    return Report("index", [Row(**row) for row in found["rows"]], found["notes"])
