@@ -3,7 +3,8 @@
 from asv_benchmarks.peers import environment, index_data
 from asv_benchmarks.peers.table import Report, Row
 
-PACKAGES = ("hnswlib==0.8.0", "faiss-cpu==1.15.1", "usearch==2.26.6", "rabitqlib==0.7.1", "numkong==7.8.6", "packaging")
+PACKAGES = ("hnswlib==0.8.0", "faiss-cpu==1.15.1", "usearch==2.26.6", "rabitqlib==0.7.1", "numkong==7.8.6", "tqdm",
+            "packaging")  # fmt: skip
 
 
 def run(quick: bool) -> Report:
