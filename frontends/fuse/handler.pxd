@@ -17,7 +17,6 @@ cdef class Handler:
     cdef object negative, ready, crowd, lock
     cdef public int workers      # threads that answer requests now
     cdef readonly int waiting    # of them, those that wait for the disk
-    cdef public int most_waiting  # the highest number of those since somebody set this to 0
     cdef public bint retire      # the next statfs ends one worker
 
     cdef object answer(self, error, str operation)

@@ -14,7 +14,6 @@ class Handler:
     adapter: Adapter
     workers: int
     waiting: int
-    most_waiting: int
     retire: bool
 
     def __init__(

@@ -65,8 +65,6 @@ cdef class Handler:
     cdef int begin_wait(self) except -1:
         """Let other requests run while this one waits for the disk; see to it that somebody is left to take them."""
         self.waiting += 1
-        if self.waiting > self.most_waiting:
-            self.most_waiting = self.waiting
         if self.waiting >= self.workers:
             self.crowd()
         self.lock.release()

@@ -115,3 +115,28 @@ def test_a_file_whose_first_name_is_gone_is_found_by_another(volume):
     fs.drop_caches()
     assert fs.read_file("d/first") == b"x"
     assert fs.path_of(ino) == b"/d/first"
+
+
+@pytest.mark.parametrize("where", ["memory", "disk", "both"])
+def test_a_file_whose_remembered_name_went_is_searched_for(volume, where):
+    """Its other names were not looked up since; some of those on the disk have gone, or lead elsewhere, by now."""
+    fs = volume()
+    fs.mkdir("d")
+    fs.write_file("d/first", b"x")
+    for k in range(6000):
+        fs.write_file(f"d/{k}", b"")
+    for name in ("second", "third", "d/fourth"):
+        fs.link("d/first", name)
+    ino = fs.resolve("d/first")
+    if where != "memory":
+        fs.sync()
+    for name in ("d/fourth", "second", "d/first"):  # the last link is the one that is remembered
+        fs.unlink(name)
+    fs.write_file("second", b"another one's")
+    if where == "disk":
+        fs.sync()
+        fs.drop_caches()
+    assert fs.path_of(ino) == b"/third"
+    fs.unlink("third")
+    with pytest.raises(FileNotFoundError):
+        fs.path_of(ino)

@@ -17,5 +17,6 @@ cdef class ByPath(Opened):
     cdef int walk(self, path, bint follow, vx_attr *a) except -1
     cdef int walk_parent(self, path, bytes p, uint64_t *parent, const char **name, size_t *n, int *is_dir,
                          int root=*) except -1
+    cdef int new_name(self, path, bytes p, uint64_t *parent, const char **name, size_t *n, source=*) except -1
     cdef int remove(self, path, bint directory) except -1
     cdef int set(self, path, uint64_t ino, uint32_t fields, vx_attr *a) except -1

@@ -180,6 +180,15 @@ cdef class ByPath(Opened):
             raise failed(-root if rc == -EEXIST else rc, path)
         return 0
 
+    cdef int new_name(self, path, bytes p, uint64_t *parent, const char **name, size_t *n, source=None) except -1:
+        # Of what is no directory: only a directory can have a slash behind it.
+        cdef vx_attr a
+        cdef int is_dir
+        self.walk_parent(path, p, parent, name, n, &is_dir)
+        if is_dir:
+            self.walk(p.rstrip(b"/"), False, &a)
+            raise from_errno(EEXIST, path) if source is None else from_errno(EEXIST, source, path)
+
     def stat(self, path, bint follow_symlinks=True):
         """Attributes of what `path` leads to."""
         cdef vx_attr a
@@ -215,13 +224,10 @@ cdef class ByPath(Opened):
         cdef uint64_t parent
         cdef const char *name
         cdef size_t n
-        cdef int is_dir, rc
+        cdef int rc
         cdef vx_attr a
         cdef bytes p = encoded(path)
-        self.walk_parent(path, p, &parent, &name, &n, &is_dir)
-        if is_dir:  # only a directory can have a slash behind it
-            self.walk(p.rstrip(b"/"), False, &a)
-            raise from_errno(EEXIST, path)
+        self.new_name(path, p, &parent, &name, &n)
         fs = self.enter()
         with nogil:
             rc = fs_mknod(fs, &self.cred, parent, name, n, mode, device, &a)
@@ -235,15 +241,12 @@ cdef class ByPath(Opened):
         cdef uint64_t parent
         cdef const char *name
         cdef size_t n, tn
-        cdef int is_dir, rc
+        cdef int rc
         cdef vx_attr a
         cdef bytes p = encoded(path), t = encoded(target)
         cdef const char *tp = t
         tn = PyBytes_GET_SIZE(t)
-        self.walk_parent(path, p, &parent, &name, &n, &is_dir)
-        if is_dir:  # only a directory can have a slash behind it
-            self.walk(p.rstrip(b"/"), False, &a)
-            raise from_errno(EEXIST, path)
+        self.new_name(path, p, &parent, &name, &n)
         fs = self.enter()
         with nogil:
             rc = fs_symlink(fs, &self.cred, parent, name, n, tp, tn, &a)
@@ -272,14 +275,11 @@ cdef class ByPath(Opened):
         cdef uint64_t parent
         cdef const char *name
         cdef size_t n
-        cdef int is_dir, rc
+        cdef int rc
         cdef vx_attr a
         cdef bytes p = encoded(path)
         self.walk(source, follow_symlinks, &a)
-        self.walk_parent(path, p, &parent, &name, &n, &is_dir)
-        if is_dir:
-            self.walk(p.rstrip(b"/"), False, &a)
-            raise from_errno(EEXIST, source, path)
+        self.new_name(path, p, &parent, &name, &n, source)
         fs = self.enter()
         with nogil:
             rc = fs_link(fs, &self.cred, a.ino, parent, name, n, &a)
