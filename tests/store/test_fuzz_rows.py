@@ -97,7 +97,8 @@ def test_what_is_read_of_an_inode_row_is_what_it_says(data: bytes) -> None:
 @st.composite
 def volume_files(draw: st.DrawFn) -> volumefile.VolumeFile:
     geometry = volumefile.checked_geometry(
-        draw(st.integers(1, 1024)) << 20, draw(st.just(0) | st.integers(1 << 20, 1 << 50)), draw(st.sampled_from(["lz4", "none"]))
+        draw(st.integers(1, 1024)) << 20, draw(st.just(0) | st.integers(1 << 20, 1 << 50)),
+        draw(st.sampled_from(["lz4", "none"])),
     )
     return volumefile.VolumeFile(geometry=geometry)
 
