@@ -58,6 +58,15 @@ def test_python(tmp_path):
     assert sorted(result.stdout.splitlines()) == ["coffee/log.csv 23", "coffee/roasts.md 27"]
 
 
+def test_by_meaning(tmp_path):
+    (tmp_path / "made").mkdir()
+    result = subprocess.run(
+        [sys.executable, "-c", block("By meaning")], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    expect_success(result)
+    assert result.stdout.splitlines() == ["/coffee/roasts.md", "/papers/b {'year': 2023}"]
+
+
 needs_docs = pytest.mark.skipif(not Path("/usr/share/doc/make").is_dir(), reason="needs Debian's /usr/share/doc/make")
 
 
@@ -66,6 +75,13 @@ def test_shell(shell):
     expect_success(shell(block("From the shell")))
     expect_success(shell("diff -r /usr/share/doc/make make-doc"))
     assert (shell.work / "papers-backup.vex" / "volume.toml").exists()
+
+
+@needs_docs
+def test_shell_by_meaning(shell):
+    result = shell(block("From the shell, by meaning"))
+    expect_success(result)
+    assert "/docs/" in result.stdout and "static" in result.stdout
 
 
 @needs_docs

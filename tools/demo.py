@@ -188,6 +188,35 @@ def work_in_process(tour: Tour, volume: Path) -> None:
     tour.say(f"vexfs.open: wrote, appended, renamed and listed {names}", start)
 
 
+def search(tour: Tour, volume: Path, tree: str) -> None:
+    """Some of the documents indexed and searched, from the shell and from Python."""
+    import numpy as np
+
+    import vexfs
+
+    some = sorted((d for d in Path(tree).iterdir() if d.is_dir() and not d.is_symlink()), key=lambda d: d.name)[:60]
+    place = tour.base / "some"
+    place.mkdir()
+    for each in some:
+        shutil.copytree(each, place / each.name, symlinks=True, ignore_dangling_symlinks=True)
+    tour.run("vexfs", "import", place, f"{volume}:/found", "--index")
+    shutil.rmtree(place)
+    tour.run("vexctl", "search", "permission to use, copy and distribute this software", "--k", "3", "--volume", volume,
+             show=8)  # fmt: skip
+    start = time.perf_counter()
+    with vexfs.open(volume) as fs:
+        x = np.random.default_rng(1).standard_normal((5000, 128)).astype(np.float32)
+        papers = fs.index("papers", dim=128)
+        papers.upsert([f"p{k:04d}" for k in range(5000)], x, {"year": [1990 + k % 30 for k in range(5000)]})
+        hit = papers.query(x[17], k=1, where={"year": 1990 + 17})[0]
+        fs.drop_index("found")
+        fs.rmtree("found")
+        fs.rmtree("papers")
+    if hit.id != "p0017":
+        raise Failed(f"{hit} was found for the vector of p0017")
+    tour.say("5,000 records with vectors of 128 numbers put and searched with a filter: the right one is first", start)
+
+
 def mount_and_work(tour: Tour, volume: Path, original: dict[str, tuple[object, ...]]) -> None:
     """Mount the volume, compare the tree, work, unmount."""
     top = tour.base / "mnt"
@@ -215,6 +244,9 @@ def tour_of(base: Path, tree: str, obstacle: str) -> None:
         original = fingerprint(Path(tree))
         tour.say(f"{tree}: {len(original)} files and directories, {size_of(tree) >> 20} MiB; checksums taken", start)
         tour.run("vexfs", "import", tree, f"{volume}:/docs")
+
+        tour.chapter("Find files by what they say, and by vectors")
+        search(tour, volume, tree)
 
         if obstacle:
             tour.chapter("Mount it")

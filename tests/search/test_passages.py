@@ -82,3 +82,44 @@ def test_given_vectors_do_not_depend_on_content(fs, notes, vectors):
 def test_copies_do_not_carry_what_was_made_of_content(fs, notes):
     assert "user.vexfs.vector" not in fs.listxattr("notes/n1")
     assert len(fs.getxattr("notes/n1", "user.vexfs.vector")) == 128
+
+
+def test_snapshots_and_a_log_that_is_rewritten(fs, reopen, vectors, monkeypatch):
+    from vexfs.search import index as module
+    from vexfs.search import snapshot
+
+    monkeypatch.setattr(module, "CLOSING_ROWS", 1)
+    monkeypatch.setattr(snapshot, "LOG_BYTES", 100)
+    made = fs.index("notes", dim=32)
+    for again in range(4):
+        for k in range(20):
+            fs.write_text(f"notes/n{k}", f"round{again} note{k} tea")
+            assert chunks(fs, made, f"notes/n{k}", [f"round{again} note{k} tea"], vectors[k : k + 1])
+    log = fs.stat(".vexfs/index-1/words").st_size
+    second = reopen()
+    assert second.stat(".vexfs/index-1/words").st_size < log / 2
+    assert second.exists(".vexfs/index-1/snapshot") and second.exists(".vexfs/index-1/snapshot-words")
+    index = second.index("notes")
+    assert len(index.words.search("tea", 100)[0]) == 20 and len(index.words.search("round2", 100)[0]) == 0
+    second.write_text("notes/n3", "other words")
+    assert chunks(second, index, "notes/n3", ["other words"], vectors[3:4])
+    second.remove("notes/n4")
+    third = reopen().index("notes")
+    assert len(third.words.search("tea", 100)[0]) == 18 and len(third.words.search("other", 100)[0]) == 1
+    assert third.query(vectors[3], 1)[0].id == "n3" and len(third) == 19
+
+
+@pytest.mark.parametrize("name", ["snapshot", "snapshot-words"])
+def test_a_damaged_snapshot_costs_nothing_but_time(fs, reopen, notes, vectors, monkeypatch, name):
+    from vexfs.search import index as module
+
+    monkeypatch.setattr(module, "CLOSING_ROWS", 1)
+    again = reopen()
+    path = f".vexfs/index-1/{name}"
+    whole = again.read_bytes(path)
+    for damaged in (b"", whole[:50], whole[: len(whole) // 2], whole[:-1], b"x" + whole[1:]):
+        again.write_bytes(path, damaged)
+        monkeypatch.setattr(module, "CLOSING_ROWS", 10**9)
+        again = reopen()
+        index = again.index("notes")
+        assert index.query(vectors[3], 1)[0].id == "n1" and len(index.words.search("tea", 10)[0]) == 6

@@ -86,7 +86,7 @@ def import_tree(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.source}: --index wants a directory; an index belongs to one")
     if not os.path.lexists(source.root):
         raise NotFound.at("no such file or directory on the host", args.source)
-    with Volume.load(volume, key_file=args.key_file) as opened:
+    with Volume.load(volume, create=True, key_file=args.key_file) as opened:  # nobody imports into nothing by mistake
         _make_parents(opened, path)
         own = os.stat(opened.directory)
         target = VolumeSide(opened.filesystem, path)

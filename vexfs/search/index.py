@@ -23,7 +23,7 @@ from vexfs.search.description import Description
 from vexfs.search.hits import Hit, Hits, unpack_attributes
 from vexfs.search.query import Reader
 from vexfs.search.records import Attributes, names_of
-from vexfs.search.snapshot import load_snapshot, load_words, save_snapshot
+from vexfs.search.snapshot import load_snapshot, load_words, rewrite_words, save_snapshot
 from vexfs.search.writer import Writer
 from vexfs.store.attributes import Scalar
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: A snapshot is written when this share of the rows, and at least so many, changed since the last.
 SNAPSHOT_SHARE, SNAPSHOT_ROWS = 0.2, 20_000
+#: At closing a snapshot of fewer is worth its writing.
+CLOSING_ROWS = 2000
 
 
 def _queries(answer: Any) -> int:
@@ -73,17 +75,23 @@ class Index:
         self.vectors = VectorIndex(
             description.dim, description.metric, description.dtype, simd=catalog.simd, pool=catalog.pool
         )
-        self.words = WordIndex()
         self._closed = False
-        self.table = RowTable(
-            self.filesystem, description.directory, self.file("rows"), self.file("vectors"), self.file("words"),
-            self.vectors.row_bytes,
-        )  # fmt: skip
+        self.table = self._table()
+        self.words, mostly_dead = load_words(self)
+        if mostly_dead and not catalog.read_only:
+            rewrite_words(self)
+            self.table.close()
+            self.table = self._table()
         self.vectors, changed = load_snapshot(self)
-        load_words(self)
         self.table.watch(self.vectors, self.words)
         self.writer = Writer(self, changed)
         self._reader = Reader(self)
+
+    def _table(self) -> RowTable:
+        return RowTable(
+            self.filesystem, self.description.directory, self.file("rows"), self.file("vectors"), self.file("words"),
+            self.vectors.row_bytes,
+        )  # fmt: skip
 
     def file(self, name: str) -> int:
         """Inode number of one of the index's files."""
@@ -397,6 +405,6 @@ class Index:
         if self._closed:
             return
         self._closed = True
-        if snapshot and self.writer.changed >= max(SNAPSHOT_ROWS, 0.02 * self.table.live):
+        if snapshot and self.writer.changed >= max(CLOSING_ROWS, 0.02 * self.table.live):
             self._save()
         self.table.close()

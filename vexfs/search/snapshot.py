@@ -8,6 +8,7 @@ wrong, only more or less useful, and one that cannot be read costs time and noth
 import contextlib
 import logging
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from vexfs._core.fs import Filesystem
 from vexfs._core.vindex import VectorIndex
+from vexfs._core.words import WordIndex
 
 if TYPE_CHECKING:
     from vexfs.search.index import Index
@@ -29,6 +31,9 @@ FLAG_SHIFT = np.uint64(40)
 OUT_OF_USE = np.uint64(2 | 4)  # stale, away
 READ_BYTES = 16 << 20
 WORD_HEAD = struct.Struct("<III")
+VECTORS, WORDS = "snapshot", "snapshot-words"
+#: A log of keyword records is rewritten when it is longer and less than half of it is in use.
+LOG_BYTES = 4 << 20
 
 
 class _Reader:
@@ -54,22 +59,45 @@ def live_versions(rows: NDArray[np.void]) -> NDArray[np.uint32]:
     return versions
 
 
+def _opened(index: "Index", name: str) -> tuple[_Reader, NDArray[np.uint32]] | None:
+    """A snapshot behind its head, and the versions that it says; None where there is none to use."""
+    try:
+        read = _Reader(index.filesystem, f"{index.home}/{name}")
+    except FileNotFoundError:
+        return None
+    magic, n = HEAD.unpack(read(HEAD.size))
+    if magic != MAGIC or n * 4 > read.size:
+        raise ValueError("is no snapshot of this version")
+    return read, np.frombuffer(read(n * 4), np.uint32)
+
+
 def _restored(index: "Index") -> tuple[VectorIndex, NDArray[np.uint32]] | None:
     catalog, d = index.catalog, index.description
     try:
-        read = _Reader(index.filesystem, f"{index.home}/snapshot")
-    except FileNotFoundError:
-        return None
-    try:
-        magic, n = HEAD.unpack(read(HEAD.size))
-        if magic != MAGIC or n * 4 > read.size:
-            raise ValueError("is no snapshot of this version")
-        versions = np.frombuffer(read(n * 4), np.uint32)
+        opened = _opened(index, VECTORS)
+        if opened is None:
+            return None
+        read, versions = opened
         vectors = VectorIndex.restore(d.dim, d.metric, d.dtype, read=read, simd=catalog.simd, pool=catalog.pool)
     except (OSError, ValueError, MemoryError) as error:
         log.warning("the snapshot of index %d is not used: %s", d.number, error)
         return None
     return vectors, versions
+
+
+def _restored_words(index: "Index") -> tuple[WordIndex, NDArray[np.uint32]]:
+    none = WordIndex(), np.full(0, UNUSED, np.uint32)
+    try:
+        opened = _opened(index, WORDS)
+        if opened is None:
+            return none
+        read, versions = opened
+        words = WordIndex()
+        words.restore(read)
+    except (OSError, ValueError, MemoryError) as error:
+        log.warning("the keyword snapshot of index %d is not used: %s", index.description.number, error)
+        return none
+    return words, versions
 
 
 def load_snapshot(index: "Index") -> tuple[VectorIndex, int]:
@@ -114,8 +142,14 @@ def _put(index: "Index", vectors: VectorIndex, rows: NDArray[np.uint32]) -> None
 
 
 def save_snapshot(index: "Index") -> None:
-    """Write a snapshot of what the index is now."""
-    filesystem, path = index.filesystem, f"{index.home}/snapshot"
+    """Write snapshots of what the index is now."""
+    _save(index, VECTORS, index.vectors.dump)
+    if len(index.words):
+        _save(index, WORDS, index.words.dump)
+
+
+def _save(index: "Index", name: str, dump: Callable[[Callable[[Any], None]], None]) -> None:
+    filesystem, path = index.filesystem, f"{index.home}/{name}"
     with contextlib.suppress(FileNotFoundError):
         filesystem.unlink(path + ".new")
     filesystem.write_file(path + ".new", b"", 0o600)
@@ -129,29 +163,51 @@ def save_snapshot(index: "Index") -> None:
         nonlocal at
         at += filesystem.write(ino, data, at)
 
-    index.vectors.dump(write)
+    dump(write)
     filesystem.rename(path + ".new", path)
 
 
-def load_words(index: "Index") -> None:
-    """Keyword records from their log: those of rows as they are in use now."""
+def load_words(index: "Index") -> tuple[WordIndex, bool]:
+    """The keyword index over a table: a snapshot brought up to date from the log; and whether most of the log is dead."""
+    words, had = _restored_words(index)
+    now = live_versions(index.table.rows())
+    gone = np.flatnonzero((had != UNUSED) & (_fitted(now, len(had)) != had)).astype(np.uint32)
+    if len(gone):
+        words.remove(gone)
+    then = _fitted(had, len(now))
+    found, live = _logged(index, now)
+    fresh = {row: record for row, record in found.items() if then[row] != now[row] or row not in words}
+    if fresh:
+        words.put(np.fromiter(fresh, np.uint32, len(fresh)), list(fresh.values()))
+    size = index.filesystem.getattr(index.file("words")).st_size
+    return words, size > LOG_BYTES and live < size // 2
+
+
+def _logged(index: "Index", versions: NDArray[np.uint32]) -> tuple[dict[int, bytes], int]:
+    """The records of rows as they are in use now, and how many bytes of the log they take."""
     ino = index.file("words")
-    size = index.filesystem.getattr(ino).st_size
-    if not size:
-        return
-    data = index.filesystem.read(ino, size, 0)
-    rows = index.table.rows()
-    versions = live_versions(rows)
+    data = index.filesystem.read(ino, index.filesystem.getattr(ino).st_size, 0)
+    known = versions.tolist()
     found: dict[int, bytes] = {}
-    at = 0
+    at = live = 0
     while at + WORD_HEAD.size <= len(data):
         row, version, n = WORD_HEAD.unpack_from(data, at)
         at += WORD_HEAD.size
         if at + n > len(data):
             log.warning("the keyword log of index %d ends within a record", index.description.number)
             break
-        if row < len(versions) and versions[row] == version:
+        if row < len(known) and known[row] == version:
             found[row] = data[at : at + n]
+            live += WORD_HEAD.size + n
         at += n
-    if found:
-        index.words.put(np.fromiter(found, np.uint32, len(found)), list(found.values()))
+    return found, live
+
+
+def rewrite_words(index: "Index") -> None:
+    """A log of the records that are in use, in place of one that is mostly dead; before anybody writes to it."""
+    versions = live_versions(index.table.rows())
+    found, _ = _logged(index, versions)
+    text = b"".join(WORD_HEAD.pack(row, versions[row], len(record)) + record for row, record in found.items())
+    path = f"{index.home}/words"
+    index.filesystem.write_file(path + ".new", text, 0o600)
+    index.filesystem.rename(path + ".new", path)
