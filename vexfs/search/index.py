@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from vexfs._core.fs import Filesystem
 from vexfs._core.rows import HIT_PATH, HIT_XATTRS, RowTable
 from vexfs._core.vindex import VectorIndex
-from vexfs._core.words import WordIndex
 from vexfs.errors import InvalidArgument
 from vexfs.observe.tally import as_many, tallied
 from vexfs.search.description import Description

@@ -105,7 +105,7 @@ class _Floats:
         self.shape = (raw.shape[0], (raw.shape[1] - 4) // 4)
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return int(self.shape[0])
 
     def __getitem__(self, part: slice) -> NDArray[np.float32]:
         return np.ascontiguousarray(self._raw[part, 4:]).view("<f4")
