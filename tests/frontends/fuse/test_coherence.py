@@ -219,7 +219,7 @@ def test_shown_owner_and_mode(inside):
 def test_the_virtual_tree_is_there_and_hidden(inside):
     _, disk, _ = inside
     assert os.listdir(disk) == []
-    assert sorted(os.listdir(disk / ".vexfs")) == ["status", "version"]
+    assert {"status", "version"} <= set(os.listdir(disk / ".vexfs"))
     status = (disk / ".vexfs" / "status").read_text()
     assert f"pid: {os.getpid()}\n" in status
     (disk / "a").touch()
@@ -249,7 +249,7 @@ def test_the_virtual_tree_cannot_be_changed(inside):
         assert caught.value.errno in (errno.EPERM, errno.EACCES), caught.value
     (disk / "d").mkdir()
     for change in (lambda: os.mkdir(disk / "d" / ".vexfs"), lambda: (disk / "d" / ".vexfs").touch()):
-        with pytest.raises(PermissionError):
+        with pytest.raises((FileExistsError, PermissionError)):  # searches stand there already
             change()
 
 
