@@ -20,7 +20,8 @@ CC=$CC VEXFS_CFLAGS=$flags VEXFS_LDFLAGS='-fsanitize=address,undefined' \
     exit 1
 }
 [ $# -gt 0 ] || set -- -q tests/core
+# The project's pythonpath would put the ordinary build before this one.
 # Python itself leaks by design at exit, and keeps its own arenas, which would hide what happens in them.
 LD_PRELOAD=$runtime ASAN_OPTIONS=detect_leaks=0:abort_on_error=0:allocator_may_return_null=1:use_sigaltstack=0 \
-    UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYTHONSAFEPATH=1 PYTHONPATH="$PWD/$out/lib" VEXFS_SANITIZED=1 \
-    python -m pytest -p no:cacheprovider "$@"
+    UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYTHONSAFEPATH=1 PYTHONPATH="$PWD/$out/lib:$PWD" VEXFS_SANITIZED=1 \
+    python -m pytest -p no:cacheprovider -o pythonpath= "$@"
