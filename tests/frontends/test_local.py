@@ -233,7 +233,6 @@ def test_attributes_are_the_user_xattrs(fs: Files) -> None:
     fs.setxattr("f", "user.year", b"2020")
     fs.setxattr("f", "user.title", b"On Coffee")
     fs.setxattr("f", "user.tags", b'["a", "b"]')
-    fs.setxattr("f", "user.vexfs.vector", b"....")
     found = fs.attributes("f")
     assert dict(found) == {"year": 2020, "title": "On Coffee", "tags": '["a", "b"]'} and len(found) == 3
     found["n"] = np.int64(7)

@@ -1,5 +1,6 @@
 """Indexes of a remote volume, with the methods of :class:`vexfs.search.index.Index`."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,8 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vexfs.remote.link import Link, quoted
+from vexfs.errors import IndexMissing, InvalidArgument, QueryInvalid
+from vexfs.remote.link import Link, error_of
 
 Where = Mapping[str, Any] | None
 
@@ -35,23 +37,33 @@ class Hit:
 
 
 class Hits(list[Hit]):
-    """Matches, best first."""
+    """Matches, best first; ``explanation`` says how they were found, when that was asked."""
+
+    explanation: dict[str, Any] | None = None
 
     @property
     def paths(self) -> list[str]:
         """The paths alone."""
         return [hit.path for hit in self]
 
+    def to_arrow(self) -> Any:
+        """A ``pyarrow.Table``, as :meth:`vexfs.search.hits.Hits.to_arrow`."""
+        from vexfs.search.arrow import table_of
 
-def hits_of(rows: Iterable[Mapping[str, Any]]) -> Hits:
+        return table_of(self)  # type: ignore[arg-type]  # has what the table is made of
+
+
+def hits_of(rows: Iterable[Mapping[str, Any]], explanation: dict[str, Any] | None = None) -> Hits:
     """Matches as a node tells them."""
-    return Hits(
+    hits = Hits(
         Hit(
             row["score"], row.get("distance"), row["path"], row["id"], row.get("text") or "",
             tuple(row["span"]) if row.get("span") else None, row.get("attributes") or {},
         )
         for row in rows
     )  # fmt: skip
+    hits.explanation = explanation
+    return hits
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,8 +90,8 @@ class RemoteIndex:
 
     @property
     def path(self) -> str:
-        """Of its directory."""
-        return str(self._about["path"])
+        """Of its directory, asked now: it may have been renamed."""
+        return str(self.describe()["path"])
 
     @property
     def dim(self) -> int:
@@ -104,42 +116,60 @@ class RemoteIndex:
 
     def describe(self) -> dict[str, Any]:
         """What it is and how it stands, asked now."""
-        self._about = dict(self._link.ask("GET", f"/v1/indexes/{quoted(self.path)}"))
-        return dict(self._about)
+        for about in self._link.ask("GET", "/v1/indexes"):
+            if about["number"] == self._about["number"]:
+                self._about = dict(about)
+                return dict(about)
+        raise IndexMissing.at("the index is no more", str(self._about["path"]))
+
+    def _body(self, **more: Any) -> dict[str, Any]:
+        """A request's body; the index is told by its number, which stays when the directory is renamed."""
+        kept = {name: value for name, value in more.items() if value is not None}
+        return {"index": self._about["path"], "number": self._about["number"], **kept}
 
     def __len__(self) -> int:
         return self.count()
 
     def __repr__(self) -> str:
-        return f"<RemoteIndex {self.path!r} at {self._link.url}, dim={self.dim} {self.metric} {self.dtype}>"
+        return f"<RemoteIndex {self._about['path']!r} at {self._link.url}, dim={self.dim} {self.metric} {self.dtype}>"
 
     def _put(
-        self, mode: str, ids: Iterable[str], vectors: ArrayLike | None, attributes: Any, contents: Any
-    ) -> int:
-        names = [str(each) for each in ids]
-        body = {
-            "index": self.path, "mode": mode, "ids": names, "attributes": rows_of(attributes, len(names)),
-            "vectors": None if vectors is None else np.ascontiguousarray(vectors, "<f4").tobytes(),
-            "contents": None if contents is None else list(contents),
-        }  # fmt: skip
-        answer = self._link.ask("POST", "/v1/upsert", {k: v for k, v in body.items() if v is not None})
+        self, mode: str, ids: Iterable[str], vectors: ArrayLike | None, attributes: Any, contents: Any,
+        errors: str | None = None,
+    ) -> Any:
+        names = [each if isinstance(each, str) else os.fsdecode(each) for each in ids]
+        given = None if contents is None else list(contents)
+        raw = given is not None and any(isinstance(each, bytes) for each in given)
+        if raw and given is not None:
+            given = [each.encode() if isinstance(each, str) else each for each in given]
+        body = self._body(
+            mode=mode, ids=names, attributes=rows_of(attributes, len(names)), errors=errors,
+            vectors=None if vectors is None else np.ascontiguousarray(vectors, "<f4").tobytes(),
+            **{"contents_bytes" if raw else "contents": given},
+        )  # fmt: skip
+        answer = self._link.ask("POST", "/v1/upsert", body, invalid=InvalidArgument)
+        if errors == "report":
+            return [None if each is None else error_of(each) for each in answer["errors"]]
         return int(answer["count"])
 
     def upsert(
-        self, ids: Iterable[str], vectors: ArrayLike | None = None, attributes: Any = None,
-        contents: Sequence[str | None] | None = None,
-    ) -> int:
-        """Store records: a file each, with its vector and attributes.  Searchable on return."""
-        return self._put("upsert", ids, vectors, attributes, contents)
+        self, ids: Iterable[str], vectors: ArrayLike, attributes: Any = None,
+        contents: Sequence[str | bytes | None] | None = None, *, errors: str = "raise",
+    ) -> Any:
+        """Store records: a file each, with its vector and attributes.  Searchable on return.
+
+        With ``errors="report"`` what can be stored is, and the answer is a list: None or the error of each record.
+        """
+        return self._put("upsert", ids, vectors, attributes, contents, errors)
 
     def add(
         self, ids: Iterable[str], vectors: ArrayLike, attributes: Any = None,
-        contents: Sequence[str | None] | None = None,
-    ) -> int:
+        contents: Sequence[str | bytes | None] | None = None,
+    ) -> Any:
         """As :meth:`upsert`, of records that do not exist yet."""
         return self._put("add", ids, vectors, attributes, contents)
 
-    def update(self, ids: Iterable[str], vectors: ArrayLike | None = None, attributes: Any = None) -> int:
+    def update(self, ids: Iterable[str], vectors: ArrayLike | None = None, attributes: Any = None) -> Any:
         """Change records that exist."""
         return self._put("update", ids, vectors, attributes, None)
 
@@ -148,39 +178,47 @@ class RemoteIndex:
         if isinstance(ids, str):
             return self.get([ids])[0]
         names = list(ids)
-        found = self._link.ask("POST", "/v1/get", {"index": self.path, "ids": names})
+        found = self._link.ask("POST", "/v1/get", self._body(ids=names), invalid=InvalidArgument)
         known = {row["id"]: Record(row["id"], _vector(row["vector"]), row["attributes"]) for row in found}
         return [known.get(name) for name in names]
 
     def delete(self, ids: Iterable[str] | None = None, where: Where = None) -> int:
         """Remove records by id, or all that match; answers how many."""
-        body = {"index": self.path, **({"ids": list(ids)} if ids is not None else {"where": dict(where or {})})}
-        return int(self._link.ask("POST", "/v1/delete", body)["count"])
+        if (ids is None) == (where is None):
+            raise InvalidArgument.at("delete takes ids or where, one of them")
+        names = None if ids is None else [ids] if isinstance(ids, str) else list(ids)
+        body = self._body(ids=names, where=None if where is None else dict(where))
+        return int(self._link.ask("POST", "/v1/delete", body, invalid=QueryInvalid)["count"])
 
-    def count(self, where: Where = None) -> int:
-        """How many there are, or match."""
-        body = {"index": self.path, **({"where": dict(where)} if where is not None else {})}
-        return int(self._link.ask("POST", "/v1/count", body)["count"])
+    def count(self, where: Where = None, under: Any = None) -> int:
+        """How many there are, or match, below a directory."""
+        body = self._body(where=None if where is None else dict(where), under=_path(under))
+        return int(self._link.ask("POST", "/v1/count", body, invalid=QueryInvalid)["count"])
 
     def query(
-        self, vector: ArrayLike, k: int = 10, *, where: Where = None, under: str | None = None,
+        self, vector: ArrayLike, k: int = 10, *, where: Where = None, under: Any = None,
         recall: float | None = None, effort: int | None = None, exact: bool | None = None,
-        threshold: float | None = None, attributes: bool = True,
+        threshold: float | None = None, explain: bool = False, attributes: bool = True,
     ) -> Any:
         """The nearest records of a vector, or (a matrix) of each of its rows.
 
         `attributes` False leaves them out of the answer, which is then shorter.
         """
         given = np.ascontiguousarray(vector, "<f4")
-        options = {
-            "k": k, "where": where, "under": under, "recall": recall, "effort": effort, "exact": exact,
-            "threshold": threshold, "attributes": attributes,
-        }  # fmt: skip
-        body = {"index": self.path, **{name: value for name, value in options.items() if value is not None}}
+        body = self._body(
+            k=k, where=None if where is None else dict(where), under=_path(under), recall=recall, effort=effort,
+            exact=exact, threshold=threshold, explain=explain, attributes=attributes,
+        )  # fmt: skip
+        body["vector" if given.ndim == 1 else "vectors"] = given.tobytes()
+        answer = self._link.ask("POST", "/v1/query", body, invalid=QueryInvalid)
         if given.ndim == 1:
-            return hits_of(self._link.ask("POST", "/v1/query", {**body, "vector": given.tobytes()})["hits"])
-        answer = self._link.ask("POST", "/v1/query", {**body, "vectors": given.tobytes()})
-        return [hits_of(rows) for rows in answer["results"]]
+            return hits_of(answer["hits"], answer.get("explanation"))
+        told = answer.get("explanations") or [None] * len(answer["results"])
+        return [hits_of(rows, each) for rows, each in zip(answer["results"], told, strict=True)]
+
+
+def _path(under: Any) -> str | None:
+    return None if under is None else os.fsdecode(under) if isinstance(under, bytes) else str(under)
 
 
 def _vector(raw: bytes | None) -> NDArray[np.float32] | None:

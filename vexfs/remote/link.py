@@ -75,8 +75,8 @@ class Link:
                 return
         link.close()
 
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """One request; answers what its reply holds.
+    def ask(self, method: str, path: str, body: Any = None, *, invalid: type[VexfsError] | None = None) -> Any:
+        """One request; answers what its reply holds.  `invalid`: raised for arguments that the node refuses.
 
         Raises
         ------
@@ -99,7 +99,10 @@ class Link:
         else:
             self._give(link)
         if reply.status >= 400:
-            raise told(reply.status, raw)
+            error = told(reply.status, raw)
+            if invalid is not None and isinstance(error, Refused) and error.status == 400:
+                raise invalid.at(str(error))
+            raise error
         return _decode.decode(raw) if raw else None
 
     def close(self) -> None:
@@ -139,9 +142,14 @@ def told(status: int, raw: bytes) -> VexfsError | OSError:
         detail = str(problem["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):
         return Refused(status, f"the node answered with status {status}")
-    kind = getattr(errors, str(problem.get("error")), None)
+    return error_of(problem) or Refused(status, detail)
+
+
+def error_of(problem: dict[str, Any]) -> VexfsError | OSError | None:
+    """The error of the tree that ``error``, ``errno`` and ``detail`` tell of; None when they name none."""
+    kind, detail = getattr(errors, str(problem.get("error")), None), str(problem["detail"])
     if not (isinstance(kind, type) and issubclass(kind, VexfsError)):
-        return Refused(status, detail)
+        return None
     if issubclass(kind, OSError) and "errno" in problem:
         return from_errno(int(problem["errno"]), message=detail)
     return kind.at(detail)

@@ -5,10 +5,11 @@ import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from vexfs.errors import InvalidArgument, NotSupported, VolumeClosed
+from vexfs.errors import InvalidArgument, NotSupported, QueryInvalid, VolumeClosed
 from vexfs.frontends.local import Files
 from vexfs.remote.filesystem import RemoteFilesystem
 from vexfs.remote.index import Hits, RemoteIndex, hits_of
@@ -48,6 +49,7 @@ class RemoteVolume(Files):
     def __init__(self, link: Link) -> None:
         self._wire: Link | None = link
         self.about: dict[str, Any] = link.ask("GET", "/v1/node")
+        self._indexes: WeakValueDictionary[int, RemoteIndex] = WeakValueDictionary()
         self.filesystem = RemoteFilesystem(link)  # type: ignore[assignment]  # has what Files asks of one
         super().__init__()
 
@@ -96,12 +98,17 @@ class RemoteVolume(Files):
         self._needs("index")
         wanted = {"dim": dim, "metric": metric, "dtype": dtype, "embedder": embedder}
         body = {name: value for name, value in wanted.items() if value is not None}
-        return RemoteIndex(self.wire, self.wire.ask("PUT", f"/v1/indexes/{_in_url(path)}", body))
+        about = self.wire.ask("PUT", f"/v1/indexes/{_in_url(path)}", body, invalid=InvalidArgument)
+        return self._known(about)
+
+    def _known(self, about: Mapping[str, Any]) -> RemoteIndex:
+        """One object for each index."""
+        return self._indexes.setdefault(about["number"], RemoteIndex(self.wire, about))
 
     def indexes(self) -> list[RemoteIndex]:
         """Every index that the token may see."""
         self._needs("index")
-        return [RemoteIndex(self.wire, about) for about in self.wire.ask("GET", "/v1/indexes")]
+        return [self._known(about) for about in self.wire.ask("GET", "/v1/indexes")]
 
     def drop_index(self, path: Any) -> None:
         """Drop a directory's index and its vectors; the files stay."""
@@ -121,7 +128,7 @@ class RemoteVolume(Files):
             body["text"] = query
         else:
             body["vector"] = np.ascontiguousarray(query, "<f4").tobytes()
-        return hits_of(self.wire.ask("POST", "/v1/search", body)["hits"])
+        return hits_of(self.wire.ask("POST", "/v1/search", body, invalid=QueryInvalid)["hits"])
 
     def similar(
         self, path: Any, k: int = 10, *, under: Any = None, where: Mapping[str, Any] | None = None,
@@ -134,7 +141,7 @@ class RemoteVolume(Files):
             body["under"] = os.fspath(under)
         if where is not None:
             body["where"] = dict(where)
-        return hits_of(self.wire.ask("POST", "/v1/similar", body)["hits"])
+        return hits_of(self.wire.ask("POST", "/v1/similar", body, invalid=QueryInvalid)["hits"])
 
     def __enter__(self) -> Self:
         return self
@@ -147,7 +154,4 @@ class RemoteVolume(Files):
 
 
 def _in_url(path: Any) -> str:
-    text = os.fsdecode(os.fspath(path))
-    if not text.strip("/."):
-        raise InvalidArgument.at("an index belongs to a directory below the root here; name one", text)
-    return quoted(text)
+    return quoted(os.fsdecode(os.fspath(path)))

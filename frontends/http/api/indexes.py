@@ -14,7 +14,7 @@ from vexfs.frontends.http.api.types import Done, HitBody, Scalar
 from vexfs.frontends.http.message import BYTES, JSON, MSGPACK, Problem, Reply, Request, normal
 from vexfs.frontends.http.route import READ, WRITE, Answer, Route
 
-from vexfs.errors import NotFound, NotPermitted
+from vexfs.errors import IndexMissing, NotPermitted, describe, row_of as error_row
 from vexfs.node import Node
 
 Floats = NDArray[np.float32]
@@ -43,6 +43,24 @@ class Upsert(msgspec.Struct, forbid_unknown_fields=True):
     vectors: Matrix | None = None
     attributes: list[dict[str, Scalar]] | None = None
     contents: list[str | None] | None = None
+    contents_bytes: list[bytes | None] | None = None
+    number: int | None = None
+    errors: Literal["raise", "report"] = "raise"
+
+
+class Fault(msgspec.Struct):
+    """Why one record was not stored: ``error`` and ``errno`` as in a problem."""
+
+    error: str
+    errno: int
+    detail: str
+
+
+class Stored(msgspec.Struct, omit_defaults=True):
+    """How many were given; asked to report, what was wrong with each (null: nothing)."""
+
+    count: int
+    errors: list[Fault | None] | None = None
 
 
 class Query(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,7 +76,9 @@ class Query(msgspec.Struct, forbid_unknown_fields=True):
     exact: bool | None = None
     recall: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     effort: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    explain: bool = False
     attributes: bool = False
+    number: int | None = None
 
 
 class RawQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -113,18 +133,22 @@ class Selection(msgspec.Struct, forbid_unknown_fields=True):
     index: Path
     ids: list[str] | None = None
     where: Where | None = None
+    under: Path | None = None
+    number: int | None = None
 
 
-class Hits(msgspec.Struct):
-    """Matches, best first."""
+class Hits(msgspec.Struct, omit_defaults=True):
+    """Matches, best first; how they were found, when that was asked."""
 
     hits: list[HitBody]
+    explanation: dict[str, Any] | None = None
 
 
-class HitsOfEach(msgspec.Struct):
-    """Matches of each vector."""
+class HitsOfEach(msgspec.Struct, omit_defaults=True):
+    """Matches of each vector; how they were found, when that was asked."""
 
     results: list[list[HitBody]]
+    explanations: list[dict[str, Any] | None] | None = None
 
 
 class Record(msgspec.Struct):
@@ -159,13 +183,19 @@ def _rows(vectors: Matrix, count: int) -> Floats:
     return _float32(vectors)
 
 
-def _index(request: Request, path: str, *, writes: bool = False) -> Any:
-    """The index of the directory at `path`; it is there already."""
+def _index(request: Request, path: str, number: int | None = None) -> Any:
+    """The index of the directory at `path`, or of that number, which it keeps when it is renamed."""
+    if number is not None:
+        for found in request.node.volume.indexes():
+            if found.description.number == number:
+                request.allow(normal(os.fsdecode(found.path)))
+                return found
+        raise IndexMissing.at(f"has no index {number} any more", path)
     where = request.allow(normal(path))
     for found in request.node.volume.indexes():
         if normal(os.fsdecode(found.path)) == where:
             return found
-    raise NotFound.at("has no index of its own; PUT /v1/indexes/PATH makes one", where)
+    raise IndexMissing.at("has no index of its own; PUT /v1/indexes/PATH makes one", where)
 
 
 def _hit(found: Any, attributes: bool) -> HitBody:
@@ -207,8 +237,6 @@ def create(request: Request) -> Reply:
     where = request.allow(request.path)
     volume = request.node.volume
     had = any(normal(each.path) == where for each in volume.indexes())
-    if not volume.isdir(where):
-        volume.makedirs(where, exist_ok=True)
     found = volume.index(where, dim=wanted.dim, metric=wanted.metric, dtype=wanted.dtype, embedder=wanted.embedder)
     return request.reply(found.describe(), 200 if had else 201)
 
@@ -227,17 +255,29 @@ def upsert(request: Request) -> Reply:
     """POST /v1/upsert."""
     wanted = request.decoded(Upsert)
     vectors = None if wanted.vectors is None else _rows(wanted.vectors, len(wanted.ids))
-    for name in ("vectors", "attributes", "contents"):
-        given = getattr(wanted, name) if name != "vectors" else vectors
+    if wanted.contents is not None and wanted.contents_bytes is not None:
+        raise Problem(400, "give contents, or contents_bytes")
+    contents: Any = wanted.contents if wanted.contents_bytes is None else wanted.contents_bytes
+    for name, given in (("vectors", vectors), ("attributes", wanted.attributes), ("contents", contents)):
         if given is not None and len(given) != len(wanted.ids):
             raise Problem(400, f"{len(wanted.ids)} ids and {len(given)} {name}; there must be as many")
-    index = _index(request, wanted.index)
+    if wanted.errors == "report" and wanted.mode != "upsert":
+        raise Problem(400, "errors: 'report' is for the mode 'upsert'")
+    index = _index(request, wanted.index, wanted.number)
     if wanted.mode == "update":
         index.update(wanted.ids, vectors, attributes=wanted.attributes)
+    elif wanted.mode == "add":
+        index.add(wanted.ids, vectors, attributes=wanted.attributes, contents=contents)
     else:
-        put = index.add if wanted.mode == "add" else index.upsert
-        put(wanted.ids, vectors, attributes=wanted.attributes, contents=wanted.contents)
-    return request.reply(Done(len(wanted.ids)))
+        told = index.upsert(wanted.ids, vectors, attributes=wanted.attributes, contents=contents, errors=wanted.errors)
+        if wanted.errors == "report":
+            return request.reply(Stored(len(wanted.ids), [None if each is None else _fault(each) for each in told]))
+    return request.reply(Stored(len(wanted.ids)))
+
+
+def _fault(error: Exception) -> Fault:
+    row = error_row(error)
+    return Fault(row.error.__name__, row.errno, describe(error))
 
 
 def query(request: Request) -> Reply:
@@ -254,21 +294,23 @@ def query(request: Request) -> Reply:
         wanted = request.decoded(Query)
     if (wanted.vector is None) == (wanted.vectors is None):
         raise Problem(400, "give vector, or vectors")
-    index = _index(request, wanted.index)
-    options = {
+    index = _index(request, wanted.index, wanted.number)
+    options: dict[str, Any] = {
         "k": wanted.k, "where": wanted.where, "under": None if wanted.under is None else _scope(request, wanted.under),
         "threshold": wanted.threshold, "exact": wanted.exact, "recall": wanted.recall, "effort": wanted.effort,
+        "explain": wanted.explain or None,
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value is not None}
     if wanted.vector is not None:
         found = index.query(row_of(wanted.vector), **options)
-        return request.reply(Hits([_hit(each, wanted.attributes) for each in found]))
+        return request.reply(Hits([_hit(each, wanted.attributes) for each in found], found.explanation))
     assert wanted.vectors is not None
     count = len(wanted.vectors) // (4 * index.dim) if isinstance(wanted.vectors, bytes) else len(wanted.vectors)
     if not count:
         return request.reply(HitsOfEach([]))
     lists = index.query(_rows(wanted.vectors, count), **options)
-    return request.reply(HitsOfEach([[_hit(each, wanted.attributes) for each in found] for found in lists]))
+    told = [found.explanation for found in lists] if wanted.explain else None
+    return request.reply(HitsOfEach([[_hit(each, wanted.attributes) for each in found] for found in lists], told))
 
 
 def get(request: Request) -> Reply:
@@ -277,7 +319,7 @@ def get(request: Request) -> Reply:
     if wanted.ids is None:
         raise Problem(400, "give ids")
     rows = []
-    for found in _index(request, wanted.index).get(wanted.ids):
+    for found in _index(request, wanted.index, wanted.number).get(wanted.ids):
         if found is not None:
             vector = getattr(found, "vector", None)
             data = None if vector is None else np.asarray(vector, "<f4").tobytes()
@@ -290,7 +332,7 @@ def delete(request: Request) -> Reply:
     wanted = request.decoded(Selection)
     if (wanted.ids is None) == (wanted.where is None):
         raise Problem(400, "give ids, or where")
-    index = _index(request, wanted.index)
+    index = _index(request, wanted.index, wanted.number)
     gone = index.delete(ids=wanted.ids) if wanted.ids is not None else index.delete(where=wanted.where)
     return request.reply(Done(int(gone or 0)))
 
@@ -298,8 +340,9 @@ def delete(request: Request) -> Reply:
 def count(request: Request) -> Reply:
     """POST /v1/count."""
     wanted = request.decoded(Selection)
-    index = _index(request, wanted.index)
-    return request.reply(Done(len(index) if wanted.where is None else int(index.count(where=wanted.where))))
+    index = _index(request, wanted.index, wanted.number)
+    under = None if wanted.under is None else _scope(request, wanted.under)
+    return request.reply(Done(len(index) if wanted.where is under is None else index.count(wanted.where, under)))
 
 
 # -- across indexes
@@ -311,10 +354,11 @@ def search(request: Request) -> Reply:
     if (wanted.text is None) == (wanted.vector is None):
         raise Problem(400, "give text, or vector")
     what: Any = wanted.text if wanted.vector is None else row_of(wanted.vector)
+    options = {"mode": wanted.mode} if wanted.vector is None else {}
     found = request.node.volume.search(
-        what, wanted.k, under=_scope(request, wanted.under) or "/", where=wanted.where, mode=wanted.mode
+        what, wanted.k, under=_scope(request, wanted.under) or "/", where=wanted.where, **options
     )
-    return request.reply(Hits([_hit(each, wanted.attributes) for each in found]))
+    return request.reply(Hits([_hit(each, wanted.attributes) for each in found], found.explanation))
 
 
 def similar(request: Request) -> Reply:
@@ -323,7 +367,7 @@ def similar(request: Request) -> Reply:
     path = request.allow(normal(wanted.path))
     under = _scope(request, wanted.under)
     found = request.node.volume.similar(path, wanted.k, under=under, where=wanted.where)
-    return request.reply(Hits([_hit(each, wanted.attributes) for each in found]))
+    return request.reply(Hits([_hit(each, wanted.attributes) for each in found], found.explanation))
 
 
 def routes(node: Node) -> list[Route]:
@@ -346,7 +390,7 @@ def routes(node: Node) -> list[Route]:
             Route(method="DELETE", about="Drop an index; the files stay", handle=drop, scope=WRITE,
                   answers={204: Answer(about="It is gone", media=())}, **shared),
             Route(method="POST", path="/v1/upsert", about="Write records", handle=upsert, scope=WRITE, body=Upsert,
-                  answers=done, **both),
+                  answers={200: Answer(about="How many", kind=Stored)}, **both),
             Route(method="POST", path="/v1/query", about="Nearest records", handle=query, scope=READ, body=Query,
                   query=MaybeRaw, answers={200: Answer(about="Matches", kind=(Hits, HitsOfEach))}, tag="search",
                   media=(JSON, MSGPACK, BYTES)),
