@@ -14,7 +14,8 @@ from vexfs.frontends.http.api.types import Done, HitBody, Scalar
 from vexfs.frontends.http.message import BYTES, JSON, MSGPACK, Problem, Reply, Request, normal
 from vexfs.frontends.http.route import READ, WRITE, Answer, Route
 
-from vexfs.errors import IndexMissing, NotPermitted, describe, row_of as error_row
+from vexfs.errors import IndexMissing, NotPermitted, describe
+from vexfs.errors import row_of as error_row
 from vexfs.node import Node
 
 Floats = NDArray[np.float32]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import vexfs
+from vexfs.errors import IndexMissing
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ def test_over_connect_as_in_process(served, library):
         assert {each.path for each in fs.indexes()} >= {"/mine", "/papers"}
         fs.drop_index("mine")
         assert "/mine" not in {each.path for each in fs.indexes()}
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(IndexMissing):
             made.query(np.zeros(4))
 
 
@@ -136,3 +137,8 @@ def test_told_when_a_file_matches(served, library):
         while (told := client.hear("event", 30)["data"])["path"] != "/notes/boats.md":
             pass
         assert told["event"] == "match" and "sailing" in told["text"]
+
+
+def test_by_vector_across_indexes(served, library):
+    got = served.ask("POST", "/v1/search", {"vector": library[3].tolist(), "under": "/papers", "k": 1})
+    assert got.status == 200 and got.json["hits"][0]["path"] == "/papers/p3", got
