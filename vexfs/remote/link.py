@@ -99,10 +99,10 @@ class Link:
         else:
             self._give(link)
         if reply.status >= 400:
-            error = told(reply.status, raw)
-            if invalid is not None and isinstance(error, Refused) and error.status == 400:
-                raise invalid.at(str(error))
-            raise error
+            fault = told(reply.status, raw)
+            if invalid is not None and isinstance(fault, Refused) and fault.status == 400:
+                raise invalid.at(str(fault))
+            raise fault
         return _decode.decode(raw) if raw else None
 
     def close(self) -> None:
