@@ -168,7 +168,7 @@ def _save(index: "Index", name: str, dump: Callable[[Callable[[Any], None]], Non
 
 
 def load_words(index: "Index") -> tuple[WordIndex, bool]:
-    """The keyword index over a table: a snapshot brought up to date from the log; and whether most of the log is dead."""
+    """The keyword index over a table: snapshot and log together; and whether most of the log is dead."""
     words, had = _restored_words(index)
     now = live_versions(index.table.rows())
     gone = np.flatnonzero((had != UNUSED) & (_fitted(now, len(had)) != had)).astype(np.uint32)
