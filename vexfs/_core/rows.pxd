@@ -131,7 +131,10 @@ cdef class RowTable:
     cdef object keep
     cdef readonly uint64_t directory
     cdef readonly uint32_t row_bytes
+    cdef int calls      # under way
+    cdef bint closing
     cdef int begin(self) except -1
+    cdef void end(self)
     cdef vx_table_stats read(self) except *
     cdef int _put(self, vx_record *r, size_t n, const uint32_t *spans, const unsigned char *stored, const char *words,
                   const uint32_t *words_n, uint32_t flags, out) except? -1

@@ -1,5 +1,7 @@
 """Python's way to the row tables of indexes: ``vexfs/rows.h`` has the meaning."""
 
+import time
+
 import numpy as np
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -162,22 +164,29 @@ cdef class RowTable:
         self.row_bytes = row_bytes
 
     cdef int begin(self) except -1:
-        if self.ptr is NULL:
+        """A call begins: the filesystem and the table stay until its `end`."""
+        if self.ptr is NULL or self.closing:
             raise ValueError("the index is closed")
         self.filesystem.enter()
+        self.calls += 1
         return 0
 
+    cdef void end(self):
+        self.calls -= 1
+        self.filesystem.busy -= 1
+
     def close(self):
-        """Write what changed and let the table go."""
-        cdef vx_table *t = self.ptr
+        """Write what changed and let the table go, when the calls under way have come back."""
         cdef vx_fs *p
-        if t is NULL or self.filesystem.closed:
+        if self.ptr is NULL or self.closing or self.filesystem.closed:
             return
-        self.begin()
-        self.ptr = NULL
-        p = self.filesystem.fs
+        self.closing = True
+        while self.calls:
+            time.sleep(0.001)
+        p = self.filesystem.enter()
         with nogil:
-            vx_table_close(p, t)
+            vx_table_close(p, self.ptr)
+        self.ptr = NULL
         self.filesystem.busy -= 1
 
     cdef vx_table_stats read(self) except *:
@@ -186,7 +195,7 @@ cdef class RowTable:
         cdef vx_fs *p = self.filesystem.fs
         with nogil:
             vx_table_read(p, self.ptr, &s)
-        self.filesystem.busy -= 1
+        self.end()
         return s
 
     def watch(self, VectorIndex vectors not None, WordIndex words not None):
@@ -200,7 +209,7 @@ cdef class RowTable:
         self.sink.ctx[1] = words.ptr
         with nogil:
             vx_table_watch(p, self.ptr, tell, &self.sink)
-        self.filesystem.busy -= 1
+        self.end()
 
     def attach(self, VectorIndex vectors not None, bint keep=True):
         """Let an index read stored vectors from the table's file; `keep` them in memory once read."""
@@ -208,14 +217,14 @@ cdef class RowTable:
         self.source.fs = self.filesystem.fs
         self.source.row_bytes = self.row_bytes
         vx_vindex_source(vectors.index, read_stored, &self.source, keep)
-        self.filesystem.busy -= 1
+        self.end()
 
     def __enter__(self):
         self.begin()
         return self
 
     def __exit__(self, *exc):
-        self.filesystem.busy -= 1
+        self.end()
 
     def stats(self):
         """Counts: rows in the table, live ones, files, free, away and stale ones; versions of rows and tree."""
@@ -256,7 +265,7 @@ cdef class RowTable:
         cdef vx_fs *p = self.filesystem.fs
         with nogil:
             got = vx_table_rows(p, self.ptr, first, want, <vx_row *>at)
-        self.filesystem.busy -= 1
+        self.end()
         return out[:got]
 
     def rows_of(self, uint64_t ino):
@@ -268,7 +277,7 @@ cdef class RowTable:
         cdef vx_fs *p = self.filesystem.fs
         with nogil:
             n = vx_table_rows_of(p, self.ptr, ino, some, 16)
-        self.filesystem.busy -= 1
+        self.end()
         out = np.empty(n, np.uint32)
         at = out.ctypes.data
         if n <= 16:
@@ -277,7 +286,7 @@ cdef class RowTable:
         self.begin()
         with nogil:
             n = vx_table_rows_of(p, self.ptr, ino, <uint32_t *>at, n)
-        self.filesystem.busy -= 1
+        self.end()
         return out[:n]
 
     def scope(self, uint64_t directory):
@@ -290,7 +299,7 @@ cdef class RowTable:
         cdef vx_fs *p = self.filesystem.fs
         with nogil:
             n = vx_table_scope(p, self.ptr, directory, <uint64_t *>at, rows)
-        self.filesystem.busy -= 1
+        self.end()
         if n < 0:
             raise failed(n)
         return bits, n
@@ -305,7 +314,7 @@ cdef class RowTable:
         cdef vx_fs *p = self.filesystem.fs
         with nogil:
             n = vx_table_touched(p, self.ptr, <uint32_t *>at, cap)
-        self.filesystem.busy -= 1
+        self.end()
         return None if n < 0 else np.unique(out[:n])
 
     def take_back(self, uint64_t ino):
@@ -315,7 +324,7 @@ cdef class RowTable:
         cdef vx_fs *p = self.filesystem.fs
         with nogil:
             n = vx_table_return(p, self.ptr, ino)
-        self.filesystem.busy -= 1
+        self.end()
         return n
 
     def drop(self, uint64_t ino):
@@ -325,7 +334,7 @@ cdef class RowTable:
         cdef vx_fs *p = self.filesystem.fs
         with nogil:
             rc = vx_table_drop(p, self.ptr, ino)
-        self.filesystem.busy -= 1
+        self.end()
         if rc < 0:
             raise failed(rc)
         return rc > 0
@@ -339,7 +348,7 @@ cdef class RowTable:
         cdef vx_fs *p = self.filesystem.fs
         with nogil:
             vx_table_confirm(p, self.ptr, &rows[0], &inos[0], n)
-        self.filesystem.busy -= 1
+        self.end()
 
     def put(self, list names, const unsigned char[:, ::1] stored, *, uint64_t parent=0, list xattrs=None,
             list contents=None, counts=None, spans=None, list words=None, generations=None, bint create=True,
@@ -462,7 +471,7 @@ cdef class RowTable:
         with nogil:
             rc = vx_fs_put_records(p, &self.filesystem.cred, self.ptr, r, n, <const vx_span *>spans, stored, words,
                                    words_n, flags, <uint32_t *>at)
-        self.filesystem.busy -= 1
+        self.end()
         return rc
 
     def hits(self, const uint32_t[::1] rows, uint32_t what=VX_HIT_PATH):
@@ -483,7 +492,7 @@ cdef class RowTable:
         cdef vx_fs *p = self.filesystem.fs
         with nogil:
             rc = vx_table_hits(p, self.ptr, &rows[0], n, what, gather_hit, &b)
-        self.filesystem.busy -= 1
+        self.end()
         try:
             if rc:
                 raise failed(rc)
