@@ -123,3 +123,20 @@ def test_a_damaged_snapshot_costs_nothing_but_time(fs, reopen, notes, vectors, m
         again = reopen()
         index = again.index("notes")
         assert index.query(vectors[3], 1)[0].id == "n1" and len(index.words.search("tea", 10)[0]) == 6
+
+
+def test_vectors_come_into_memory_after_a_snapshot(fs, reopen, vectors, monkeypatch):
+    from vexfs.search import index as module
+
+    monkeypatch.setattr(module, "CLOSING_ROWS", 1)
+    monkeypatch.setattr(module, "LOAD_BYTES", 64 * 128)
+    fs.index("i", dim=32).upsert([f"f{k}" for k in range(600)], vectors)
+    again = reopen()
+    index = again.index("i")
+    again.catalog.wait()
+    assert index.vectors.stats()["resident"] == 600 and index.query(vectors[7], 1)[0].id == "f7"
+    monkeypatch.setattr(module, "LOADED_SHARE", 0)
+    third = reopen()
+    third.catalog.wait()
+    assert third.index("i").vectors.stats()["resident"] == 0
+    assert third.index("i").query(vectors[7], 1)[0].id == "f7"

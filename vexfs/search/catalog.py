@@ -73,6 +73,7 @@ class Catalog:
             bridge.handler(KIND_INDEX, self._hinted)
         if self._by_directory:
             self._start()
+            self._work.set()  # what a snapshot lacks is brought into memory
         if not read_only and any(index.embedder for index in self._by_directory.values()):
             self.ingesting()
 

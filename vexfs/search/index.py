@@ -6,6 +6,7 @@ happens in the filesystem's operations; what makes them come passes through the 
 """
 
 import contextlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 SNAPSHOT_SHARE, SNAPSHOT_ROWS = 0.2, 20_000
 #: At closing a snapshot of fewer is worth its writing.
 CLOSING_ROWS = 2000
+#: Stored vectors are brought into memory in stretches of so many bytes, if all of them take no more than this share.
+LOAD_BYTES, LOADED_SHARE = 8 << 20, 0.4
 
 
 def _queries(answer: Any) -> int:
@@ -54,6 +57,10 @@ class Record:
     path: str
     vector: NDArray[np.float32] | None = attrs.field(repr=False)
     attributes: dict[str, Scalar]
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 class Index:
@@ -81,7 +88,9 @@ class Index:
             rewrite_words(self)
             self.table.close()
             self.table = self._table()
+        empty = self.vectors
         self.vectors, changed = load_snapshot(self)
+        self._unloaded = 0 if self.vectors is not empty else None
         self.table.watch(self.vectors, self.words)
         self.writer = Writer(self, changed)
         self._reader = Reader(self)
@@ -384,11 +393,26 @@ class Index:
         """A slice of background work; whether there is more."""
         if self._closed:
             return False
-        more = self.vectors.maintain(budget_ms)
+        more = self._load_some()
+        more |= self.vectors.maintain(budget_ms)
         more |= self.words.maintain(budget_ms)
         if not more and self.writer.changed >= max(SNAPSHOT_ROWS, SNAPSHOT_SHARE * self.table.live):
             self._save()
         return more
+
+    def _load_some(self) -> bool:
+        """After a snapshot was restored: the next stretch of stored vectors into memory; whether there is more."""
+        if self._unloaded is None:
+            return False
+        rows = len(self.table)
+        if rows * self.vectors.row_bytes > _memory_bytes() * LOADED_SHARE:
+            self._unloaded = None  # they are read when they are looked at
+            return False
+        some = max(1, LOAD_BYTES // self.vectors.row_bytes)
+        with self.table:
+            self.vectors.load(self._unloaded, min(some, max(rows - self._unloaded, 0)))
+        self._unloaded = None if self._unloaded + some >= rows else self._unloaded + some
+        return self._unloaded is not None
 
     def _save(self) -> None:
         with self.writer.lock:
