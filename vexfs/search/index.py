@@ -7,6 +7,7 @@ happens in the filesystem's operations; what makes them come passes through the 
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,8 @@ class Index:
             self.table = self._table()
         empty = self.vectors
         self.vectors, changed = load_snapshot(self)
-        self._unloaded = 0 if self.vectors is not empty else None
+        self._unloaded: int | None = 0 if self.vectors is not empty else None
+        self._loading = threading.Lock()
         self.table.watch(self.vectors, self.words)
         self.writer = Writer(self, changed)
         self._reader = Reader(self)
@@ -402,17 +404,18 @@ class Index:
 
     def _load_some(self) -> bool:
         """After a snapshot was restored: the next stretch of stored vectors into memory; whether there is more."""
-        if self._unloaded is None:
-            return False
-        rows = len(self.table)
-        if rows * self.vectors.row_bytes > _memory_bytes() * LOADED_SHARE:
-            self._unloaded = None  # they are read when they are looked at
-            return False
-        some = max(1, LOAD_BYTES // self.vectors.row_bytes)
-        with self.table:
-            self.vectors.load(self._unloaded, min(some, max(rows - self._unloaded, 0)))
-        self._unloaded = None if self._unloaded + some >= rows else self._unloaded + some
-        return self._unloaded is not None
+        with self._loading:
+            first, rows = self._unloaded, len(self.table)
+            if first is not None and rows * self.vectors.row_bytes > _memory_bytes() * LOADED_SHARE:
+                first = None  # they are read when they are looked at
+            if first is None or first >= rows:
+                self._unloaded = None
+                return False
+            some = max(1, LOAD_BYTES // self.vectors.row_bytes)
+            with self.table:
+                self.vectors.load(first, min(some, rows - first))
+            self._unloaded = first + some
+            return True
 
     def _save(self) -> None:
         with self.writer.lock:
