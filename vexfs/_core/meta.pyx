@@ -297,7 +297,7 @@ cdef class Meta:
         self.check(vx_meta_put_inode(self.m, ino, <const char *> row, len(row)))
 
     def del_inode(self, uint64_t ino):
-        """Remove an inode with everything that belongs to it: attributes, content, extent maps, its note as an orphan."""
+        """Remove an inode with all that belongs to it: attributes, content, extent maps, its note as an orphan."""
         self.closed()
         self.check(vx_meta_del_inode(self.m, ino, VX_PART_ALL))
 

@@ -343,7 +343,8 @@ def count(request: Request) -> Reply:
     wanted = request.decoded(Selection)
     index = _index(request, wanted.index, wanted.number)
     under = None if wanted.under is None else _scope(request, wanted.under)
-    return request.reply(Done(len(index) if wanted.where is under is None else index.count(wanted.where, under)))
+    every = wanted.where is None and under is None
+    return request.reply(Done(len(index) if every else index.count(wanted.where, under)))
 
 
 # -- across indexes
