@@ -27,6 +27,7 @@ from vexfs.frontends.fuse.searching import Kept, Likes, Searches
 from vexfs.frontends.fuse.virtual import Text, VirtualTree
 
 from vexfs.errors import PluginBroken
+from vexfs.search.indexfile import index_file
 from vexfs.version import __version__
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def mount(
     kept = Kept()
     tree.register(b"search", lambda ino: Searches(volume, ino, kept), everywhere=True)
     tree.register(b"similar", lambda ino: Likes(volume, ino, kept), everywhere=True)
+    tree.register(b"index.toml", lambda ino: Text(lambda: index_file(volume.catalog, ino)), everywhere=True)
     made.start()
     volume.announce(mountpoint=made.mountpoint)
     volume.mounted = made

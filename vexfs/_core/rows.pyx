@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
@@ -102,9 +102,6 @@ ctypedef struct basket:
     size_t n
     size_t cap
 
-cdef extern from "stdlib.h" nogil:
-    void *realloc(void *p, size_t n)
-
 
 cdef int gather_hit(void *ctx, const vx_hit *hit, const char *path, const void *xattrs) noexcept nogil:
     cdef basket *b = <basket *>ctx
@@ -183,11 +180,12 @@ cdef class RowTable:
         self.closing = True
         while self.calls:
             time.sleep(0.001)
+        self.calls += 1
         p = self.filesystem.enter()
         with nogil:
             vx_table_close(p, self.ptr)
         self.ptr = NULL
-        self.filesystem.busy -= 1
+        self.end()
 
     cdef vx_table_stats read(self) except *:
         cdef vx_table_stats s
@@ -270,23 +268,18 @@ cdef class RowTable:
 
     def rows_of(self, uint64_t ino):
         """The rows of a file, uint32 array, whatever their state."""
-        cdef uint32_t some[16]
-        cdef uint32_t n
+        cdef uint32_t n = 16, room = 0
         cdef size_t at
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
-        with nogil:
-            n = vx_table_rows_of(p, self.ptr, ino, some, 16)
-        self.end()
-        out = np.empty(n, np.uint32)
-        at = out.ctypes.data
-        if n <= 16:
-            memcpy(<void *>at, some, n * 4)
-            return out
-        self.begin()
-        with nogil:
-            n = vx_table_rows_of(p, self.ptr, ino, <uint32_t *>at, n)
-        self.end()
+        cdef vx_fs *p
+        while room < n:
+            room = n
+            out = np.empty(room, np.uint32)
+            at = out.ctypes.data
+            self.begin()
+            p = self.filesystem.fs
+            with nogil:
+                n = vx_table_rows_of(p, self.ptr, ino, <uint32_t *>at, room)
+            self.end()
         return out[:n]
 
     def scope(self, uint64_t directory):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+import tomllib
 
 import pytest
 from vexfs.frontends.fuse.searching import link_name, options_of
@@ -156,3 +157,14 @@ def test_link_names_fit():
     long = link_name(1, 5, 1, "é".encode() * 127 + b".md")
     assert len(long) <= 255 and long.endswith(b".md")
     assert long.decode()
+
+
+def test_the_index_of_a_directory_is_readable(found):
+    volume, mnt = found
+    told = tomllib.loads((mnt / "docs/coffee/.vexfs/index.toml").read_text())
+    assert (told["directory"], told["embedder"], told["dim"]) == ("/docs", "static", 256)
+    assert told["state"]["files"] == len(TEXTS)
+    assert (mnt / ".vexfs/index.toml").read_text().startswith("# No index covers")
+    with pytest.raises(PermissionError if os.geteuid() else OSError):
+        (mnt / "docs/.vexfs/index.toml").write_text("dim = 3")
+    assert volume.catalog.of(volume.filesystem.resolve("docs")).dim == 256
