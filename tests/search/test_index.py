@@ -335,28 +335,3 @@ def test_readers_while_a_writer_works(fs, papers, vectors):
     for thread in threads:
         thread.join()
     assert wrong == [] and papers.count({"round": 2}) == 200 and len(papers) == 400
-
-
-def test_dropped_and_closed_while_others_ask(fs, reopen, vectors):
-    for _ in range(6):
-        index = fs.index("busy", dim=32)
-        index.upsert([f"b{k}" for k in range(200)], vectors[:200], [{"n": k} for k in range(200)])
-        stop, threads = threading.Event(), []
-
-        def ask(index=index, stop=stop):
-            while not stop.is_set():
-                try:
-                    index.query(vectors[:4], 50, where={"n": {"$lt": 150}})
-                    index.count(under="busy")
-                except (ValueError, OSError):  # it is closed
-                    return
-
-        threads = [threading.Thread(target=ask) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        fs.drop_index("busy")
-        stop.set()
-        for thread in threads:
-            thread.join()
-    fs.index("busy", dim=32).upsert(["x"], vectors[:1])
-    assert len(reopen().index("busy")) == 1

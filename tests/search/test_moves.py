@@ -1,6 +1,7 @@
 """Files that move, get names and lose them: their vectors go with them, and results show only what an index covers."""
 
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -178,3 +179,28 @@ def test_rows_are_used_again(fs, vectors):
     for k in (0, 300, 599):
         assert index.query(vectors[k], 1)[0].id == names[k]
         assert index.get(names[k]).vector == pytest.approx(vectors[k])
+
+
+def test_dropped_and_closed_while_others_ask(fs, reopen, vectors):
+    for _ in range(6):
+        index = fs.index("busy", dim=32)
+        index.upsert([f"b{k}" for k in range(200)], vectors[:200], [{"n": k} for k in range(200)])
+        stop, threads = threading.Event(), []
+
+        def ask(index=index, stop=stop):
+            while not stop.is_set():
+                try:
+                    index.query(vectors[:4], 50, where={"n": {"$lt": 150}})
+                    index.count(under="busy")
+                except (ValueError, OSError):  # it is closed
+                    return
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        fs.drop_index("busy")
+        stop.set()
+        for thread in threads:
+            thread.join()
+    fs.index("busy", dim=32).upsert(["x"], vectors[:1])
+    assert len(reopen().index("busy")) == 1
