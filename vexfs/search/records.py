@@ -14,6 +14,7 @@ from vexfs.store.rows import pack_xattrs
 
 Floats = NDArray[np.float32]
 Attributes = Sequence[Mapping[str, Any] | None] | Mapping[str, Sequence[Any]] | None
+_NO_NAMES = frozenset((b"", b".", b"..", b".vexfs"))
 #: Bytes that may open a JSON value: a string that begins otherwise is stored as it is.
 _JSON_FIRST = frozenset(b'0123456789-"tfnIN[{ \t\r\n')
 
@@ -68,6 +69,8 @@ def names_of(ids: Iterable[str | bytes]) -> list[bytes]:
         twice = next(n for n in names if n in seen or seen.add(n))  # type: ignore[func-returns-value]
         raise InvalidArgument.at(f"id {os.fsdecode(twice)!r} comes twice in one batch")
     for name in names:
+        if len(name) <= 255 and name not in _NO_NAMES and not (b"/" in name or b"\0" in name):
+            continue
         parts = name.split(b"/")
         if any(p in (b"", b".", b"..", b".vexfs") or b"\0" in p for p in parts):
             raise InvalidArgument.at(f"{os.fsdecode(name)!r} cannot be an id: it is no name of a file")
@@ -124,12 +127,12 @@ def xattrs_of(attributes: Attributes, n: int) -> list[bytes | None] | None:
             continue
         if not isinstance(row, Mapping):
             raise InvalidArgument.at(f"attributes of record {place} are {row!r}; a mapping is wanted")
-        entries = {}
+        entries = []
         for name, value in row.items():
             raw = names.get(name)
             if raw is None:
                 raw = names[name] = _name(name, place)
-            entries[raw] = _value(value, name, place)
+            entries.append((raw, _value(value, name, place)))
         packed.append(pack_xattrs(entries))
     return packed
 

@@ -4,7 +4,7 @@
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import attrs
@@ -152,9 +152,11 @@ def unpack_xattrs(row: bytes) -> dict[bytes, bytes]:
     return out
 
 
-def pack_xattrs(values: dict[bytes, bytes]) -> bytes:
-    """Write an inode's extended attributes."""
-    return b"".join(_XATTR_HEAD.pack(len(v), len(k)) + k + v for k, v in values.items())
+def pack_xattrs(values: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Write an inode's extended attributes: a mapping, or pairs of names that each come once."""
+    head = _XATTR_HEAD.pack
+    pairs = values.items() if isinstance(values, Mapping) else values
+    return b"".join([head(len(v), len(k)) + k + v for k, v in pairs])
 
 
 class Change(NamedTuple):
