@@ -19,9 +19,10 @@ from vexfs._core.pool import OPTIONS, TAGS, TIER_BYTES, TIERS, Pool
 GUARD = ("canaries", "poison", "tracking")
 
 
-def poke(address: int, value: int = 0x41) -> None:
-    """Write one byte past all checks, as a bug in C would."""
-    ctypes.memset(address, value, 1)
+def poke(address: int) -> None:
+    """Write another byte than the one that is there: a canary may hold any."""
+    byte = ctypes.c_ubyte.from_address(address)
+    byte.value ^= 0xFF
 
 
 def tier(pool: Pool, name: str) -> dict:
