@@ -1,28 +1,32 @@
 """What can be subscribed to: figures, the node's own events, file events, standing queries.
 
-A feed is asked every half second for what is new, in a worker, so that none of it costs anything while nobody listens.
-File events come from the volume's log of changes: they tell what is committed, in order, and none is missed.
+A feed is asked every half second for what is new, or at once when it says so, in a worker; none of it costs anything
+while nobody listens.  File events come from the volume's log of changes: they tell what is committed, in order, and
+none is missed.  Matches of a standing query come from who writes vectors, before they are committed.
 """
 
 import os
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import msgspec
-from vexfs.frontends.http.api.indexes import Vector, Where, row_of
+from vexfs.frontends.http.api.indexes import Vector, Where, hit_body, row_of
 from vexfs.frontends.http.api.performance import figures, strings
 from vexfs.frontends.http.message import Problem, normal
 
-from vexfs.errors import NotPermitted, NotSupported
+from vexfs.errors import NotPermitted
 from vexfs.node import Node
 from vexfs.node.tokens import Token
+from vexfs.search.hits import Hit
+from vexfs.search.standing import StandingQuery
 from vexfs.store.rows import Change, unpack_oplog
 
 #: Changes to look at in one step.
 STEP = 200
-#: After a change, text may still be on its way through the embedder: for so long matches are looked for.
-SETTLE_S = 30.0
+#: Matches that wait for a client that reads slowly.
+HELD = 10_000
 
 
 class Subscribe(msgspec.Struct, forbid_unknown_fields=True, tag="subscribe", tag_field="action"):
@@ -34,12 +38,38 @@ class Subscribe(msgspec.Struct, forbid_unknown_fields=True, tag="subscribe", tag
     path: str = "/"
     text: str | None = None
     vector: Vector | None = None
-    k: int = 10
+    threshold: float = 0.5
     where: Where | None = None
-    min_score: float | None = None
+    attributes: bool = False
 
 
-class Figures:
+class TooSlow(Exception):
+    """Who listens reads more slowly than news come, so that some were lost."""
+
+
+class Feed:
+    """What one subscription tells.
+
+    Attributes
+    ----------
+    wake : callable
+        Called by the feed, from any thread, when there is news before the next look; set by who listens.
+    """
+
+    wake: Callable[[], Any] = staticmethod(lambda: None)
+
+    def __init__(self, node: Node, token: Token, wish: Subscribe) -> None:
+        raise NotImplementedError
+
+    def news(self) -> list[Any]:
+        """What is new since the last look; called by a worker."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+
+
+class Figures(Feed):
     """Channel ``performance``: every part's figures, at an interval of the client's choice (0.2 s to an hour)."""
 
     def __init__(self, node: Node, token: Token, wish: Subscribe) -> None:
@@ -60,7 +90,7 @@ class Figures:
         return [{"time": time.time(), **strings(figures(self._node))}]
 
 
-class NodeEvents:
+class NodeEvents(Feed):
     """Channel ``node``: services that fail and come back, settings that change."""
 
     def __init__(self, node: Node, token: Token, wish: Subscribe) -> None:
@@ -85,7 +115,7 @@ class NodeEvents:
         return found
 
 
-class FileEvents:
+class FileEvents(Feed):
     """Channel ``files``: what was made, written, renamed, removed at and below a path."""
 
     def __init__(self, node: Node, token: Token, wish: Subscribe) -> None:
@@ -138,47 +168,48 @@ class FileEvents:
         return os.fsdecode(full).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-class StandingQuery:
-    """Channel ``search``: told when a file comes among the best `k` of a saved search, which it was not before."""
+class Matches(Feed):
+    """Channel ``search``: a standing query, told at once (:class:`vexfs.search.standing.StandingQuery`)."""
 
     def __init__(self, node: Node, token: Token, wish: Subscribe) -> None:
-        if not hasattr(type(node.volume), "search"):
-            raise NotSupported.at("this version has no search")
         if "read" not in token.scopes:
             raise NotPermitted.at("searches need a token with the scope 'read'")
         if (wish.text is None) == (wish.vector is None):
             raise Problem(400, "give text, or vector")
-        if not 1 <= wish.k <= 1000:
-            raise Problem(400, "k is 1 to 1000")
-        self._node, self._wish = node, wish
-        self._under = normal(wish.path)
-        if not token.covers(self._under):
-            raise NotPermitted.at("the token is not for this", self._under)
-        self._what: Any = wish.text if wish.vector is None else row_of(wish.vector)
-        self._changes = FileEvents(node, token, wish)
-        self._until = 0.0
-        self._known = {hit.path for hit in self._search()}
+        under = normal(wish.path)
+        if not token.covers(under):
+            raise NotPermitted.at("the token is not for this", under)
+        self._token, self._attributes = token, wish.attributes
+        self._waiting: deque[Hit] = deque()
+        self._lost = 0
+        what = wish.text if wish.vector is None else row_of(wish.vector)
+        self._standing = StandingQuery(
+            node.volume.catalog, what, wish.threshold, under=under, where=wish.where, call=self._came
+        )
 
-    def _search(self) -> list[Any]:
-        wish = self._wish
-        hits = self._node.volume.search(self._what, wish.k, under=self._under, where=wish.where)
-        return [hit for hit in hits if wish.min_score is None or hit.score >= wish.min_score]
+    def _came(self, hit: Hit) -> None:
+        if len(self._waiting) < HELD:
+            self._waiting.append(hit)
+        else:
+            self._lost += 1
+        self.wake()
 
     def news(self) -> list[Any]:
-        """New matches."""
-        now = time.monotonic()
-        if self._changes.news():
-            self._until = now + SETTLE_S
-        if now > self._until:
-            return []
-        hits = self._search()
-        fresh = [hit for hit in hits if hit.path not in self._known]
-        self._known = {hit.path for hit in hits}
-        return [
-            {"event": "match", "path": hit.path, "score": float(hit.score), "text": hit.text or ""} for hit in fresh
-        ]  # fmt: skip
+        """The next matches."""
+        if self._lost:
+            raise TooSlow(f"{HELD} matches wait and {self._lost} more were lost")
+        taken = [self._waiting.popleft() for _ in range(min(STEP, len(self._waiting)))]
+        if self._waiting:
+            self.wake()
+        # A directory may have been moved to where the token does not reach.
+        shown = [hit_body(hit, self._attributes) for hit in taken if self._token.covers(normal(hit.path))]
+        return [{"event": "match", **msgspec.to_builtins(body)} for body in shown]
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+        self._standing.close()
 
 
-CHANNELS: dict[str, Any] = {
-    "performance": Figures, "node": NodeEvents, "files": FileEvents, "search": StandingQuery,
+CHANNELS: dict[str, type[Feed]] = {
+    "performance": Figures, "node": NodeEvents, "files": FileEvents, "search": Matches,
 }  # fmt: skip

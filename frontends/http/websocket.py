@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from vexfs.frontends.http.feeds import CHANNELS, Subscribe
+from vexfs.frontends.http.feeds import CHANNELS, Feed, Subscribe, TooSlow
 from vexfs.frontends.http.message import Problem, to_json
 from vexfs.frontends.http.server import Certificates, LoopThread, bound
 from websockets.asyncio.server import ServerConnection, serve
@@ -65,10 +65,10 @@ class Client:
         self._link = link
         self._token: Token | None = None
         self._text = ""
-        self.feeds: dict[str, tuple[str, Any]] = {}
+        self.feeds: dict[str, tuple[str, Feed]] = {}
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue()
         self._progress = time.monotonic()
-        self._dropped = False
+        self._dropped = self._looking = self._again = False
 
     async def serve(self) -> None:
         """From the handshake to the end."""
@@ -81,6 +81,7 @@ class Client:
             pass
         finally:
             writer.cancel()
+            self._close_feeds()
 
     async def _welcome(self) -> None:
         node = self._service.node
@@ -119,17 +120,20 @@ class Client:
                 raise Problem(400, "who asks is known already")
             number = message.id
             if isinstance(message, Unsubscribe):
-                if self.feeds.pop(number, None) is None:
+                if (gone := self.feeds.pop(number, None)) is None:
                     raise Problem(404, f"there is no subscription {number!r}")
+                gone[1].close()
                 self.send({"type": "unsubscribed", "id": number})
                 return
             if number in self.feeds:
                 raise Problem(409, f"there is a subscription {number!r} already; give each an id of its own")
             if len(self.feeds) >= SUBSCRIPTIONS_MOST:
                 raise Problem(429, f"a client has {SUBSCRIPTIONS_MOST} subscriptions at most")
-            feed = await self._service.work(CHANNELS[message.channel], self._service.node, self._token, message)
+            feed: Feed = await self._service.work(CHANNELS[message.channel], self._service.node, self._token, message)
             self.feeds[number] = message.channel, feed
             self.send({"type": "subscribed", "id": number, "channel": message.channel})
+            feed.wake = lambda: self._service.soon(self)
+            self.look()
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self.send({"type": "error", "id": number, "detail": f"not a message that is understood here: {error}"})
         except (VexfsError, OSError, ValueError) as error:
@@ -148,7 +152,7 @@ class Client:
 
     def _drop(self, code: int, reason: str) -> None:
         self._dropped = True
-        self.feeds.clear()
+        self._close_feeds()
         self._service.dropped += 1
         log.warning("dropped a client: %s", reason)
         self._service.spawn(self._hang_up(code, reason))
@@ -159,15 +163,40 @@ class Client:
         except (TimeoutError, ConnectionClosed):
             self._link.transport.abort()
 
+    def _close_feeds(self) -> None:
+        for _, feed in self.feeds.values():
+            feed.close()
+        self.feeds.clear()
+
     async def _write(self) -> None:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 raw = await self._waiting.get()
                 await self._link.send(raw.decode())
                 self._progress = time.monotonic()
+                if self._again and self._waiting.empty():
+                    self._service.spawn(self.news())
+
+    def look(self) -> None:
+        """Ask every feed soon: one of them has news."""
+        told, self._again = self._again, True
+        if not told and not self._looking and not self._dropped:
+            self._service.spawn(self.news())
 
     async def news(self) -> None:
-        """Ask every feed; a token that is no longer valid ends it all."""
+        """Ask every feed, again if one says meanwhile that it has more."""
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            await self._ask()
+            while self._again and self._waiting.empty() and not self._dropped:
+                await self._ask()
+        finally:
+            self._looking = False
+
+    async def _ask(self) -> None:
+        """One look at every feed; a token that is no longer valid ends it all."""
         if self._text:
             try:
                 self._service.node.tokens.check(self._text)
@@ -179,12 +208,17 @@ class Client:
             if time.monotonic() - self._progress > SLOW_S:
                 self._drop(SLOW, f"too slow: nothing was read for {SLOW_S:g} s, {self._waiting.qsize()} messages wait")
             return
+        self._again = False
         for number, (channel, feed) in list(self.feeds.items()):
             try:
                 for event in await self._service.work(feed.news):
                     self.send({"type": "event", "id": number, "channel": channel, "data": event})
+            except TooSlow as error:
+                self._drop(SLOW, f"too slow: {error}")
+                return
             except Exception as error:
                 self.feeds.pop(number, None)
+                feed.close()
                 self.send({"type": "error", "id": number, "detail": describe(error)})
 
 
@@ -268,6 +302,11 @@ class WebSocketService:
     async def work(self, call: Any, *args: Any) -> Any:
         """Have a thread call `call`."""
         return await asyncio.to_thread(call, *args)
+
+    def soon(self, client: Client) -> None:
+        """From any thread: a feed of `client` has news."""
+        if self._thread is not None:
+            self._thread.call(client.look)
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine."""

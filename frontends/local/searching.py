@@ -95,16 +95,17 @@ class Searching:
         return search_vector(self.catalog, query, k, under=text(under), where=where, **options)
 
     def watch(
-        self, query: str, *, threshold: float = 0.5, under: AnyPath = "/", where: Mapping[str, Any] | None = None,
+        self, query: Any, *, threshold: float = 0.5, under: AnyPath = "/", where: Mapping[str, Any] | None = None,
         call: Callable[[Hit], Any] | None = None,
     ) -> "StandingQuery":
         """A standing query: told when a file that is new, or has changed, matches.
 
         Parameters
         ----------
-        query : str
+        query : str or float (dim,)
+            Words for indexes with an embedder, a vector for indexes of its dimension.
         threshold : float
-            The least cosine similarity of a file's best passage.
+            The least score of a file's best passage; of words the cosine similarity.
         under : path
         where : mapping, optional
         call : callable, optional

@@ -128,4 +128,4 @@ def test_watch_tells_of_what_comes(tmp_path: Path) -> None:
         told = next(steps)
         assert told["hit"]["path"] == "/docs/a.txt" and "passport" in told["hit"]["snippet"]
         steps.close()
-        assert not fs.ingest.listeners
+        assert not fs.catalog.on_written

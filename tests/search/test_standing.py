@@ -69,6 +69,59 @@ def test_closing_ends_whoever_iterates(fs):
 
 
 def test_what_makes_no_sense_is_refused(fs):
-    for options in ({"query": " "}, {"query": "x", "threshold": 3}):
+    for options in ({"query": " "}, {"query": "x", "threshold": 3}, {"query": [[1, 2]]}, {"query": [0, 0]},
+                    {"query": [1], "threshold": float("nan")}):  # fmt: skip
         with pytest.raises(QueryInvalid):
             fs.watch(options.pop("query"), **options)
+
+
+def test_vectors_are_told_by_whoever_writes_them(fs):
+    points, told = fs.index("points", dim=3, metric="l2"), []
+    with fs.watch([1, 0, 0], threshold=0.5, call=told.append) as standing:
+        points.upsert(["near", "far"], [[1, 0.5, 0], [5, 5, 5]])
+        assert [(hit.path, pytest.approx(hit.score)) for hit in told] == [("/points/near", 1 / 1.5)]
+        points.update(["far"], [[1, 0, 0]])
+        points.update(["far"], attributes=[{"seen": True}])
+    assert [hit.id for hit in told] == ["near", "far"] and standing.lost == 0
+
+
+def test_each_metric_has_its_own_score(fs):
+    for metric, row, score in (("cosine", [2, 4], 1.0), ("dot", [2, 2], 6.0), ("l2", [0, 0], 1 / (1 + 5**0.5))):
+        fs.index(metric, dim=2, metric=metric)
+        with fs.watch([1, 2], threshold=0.2, under=metric) as standing:
+            fs.index(metric).upsert(["a"], [row])
+            assert standing.take(5).score == pytest.approx(score)
+
+
+def test_many_records_at_once_are_told_best_first_and_filtered(fs):
+    points = fs.index("points", dim=2)
+    where = {"$or": [{"n": {"$gte": 3}}, {"$path": "*.keep"}]}
+    with fs.watch([1, 0], threshold=0, where=where) as standing:
+        points.upsert([f"{i}" for i in range(5)] + ["x.keep"], [[1, i] for i in range(5)] + [[1, 9]],
+                      [{"n": i} for i in range(6)])  # fmt: skip
+        assert [standing.take(1).id for _ in range(3)] == ["3", "4", "x.keep"]
+        assert standing.take(0.05) is None
+
+
+def test_a_file_that_a_callback_writes_is_told_in_turn(fs):
+    points = fs.index("points", dim=2)
+
+    def call(hit):
+        if hit.id == "a":
+            points.upsert(["b"], [[1, 0]])
+        told.append(hit.id)
+
+    told = []
+    with fs.watch([1, 0], call=call):
+        points.upsert(["a"], [[1, 0]])
+    assert told == ["b", "a"]
+
+
+def test_embedding_anew_is_no_news(fs):
+    with fs.watch("passport", threshold=0.2) as standing:
+        fs.reembed("docs")
+        assert fs.ingest.wait(20)
+        assert standing.take(0.2) is None
+        fs.write_text("docs/old.txt", "A passport again.")
+        assert fs.ingest.wait(20)
+        assert standing.take(5).path == "/docs/old.txt"

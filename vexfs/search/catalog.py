@@ -59,6 +59,7 @@ class Catalog:
         self.tally = Tally()
         self._lock = threading.RLock()
         self._by_directory: dict[int, Index] = {}
+        self._by_number: dict[int, Index] = {}
         self._next = 1
         self._stop = threading.Event()
         self._work = threading.Event()
@@ -67,6 +68,8 @@ class Catalog:
         #: Called with an index after it was made or found, and before it is dropped: for those who follow along.
         self.on_open: list[Callable[[Index], Any]] = []
         self.on_drop: list[Callable[[Index], Any]] = []
+        #: Called with an index, its rows that were written, uint32 (n,), and their vectors, float32 (n, dim).
+        self.on_written: list[Callable[[Index, Any, Any], Any]] = []
         self._load()
         stand_behind(filesystem, self)
         if bridge is not None and not read_only:
@@ -105,12 +108,16 @@ class Catalog:
             raise VolumeDamaged.at(told, LIST) from None
         for description in descriptions:
             try:
-                self._by_directory[description.directory] = Index(self, description)
+                self._add(Index(self, description))
             except OSError as error:
                 # The files are whole without it; the index can be made anew.
                 log.error("index %d cannot be opened: %s", description.number, error)
         if not self.read_only:
             self._sweep({d.number for d in descriptions})
+
+    def _add(self, index: Index) -> None:
+        self._by_directory[index.description.directory] = index
+        self._by_number[index.description.number] = index
 
     def _sweep(self, known: set[int]) -> None:
         """Remove the files of an index that was being made or dropped when the volume was last used."""
@@ -182,6 +189,11 @@ class Catalog:
             raise IndexMissing.at(told, _text(path))
         return index
 
+    def numbered(self, number: int) -> Index | None:
+        """The index with that number, which it keeps for life."""
+        self.settle()
+        return self._by_number.get(number)
+
     def below(self, directory: int) -> list[Index]:
         """The indexes of directories below one."""
         found = []
@@ -223,7 +235,7 @@ class Catalog:
             self._next += 1
             Index.make_files(self.filesystem, description)
             index = Index(self, description)
-            self._by_directory[ino] = index
+            self._add(index)
             self.save()
             self._start()
         for call in self.on_open:
@@ -262,6 +274,7 @@ class Catalog:
             call(index)
         with self._lock:
             self._by_directory.pop(index.description.directory, None)
+            self._by_number.pop(index.description.number, None)
             self.save()
             index.close(snapshot=False)
             self._remove_files(index.description.number)
@@ -338,6 +351,17 @@ class Catalog:
         elif home.description.dim == holder.description.dim and home.description.embedder is None:
             home.take_over(ino, holder)
 
+    def written(self, index: Index, found: Any, stored: Any) -> None:
+        """Rows of an index were written, `stored` as they lie on the disk: tell who asked for it."""
+        if not self.on_written:
+            return
+        vectors = index.vectors.decode(stored)
+        for told in list(self.on_written):
+            try:
+                told(index, found, vectors)
+            except Exception:  # what was written stays written
+                log.exception("a standing query failed")
+
     # -- upkeep
 
     def hint(self, index: Index) -> None:
@@ -392,3 +416,4 @@ class Catalog:
             for index in self._by_directory.values():
                 index.close(snapshot=not self.read_only)
             self._by_directory.clear()
+            self._by_number.clear()

@@ -74,6 +74,11 @@ class Hit:
         return self.path.rpartition("/")[2]
 
     @property
+    def packed(self) -> bytes:
+        """The file's extended attributes as the filesystem keeps them."""
+        return self._packed
+
+    @property
     def attributes(self) -> dict[str, Scalar]:
         """The file's attributes, as they were when it was found."""
         return unpack_attributes(self._packed)

@@ -15,7 +15,6 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,8 +70,6 @@ class Ingest:
         self._worked = time.monotonic()
         self._recent: deque[tuple[float, int, int]] = deque(maxlen=1000)
         self.files = self.passages = self.failures = 0
-        #: Called with the passages and vectors of each file that was indexed.
-        self.listeners: list[Callable[[Passages, Vectors], Any]] = []
         self._state = "idle"
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -421,21 +418,16 @@ class Ingest:
             else:
                 self._failed(index, batch[0][0].ino, batch[0][0].generation, error)
             return
-        for (each, rows), put in zip(batch, done, strict=True):
+        for (each, _), put in zip(batch, done, strict=True):
             if put:
-                self._indexed(each, rows)
+                self._indexed(each)
             else:
                 self._backlog.add(each.ino, 0.05)  # it has changed, or is gone
 
-    def _indexed(self, each: Passages, rows: Vectors) -> None:
+    def _indexed(self, each: Passages) -> None:
         self._tries.pop(each.ino, None)
         self.aside(each.index).drop(each.ino)
         self._backlog.done(each.ino)
-        for listener in list(self.listeners):
-            try:
-                listener(each, rows)
-            except Exception:  # a listener's fault is no reason to index nothing more
-                log.exception("a standing query failed")
         self.files += 1
         self.passages += len(each.chunks)
         self._recent.append((time.monotonic(), 1, len(each.chunks)))

@@ -86,5 +86,5 @@ def _put(index: "Index", found: list[Passages], rows: Vectors) -> None:
         [(each.ino, each.generation, len(each.chunks)) for each in found],
         [span for each in found for span in each.spans()],
         [text for each in found for text in each.words()],
-        np.ascontiguousarray(rows),
-    )
+        np.ascontiguousarray(rows), told=False,
+    )  # fmt: skip

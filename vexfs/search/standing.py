@@ -1,38 +1,50 @@
 """Standing queries: told when a file that is new, or has changed, matches a question."""
 
+import contextlib
+import math
+import os
 import queue
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vexfs._core.columns import Columns
 from vexfs.errors import QueryInvalid
+from vexfs.search.filters import Table, compile_filter
 from vexfs.search.hits import Hit
+from vexfs.search.query import score_of
 from vexfs.search.textindex import embedder_of
+from vexfs.store.attributes import decode
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
-    from vexfs.search.embedders import Vectors
-    from vexfs.search.passages import Passages
+    from vexfs.search.index import Index
 
+Floats = NDArray[np.float32]
 _HELD = 10_000
 
 
 class StandingQuery:
     """A question that stays; made by ``fs.watch``.  An iterator of hits, and a context manager that ends it.
 
+    Told is whatever puts vectors: ingest of text, upserts, the attribute ``user.vexfs.vector``.  A vector is compared
+    in the indexes of its dimension, words in those with an embedder.
+
     Parameters
     ----------
     catalog : Catalog
-    query : str
+    query : str or float (dim,)
     threshold : float
-        The least cosine similarity of a file's best passage.
+        The least score of a file's best passage: of words, and of vectors where the metric is cosine, the cosine
+        similarity; else as `Hit.score` has it.
     under : path
     where : mapping, optional
         A filter on attributes.
     call : callable, optional
-        Called with each hit, by the thread of ingest: it must be quick.  Without it, hits wait to be taken, at most
+        Called with each hit, by the thread that wrote: it must be quick.  Without it, hits wait to be taken, at most
         10,000 of them.
 
     Attributes
@@ -42,42 +54,71 @@ class StandingQuery:
     """
 
     def __init__(
-        self, catalog: "Catalog", query: str, threshold: float = 0.5, *, under: Any = "/",
+        self, catalog: "Catalog", query: Any, threshold: float = 0.5, *, under: Any = "/",
         where: Mapping[str, Any] | None = None, call: Callable[[Hit], Any] | None = None,
     ) -> None:
-        if not query.strip():
-            raise QueryInvalid("the question is empty; give it a few words")
-        if not -1 <= threshold <= 1:
-            raise QueryInvalid(f"threshold={threshold!r}; a cosine similarity from -1 to 1 is wanted")
+        if isinstance(query, str):
+            if not query.strip():
+                raise QueryInvalid("the question is empty; give it a few words")
+            if not -1 <= threshold <= 1:
+                raise QueryInvalid(f"threshold={threshold!r}; a cosine similarity from -1 to 1 is wanted")
+        else:
+            query = np.asarray(query, np.float32)
+            if query.ndim != 1 or not query.size or not np.isfinite(query).all() or not query.any():
+                raise QueryInvalid(f"a vector of shape {query.shape}; one of finite numbers, not all zero, is wanted")
+            if not math.isfinite(threshold):
+                raise QueryInvalid(f"threshold={threshold!r}; a finite score is wanted")
         self.query, self.threshold, self.lost = query, threshold, 0
-        self._catalog, self._where, self._call = catalog, where, call
+        self._catalog, self._call = catalog, call
+        self._filter = compile_filter(where) if where else None
         self._scope: int = catalog.filesystem.resolve(under if isinstance(under, str | bytes) else str(under))
-        self._vectors: dict[str, Any] = {}
+        self._vectors: dict[str, Floats] = {}
         self._hits: queue.Queue[Hit | None] = queue.Queue(_HELD)
         self._closed = False
-        catalog.ingesting().listeners.append(self._seen)
+        catalog.on_written.append(self._seen)
 
-    def _seen(self, found: "Passages", rows: "Vectors") -> None:
-        """A file was indexed."""
-        index = found.index
-        name = index.embedder or ""
+    def _vector(self, index: "Index") -> Floats | None:
+        """What the rows of an index are compared with; None: nothing."""
+        if not isinstance(self.query, str):
+            return self.query if len(self.query) == index.dim else None
+        name = index.embedder
+        if name is None:
+            return None
         if name not in self._vectors:
             self._vectors[name] = embedder_of(index).embed([self.query])[0]
-        scores = rows @ self._vectors[name]
-        best = int(np.argmax(scores))
-        if scores[best] < self.threshold:
+        return self._vectors[name]
+
+    def _seen(self, index: "Index", rows: NDArray[np.uint32], vectors: Floats) -> None:
+        """Rows were written."""
+        q = self._vector(index)
+        if q is None:
             return
-        inside = index.table.rows_of(found.ino)
-        bits, _ = index.mask(self._where, self._scope)
-        if not len(inside) or not self._allowed(bits, int(inside[0])):
+        distances = _distances("cosine" if isinstance(self.query, str) else index.metric, vectors, q)
+        scores = score_of("cosine" if isinstance(self.query, str) else index.metric, distances)
+        near = np.flatnonzero(scores >= self.threshold)
+        if not near.size:
             return
-        hits = index.hits(inside[best : best + 1], scores[best : best + 1], 1 - scores[best : best + 1], 1)
-        for hit in hits:
+        near = near[np.argsort(-scores[near], kind="stable")]
+        hits = self._inside(index.hits(rows[near], scores[near], distances[near], len(near)))
+        for hit in self._filtered(index, hits):
             self._tell(hit)
 
-    @staticmethod
-    def _allowed(bits: Any, row: int) -> bool:
-        return bits is None or (row >> 6 < len(bits) and bool(int(bits[row >> 6]) >> (row & 63) & 1))
+    def _inside(self, hits: list[Hit]) -> list[Hit]:
+        above = os.fsdecode(self._catalog.filesystem.path_of(self._scope)).rstrip("/") + "/"
+        return [hit for hit in hits if hit.path.startswith(above)]
+
+    def _filtered(self, index: "Index", hits: list[Hit]) -> list[Hit]:
+        if self._filter is None or not hits:
+            return hits
+        columns = Columns(decode)
+        columns.resize(len(hits))
+        for at, hit in enumerate(hits):
+            columns.fill(at, hit.packed)
+        base = len(index.path.rstrip("/")) + 1
+        paths = {at: hit.path[base:] for at, hit in enumerate(hits)}
+        table = Table(columns, len(hits), lambda among: {at: paths[at] for at in np.flatnonzero(among).tolist()})
+        found = self._filter.rows(table, np.ones(len(hits), np.bool_))
+        return [hit for hit, good in zip(hits, found.tolist(), strict=True) if good]
 
     def _tell(self, hit: Hit) -> None:
         if self._call is not None:
@@ -105,9 +146,8 @@ class StandingQuery:
         """Be told no more."""
         if not self._closed:
             self._closed = True
-            listeners = self._catalog.ingesting().listeners
-            if self._seen in listeners:
-                listeners.remove(self._seen)
+            with contextlib.suppress(ValueError):
+                self._catalog.on_written.remove(self._seen)
             try:
                 self._hits.put_nowait(None)
             except queue.Full:
@@ -118,3 +158,12 @@ class StandingQuery:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _distances(metric: str, vectors: Floats, q: Floats) -> Any:
+    """Of each row of `vectors` from `q`, as the metric has it, float32 (n,)."""
+    if metric == "l2":
+        return np.linalg.norm(vectors - q, axis=1)
+    if metric == "dot":
+        return -(vectors @ q)
+    return 1 - vectors @ q / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(q))

@@ -74,7 +74,6 @@ class Writer:
                         raise failed.error from None
                     report[int(batch[failed.at])] = failed.error
                     batch = np.delete(batch, failed.at)
-        self._index.catalog.hint(self._index)
         return report if errors == "report" else n
 
     def _sound(self, vectors: ArrayLike, report: list[Exception | None]) -> tuple[Floats, NDArray[np.bool_]]:
@@ -127,12 +126,12 @@ class Writer:
         some = None if texts is None else [texts[k] for k in pick]
         late = {k: c for k, c in enumerate(some or ()) if c is not None and len(c) > INLINE_MAX}
         parent = self._parent(names[pick[0]], create)
+        rows = stored if keep_rows or whole else stored[places]
         with self.lock:
             while True:
                 try:
                     taken, inos = self._table.put(
-                        [names[k].rpartition(b"/")[2] for k in pick],
-                        stored if keep_rows or whole else stored[places], parent=parent,
+                        [names[k].rpartition(b"/")[2] for k in pick], rows, parent=parent,
                         xattrs=None if xattrs is None else xattrs if whole else [xattrs[k] for k in pick],
                         contents=None if some is None else [None if k in late else c for k, c in enumerate(some)],
                         create=create, exclusive=exclusive, keep_rows=keep_rows,
@@ -144,9 +143,11 @@ class Writer:
                         raise
                     late[failed.at] = some[failed.at]
             if not keep_rows:
-                self._taken(taken, inos, stored if whole else stored[places])
+                self._taken(taken, inos, rows)
         for k, content in late.items():
             self._write_content(int(inos[k]), content)
+        if not keep_rows:
+            self._told(taken, rows)
 
     def _write_content(self, ino: int, content: bytes) -> None:
         self._filesystem.truncate_ino(ino, 0)
@@ -157,6 +158,12 @@ class Writer:
         self._vectors.put(taken, stored)
         self._table.confirm(taken, inos)
         self.changed += len(taken)
+
+    def _told(self, taken: NDArray[np.uint32], stored: Bytes, news: bool = True) -> None:
+        """Outside the lock: there is work for the index, and news for those who wait for files that match."""
+        self._index.catalog.hint(self._index)
+        if len(taken) and news:
+            self._index.catalog.written(self._index, taken, stored)
 
     def put_chunks(
         self, ino: int, generation: int, spans: Sequence[tuple[int, int]], texts: Sequence[str], vectors: ArrayLike
@@ -182,12 +189,12 @@ class Writer:
 
     def put_files(
         self, files: Sequence[tuple[int, int, int]], spans: Sequence[tuple[int, int]], texts: Sequence[str],
-        vectors: ArrayLike,
+        vectors: ArrayLike, *, told: bool = True,
     ) -> list[bool]:
         """As `put_chunks` for several files at once, which costs less.
 
         `files` has the inode number, generation and number of passages of each; then come the passages of all of them,
-        one after the other.
+        one after the other.  `told` False: nobody is told who waits for files that match.
         """
         total = sum(count for _, _, count in files)
         if total > PUT_MAX:
@@ -200,23 +207,24 @@ class Writer:
         inos, generations, counts = (np.array(column, np.uint64) for column in zip(*files, strict=True))
         file_of = np.repeat(np.arange(len(files)), counts.astype(np.intp))
         done = np.ones(len(files), np.bool_)
+        taken, rows = np.empty(0, np.uint32), stored
         with self.lock:
             while done.any():
-                rows = np.flatnonzero(done[file_of])
-                some = rows if len(rows) < total else slice(None)
-                chosen = [records[k] for k in rows.tolist()]
+                places = np.flatnonzero(done[file_of])
+                rows = stored if len(places) == total else stored[places]
+                chosen = [records[k] for k in places.tolist()]
                 try:
                     taken, owners = self._table.put(
-                        inos[done].tolist(), stored[some], counts=counts[done].astype(np.uint32), spans=pairs[some],
+                        inos[done].tolist(), rows, counts=counts[done].astype(np.uint32), spans=pairs[places],
                         words=chosen, generations=generations[done], from_content=True, create=False,
                     )  # fmt: skip
                 except RecordFailed as failed:
                     done[np.flatnonzero(done)[failed.at]] = False
                     continue
                 self._index.words.put(taken, chosen)
-                self._taken(taken, np.repeat(owners, counts[done].astype(np.intp)), stored[some])
+                self._taken(taken, np.repeat(owners, counts[done].astype(np.intp)), rows)
                 break
-        self._index.catalog.hint(self._index)
+        self._told(taken, rows, told)
         found: list[bool] = done.tolist()
         return found
 
@@ -230,7 +238,7 @@ class Writer:
             except RecordFailed as failed:
                 raise failed.error from None
             self._taken(taken, np.repeat(inos, len(x)), stored)
-        self._index.catalog.hint(self._index)
+        self._told(taken, stored)
 
     def take_back(self, ino: int) -> None:
         """A file that had left is back below the directory: its rows are searched again.
@@ -241,10 +249,13 @@ class Writer:
             if self._index.made_from_text(ino):
                 if self._index.is_away(ino):  # not, when it was read again already
                     self._table.drop(ino)
-            elif self._table.take_back(ino):
-                found = self._table.rows_of(ino)
-                stored = self._index.stored(found)
-                self._taken(found, np.full(len(found), ino, np.uint64), stored)
+                return
+            if not self._table.take_back(ino):
+                return
+            found = self._table.rows_of(ino)
+            stored = self._index.stored(found)
+            self._taken(found, np.full(len(found), ino, np.uint64), stored)
+        self._told(found, stored)
 
     def take_over(self, ino: int, other: "Index") -> None:
         """The vectors of a file that moved here from the directory of another index."""

@@ -17,6 +17,8 @@ from vexfs.frontends.http.route import READ, WRITE, Answer, Route
 from vexfs.errors import IndexMissing, NotPermitted, describe
 from vexfs.errors import row_of as error_row
 from vexfs.node import Node
+from vexfs.search.catalog import Catalog
+from vexfs.search.index import Index
 
 Floats = NDArray[np.float32]
 Vector = bytes | list[float]
@@ -186,20 +188,30 @@ def _rows(vectors: Matrix, count: int) -> Floats:
 
 def _index(request: Request, path: str, number: int | None = None) -> Any:
     """The index of the directory at `path`, or of that number, which it keeps when it is renamed."""
+    catalog = request.node.volume.catalog
     if number is not None:
-        for found in request.node.volume.indexes():
-            if found.description.number == number:
-                request.allow(normal(os.fsdecode(found.path)))
-                return found
-        raise IndexMissing.at(f"has no index {number} any more", path)
+        found = catalog.numbered(number)
+        if found is None:
+            raise IndexMissing.at(f"has no index {number} any more", path)
+        request.allow(normal(os.fsdecode(found.path)))
+        return found
     where = request.allow(normal(path))
-    for found in request.node.volume.indexes():
-        if normal(os.fsdecode(found.path)) == where:
-            return found
-    raise IndexMissing.at("has no index of its own; PUT /v1/indexes/PATH makes one", where)
+    found = _own(catalog, where)
+    if found is None:
+        raise IndexMissing.at("has no index of its own; PUT /v1/indexes/PATH makes one", where)
+    return found
 
 
-def _hit(found: Any, attributes: bool) -> HitBody:
+def _own(catalog: Catalog, where: str) -> Index | None:
+    """The index that the directory at a path has of its own."""
+    try:
+        return catalog.of(catalog.filesystem.resolve(where))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def hit_body(found: Any, attributes: bool) -> HitBody:
+    """A match as it is told."""
     return HitBody(
         normal(os.fsdecode(found.path)), found.id, float(found.score),
         None if found.distance is None else float(found.distance), found.text or None,
@@ -237,7 +249,7 @@ def create(request: Request) -> Reply:
     wanted = request.decoded(NewIndex) if request.body else NewIndex()
     where = request.allow(request.path)
     volume = request.node.volume
-    had = any(normal(each.path) == where for each in volume.indexes())
+    had = _own(volume.catalog, where) is not None
     found = volume.index(where, dim=wanted.dim, metric=wanted.metric, dtype=wanted.dtype, embedder=wanted.embedder)
     return request.reply(found.describe(), 200 if had else 201)
 
@@ -304,14 +316,14 @@ def query(request: Request) -> Reply:
     options = {name: value for name, value in options.items() if value is not None}
     if wanted.vector is not None:
         found = index.query(row_of(wanted.vector), **options)
-        return request.reply(Hits([_hit(each, wanted.attributes) for each in found], found.explanation))
+        return request.reply(Hits([hit_body(each, wanted.attributes) for each in found], found.explanation))
     assert wanted.vectors is not None
     count = len(wanted.vectors) // (4 * index.dim) if isinstance(wanted.vectors, bytes) else len(wanted.vectors)
     if not count:
         return request.reply(HitsOfEach([]))
     lists = index.query(_rows(wanted.vectors, count), **options)
     told = [found.explanation for found in lists] if wanted.explain else None
-    return request.reply(HitsOfEach([[_hit(each, wanted.attributes) for each in found] for found in lists], told))
+    return request.reply(HitsOfEach([[hit_body(each, wanted.attributes) for each in found] for found in lists], told))
 
 
 def get(request: Request) -> Reply:
@@ -360,7 +372,7 @@ def search(request: Request) -> Reply:
     found = request.node.volume.search(
         what, wanted.k, under=_scope(request, wanted.under) or "/", where=wanted.where, **options
     )
-    return request.reply(Hits([_hit(each, wanted.attributes) for each in found], found.explanation))
+    return request.reply(Hits([hit_body(each, wanted.attributes) for each in found], found.explanation))
 
 
 def similar(request: Request) -> Reply:
@@ -369,7 +381,7 @@ def similar(request: Request) -> Reply:
     path = request.allow(normal(wanted.path))
     under = _scope(request, wanted.under)
     found = request.node.volume.similar(path, wanted.k, under=under, where=wanted.where)
-    return request.reply(Hits([_hit(each, wanted.attributes) for each in found], found.explanation))
+    return request.reply(Hits([hit_body(each, wanted.attributes) for each in found], found.explanation))
 
 
 def routes(node: Node) -> list[Route]:

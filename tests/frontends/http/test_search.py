@@ -1,9 +1,13 @@
 import base64
+import time
 
 import numpy as np
 import pytest
+from vexfs.frontends.http import feeds, websocket
+from websockets.exceptions import ConnectionClosed
 
 import vexfs
+from tests.frontends.http.test_websocket import Listener
 from vexfs.errors import IndexMissing
 
 
@@ -128,15 +132,88 @@ def test_over_connect_as_in_process(served, library):
 
 
 def test_told_when_a_file_matches(served, library):
-    from tests.frontends.http.test_websocket import Listener
-
     with Listener(served) as client:
-        client.say(action="subscribe", channel="search", id="s", text="sailing boats at sea", path="/notes", k=5)
+        client.say(action="subscribe", channel="search", id="s", text="sailing boats at sea", path="/notes",
+                   threshold=0.4, where={"lang": {"$ne": "de"}}, attributes=True)  # fmt: skip
         client.hear("subscribed")
-        served.node.volume.write_text("/notes/boats.md", "The sailing boats left for the sea at dawn.\n")
-        while (told := client.hear("event", 30)["data"])["path"] != "/notes/boats.md":
-            pass
-        assert told["event"] == "match" and "sailing" in told["text"]
+        fs = served.node.volume
+        for name, lang in (("segel", "de"), ("boats", "en")):
+            fs.touch(f"/notes/{name}.md")
+            fs.attributes(f"/notes/{name}.md")["lang"] = lang
+            fs.write_text(f"/notes/{name}.md", "The sailing boats left for the sea at dawn.\n")
+        told = client.hear("event", 30)["data"]
+        assert told["event"] == "match" and told["path"] == "/notes/boats.md" and "sailing" in told["text"]
+        assert told["score"] >= 0.4 and told["attributes"]["lang"] == "en" and told["span"][0] == 0
+        client.say(action="unsubscribe", id="s")
+        client.hear("unsubscribed")
+    assert not fs.catalog.on_written
+
+
+def test_told_at_once_when_a_vector_matches(served, library):
+    """No look every half second: the writer itself tells."""
+    near, far = library[5] + 0.01, -library[5]
+    with Listener(served) as client:
+        client.say(action="subscribe", channel="search", id="v", vector=library[5].tolist(), path="/papers",
+                   threshold=0.99)  # fmt: skip
+        client.hear("subscribed")
+        waits = []
+        for turn in range(7):
+            body = {"index": "/papers", "ids": [f"far{turn}", f"near{turn}"], "vectors": [far.tolist(), near.tolist()]}
+            began = time.monotonic()
+            assert served.ask("POST", "/v1/upsert", body).status == 200
+            assert client.hear("event")["data"]["path"] == f"/papers/near{turn}"
+            waits.append(time.monotonic() - began)
+        assert sorted(waits)[3] < websocket.TICK_S / 2
+        served.ask("POST", "/v1/delete", {"index": "/papers", "where": {"$path": "*ar?"}})
+    deadline = time.monotonic() + 10
+    while served.node.volume.catalog.on_written and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not served.node.volume.catalog.on_written
+
+
+def test_a_subscriber_hears_nothing_from_outside_its_paths(served, library):
+    fs = served.node.volume
+    fs.makedirs("/papers/mine")
+    token = served.node.tokens.create("mine", ["read"], ["/papers/mine"])[0]
+    q = library[9].tolist()
+    with Listener(served, token) as client:
+        client.say(action="subscribe", channel="search", id="a", vector=q, path="/papers")
+        assert "not for this" in client.hear("error")["detail"]
+        client.say(action="subscribe", channel="search", id="a", vector=q, path="/papers/mine")
+        client.hear("subscribed")
+        fs.index("/papers").upsert(["outside", "mine/inside"], [library[9], library[9]])
+        assert client.hear("event")["data"]["path"] == "/papers/mine/inside"
+        fs.rename("/papers/mine", "/papers/theirs")
+        fs.index("/papers").upsert(["theirs/moved"], [library[9]])
+        with pytest.raises(TimeoutError):
+            client.hear("event", 1)
+    fs.rmtree("/papers/theirs")
+    fs.remove("/papers/outside")
+
+
+def test_whoever_reads_matches_too_slowly_is_dropped(served, library, monkeypatch):
+    monkeypatch.setattr(feeds, "HELD", 5)
+    with Listener(served) as client:
+        client.say(action="subscribe", channel="search", id="s", vector=library[0].tolist(), threshold=-1)
+        client.hear("subscribed")
+        ids = [f"p{i}" for i in range(200)]
+        served.node.volume.index("/papers").upsert(ids, library)
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                client.link.recv(timeout=10)
+        assert closed.value.rcvd.code == websocket.SLOW and "195 more were lost" in closed.value.rcvd.reason
+
+
+def test_questions_that_make_no_sense(served, library):
+    with Listener(served) as client:
+        for more, told in (
+            ({"text": " "}, "empty"), ({"text": "x", "threshold": 2}, "cosine"), ({}, "text, or vector"),
+            ({"vector": [0, 0]}, "not all zero"), ({"text": "x", "where": {"$what": 1}}, "$what"),
+            ({"text": "x", "path": "/nowhere"}, "nowhere"), ({"text": "x", "k": 3}, "unknown field `k`"),
+        ):  # fmt: skip
+            client.say(action="subscribe", channel="search", id="bad", **more)
+            assert told in client.hear("error")["detail"], more
+    assert not served.node.volume.catalog.on_written
 
 
 def test_by_vector_across_indexes(served, library):
