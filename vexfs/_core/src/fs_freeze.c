@@ -228,6 +228,7 @@ void vx_thaw_epoch(vx_fs *fs)
     fs->meta_stale = 1;
     fs->batch_pending = 0;
     fs->frozen_inline = 0;
+    fs->untrimmed = 1;
     fs->s.commits++;
     for (vx_dentry *d = fs->frozen_dentries, *next; d; d = next) {
         next = d->fnext;

@@ -36,16 +36,16 @@ uint64_t vx_measure_burst(vx_pool *p, size_t size, uint64_t depth, uint64_t roun
     return failed ? 0 : took;
 }
 
-static __attribute__((noinline)) void one_frame(vx_frames *f, int op) {
+static __attribute__((noinline)) void one_frame(vx_frames *f, int op, uint32_t marks) {
     vx_frame frame;
     vx_frame_enter(&frame, f, op);
-    vx_frame_mark();
+    while (marks--) vx_frame_mark();
     vx_frame_leave(&frame);
 }
 
-uint64_t vx_measure_frame(vx_frames *f, int op, uint64_t rounds) {
+uint64_t vx_measure_frame(vx_frames *f, int op, uint32_t marks, uint64_t rounds) {
     uint64_t from = vx_now_ns();
-    for (uint64_t i = 0; i < rounds; i++) one_frame(f, op);
+    for (uint64_t i = 0; i < rounds; i++) one_frame(f, op, marks);
     return vx_now_ns() - from;
 }
 

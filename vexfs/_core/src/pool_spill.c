@@ -11,7 +11,7 @@
 
 #define CHUNK_BYTES VX_HUGE_BYTES
 
-static const uint32_t KEPT_EMPTY[VX_POOL_TIERS] = {2, 16, 8};
+static const uint32_t KEPT_EMPTY[VX_POOL_TIERS] = {2, 32, 8};
 
 typedef struct vx_chunk {
     struct vx_chunk *prev, *next; /* among the chunks with a free buffer */

@@ -165,6 +165,7 @@ struct vx_fs {
     int held;          /* backups under way: no segment goes */
     int gone_segments; /* rows of unlinked segments that no commit has taken away yet */
     int committing;  /* a thread is inside a commit */
+    int untrimmed;   /* pages were released since the pools' surplus went back to the system */
     int armed;       /* the committer sleeps no longer than until the running epoch is due */
     int want_commit; /* somebody waits for one */
     int64_t synced_ns; /* when the log was last synced */
