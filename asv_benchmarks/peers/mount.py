@@ -4,15 +4,19 @@ Needs root (to drop the kernel's caches) and FUSE.  All mounts stand side by sid
 turn by turn, and each figure is the median over the turns.
 """
 
+import itertools
 import os
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import attrs
+import numpy as np
 
+import vexfs
 from asv_benchmarks.peers.clients import Clients, drop_kernel_caches
 from asv_benchmarks.peers.contestants import (
     S3QL,
@@ -66,6 +70,7 @@ def run(quick: bool) -> Report:
         _listing(report, home / "listing", clients, scale)
         _big(report, home / "big", clients, scale)
         _syncs(report, home / "syncs", clients, scale)
+        _pools(report, home / "pools", clients, scale)
         in_process_rows(report, home / "inside", scale.volume_files)
     return report
 
@@ -195,3 +200,33 @@ def _syncs(report: Report, home: Path, clients: Clients, scale: Scale) -> None:
             eight.append(_median_rounds(ours, 1, lambda c, _t, turn=turn: files(c, turn, 8))["vexfs"])
         figure = "64 files synced by 8 clients, files/s"
         report.rows.append(Row(figure, statistics.median(eight), "one client", statistics.median(one), 3.0))
+
+
+def _pools(report: Report, home: Path, clients: Clients, scale: Scale) -> None:
+    """The share of buffers that the pools had ready, with files and searches at once and the configured counts."""
+    volume = VexFS(home)
+    rows = np.random.default_rng(1).standard_normal((scale.volume_files // 200, 384), np.float32)
+    with vexfs.open(volume.home / "volume.vex", create=True) as fs:
+        fs.index("/notes", dim=384).upsert([f"n{k}" for k in range(len(rows))], rows)
+    volume.mount()
+    try:
+        work = volume.directory / "work"
+        clients.run("prepare", [work], 0, FILES)
+        done = threading.Event()
+
+        def search() -> None:
+            for k in itertools.cycle(range(len(rows))):
+                os.listdir(volume.directory / "notes" / ".vexfs" / "similar" / f"n{k}")
+                if done.is_set():
+                    return
+
+        searching = threading.Thread(target=search)
+        searching.start()
+        clients.run("mixed", [work], int(10_000 * scale.mixed_s), FILES)
+        done.set()
+        searching.join()
+        told = dict(line.split(": ", 1) for line in (volume.directory / ".vexfs" / "status").read_text().splitlines())
+        rate = float(told["pools"].split()[0].removeprefix("hit_rate="))
+        report.rows.append(Row("pool hit rate, mixed files and searches", rate, "limit", 1.0, 0.95))
+    finally:
+        volume.unmount()

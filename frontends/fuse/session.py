@@ -153,7 +153,16 @@ class Mount:
             "workers": self.operations.workers,
             "faults": self.operations.adapter.faults,
             **self._filesystem.status(),
+            **self._pools(),
         }
+
+    def _pools(self) -> dict[str, object]:
+        pool = self._filesystem.equipment[0]
+        if pool is None:
+            return {}
+        told = pool.stats()
+        misses = sum(tier["misses"] for tier in told["tiers"].values())
+        return {"pools": {"hit_rate": round(told["hit_rate"], 4), "misses": misses, "oversize": told["oversize"]}}
 
     def requests(self) -> dict[str, int]:
         """Requests of the kernel so far, by kind."""
