@@ -85,9 +85,9 @@ static void rename_apply(vx_fs *fs, const vx_cred *c, const rename_t *r, uint32_
     vx_touch(fs, r->from, now, 0);
     vx_touch(fs, r->to, now, 0);
     if (r->from != r->to) {
-        vx_rows_moved(fs, r->i);
+        vx_rows_moved(fs, r->i, r->from->a.ino);
         if (flags & VX_RENAME_EXCHANGE)
-            vx_rows_moved(fs, r->over);
+            vx_rows_moved(fs, r->over, r->to->a.ino);
     }
 }
 

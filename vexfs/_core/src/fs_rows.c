@@ -281,13 +281,14 @@ void vx_rows_rehome(vx_fs *fs, uint64_t top)
     free(known.cells);
 }
 
-void vx_rows_moved(vx_fs *fs, const vx_inode *i)
+void vx_rows_moved(vx_fs *fs, const vx_inode *i, uint64_t from)
 {
     if (!fs->open_tables)
         return;
     if (S_ISDIR(i->a.mode)) {
         fs->tree++;
-        vx_rows_rehome(fs, i->a.ino);
+        if (vx_rows_over(fs, from) != vx_rows_over(fs, i->parent)) /* else what covers it covers it still */
+            vx_rows_rehome(fs, i->a.ino);
         return;
     }
     uint64_t at = vx_rows_find(fs, i->a.ino);

@@ -23,7 +23,7 @@ static int adopt(vx_table *t, uint32_t k, vx_hmap *linked)
     if (!r->ino)
         return vx_row_free(t, k);
     if (r->next != VX_ROW_NONE) {
-        if (r->next >= t->n || t->row[r->next].ino != r->ino || r->next == k)
+        if (r->next >= t->n || t->row[r->next].ino != r->ino || vx_hmap_get(linked, (uint64_t)r->next + 1))
             return -EBADMSG;
         int rc = vx_hmap_put(linked, (uint64_t)r->next + 1, 1);
         if (rc)

@@ -303,7 +303,8 @@ int vx_write_held(vx_fs *fs, vx_inode *i, uint64_t off, const void *src, size_t 
 /* fs_rows.c: what an operation on a file means for its rows; lock held */
 void vx_rows_gone(vx_fs *fs, uint64_t ino);                          /* the last name went */
 void vx_rows_unnamed(vx_fs *fs, const vx_inode *i, uint64_t dir);    /* one of several names, in `dir`, went */
-void vx_rows_moved(vx_fs *fs, const vx_inode *i);                    /* it has another directory */
+/* It left the directory `from` for another. */
+void vx_rows_moved(vx_fs *fs, const vx_inode *i, uint64_t from);
 void vx_rows_stale(vx_fs *fs, uint64_t ino);                         /* its content changed */
 void vx_rows_touched(vx_fs *fs, uint64_t ino);                       /* its attributes changed */
 int vx_rows_freeze(vx_fs *fs);                                       /* changed pages of tables become dirty pages */
