@@ -56,8 +56,9 @@ def list_of(args: argparse.Namespace) -> int:
     with reach.of(args) as node:
         told = node.call("index.list").result()
     rows = [
-        (i["path"], i["dim"], i["metric"], i["dtype"], i["embedder"] or "-", f"{i['files']:,}",
-         output.size(i["memory_bytes"]))
+        (i["path"], i["dim"], i["metric"], i["dtype"], i["embedder"] or "-",
+         *(("-", f"cannot be opened: {i['error']}") if "error" in i
+           else (f"{i['files']:,}", output.size(i["memory_bytes"]))))
         for i in told
     ]  # fmt: skip
     head = ("directory", "dim", "metric", "type", "embedder", "files", "memory")

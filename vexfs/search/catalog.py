@@ -4,6 +4,7 @@ The list is one file, replaced by rename, so that an index exists from one commi
 """
 
 import contextlib
+import errno
 import logging
 import os
 import threading
@@ -15,7 +16,7 @@ import attrs
 from vexfs._core import rows
 from vexfs._core.fs import Filesystem
 from vexfs._core.vectorattr import stand_behind
-from vexfs.errors import IndexMissing, InvalidArgument, NoAttribute, NotSupported, VolumeDamaged
+from vexfs.errors import Damaged, IndexMissing, InvalidArgument, NoAttribute, NotSupported, VolumeDamaged
 from vexfs.observe.tally import Tally
 from vexfs.search.description import Description, pack_list, unpack_list
 from vexfs.search.index import Index
@@ -35,6 +36,10 @@ SLICE_MS = 20
 
 def _text(path: Any) -> str:
     return path if isinstance(path, str) else os.fsdecode(path) if isinstance(path, bytes) else str(path)
+
+
+def _is_below(path: str, top: str) -> bool:
+    return f"/{path.strip('/')}/".startswith(f"{top.rstrip('/')}/")
 
 
 class Catalog:
@@ -60,6 +65,8 @@ class Catalog:
         self._lock = threading.RLock()
         self._by_directory: dict[int, Index] = {}
         self._by_number: dict[int, Index] = {}
+        #: Indexes that could not be opened, and why: they stay in the list and keep their files.
+        self._unopened: dict[int, tuple[Description, str]] = {}
         self._next = 1
         self._stop = threading.Event()
         self._work = threading.Event()
@@ -110,8 +117,10 @@ class Catalog:
             try:
                 self._add(Index(self, description))
             except OSError as error:
-                # The files are whole without it; the index can be made anew.
-                log.error("index %d cannot be opened: %s", description.number, error)
+                # The files are whole without it, and it may open another time.
+                why = "its table of rows is damaged" if error.errno == errno.EBADMSG else str(error)
+                self._unopened[description.directory] = description, why
+                log.error("index %d cannot be opened: %s", description.number, why)
         if not self.read_only:
             self._sweep({d.number for d in descriptions})
 
@@ -129,7 +138,8 @@ class Catalog:
     def save(self) -> None:
         """Write the list of indexes."""
         with self._lock:
-            text = pack_list([i.description for i in self._by_directory.values()], self._next)
+            kept = [i.description for i in self._by_directory.values()] + [d for d, _ in self._unopened.values()]
+            text = pack_list(sorted(kept, key=lambda d: d.number), self._next)
             self.filesystem.write_file(LIST + ".new", text, 0o600)
             self.filesystem.rename(LIST + ".new", LIST)
 
@@ -158,6 +168,20 @@ class Catalog:
         with self._lock:
             return sorted(self._by_directory.values(), key=lambda i: i.description.number)
 
+    def unopened(self) -> list[tuple[str, Description, str]]:
+        """Path, description and fault of each index that cannot be opened."""
+        out = []
+        for directory, (description, why) in list(self._unopened.items()):
+            with contextlib.suppress(OSError):
+                out.append((_text(self.filesystem.path_of(directory)), description, why))
+        return out
+
+    def _refuse_unopened(self, ino: int, path: str) -> None:
+        if ino in self._unopened:
+            remedy = "restore the volume from a backup, or drop the index (vexctl index drop) and make it anew"
+            told = f"its index cannot be opened: {self._unopened[ino][1]}; {remedy}"
+            raise Damaged.at(told, path)
+
     def __iter__(self) -> Iterator[Index]:
         return iter(self.indexes())
 
@@ -185,6 +209,8 @@ class Catalog:
         """
         index = self.covering(path)
         if index is None:
+            for above in (_text(path), *(each for each, _, _ in self.unopened() if _is_below(_text(path), each))):
+                self._refuse_unopened(self.filesystem.resolve(above), above)
             told = "no index covers it; make one with fs.index(path, dim=...) or vexctl index create"
             raise IndexMissing.at(told, _text(path))
         return index
@@ -228,6 +254,7 @@ class Catalog:
             if index is not None:
                 index.description.refuse_other(where, dim, metric, dtype, embedder)
                 return index
+            self._refuse_unopened(ino, where)
             if dim is None:
                 raise InvalidArgument.at("a new index wants dim=, the dimension of its vectors, or embedder=", where)
             rows.hidden(self.filesystem)
@@ -265,9 +292,15 @@ class Catalog:
         """
         ino = self.filesystem.resolve(_text(path))
         index = self._by_directory.get(ino)
-        if index is None:
+        if index is not None:
+            self._drop(index)
+        elif ino in self._unopened:
+            with self._lock:
+                description, _ = self._unopened.pop(ino)
+                self.save()
+                self._remove_files(description.number)
+        else:
             raise IndexMissing.at("has no index of its own", _text(path))
-        self._drop(index)
 
     def _drop(self, index: Index) -> None:
         for call in self.on_drop:

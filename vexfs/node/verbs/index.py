@@ -23,8 +23,14 @@ def described(index: Index) -> dict[str, Any]:
 
 @Node.verb("index.list")
 def list_(node: Node) -> list[dict[str, Any]]:
-    """Every index."""
-    return [described(index) for index in node.volume.catalog.indexes()]
+    """Every index; of one that cannot be opened what is known, and ``error``."""
+    catalog = node.volume.catalog
+    broken = [
+        {"path": path, "number": d.number, "dim": d.dim, "metric": d.metric, "dtype": d.dtype, "embedder": d.embedder,
+         "error": why}
+        for path, d, why in catalog.unopened()
+    ]  # fmt: skip
+    return [described(index) for index in catalog.indexes()] + broken
 
 
 @Node.verb("index.status")

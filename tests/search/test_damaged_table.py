@@ -1,0 +1,102 @@
+"""An index whose table of rows is damaged: it is told, nothing of it is lost, whatever stands there does no harm."""
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vexfs
+from vexfs.errors import Damaged
+
+HEAD, ROW = 4096, 32
+DIM = 8
+
+
+def made(path):
+    """A volume with an index of 12 files, three of them with three vectors each; the bytes of its table."""
+    rows = np.random.default_rng(1).standard_normal((12, DIM))
+    with vexfs.open(path) as fs:
+        index = fs.index("papers", dim=DIM)
+        index.upsert([f"f{k}" for k in range(12)], rows)
+        for k in range(3):
+            index.set_vectors(fs.stat(f"papers/f{k}").st_ino, rows[:3] + k)
+    return table_of(path)
+
+
+def table_of(path, new=None):
+    with vexfs.open(path) as fs:
+        name = ".vexfs/index-1/rows"
+        if new is not None:
+            fs.write_bytes(name, new)
+        return fs.read_bytes(name)
+
+
+def test_it_is_told_and_kept_until_it_is_dropped(tmp_path):
+    path = tmp_path / "v"
+    table = made(path)
+    table_of(path, b"x" + table[1:])
+    with vexfs.open(path) as fs:
+        with pytest.raises(Damaged, match=r"table of rows is damaged.*vexctl index drop.*papers"):
+            fs.index("papers", dim=DIM)
+        with pytest.raises(Damaged, match="table of rows is damaged"):
+            fs.catalog.at("papers/f3")
+        assert [(where, d.number) for where, d, _ in fs.catalog.unopened()] == [("/papers", 1)]
+        fs.index("others", dim=4).upsert(["a"], np.ones((1, 4)))  # writes the list of indexes
+        assert fs.exists("papers/f3") and fs.indexes()[0].path == "/others"
+    table_of(path, table)
+    with vexfs.open(path) as fs:
+        assert len(fs.index("papers")) == 12 and not fs.catalog.unopened()
+    table_of(path, table[:-1])
+    with vexfs.open(path) as fs:
+        fs.drop_index("papers")
+        assert len(fs.index("papers", dim=3)) == 0 and not fs.exists(".vexfs/index-1")
+
+
+def test_two_chains_do_not_share_a_row(tmp_path):
+    path = tmp_path / "v"
+    table = bytearray(made(path))
+    linked = [k for k in range((len(table) - HEAD) // ROW)
+              if struct.unpack_from("<I", table, HEAD + ROW * k + 28)[0] != 0xFFFFFFFF]  # fmt: skip
+    follower = struct.unpack_from("<I", table, HEAD + ROW * linked[0] + 28)[0]
+    struct.pack_into("<I", table, HEAD + ROW * linked[1] + 28, follower + 1)
+    struct.pack_into("<I", table, HEAD + ROW * linked[0] + 28, follower + 1)
+    table_of(path, bytes(table))
+    with vexfs.open(path) as fs, pytest.raises(Damaged):
+        fs.index("papers", dim=DIM)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "v"
+    return path, made(path)
+
+
+FIELDS = st.tuples(st.integers(0, 20), st.sampled_from([(0, "<Q"), (8, "<Q"), (16, "<I"), (20, "<I"), (24, "<I"),
+                                                         (28, "<I")]),
+                   st.integers(0, 40) | st.integers(0, (1 << 32) - 1))  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(changes=st.lists(FIELDS, min_size=1, max_size=4), end=st.none() | st.integers(0, 1000))
+def test_no_table_does_harm(sound, changes, end):
+    """It is refused, or worked with: searches, removals, moves and new records, and opened again."""
+    path, table = sound
+    damaged = bytearray(table)
+    for row, (at, kind), value in changes:
+        place = HEAD + ROW * row + at
+        if place + ROW <= len(damaged):
+            struct.pack_into(kind, damaged, place, value)
+    table_of(path, bytes(damaged[: None if end is None else HEAD + end]))
+    for _ in range(2):
+        with vexfs.open(path) as fs:
+            try:
+                index = fs.index("papers", dim=DIM)
+            except Damaged:
+                break
+            index.query(np.ones(DIM), 5)
+            index.query(np.ones((2, DIM)), 5, where={"year": 1})
+            index.upsert(["new", "f1"], np.ones((2, DIM)))
+            fs.rename("papers/new", "away") if not fs.exists("away") else fs.remove("away")
+            assert len(index) >= 0 and fs.exists("papers/f1")
