@@ -31,7 +31,7 @@ from vexfs.search.indexfile import index_file
 from vexfs.version import __version__
 
 if TYPE_CHECKING:
-    from vexfs.frontends.fuse.service import MountService
+    from vexfs.frontends.fuse.serving import MountService
     from vexfs.frontends.fuse.session import Mount
 
     from vexfs.node import Node
@@ -111,7 +111,7 @@ def mount(
 
 def service(node: Node) -> MountService:
     """The mount of `node`."""
-    from vexfs.frontends.fuse.service import MountService
+    from vexfs.frontends.fuse.serving import MountService
 
     return MountService(node)
 

@@ -89,8 +89,10 @@ class Connection(asyncio.Protocol):
             self._refuse(Problem(431, f"a request's line and headers have {HEADERS_MOST} bytes at most"))
 
     def eof_received(self) -> bool:
-        """The client sends no more; replies may still be wanted."""
-        return bool(self._queue)
+        """The client sends no more; replies may still be wanted, but not to a request that is not whole."""
+        if self._turn is not None or self._head_bytes:
+            self._refuse(Problem(400, "the connection ended within the request"))
+        return bool(self._queue) and not self._closing
 
     def pause_writing(self) -> None:
         """The client reads too slowly."""

@@ -256,7 +256,7 @@ def test_validation_works_on_the_live_volume_and_cleans_up(vexctl, node, tmp_pat
     ("key", "check"),
     [
         ("enable_tiered_memory_pools", "tiered_memory_pools"),
-        pytest.param("enable_stack_monitoring", "stack_optimization", marks=pytest.mark.slow),
+        pytest.param("enable_stack_optimization", "stack_optimization", marks=pytest.mark.slow),
         pytest.param("enable_avx2_acceleration", "avx2_acceleration", marks=pytest.mark.slow),
     ],
 )

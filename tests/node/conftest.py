@@ -1,3 +1,4 @@
+import os
 import threading
 
 import pytest
@@ -33,7 +34,8 @@ class Running:
 
     def start(self):
         self.thread.start()
-        while self.thread.is_alive() and not (self.socket.exists() and self.node.ready.wait(0.02)):
+        wanted = self.node.settings.general.control_socket
+        while self.thread.is_alive() and not (self.node.ready.wait(0.02) and os.path.exists(wanted or "/")):
             pass
         if self.failure:
             raise self.failure

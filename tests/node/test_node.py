@@ -28,62 +28,6 @@ def test_a_named_volume_must_be_there(tmp_path):
         opened(tmp_path, volume=tmp_path / "none")
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "seen"),
-    [
-        ("enable_tiered_memory_pools", "false", lambda n: "off" in n.pool.options),
-        ("enable_avx2_acceleration", "false", lambda n: n.simd.level == "scalar"),
-        ("auto_detect_simd", "false", lambda n: n.simd.level == "scalar"),
-        ("force_avx2", "true", lambda n: n.simd.level == "avx2"),
-        ("enable_avx512", "false", lambda n: n.simd.level in ("avx2", "scalar", "neon")),
-        ("simd_batch_size", "77", lambda n: n.simd.batch_size == 77),
-        ("small_buffer_count", "200", lambda n: n.pool.counts == (200, 64, 32)),
-        ("medium_buffer_count", "8", lambda n: n.pool.counts == (128, 8, 32)),
-        ("large_buffer_count", "4", lambda n: n.pool.counts == (128, 64, 4)),
-        ("fuse_stack_limit", "2048", lambda n: n.frames.limit_bytes == 2048),
-        ("heap_threshold", "100", lambda n: n.frames.heap_threshold == 100),
-        ("enable_batch_processing", "false", lambda n: n.bridge.settings["batch_size"] == 1),
-        ("batch_size", "7", lambda n: n.bridge.settings["batch_size"] == 7),
-        ("priority_scheduling", "false", lambda n: set(n.bridge.settings["weights"]) == {1}),
-        ("lazy_sync", "false", lambda n: n.bridge.settings["lazy_sync"] is False),
-        ("target_latency_ns", "200000", lambda n: n.bridge.settings["sync_threshold_ns"] == 100_000),
-    ],
-)
-def test_keys_of_the_mechanisms_work_at_once(tmp_path, key, value, seen):
-    path = f"performance_optimizations.{key}"
-    with opened(tmp_path) as node:
-        if node.simd.level == "scalar" and "avx" in key:
-            pytest.skip("this machine has no AVX2")
-        assert not seen(node) or node.simd.level in ("avx2", "neon")
-        node.change({path: json.loads(value)})
-        assert seen(node)
-    with opened(tmp_path, f"{path}={value}") as node:
-        assert seen(node)
-    with opened(tmp_path) as node:  # and the next node has the defaults again
-        assert not seen(node) or node.simd.level in ("avx2", "neon")
-
-
-def count(node):
-    return node.frames.stats()["count"]
-
-
-def test_without_stack_accounting_nothing_is_counted(tmp_path):
-    for path in ("enable_stack_optimization", "enable_stack_monitoring"):
-        with opened(tmp_path) as node:
-            node.volume.write_text("a", "x")
-            before = count(node)
-            node.volume.write_text("a", "x")
-            assert count(node) > before
-            node.change({f"performance_optimizations.{path}": False})
-            before = count(node)
-            node.volume.write_text("a", "x")
-            assert count(node) == before
-        with opened(tmp_path, f"performance_optimizations.{path}=false") as node:
-            before = count(node)
-            node.volume.write_text("a", "x")
-            assert count(node) == before
-
-
 def test_without_the_bridge_nothing_passes_it(tmp_path):
     with opened(tmp_path) as node:
         node.volume.write_text("a", "x")
@@ -93,27 +37,6 @@ def test_without_the_bridge_nothing_passes_it(tmp_path):
     with opened(tmp_path, "performance_optimizations.enable_enhanced_bridge=false") as node:
         node.volume.write_text("a", "x")
         assert node.bridge is None
-
-
-def test_without_pools_nothing_is_acquired(tmp_path):
-    with opened(tmp_path, "performance_optimizations.enable_tiered_memory_pools=false") as node:
-        before = sum(tier["acquires"] for tier in node.pool.stats()["tiers"].values())
-        node.volume.write_bytes("a", b"x" * 100_000)
-        assert sum(tier["acquires"] for tier in node.pool.stats()["tiers"].values()) == before
-
-
-def test_compression_is_of_what_is_written_from_now_on(tmp_path):
-    def written(name):
-        before = node.volume.filesystem.status()["disk_bytes"]
-        node.volume.write_bytes(name, b"always the same " * 100_000)
-        node.volume.sync()
-        return node.volume.filesystem.status()["disk_bytes"] - before
-
-    with opened(tmp_path) as node:
-        assert written("a") < 300_000
-    with opened(tmp_path, "storage.compression=none") as node:
-        assert written("b") > 1_000_000
-        assert node.volume.read_bytes("a") == node.volume.read_bytes("b")
 
 
 def test_encryption_is_decided_when_the_volume_is_made(tmp_path):

@@ -10,6 +10,9 @@ cdef extern from "vexfs/frame.h" nogil:
         VX_OP_MAX
         VX_FRAME_BUCKETS
         VX_FRAME_TIMES
+        VX_FRAMES_OFF
+        VX_FRAMES_COUNTED
+        VX_FRAMES_GUARDED
 
     ctypedef struct vx_frames:
         pass
@@ -41,7 +44,7 @@ cdef extern from "vexfs/frame.h" nogil:
 
     vx_frames *vx_frames_new(uint32_t limit_bytes, uint32_t heap_threshold)
     void vx_frames_free(vx_frames *f)
-    void vx_frames_configure(vx_frames *f, uint32_t limit_bytes, uint32_t heap_threshold, int monitoring)
+    void vx_frames_configure(vx_frames *f, uint32_t limit_bytes, uint32_t heap_threshold, int mode)
     void vx_frames_paint(vx_frames *f, uint32_t every)
     void vx_frames_time(vx_frames *f, uint32_t every)
     void vx_frames_read_times(vx_frames *f, int op, vx_frame_times *out)
@@ -59,6 +62,7 @@ cdef class Frames:
     cdef vx_frames *ptr
     cdef readonly uint32_t limit_bytes
     cdef readonly uint32_t heap_threshold
+    cdef readonly bint enabled
     cdef readonly bint monitoring
     cdef readonly uint32_t paint_every
     cdef readonly uint32_t time_every

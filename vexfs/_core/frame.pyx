@@ -52,6 +52,7 @@ cdef class Frames:
         _checked(limit_bytes, heap_threshold)
         self.limit_bytes = limit_bytes
         self.heap_threshold = heap_threshold
+        self.enabled = True
         self.monitoring = True
         self.paint_every = 0
         self.time_every = TIMED_EVERY
@@ -62,15 +63,26 @@ cdef class Frames:
     def __dealloc__(self):
         vx_frames_free(self.ptr)
 
-    def configure(self, limit_bytes=None, heap_threshold=None, monitoring=None):
-        """Change the limit, the threshold, or whether frames are counted at all; None leaves a value as it is."""
+    def configure(self, limit_bytes=None, heap_threshold=None, monitoring=None, enabled=None):
+        """Change the limit, the threshold, whether frames are counted (`monitoring`), or whether they do anything at all
+        (`enabled`); None leaves a value as it is.
+
+        Without `monitoring` limit and threshold hold, uncounted; without `enabled` scratch of at most 1 KiB takes the
+        stack whatever is above it.
+        """
         limit_bytes = self.limit_bytes if limit_bytes is None else limit_bytes
         heap_threshold = self.heap_threshold if heap_threshold is None else heap_threshold
         _checked(limit_bytes, heap_threshold)
         self.limit_bytes = limit_bytes
         self.heap_threshold = heap_threshold
         self.monitoring = self.monitoring if monitoring is None else monitoring
-        vx_frames_configure(self.ptr, self.limit_bytes, self.heap_threshold, self.monitoring)
+        self.enabled = self.enabled if enabled is None else enabled
+        cdef int mode = VX_FRAMES_GUARDED
+        if not self.enabled:
+            mode = VX_FRAMES_OFF
+        elif self.monitoring:
+            mode = VX_FRAMES_COUNTED
+        vx_frames_configure(self.ptr, self.limit_bytes, self.heap_threshold, mode)
 
     def paint(self, uint32_t every):
         """Paint the stack below one frame in `every`, to see what code uses that marks nothing; 0 stops it.

@@ -282,6 +282,8 @@ cdef class Opened:
                "inodes_cached": s.inodes_cached, "dentries_cached": s.dentries_cached,
                "regions_cached": s.regions_cached, "inode_hits": s.inode_hits, "inode_misses": s.inode_misses,
                "dentry_hits": s.dentry_hits, "dentry_misses": s.dentry_misses,
+               "data_hits": s.data_hits, "data_misses": s.data_misses, "cached_bytes": s.cached_bytes,
+               "prefetches": s.prefetches, "direct_io": bool(s.direct_io),
                "last_error": s.last_error_text.decode("utf-8", "replace") if s.last_error else None}
         out["lock_waits"] = s.lock_waits
         out["time_ns"] = {"lock_wait": s.lock_wait_ns, "place": s.place_ns, "apply": s.apply_ns, "sync": s.sync_ns}

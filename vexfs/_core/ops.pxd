@@ -135,6 +135,11 @@ cdef extern from "vexfs/fs.h" nogil:
         uint64_t inode_misses
         uint64_t dentry_hits
         uint64_t dentry_misses
+        uint64_t data_hits
+        uint64_t data_misses
+        uint64_t cached_bytes
+        uint64_t prefetches
+        uint32_t direct_io
         uint64_t lock_waits
         uint64_t lock_wait_ns
         uint64_t place_ns

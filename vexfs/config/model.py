@@ -40,7 +40,8 @@ class General:
                           "The least important kind of message that is logged.", live=True)
     log_format: str = _key(Choice(("text", "json")), "text", "One line or one JSON object a message.", live=True)
     log_max_size: int = _key(Size(4096, 1 << 40), "64MB", "Size at which the log file is rotated.", live=True)
-    log_keep: int = _key(Whole(0, 1000), 5, "How many rotated log files are kept.", live=True)
+    log_keep: int = _key(Whole(0, 1000), 5, "How many rotated log files are kept; with 0 the file begins anew.",
+                         live=True)
     control_socket: str = _key(Place("no control socket"), "/run/vexfs/control.sock",
                                "UNIX socket of `vexctl`, mode 0600.")
     run_as: str = _key(Text("USER or USER:GROUP, or empty to stay who started it", r"([\w.-]+(:[\w.-]+)?)?"), "",
@@ -64,7 +65,8 @@ class Performance:
     enable_tiered_memory_pools: bool = _key(Switch(), True, "Off: plain aligned allocation, uncounted.", live=True)
     enable_avx2_acceleration: bool = _key(Switch(), True, "Off: scalar distance kernels.", live=True)
     enable_stack_optimization: bool = _key(
-        Switch(), True, "Off: no operation is accounted, no scratch moved to the pools to keep a limit.", live=True)
+        Switch(), True, "Off: stack use is neither bounded nor accounted; scratch goes where the plain code puts it.",
+        live=True)
     enable_enhanced_bridge: bool = _key(
         Switch(), True, "Off: every operation wakes the committer itself; nothing is queued or batched.")
     small_buffer_count: int = _key(_COUNT, 128, "Buffers of 1 KiB.", live=True)
@@ -80,7 +82,9 @@ class Performance:
     simd_batch_size: int = _key(Whole(1, 1 << 20), 1024, "Vectors that a kernel is handed at a time.", live=True)
     fuse_stack_limit: int = _key(Whole(256, 1 << 20, "bytes"), 3072,
                                  "C stack that one operation may use; deeper is a counted violation.", live=True)
-    enable_stack_monitoring: bool = _key(Switch(), True, "Measure the stack use of every operation.", live=True)
+    enable_stack_monitoring: bool = _key(
+        Switch(), True, "Measure the stack use of every operation.  Off: its bounds hold, and nothing is counted.",
+        live=True)
     heap_threshold: int = _key(Whole(0, 1 << 20, "bytes"), 1024,
                                "Scratch above this comes from the pools instead of the stack.", live=True)
     enable_batch_processing: bool = _key(Switch(), True, "Off: the bridge hands changes on one by one.", live=True)

@@ -60,6 +60,15 @@ def _priority(level: int) -> str:
     return f"<{next(number for least, number in _PRIORITY if level >= least)}>"
 
 
+class _Rotating(logging.handlers.RotatingFileHandler):
+    """Without older files to keep, the file begins anew."""
+
+    def doRollover(self) -> None:  # noqa: N802 - the name is logging's
+        super().doRollover()
+        if self.backupCount == 0 and self.stream is not None:
+            self.stream.truncate(0)
+
+
 def _handler(settings: Settings) -> logging.Handler:
     general = settings.general
     if not general.log_dir:
@@ -67,7 +76,10 @@ def _handler(settings: Settings) -> logging.Handler:
     directory = Path(general.log_dir)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return logging.handlers.RotatingFileHandler(
+        for old in directory.glob(f"{FILE}.*"):
+            if old.suffix[1:].isdigit() and int(old.suffix[1:]) > general.log_keep:
+                old.unlink(missing_ok=True)
+        return _Rotating(
             directory / FILE, maxBytes=general.log_max_size, backupCount=general.log_keep, encoding="utf-8",
             errors="backslashreplace",
         )

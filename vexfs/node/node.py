@@ -35,10 +35,17 @@ log = logging.getLogger("vexfs.node")
 
 VOLUME = "volume.vex"
 _TICK_S = 0.5
-ALONE = (
-    "cluster.enabled is true, but this version has no cluster: the node works alone, seed_nodes are not asked, and "
-    "every change is kept once, not replication_factor times"
-)
+
+
+def alone(settings: Settings) -> str:
+    """What a node that is told to join a cluster does not do, since this version has none."""
+    cluster = settings.cluster
+    seeds = ", ".join(str(each) for each in cluster.seed_nodes) or "nobody (seed_nodes is empty)"
+    return (
+        f"cluster.enabled is true, but this version has no cluster: the node works alone; it does not listen on "
+        f"{cluster.bind_address}, tells nobody to find it at {cluster.advertise_address or cluster.bind_address}, does "
+        f"not ask {seeds}, and keeps every change once, not {cluster.replication_factor} times"
+    )
 
 
 class Node:
@@ -311,7 +318,7 @@ class Node:
         for name, why in self.missing.items():
             log.warning("%s is switched on and not served: %s", name, why)
         if self.settings.cluster.enabled:
-            log.warning(ALONE)
+            log.warning(alone(self.settings))
         if self.settings.general.control_socket:
             self.volume.announce(socket=self.settings.general.control_socket)
         log.info("node %s serves %s: %s", self.settings.general.node_id, self.volume.directory,
@@ -382,6 +389,6 @@ class Node:
             "volume": str(self.volume.directory),
             "services": {name: each.describe() for name, each in self.services.items()},
             "not_served": dict(self.missing),
-            "cluster": ALONE if self.settings.cluster.enabled else "not asked for",
+            "cluster": alone(self.settings) if self.settings.cluster.enabled else "not asked for",
             "settings_waiting": [change.key.path for change in self.waiting],
         }

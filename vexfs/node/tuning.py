@@ -35,10 +35,10 @@ def tune_pool(settings: Settings) -> None:
 
 
 def tune_frames(settings: Settings) -> None:
-    """Limit, threshold, whether operations are accounted, and whether all of them are timed."""
+    """Limit, threshold, whether they hold, whether operations are accounted, and whether all of them are timed."""
     p = settings.performance
     machinery.frames().configure(
-        p.fuse_stack_limit, p.heap_threshold, p.enable_stack_optimization and p.enable_stack_monitoring
+        p.fuse_stack_limit, p.heap_threshold, p.enable_stack_monitoring, p.enable_stack_optimization
     )
     machinery.frames().time(1 if settings.monitoring.detailed_timing else 0)
 
@@ -86,5 +86,5 @@ def volume_options(settings: Settings) -> dict[str, Any]:
         "io_queue_depth": storage.io_queue_depth,
         "direct_io": storage.enable_direct_io,
         "pool": machinery.pool(),
-        "frames": machinery.frames() if settings.performance.enable_stack_optimization else None,
+        "frames": machinery.frames(),
     }

@@ -112,42 +112,57 @@ class History:
     ----------
     parts : Parts
     interval_s : float
-        Between readings; :attr:`interval_s` can be set while it runs.
+        Between readings; can be set while it runs.
     window_s : float
         What :meth:`rates` looks back, at least; two intervals when these are longer.
     """
 
     def __init__(self, parts: Parts, interval_s: float = 1.0, window_s: float = WINDOW_S) -> None:
         self.parts = parts
-        self.interval_s = interval_s
+        self._interval_s = interval_s
         self.window_s = window_s
         self.enabled = True
         self._readings: deque[Reading] = deque(maxlen=KEPT)
         self._walls: deque[float] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
-        self._stop = threading.Event()
+        self._ended = False
+        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+
+    @property
+    def interval_s(self) -> float:
+        """Between readings; a new one counts at once."""
+        return self._interval_s
+
+    @interval_s.setter
+    def interval_s(self, interval_s: float) -> None:
+        if interval_s != self._interval_s:
+            self._interval_s = interval_s
+            self._wake.set()
 
     def start(self) -> None:
         """Begin to read."""
-        self._stop.clear()
+        self._ended = False
+        self._wake.clear()
         self._thread = threading.Thread(target=self._run, name="vexfs-history", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread; what was read stays."""
-        self._stop.set()
+        self._ended = True
+        self._wake.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def _run(self) -> None:
-        while True:
+        while not self._ended:
             # A volume that is being closed has no counters; the thread ends with the node.
             with contextlib.suppress(VexfsError, ValueError):
-                self.take()
-            if self._stop.wait(self.interval_s):
-                return
+                if self.enabled:
+                    self.take()
+            self._wake.wait(self._interval_s)
+            self._wake.clear()
 
     def take(self) -> Reading:
         """Read now, and keep the reading."""

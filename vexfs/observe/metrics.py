@@ -95,20 +95,22 @@ def filesystem(history: History) -> list[Family]:
     for phase in ("place", "apply", "sync"):
         phases.add(s["time_ns"][phase] / 1e9, phase=phase)
     size = gauge("vexfs_fs_bytes", "Bytes of the volume, by kind.")
-    for kind in ("used", "limit", "live", "dead", "free", "disk", "dirty", "frozen"):
+    for kind in ("used", "limit", "live", "dead", "free", "disk", "dirty", "frozen", "cached"):
         size.add(s[f"{kind}_bytes"], kind=kind)
     hits, misses = counter("vexfs_cache_hits_total", "Lookups that a cache answered."), counter(
         "vexfs_cache_misses_total", "Lookups that a cache could not answer.")  # fmt: skip
     entries = gauge("vexfs_cache_entries", "Entries in a cache.")
-    for cache, cached in (("inode", "inodes"), ("dentry", "dentries")):
+    for cache, cached in (("inode", "inodes"), ("dentry", "dentries"), ("data", "")):
         hits.add(s[f"{cache}_hits"], cache=cache)
         misses.add(s[f"{cache}_misses"], cache=cache)
-        entries.add(s[f"{cached}_cached"], cache=cache)
+        if cached:
+            entries.add(s[f"{cached}_cached"], cache=cache)
     return [
         operations, errors, phases, size, hits, misses, entries.add(s["regions_cached"], cache="extent"),
         counter("vexfs_fs_commits_total", "Commits.").add(s["commits"]),
         counter("vexfs_fs_syncs_total", "Times the log was brought to stable storage.").add(s["syncs"]),
         counter("vexfs_fs_commit_errors_total", "Commits that failed and were tried again.").add(s["commit_errors"]),
+        counter("vexfs_fs_prefetched_frames_total", "Frames read ahead of their reader.").add(s["prefetches"]),
         counter("vexfs_fs_throttled_total", "Writers that had to wait for room.").add(s["throttled"]),
         counter("vexfs_fs_lock_waits_total", "Operations that found the filesystem's lock taken.").add(s["lock_waits"]),
         counter("vexfs_fs_lock_wait_seconds_total", "Time waited for it.").add(s["time_ns"]["lock_wait"] / 1e9),

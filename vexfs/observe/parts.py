@@ -82,7 +82,7 @@ class Parts:
         return {
             "tiered_memory_pools": pooled and said.get("tiered_memory_pools", True),
             "avx2_acceleration": level.startswith("avx") and said.get("avx2_acceleration", True),
-            "stack_optimization": frames is not None and frames.monitoring and said.get("stack_optimization", True),
+            "stack_optimization": frames is not None and frames.enabled and said.get("stack_optimization", True),
             "enhanced_bridge": bridge is not None and bridge.running and said.get("enhanced_bridge", True),
             "simd_acceleration": level != "scalar",
         }

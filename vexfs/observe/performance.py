@@ -95,7 +95,7 @@ def _rate(kind: str, load: workload.Measured, target: float) -> Verdict:
 OFF = {
     "tiered_memory_pools": "enable_tiered_memory_pools is off: every buffer of the load was allocated anew",
     "avx2_acceleration": "enable_avx2_acceleration is off, or the processor lacks AVX2: distances take scalar code",
-    "stack_optimization": "enable_stack_optimization or enable_stack_monitoring is off: stack use is not bounded",
+    "stack_optimization": "enable_stack_optimization is off: stack use is not bounded",
     "enhanced_bridge": "enable_enhanced_bridge is off: every change wakes the committer by itself",
 }
 

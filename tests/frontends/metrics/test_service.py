@@ -56,7 +56,7 @@ def test_switches_show_in_the_gauges_and_change_while_running(running):
     assert before["vexfs_enhanced_bridge_enabled"] == before["vexfs_avx2_acceleration_enabled"] == 0
     assert before["vexfs_simd_acceleration_enabled"] == 0 and before["vexfs_tiered_memory_pools_enabled"] == 1
     at.node.change({"performance_optimizations.enable_tiered_memory_pools": False,
-                    "performance_optimizations.enable_stack_monitoring": False})  # fmt: skip
+                    "performance_optimizations.enable_stack_optimization": False})  # fmt: skip
     after = metrics_of(at.node)
     assert after["vexfs_tiered_memory_pools_enabled"] == after["vexfs_stack_optimization_enabled"] == 0
     assert after["vexfs_memory_pool_hit_rate"] == 0

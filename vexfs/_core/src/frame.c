@@ -24,7 +24,7 @@ typedef struct {
 } thread_counters;
 
 struct vx_frames {
-    _Atomic uint32_t limit, threshold, monitoring, paint_every, time_every;
+    _Atomic uint32_t limit, threshold, mode, paint_every, time_every;
     _Atomic uint32_t chosen; /* more frames than one in TIMED_EVERY are painted or timed */
     vx_locals *locals;
     op_counters ended[VX_OP_MAX]; /* of threads that ended; like `since`, under the lock of `locals` */
@@ -59,7 +59,7 @@ vx_frames *vx_frames_new(uint32_t limit_bytes, uint32_t heap_threshold) {
     vx_frames *f = calloc(1, sizeof *f);
     if (!f) return NULL;
     f->locals = vx_locals_new(f, sizeof(thread_counters), thread_ended);
-    vx_frames_configure(f, limit_bytes, heap_threshold, 1);
+    vx_frames_configure(f, limit_bytes, heap_threshold, VX_FRAMES_COUNTED);
     vx_frames_time(f, TIMED_EVERY);
     if (f->locals) return f;
     vx_frames_free(f);
@@ -72,10 +72,10 @@ void vx_frames_free(vx_frames *f) {
     free(f);
 }
 
-void vx_frames_configure(vx_frames *f, uint32_t limit_bytes, uint32_t heap_threshold, int monitoring) {
+void vx_frames_configure(vx_frames *f, uint32_t limit_bytes, uint32_t heap_threshold, int mode) {
     atomic_store_explicit(&f->limit, limit_bytes, memory_order_relaxed);
     atomic_store_explicit(&f->threshold, heap_threshold, memory_order_relaxed);
-    atomic_store_explicit(&f->monitoring, monitoring != 0, memory_order_relaxed);
+    atomic_store_explicit(&f->mode, (uint32_t)mode, memory_order_relaxed);
 }
 
 static void look_closer(vx_frames *f) {
@@ -138,17 +138,10 @@ static __attribute__((noinline)) void choose(vx_frame *frame, vx_frames *f, thre
     if (c->tick % atomic_load_explicit(&f->time_every, memory_order_relaxed) == 0) frame->started_ns = vx_now_ns();
 }
 
-void vx_frame_enter_at(vx_frame *frame, vx_frames *f, int op, uintptr_t base) {
-    frame->owner = NULL;
-    if (!f || !atomic_load_explicit(&f->monitoring, memory_order_relaxed)) return;
+static void put_down(vx_frame *frame, vx_frames *f, int op, uintptr_t base, op_counters *counters) {
     vx_at_hand *here = &vx_here;
-    vx_local *local = here->last[VX_LOCAL_FRAMES];
-    if (VX_UNLIKELY(!local || atomic_load_explicit(&local->owner, memory_order_relaxed) != f))
-        local = vx_local_find(f->locals, VX_LOCAL_FRAMES);
-    if (VX_UNLIKELY(!local)) return;
-    thread_counters *c = (thread_counters *)local;
     frame->owner = f;
-    frame->counters = &c->op[(unsigned)op % VX_OP_MAX];
+    frame->counters = counters;
     frame->base = base;
     frame->deepest = (uintptr_t)__builtin_dwarf_cfa();
     frame->op = op;
@@ -157,6 +150,22 @@ void vx_frame_enter_at(vx_frame *frame, vx_frames *f, int op, uintptr_t base) {
     frame->innermost = &here->innermost;
     frame->outer = here->innermost;
     here->innermost = frame;
+}
+
+void vx_frame_enter_at(vx_frame *frame, vx_frames *f, int op, uintptr_t base) {
+    frame->owner = NULL;
+    uint32_t mode = f ? atomic_load_explicit(&f->mode, memory_order_relaxed) : VX_FRAMES_OFF;
+    if (VX_UNLIKELY(mode != VX_FRAMES_COUNTED)) {
+        if (mode == VX_FRAMES_GUARDED) put_down(frame, f, op, base, NULL);
+        return;
+    }
+    vx_at_hand *here = &vx_here;
+    vx_local *local = here->last[VX_LOCAL_FRAMES];
+    if (VX_UNLIKELY(!local || atomic_load_explicit(&local->owner, memory_order_relaxed) != f))
+        local = vx_local_find(f->locals, VX_LOCAL_FRAMES);
+    if (VX_UNLIKELY(!local)) return;
+    thread_counters *c = (thread_counters *)local;
+    put_down(frame, f, op, base, &c->op[(unsigned)op % VX_OP_MAX]);
     c->tick++;
     if (VX_UNLIKELY(c->tick % TIMED_EVERY == 0 || atomic_load_explicit(&f->chosen, memory_order_relaxed)))
         choose(frame, f, c);
@@ -176,9 +185,7 @@ static __attribute__((noinline)) void leave_chosen(vx_frame *frame, op_counters 
     }
 }
 
-void vx_frame_leave(vx_frame *frame) {
-    if (!frame->owner) return;
-    op_counters *c = frame->counters;
+static void count(vx_frame *frame, op_counters *c) {
     if (VX_UNLIKELY(frame->painted || frame->started_ns)) leave_chosen(frame, c);
     uint64_t depth = frame->base - frame->deepest;
     vx_bump(&c->total_bytes, depth);
@@ -186,6 +193,11 @@ void vx_frame_leave(vx_frame *frame) {
     raise_to(&c->high_water, depth);
     if (VX_UNLIKELY(depth > atomic_load_explicit(&frame->owner->limit, memory_order_relaxed)))
         vx_bump(&c->violations, 1);
+}
+
+void vx_frame_leave(vx_frame *frame) {
+    if (!frame->owner) return;
+    if (VX_LIKELY(frame->counters != NULL)) count(frame, frame->counters);
     *frame->innermost = frame->outer;
     if (frame->outer && frame->deepest < frame->outer->deepest) frame->outer->deepest = frame->deepest;
     frame->owner = NULL;
@@ -204,12 +216,12 @@ int vx_frame_fits(size_t bytes) {
     if (!frame) return bytes <= DEFAULT_THRESHOLD;
     op_counters *c = frame->counters;
     if (bytes > atomic_load_explicit(&frame->owner->threshold, memory_order_relaxed)) {
-        vx_bump(&c->pooled, 1);
+        if (c) vx_bump(&c->pooled, 1);
         return 0;
     }
     uintptr_t lowest = (uintptr_t)__builtin_dwarf_cfa() - bytes;
     if (frame->base - lowest + VX_FRAME_RESERVE > atomic_load_explicit(&frame->owner->limit, memory_order_relaxed)) {
-        vx_bump(&c->prevented, 1);
+        if (c) vx_bump(&c->prevented, 1);
         return 0;
     }
     if (lowest < frame->deepest) frame->deepest = lowest;

@@ -390,6 +390,11 @@ void vx_fs_read_status(vx_fs *fs, vx_fs_status *out)
     out->limit_bytes = fs->o.size_limit;
     out->free_bytes = host;
     out->disk_bytes = st.disk_bytes;
+    out->data_hits = st.cache_hits;
+    out->data_misses = st.cache_misses;
+    out->cached_bytes = st.cache_bytes;
+    out->prefetches = st.prefetches;
+    out->direct_io = st.direct_io;
     for (size_t k = 0; k <= fs->segments.mask; k++) {
         vx_segment_row *s = (vx_segment_row *)fs->segments.cells[k].value;
         if (!s || s->gone)

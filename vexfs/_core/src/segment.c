@@ -12,7 +12,7 @@
 
 #define SEGMENT_BYTES (64u << 20)
 #define SEGMENT_BYTES_MAX (1u << 30) /* positions are 32 bits wide */
-#define IO_THREADS 8u                /* by default, and twice this at most */
+#define IO_THREADS 8u                /* by default */
 
 /* Whether files in `dir` take direct I/O in blocks of ours. */
 static int probe_direct(const char *dir, int read_only)
@@ -68,7 +68,7 @@ int vx_segstore_open(vx_segstore **out, const vx_segstore_options *o)
     s->next_segment = o->next_segment;
     s->pool = o->pool;
     s->cpus = cpus();
-    s->io_threads = o->io_depth == 0 ? IO_THREADS : o->io_depth > 2 * IO_THREADS ? 2 * IO_THREADS : o->io_depth;
+    s->io_threads = o->io_depth ? o->io_depth : IO_THREADS;
     atomic_init(&s->compression, o->compression);
     int err = s->dir ? vx_segfiles_list(s) : -ENOMEM;
     int takes_direct = !err && probe_direct(s->dir, s->read_only);

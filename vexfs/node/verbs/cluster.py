@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vexfs.node.node import Node
+from vexfs.node.node import Node, alone
 from vexfs.node.verbs.terms import parts_of
 from vexfs.observe import health
 
@@ -20,7 +20,7 @@ def status(node: Node) -> dict[str, Any]:
         "nodes": 1,
         "ready": int(ready),
         "ok": ready and not asked,
-        "note": ALONE,
+        "note": alone(node.settings) if asked else ALONE,
     }
 
 
@@ -45,5 +45,5 @@ def nodes(node: Node) -> list[dict[str, Any]]:
 def cluster_health(node: Node) -> dict[str, Any]:
     """Whether every node serves, and what a cluster that was asked for lacks."""
     ready = health.ready(parts_of(node))
-    reasons = [*ready["reasons"], *([f"cluster.enabled is true, but {ALONE}"] if node.settings.cluster.enabled else [])]
+    reasons = [*ready["reasons"], *([alone(node.settings)] if node.settings.cluster.enabled else [])]
     return {"ok": not reasons, "reasons": reasons, "checks": ready["checks"]}

@@ -9,7 +9,9 @@ SECTION = "performance_optimizations"
 
 
 def _frames(node: Node) -> Any:
-    return needed(parts_of(node).frames, "stack accounting", "enable_stack_optimization")
+    frames = parts_of(node).frames
+    working = frames if frames is not None and frames.enabled else None
+    return needed(working, "stack accounting", "enable_stack_optimization")
 
 
 def _table(node: Node) -> dict[str, dict[str, Any]]:

@@ -26,7 +26,7 @@ typedef struct vx_frame {
     int op;
     uint32_t painted; /* bytes painted below this frame, 0 unless it was chosen */
     uint64_t started_ns; /* 0 unless this frame is timed */
-    void *counters;
+    void *counters; /* NULL: nothing is counted */
 } vx_frame;
 
 /* time_ns is estimated from the frames that were timed: one in 64, or as many as vx_frames_time asks.  prevented: scratch that would have broken the limit and went to the pools
@@ -44,7 +44,10 @@ typedef struct {
 
 vx_frames *vx_frames_new(uint32_t limit_bytes, uint32_t heap_threshold);
 void vx_frames_free(vx_frames *f);
-void vx_frames_configure(vx_frames *f, uint32_t limit_bytes, uint32_t heap_threshold, int monitoring);
+/* Off: frames are no-ops.  Counted: limit and threshold hold, and everything is counted.  Guarded: they hold, and nothing
+ * is counted. */
+enum vx_frames_mode { VX_FRAMES_OFF, VX_FRAMES_COUNTED, VX_FRAMES_GUARDED };
+void vx_frames_configure(vx_frames *f, uint32_t limit_bytes, uint32_t heap_threshold, int mode);
 /* Paints the stack below one frame in `every` (0: none) to see what code that marks nothing uses. */
 void vx_frames_paint(vx_frames *f, uint32_t every);
 /* Times one frame in `every`; 1 is all, two readings of the clock each. */

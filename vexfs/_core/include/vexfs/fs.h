@@ -144,9 +144,11 @@ typedef struct {
     uint64_t dirty_bytes, frozen_bytes, dirty_ops, epoch, committed, durable;
     uint64_t commits, syncs, commit_errors, reclaimed_bytes, reclaimed_segments, opens, throttled;
     uint64_t inode_hits, inode_misses, dentry_hits, dentry_misses;
+    uint64_t data_hits, data_misses, cached_bytes, prefetches; /* frames of file data */
     uint64_t lock_waits, lock_wait_ns; /* operations that found the filesystem's lock taken */
     uint64_t place_ns, apply_ns, sync_ns; /* commits: file data written, metadata applied; syncs of the log */
     uint64_t ops[VX_OP_MAX], errnos[VX_ERRNO_MAX];
+    uint32_t direct_io;
     int32_t last_error;
     char last_error_text[256];
 } vx_fs_status;

@@ -23,7 +23,7 @@ typedef struct {
     uint64_t cache_bytes;     /* decoded frames kept */
     uint32_t compression;     /* 0 none, 1 lz4 */
     uint32_t direct_io;       /* 1: O_DIRECT where the host allows it */
-    uint32_t io_depth;        /* worker threads for encode and frame I/O: min(io_depth, something sensible) */
+    uint32_t io_depth;        /* worker threads for encode and frame I/O: so many at once; 0 = 8 */
     uint32_t read_only;
     uint64_t next_segment;    /* the first unused segment number; from the metadata */
     vx_pool *pool;
