@@ -64,7 +64,7 @@ cdef class Frames:
         vx_frames_free(self.ptr)
 
     def configure(self, limit_bytes=None, heap_threshold=None, monitoring=None, enabled=None):
-        """Change the limit, the threshold, whether frames are counted (`monitoring`), or whether they do anything at all
+        """Change the limit, the threshold, whether frames are counted (`monitoring`), or whether they do anything
         (`enabled`); None leaves a value as it is.
 
         Without `monitoring` limit and threshold hold, uncounted; without `enabled` scratch of at most 1 KiB takes the
