@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "VEXFS_SIMD")
 
 
-def install(name: str, packages: Sequence[str]) -> Path:
-    """Put `packages`, without what they depend on, where only the comparison looks; numpy is the one in use."""
+def install(name: str, packages: Sequence[str], *, whole: bool = False) -> Path:
+    """Put `packages` where only the comparison looks; `whole`: with what they depend on.  numpy is the one in use."""
     target = PLACE / name
     wanted, stamp = "\n".join(packages), target / "packages.txt"
     if not stamp.exists() or stamp.read_text() != wanted:
-        command = [sys.executable, "-m", "pip", "install", "-q", "--upgrade", "--no-deps", "--target", str(target)]
-        subprocess.run([*command, *packages], check=True)
+        command = [sys.executable, "-m", "pip", "install", "-q", "--upgrade", "--target", str(target)]
+        more = [f"numpy=={version('numpy')}"] if whole else ["--no-deps"]
+        subprocess.run([*command, *packages, *more], check=True)
         stamp.write_text(wanted)
     return target
 
