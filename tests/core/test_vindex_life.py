@@ -170,3 +170,19 @@ def test_memory_is_told():
     beyond = (memory["lists"] + memory["maps"] + memory["model"]) / 20000
     assert 240 < beyond < 400
     assert memory["codes"] <= memory["lists"]
+
+
+def test_an_index_goes_in_the_middle_of_its_growth():
+    x = clustered(6000, 32)
+
+    def grown(most):
+        index, steps = VectorIndex(32), 0
+        index.put(np.arange(len(x)), index.encode(x))
+        while steps < most and index.maintain(0):
+            steps += 1
+        return steps
+
+    whole = grown(1 << 20)
+    assert whole > 20
+    for k in range(1, 20):
+        assert grown(whole * k // 20) == whole * k // 20  # and the index goes

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vexfs._core.columns import Columns
 from vexfs.errors import FilterInvalid
 from vexfs.search.filters import Table, compile_filter
-from vexfs.store.attributes import decode, encode
+from vexfs.store.attributes import encode
 from vexfs.store.rows import pack_xattrs
 
 VALUES = st.one_of(
@@ -90,7 +90,7 @@ def holds(row, where):
 
 
 def table(rows):
-    columns = Columns(decode)
+    columns = Columns()
     columns.resize(len(rows))
     for k, row in enumerate(rows):
         columns.fill(k, pack_xattrs({b"user." + n.encode(): encode(v) for n, v in row.items()}))
@@ -115,7 +115,7 @@ def test_only_rows_that_were_asked_about():
 
 
 def test_a_row_that_is_filled_again_forgets():
-    columns = Columns(decode)
+    columns = Columns()
     columns.fill(3, pack_xattrs({b"user.a": b"1", b"user.vexfs.z": b"1", b"trusted.b": b"2"}))
     columns.fill(3, pack_xattrs({b"user.c": b"text"}))
     assert set(columns.columns) == {"a", "c"}

@@ -5,8 +5,9 @@ import struct
 import numpy as np
 import pytest
 
+from vexfs._core.record import names_of, pack
 from vexfs.errors import InvalidArgument, VectorInvalid
-from vexfs.search.records import contents_of, names_of, parse_vector, vectors_of, xattrs_of
+from vexfs.search.records import contents_of, parse_vector, vectors_of
 from vexfs.store.rows import unpack_xattrs
 
 
@@ -52,11 +53,11 @@ def test_ids_come_once_and_are_strings():
 
 
 def test_attributes_by_record_and_by_column():
-    by_record = xattrs_of([{"year": 2020, "lang": "en"}, None, {"ok": True, "text": "12"}], 3)
+    by_record = pack([{"year": 2020, "lang": "en"}, None, {"ok": True, "text": "12"}], 3)
     assert unpack_xattrs(by_record[0]) == {b"user.year": b"2020", b"user.lang": b"en"}
     assert by_record[1] is None
     assert unpack_xattrs(by_record[2]) == {b"user.ok": b"true", b"user.text": b'"12"'}
-    by_column = xattrs_of({"year": np.array([1, 2]), "note": ["x", None], "score": [float("nan"), 0.5]}, 2)
+    by_column = pack({"year": np.array([1, 2]), "note": ["x", None], "score": [float("nan"), 0.5]}, 2)
     assert [unpack_xattrs(x) for x in by_column] == [
         {b"user.year": b"1", b"user.note": b"x"}, {b"user.year": b"2", b"user.score": b"0.5"},
     ]  # fmt: skip
@@ -71,7 +72,7 @@ def test_attributes_by_record_and_by_column():
 )
 def test_attributes_that_cannot_be(attributes):
     with pytest.raises(InvalidArgument):
-        xattrs_of(attributes, 2)
+        pack(attributes, 2)
 
 
 def test_contents_are_text_or_bytes():

@@ -8,7 +8,9 @@ import numpy as np
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
+
+from vexfs._core.record cimport decode_at, is_attribute
 
 __all__ = ["ABSENT", "BOOL", "NONE", "NUMBER", "STRING", "Column", "Columns"]
 
@@ -97,45 +99,16 @@ cdef class Column:
                 self.exact[row] = value
 
 
-cdef int whole_number(const char *p, size_t n, double *out) noexcept:
-    """Digits that are surely a JSON integer below 2^53: no sign but a minus, no leading zero.
-
-    48 is the digit zero, 57 nine, 45 a minus.
-    """
-    cdef size_t k = 0
-    cdef double value = 0
-    cdef bint minus = n > 1 and p[0] == 45
-    if minus:
-        k = 1
-    if n - k > 15 or n == k or (p[k] == 48 and n - k > 1):
-        return 0
-    while k < n:
-        if not 48 <= p[k] <= 57:
-            return 0
-        value = value * 10 + (p[k] - 48)
-        k += 1
-    out[0] = -value if minus else value
-    return 1
-
-
 cdef class Columns:
-    """The columns of an index.
-
-    Parameters
-    ----------
-    decode : callable
-        The value that an xattr's bytes stand for: a string, number, boolean or None.
-    """
+    """The columns of an index."""
 
     cdef readonly dict columns
     cdef dict by_raw
-    cdef object decode
     cdef readonly size_t rows
 
-    def __init__(self, decode):
+    def __init__(self):
         self.columns = {}
         self.by_raw = {}
-        self.decode = decode
         self.rows = 0
 
     def resize(self, size_t rows):
@@ -164,7 +137,6 @@ cdef class Columns:
         cdef const char *p = PyBytes_AS_STRING(packed)
         cdef size_t n = PyBytes_GET_SIZE(packed), at = 0, name_n
         cdef uint32_t value_n
-        cdef double number
         cdef Column c
         cdef bytes raw
         if row >= self.rows:
@@ -175,17 +147,12 @@ cdef class Columns:
             memcpy(&value_n, p + at, 4)
             name_n = <uint8_t>p[at + 4]
             at += 8
-            if name_n > 5 and not memcmp(p + at, b"user.", 5) and not (
-                    name_n >= 11 and not memcmp(p + at, b"user.vexfs.", 11)):
+            if is_attribute(p + at, name_n):
                 raw = p[at + 5:at + name_n]
                 c = self.by_raw.get(raw)
                 if c is None:
                     c = self.add(raw)
-                if whole_number(p + at + name_n, value_n, &number):
-                    c.kind_at[row] = K_NUMBER
-                    c.number_at[row] = number
-                else:
-                    c.set(row, self.decode(p[at + name_n:at + name_n + value_n]))
+                c.set(row, decode_at(p + at + name_n, value_n))
             at += name_n + value_n
 
     cdef Column add(self, bytes raw):

@@ -1,20 +1,10 @@
 """What a search answers."""
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
-from vexfs.store.attributes import PREFIX, RESERVED, Scalar, decode
-from vexfs.store.rows import unpack_xattrs
-
-
-def unpack_attributes(packed: bytes) -> dict[str, Scalar]:
-    """The attributes among a file's packed xattrs."""
-    return {
-        os.fsdecode(name[len(PREFIX) :]): decode(value)
-        for name, value in unpack_xattrs(packed).items()
-        if name.startswith(PREFIX) and not name.startswith(RESERVED)
-    }
+from vexfs._core.record import unpack
+from vexfs.store.attributes import Scalar
 
 
 class Hit:
@@ -81,7 +71,7 @@ class Hit:
     @property
     def attributes(self) -> dict[str, Scalar]:
         """The file's attributes, as they were when it was found."""
-        return unpack_attributes(self._packed)
+        return unpack(self._packed)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, with stable keys."""

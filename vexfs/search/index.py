@@ -16,14 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vexfs._core.fs import Filesystem
+from vexfs._core.record import names_of, unpack
 from vexfs._core.rows import HIT_PATH, HIT_XATTRS, RowTable
 from vexfs._core.vindex import VectorIndex
 from vexfs.errors import InvalidArgument
 from vexfs.observe.tally import as_many, tallied
 from vexfs.search.description import Description
-from vexfs.search.hits import Hit, Hits, unpack_attributes
+from vexfs.search.hits import Hit, Hits
 from vexfs.search.query import Reader
-from vexfs.search.records import Attributes, names_of
+from vexfs.search.records import Attributes
 from vexfs.search.snapshot import load_snapshot, load_words, rewrite_words, save_snapshot
 from vexfs.search.writer import Writer
 from vexfs.store.attributes import Scalar
@@ -271,7 +272,7 @@ class Index:
         vector = self.vectors.decode(self.stored(found[:1]))[0]
         return Record(
             name.decode("utf-8", "surrogateescape"), hits[0][5].decode("utf-8", "surrogateescape"), vector,
-            unpack_attributes(hits[0][6]),
+            unpack(hits[0][6]),
         )  # fmt: skip
 
     def vectors_of(self, ino: int) -> NDArray[np.float32]:

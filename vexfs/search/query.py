@@ -15,7 +15,6 @@ from vexfs.search.description import K_MAX
 from vexfs.search.filters import Filter, Table, compile_filter
 from vexfs.search.hits import Hit, Hits
 from vexfs.search.records import vectors_of
-from vexfs.store.attributes import decode
 
 if TYPE_CHECKING:
     from vexfs.search.index import Index
@@ -65,7 +64,7 @@ class Reader:
         self._table = index.table
         self._lock = threading.Lock()
         self._masks: OrderedDict[Any, Mask] = OrderedDict()
-        self.columns = Columns(decode)
+        self.columns = Columns()
         self._columns_made = False
 
     # -- masks

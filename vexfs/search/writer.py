@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vexfs._core.record import names_of, pack
 from vexfs._core.rows import PUT_MAX, RecordFailed
 from vexfs.errors import InvalidArgument, VectorInvalid
-from vexfs.search.records import Attributes, contents_of, names_of, vectors_of, xattrs_of
+from vexfs.search.records import Attributes, contents_of, vectors_of
 
 if TYPE_CHECKING:
     from vexfs.search.index import Index
@@ -62,7 +63,7 @@ class Writer:
                 vectors, keep = self._sound(vectors, report)
             x = vectors_of(vectors, self._index.dim, self._index.metric, n)
             stored = self._encoded(x)
-        xattrs = xattrs_of(attributes, n)
+        xattrs = None if attributes is None else pack(attributes, n)
         texts = contents_of(contents, n)
         for batch in self._batches(names, np.flatnonzero(keep)):
             while batch.size:

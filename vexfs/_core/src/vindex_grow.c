@@ -49,7 +49,9 @@ void vx_growth_free(vx_vindex *v)
     v->growth = NULL;
     if (!w)
         return;
-    vx_generation_free(w->next);
+    /* Lists of its memory may be on their way out: it goes after them.  Without memory to note that, it stays. */
+    if (w->next)
+        (void)vx_retire(v, w->next, vx_generation_free);
     free(w->sample);
     free(w->sum);
     free(w->members);
