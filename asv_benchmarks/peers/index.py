@@ -1,6 +1,7 @@
-"""The vector index beside hnswlib, faiss, usearch and SymphonyQG (rabitqlib): speed at equal recall, build, memory."""
+"""The vector index beside hnswlib, faiss, usearch and SymphonyQG (rabitqlib): speed at equal recall, build, memory; and
+records with attributes beside qdrant-edge, LanceDB, Chroma and sqlite-vec."""
 
-from asv_benchmarks.peers import environment, index_data
+from asv_benchmarks.peers import environment, index_data, records
 from asv_benchmarks.peers.table import Report, Row
 
 PACKAGES = ("hnswlib==0.8.0", "faiss-cpu==1.15.1", "usearch==2.26.6", "rabitqlib==0.7.1", "numkong==7.8.6", "tqdm",
@@ -13,4 +14,6 @@ def run(quick: bool) -> Report:
     index_data.sentences(rows)
     place = environment.install("index", PACKAGES)
     found = environment.measure("asv_benchmarks.peers.index_peers", place, "--rows", str(rows))
-    return Report("index", [Row(**row) for row in found["rows"]], found["notes"])
+    report = Report("index", [Row(**row) for row in found["rows"]], found["notes"])
+    records.add_to(report, quick)
+    return report

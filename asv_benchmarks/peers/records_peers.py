@@ -1,7 +1,7 @@
 """Stores of records, each filled, searched and filtered as its own documentation says; used by :mod:`records_work`.
 
-A record has a path, a 384-d vector and two attributes, ``year`` (one of a hundred) and ``lang``.  A search is for a vector,
-with a span of years or without, and answers paths and attributes, nearest first.
+A record has a path, a 384-d vector and two attributes, ``year`` (one of a hundred) and ``lang``.  A search is for a
+vector, with a span of years or without, and answers paths and attributes, nearest first.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,22 @@ def years_of(rows: int) -> NDArray[np.int64]:
     return YEARS[0] + np.random.default_rng(11).permutation(rows) % 100
 
 
-def records(base: Floats, at: int, years: NDArray[np.int64]) -> tuple[list[str], list[dict[str, Any]]]:
+def records(
+    base: Floats, at: int, years: NDArray[np.int64], count: int = BATCH
+) -> tuple[list[str], list[dict[str, Any]]]:
     """Paths and attributes of a batch that begins at row `at`."""
-    rows = range(at, min(at + BATCH, len(base)))
+    rows = range(at, min(at + count, len(base)))
     return [f"doc-{i:06d}" for i in rows], [{"year": int(years[i]), "lang": LANGS[i % 4]} for i in rows]
 
 
 class Store:
-    """What is compared.  An *effort* is what the store trades speed for recall with; the tuple goes from less to more."""
+    """What is compared.
+
+    Attributes
+    ----------
+    efforts
+        What it trades speed for recall with, from less to more.
+    """
 
     name: str
     efforts: Sequence[Any] = (None,)
@@ -144,9 +152,9 @@ class Lance(Store):
         import pyarrow as pa
 
         years = years_of(len(base))
-        ids, rest = zip(*(records(base, at, years) for at in range(0, len(base), BATCH)), strict=True)
+        ids, rest = records(base, 0, years, len(base))
         columns = {
-            "path": pa.array(sum(ids, [])), "year": pa.array(years), "lang": pa.array([r["lang"] for r in sum(rest, [])]),
+            "path": pa.array(ids), "year": pa.array(years), "lang": pa.array([each["lang"] for each in rest]),
             "vector": pa.FixedSizeListArray.from_arrays(base.ravel(), DIM),
         }  # fmt: skip
         table = lancedb.connect(home).create_table("papers", pa.table(columns))

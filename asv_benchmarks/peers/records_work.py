@@ -1,7 +1,7 @@
 """The steps of :mod:`asv_benchmarks.peers.records`, run where the peers can be imported; prints JSON.
 
-Searches are made one at a time, on one processor, in turns of a fraction of a second in an order drawn anew each round, by
-the clock; of each store with the least effort that found the recall asked for.  Inserts have every processor.
+Searches are made one at a time, on one processor, in turns of a fraction of a second in an order drawn anew each round,
+by the clock; of each store with the least effort that found the recall asked for.  Inserts have every processor.
 """
 
 import argparse

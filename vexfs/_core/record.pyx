@@ -1,8 +1,8 @@
 """Records between Python and the filesystem: the names, attributes and vectors of a batch, and the way back.
 
-A value stands in its xattr as a JSON scalar, anything else as a string: ``user.year`` holding ``2020`` is the number 2020,
-holding ``"2020"`` (with the quotes) or ``second edition`` a string.  What most values are is told by a look at the bytes;
-``json`` has the rest.
+A value stands in its xattr as a JSON scalar, anything else as a string: ``user.year`` holding ``2020`` is the number
+2020, holding ``"2020"`` (with the quotes) or ``second edition`` a string.  What most values are is told by a look at
+the bytes; ``json`` has the rest.
 """
 
 import json
@@ -21,7 +21,7 @@ from libc.string cimport memchr, memcmp, memcpy
 
 from vexfs.errors import InvalidArgument
 
-__all__ = ["decode", "encode", "names_of", "pack", "unpack"]
+__all__ = ["decode", "encode", "first_unfit", "names_of", "pack", "unpack"]
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *n) except NULL
@@ -371,3 +371,26 @@ def names_of(ids):
         if not plain_name(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)):
             look_closer(name)
     return names
+
+
+cdef int fit(const float *x, size_t n, bint any_length) noexcept nogil:
+    """Whether a vector is finite and, unless it may have any length, not all zeros."""
+    cdef const uint32_t *bits = <const uint32_t *>x
+    cdef uint32_t infinite = 0, some = 0
+    cdef size_t k
+    for k in range(n):
+        infinite |= (bits[k] & 0x7f800000) == 0x7f800000
+        some |= bits[k] & 0x7fffffff
+    return not infinite and (any_length or some != 0)
+
+
+def first_unfit(const float[:, ::1] x, bint any_length):
+    """The first vector that is not finite or, unless `any_length`, is all zeros; -1: every one is fit."""
+    cdef Py_ssize_t row, rows = x.shape[0], found = -1
+    cdef size_t n = x.shape[1]
+    with nogil:
+        for row in range(rows):
+            if not fit(&x[row, 0], n, any_length):
+                found = row
+                break
+    return found

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vexfs._core.record import first_unfit
 from vexfs.errors import InvalidArgument, VectorInvalid
 
 Floats = NDArray[np.float32]
@@ -31,15 +32,14 @@ def vectors_of(vectors: ArrayLike, dim: int, metric: str, n: int | None = None, 
         raise VectorInvalid(f"{what}s of shape {shape or 'scalar'}; the index holds vectors of dimension {dim}")
     if n is not None and len(x) != n:
         raise VectorInvalid(f"{len(x)} {what}s for {n} ids; one each is wanted")
-    total = np.abs(x).sum(axis=1, dtype=np.float64)  # NaN and infinity come through a sum
-    if not np.isfinite(total).all():
-        row = int(np.flatnonzero(~np.isfinite(total))[0])
-        place = int(np.flatnonzero(~np.isfinite(x[row]))[0])
-        raise VectorInvalid(f"{what} {row} has {x[row, place]} at place {place}; finite numbers are wanted")
-    if metric == "cosine" and not total.all():
-        row = int(np.flatnonzero(total == 0)[0])
+    x = np.ascontiguousarray(x)
+    row = first_unfit(x, metric != "cosine")
+    if row >= 0:
+        if not np.isfinite(x[row]).all():
+            place = int(np.flatnonzero(~np.isfinite(x[row]))[0])
+            raise VectorInvalid(f"{what} {row} has {x[row, place]} at place {place}; finite numbers are wanted")
         raise VectorInvalid(f"{what} {row} is all zeros, which has no direction: the index compares by cosine")
-    return np.ascontiguousarray(x)
+    return x
 
 
 def contents_of(contents: Sequence[str | bytes | None] | None, n: int) -> list[bytes | None] | None:
