@@ -40,6 +40,8 @@ RULES = {
     "simd_avx512x.c": ((), (r"\bvpdpbusd\b", r"\bvdpbf16ps\b", r"\bvpopcntq\b", ZMM)),
     "vindex_scalar.c": ((YMM, ZMM, MASKS, VEX), (r"\bmulss\b",)),
     "vindex_avx2.c": ((ZMM, MASKS, HIGH, EXTENSIONS), (YMM, r"\bvpshufb\b", r"\bvpmaddubsw\b")),
+    "vindex_avx512.c": ((EXTENSIONS,), (ZMM, MASKS, r"\bvpshufb\b.*%zmm", r"\bvpcompressd\b")),
+    "vindex_avx512x.c": ((), (r"\bvpdpbusd\b", ZMM)),
 }
 
 

@@ -9,19 +9,26 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "vexfs" / "_core"
-PROGRAM = Path(__file__).with_name("simd_levels.c")
+#: What is checked: a program, and the kernels beside those of `simd` that it takes.
+PROGRAMS = {
+    "simd_levels.c": (),
+    "vindex_levels.c": ("vindex_scalar.c", "vindex_avx2.c", "vindex_avx512.c", "vindex_avx512x.c", "vindex_neon.c"),
+}
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wno-sign-conversion", "-Werror"]
-FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-fno-strict-aliasing", *WARNINGS, "-I", str(CORE / "include")]
+FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-fno-strict-aliasing", *WARNINGS, "-I", str(CORE / "include"),
+         "-I", str(CORE / "src")]  # fmt: skip
 
 
 def needs(program, package):
     return pytest.mark.skipif(not shutil.which(program), reason=f"needs {program} (Debian: apt-get install {package})")
 
 
-def build(compiler, skip, target, *flags):
+def build(compiler, program, skip, target, *flags):
     sources = [*sorted(CORE.glob("src/simd_*.c")), CORE / "src" / "cpu.c"]
+    sources += [CORE / "src" / name for name in PROGRAMS[program]]
     sources = [str(path) for path in sources if not any(word in path.stem for word in skip)]
-    command = [compiler, *FLAGS, *flags, *sources, str(PROGRAM), "-lpthread", "-lm", "-o", str(target)]
+    own = str(Path(__file__).with_name(program))
+    command = [compiler, *FLAGS, *flags, *sources, own, "-lpthread", "-lm", "-o", str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -36,9 +43,10 @@ def checked(*command):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @needs("gcc", "gcc")
-def test_under_sanitizers(tmp_path):
+@pytest.mark.parametrize("source", PROGRAMS)
+def test_under_sanitizers(tmp_path, source):
     program = tmp_path / "levels"
-    build("gcc", ("neon",), program, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+    build("gcc", source, ("neon",), program, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
     assert "scalar: checked" in checked(str(program))
 
 
@@ -46,9 +54,10 @@ def test_under_sanitizers(tmp_path):
 @pytest.mark.timeout(600)
 @needs("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
 @needs("qemu-aarch64", "qemu-user")
-def test_on_aarch64(tmp_path):
+@pytest.mark.parametrize("source", PROGRAMS)
+def test_on_aarch64(tmp_path, source):
     program = tmp_path / "levels"
-    build("aarch64-linux-gnu-gcc", ("avx",), program, "-O3", "-static")
+    build("aarch64-linux-gnu-gcc", source, ("avx",), program, "-O3", "-static")
     out = checked("qemu-aarch64", str(program))
     assert "neon: checked" in out and "scalar: checked" in out
 

@@ -21,11 +21,6 @@ VX_INLINED float sum_of(__m256 v)
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 
-VX_INLINED size_t width_of(int dtype)
-{
-    return dtype == VX_F32 ? 4 : dtype == VX_I8 ? 1 : 2;
-}
-
 VX_INLINED __m256 load8(int dtype, const uint8_t *p)
 {
     if (dtype == VX_F32)
@@ -49,7 +44,7 @@ VX_INLINED __m256 step_of(int squares, __m256 q, __m256 x, __m256 scale, __m256 
 
 VX_INLINED float compare(int dtype, int squares, const float *q, const uint8_t *row, size_t dim)
 {
-    const size_t width = width_of(dtype);
+    const size_t width = vx_width_of(dtype);
     const float scale = dtype == VX_I8 ? vx_load_f32(row + dim) : 1;
     const __m256 scales = _mm256_set1_ps(scale);
     __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
@@ -71,20 +66,7 @@ VX_INLINED float compare(int dtype, int squares, const float *q, const uint8_t *
     return squares ? all : all * scale;
 }
 
-#define COMPARE(NAME, DTYPE)                                                                                           \
-    static float dot_##NAME(const float *q, const void *row, size_t dim)                                               \
-    {                                                                                                                  \
-        return compare(DTYPE, 0, q, row, dim);                                                                         \
-    }                                                                                                                  \
-    static float l2sq_##NAME(const float *q, const void *row, size_t dim)                                              \
-    {                                                                                                                  \
-        return compare(DTYPE, 1, q, row, dim);                                                                         \
-    }
-
-COMPARE(f32, VX_F32)
-COMPARE(f16, VX_F16)
-COMPARE(bf16, VX_BF16)
-COMPARE(i8, VX_I8)
+VX_COMPARISONS(compare)
 
 VX_INLINED __m256i look_up(__m256i line, const uint8_t *tables)
 {
@@ -141,13 +123,16 @@ VX_INLINED void sums_of(const uint8_t *block, const uint8_t *tables, size_t line
     }
 }
 
-static uint32_t scan(const uint8_t *block, const uint8_t *tables, size_t lines, const vx_sieve *sieve)
+static void scan(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
+                 const vx_sieve *sieve, uint32_t *found)
 {
-    const float *numbers = (const float *)(const void *)(block + lines * VX_BLOCK);
-    __m256i wide[4];
-    sums_of(block, tables, lines, wide);
-    return sieve_8(wide[0], numbers, sieve) | sieve_8(wide[1], numbers + 8, sieve) << 8 |
-           sieve_8(wide[2], numbers + 16, sieve) << 16 | sieve_8(wide[3], numbers + 24, sieve) << 24;
+    for (size_t b = 0; b < n; b++, blocks += stride) {
+        const float *numbers = (const float *)(const void *)(blocks + lines * VX_BLOCK);
+        __m256i wide[4];
+        sums_of(blocks, tables, lines, wide);
+        found[b] = sieve_8(wide[0], numbers, sieve) | sieve_8(wide[1], numbers + 8, sieve) << 8 |
+                   sieve_8(wide[2], numbers + 16, sieve) << 16 | sieve_8(wide[3], numbers + 24, sieve) << 24;
+    }
 }
 
 static void scores(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
@@ -278,25 +263,8 @@ VX_INLINED void hadamard(float *x, size_t n)
         vx_butterfly(x, x + h, h);
 }
 
-static void rotate(const vx_rotation *r, const float *x, float *y)
-{
-    vx_rotate(r, x, y, hadamard);
-}
-
-static void tables(const float *q, size_t dim, uint8_t *out, float *step, float *base)
-{
-    vx_tables(q, dim, out, step, base);
-}
-
-static float round_to(const float *q, size_t dim, int most, int8_t *out, int32_t *sum)
-{
-    return vx_round(q, dim, most, out, sum);
-}
-
-static void signs(const float *x, const float *c, size_t dim, uint8_t *bits, vx_moments *m)
-{
-    vx_signs(x, c, dim, bits, m);
-}
+VX_SHAPED(vx_table, hadamard)
+VX_SHAPED_SIGNS
 
 static void spread(const float *values, size_t n, float *mean, float *deviation)
 {
@@ -312,9 +280,7 @@ static void spread(const float *values, size_t n, float *mean, float *deviation)
         rest += values[i];
         rest_square += values[i] * values[i];
     }
-    *mean = (sum_of(sum) + rest) / (float)n;
-    const float variance = (sum_of(square) + rest_square) / (float)n - *mean * *mean;
-    *deviation = variance > 0 ? sqrtf(variance) : 0;
+    vx_spread(sum_of(sum) + rest, sum_of(square) + rest_square, n, mean, deviation);
 }
 
 #if defined(__clang__)
@@ -323,21 +289,4 @@ static void spread(const float *values, size_t n, float *mean, float *deviation)
 #pragma GCC pop_options
 #endif
 
-void vx_vindex_fill_avx2(vx_vkernels *k)
-{
-    *k = (vx_vkernels){
-        .dot = {dot_f32, dot_f16, dot_bf16, dot_i8},
-        .l2sq = {l2sq_f32, l2sq_f16, l2sq_bf16, l2sq_i8},
-        .scan = scan,
-        .scores = scores,
-        .fine = fine,
-        .coarse = coarse,
-        .rotate = rotate,
-        .tables = tables,
-        .round = round_to,
-        .signs = signs,
-        .count = count,
-        .pick = pick,
-        .spread = spread,
-    };
-}
+VX_FILL(vx_vindex_fill_avx2)

@@ -35,9 +35,10 @@ typedef struct {
 typedef struct {
     float (*dot[VX_I8 + 1])(const float *q, const void *row, size_t dim);
     float (*l2sq[VX_I8 + 1])(const float *q, const void *row, size_t dim);
-    /* `lines` lines of 32 bytes, then a[32] and b[32]. */
-    uint32_t (*scan)(const uint8_t *block, const uint8_t *tables, size_t lines, const vx_sieve *sieve);
-    /* add[i] + b[i] * (step * sum[i] + base) of n blocks that stand `stride` apart. */
+    /* n blocks that stand `stride` apart, each `lines` lines of 32 bytes, then a[32] and b[32]: found[n]. */
+    void (*scan)(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
+                 const vx_sieve *sieve, uint32_t *found);
+    /* add[i] + b[i] * (step * sum[i] + base) of n such blocks. */
     void (*scores)(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
                    const float *add, float step, float base, float *out);
     int32_t (*fine)(const uint8_t *code, const int8_t *q, size_t bytes);
@@ -50,7 +51,7 @@ typedef struct {
     float (*round)(const float *q, size_t dim, int most, int8_t *out, int32_t *sum);
     /* The signs of x - c, low bit first, and the moments. */
     void (*signs)(const float *x, const float *c, size_t dim, uint8_t *bits, vx_moments *m);
-    /* Of n values: how many are at least `least`; where they are (room for 8 more); their mean and deviation. */
+    /* Of n values: how many are at least `least`; where they are (room for 16 more); their mean and deviation. */
     uint32_t (*count)(const float *values, size_t n, float least);
     uint32_t (*pick)(const float *values, size_t n, float least, uint32_t *out);
     void (*spread)(const float *values, size_t n, float *mean, float *deviation);
@@ -60,6 +61,9 @@ typedef struct {
 const vx_vkernels *vx_vkernels_of(int level);
 
 void vx_vindex_fill_scalar(vx_vkernels *k);
+void vx_vindex_fill_neon(vx_vkernels *k); /* over those of the scalar set */
 void vx_vindex_fill_avx2(vx_vkernels *k);
 void vx_vindex_fill_avx512(vx_vkernels *k);
+/* Those of a set that the processor has better instructions for. */
+void vx_vindex_fill_avx512x(vx_vkernels *k, uint32_t cpu);
 #endif

@@ -4,65 +4,29 @@
 #include "vexfs/half.h"
 #include "vindex_shapes.h"
 
-static float dot_f32(const float *q, const void *row, size_t dim)
+VX_INLINED float value_of(int dtype, const uint8_t *row, size_t i)
 {
-    float sum[4] = {0, 0, 0, 0};
-    for (size_t i = 0; i < dim; i++)
-        sum[i % 4] += q[i] * vx_load_f32((const uint8_t *)row + 4 * i);
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    switch (dtype) {
+    case VX_F32: return vx_load_f32(row + 4 * i);
+    case VX_F16: return vx_f32_of_f16(vx_load_u16(row + 2 * i));
+    case VX_BF16: return vx_f32_of_bf16(vx_load_u16(row + 2 * i));
+    default: return (float)(int8_t)row[i];
+    }
 }
 
-static float l2sq_f32(const float *q, const void *row, size_t dim)
+VX_INLINED float compare(int dtype, int squares, const float *q, const void *row, size_t dim)
 {
+    const float scale = dtype == VX_I8 ? vx_load_f32((const uint8_t *)row + dim) : 1;
     float sum[4] = {0, 0, 0, 0};
     for (size_t i = 0; i < dim; i++) {
-        const float d = q[i] - vx_load_f32((const uint8_t *)row + 4 * i);
-        sum[i % 4] += d * d;
+        const float x = value_of(dtype, row, i), d = q[i] - scale * x;
+        sum[i % 4] += squares ? d * d : q[i] * x;
     }
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    const float all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    return squares ? all : all * scale;
 }
 
-#define HALVES(NAME, LOAD)                                                                                             \
-    static float dot_##NAME(const float *q, const void *row, size_t dim)                                               \
-    {                                                                                                                  \
-        float sum[4] = {0, 0, 0, 0};                                                                                   \
-        for (size_t i = 0; i < dim; i++)                                                                               \
-            sum[i % 4] += q[i] * LOAD(vx_load_u16((const uint8_t *)row + 2 * i));                                      \
-        return (sum[0] + sum[1]) + (sum[2] + sum[3]);                                                                  \
-    }                                                                                                                  \
-    static float l2sq_##NAME(const float *q, const void *row, size_t dim)                                              \
-    {                                                                                                                  \
-        float sum[4] = {0, 0, 0, 0};                                                                                   \
-        for (size_t i = 0; i < dim; i++) {                                                                             \
-            const float d = q[i] - LOAD(vx_load_u16((const uint8_t *)row + 2 * i));                                    \
-            sum[i % 4] += d * d;                                                                                       \
-        }                                                                                                              \
-        return (sum[0] + sum[1]) + (sum[2] + sum[3]);                                                                  \
-    }
-
-HALVES(f16, vx_f32_of_f16)
-HALVES(bf16, vx_f32_of_bf16)
-
-static float dot_i8(const float *q, const void *row, size_t dim)
-{
-    const int8_t *x = row;
-    float sum[4] = {0, 0, 0, 0};
-    for (size_t i = 0; i < dim; i++)
-        sum[i % 4] += q[i] * (float)x[i];
-    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) * vx_load_f32(x + dim);
-}
-
-static float l2sq_i8(const float *q, const void *row, size_t dim)
-{
-    const int8_t *x = row;
-    const float scale = vx_load_f32(x + dim);
-    float sum[4] = {0, 0, 0, 0};
-    for (size_t i = 0; i < dim; i++) {
-        const float d = q[i] - scale * (float)x[i];
-        sum[i % 4] += d * d;
-    }
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-}
+VX_COMPARISONS(compare)
 
 static void sums_of(const uint8_t *block, const uint8_t *tables, size_t lines, uint32_t sums[VX_BLOCK])
 {
@@ -80,13 +44,16 @@ static float score_of(const uint8_t *numbers, size_t i, uint32_t sum, const vx_s
     return sieve->add + a + b * (sieve->step * (float)sum + sieve->base);
 }
 
-static uint32_t scan(const uint8_t *block, const uint8_t *tables, size_t lines, const vx_sieve *sieve)
+static void scan(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
+                 const vx_sieve *sieve, uint32_t *found)
 {
-    uint32_t sums[VX_BLOCK], found = 0;
-    sums_of(block, tables, lines, sums);
-    for (size_t i = 0; i < VX_BLOCK; i++)
-        found |= (uint32_t)(score_of(block + lines * VX_BLOCK, i, sums[i], sieve) >= sieve->least) << i;
-    return found;
+    for (size_t b = 0; b < n; b++, blocks += stride) {
+        uint32_t sums[VX_BLOCK];
+        sums_of(blocks, tables, lines, sums);
+        found[b] = 0;
+        for (size_t i = 0; i < VX_BLOCK; i++)
+            found[b] |= (uint32_t)(score_of(blocks + lines * VX_BLOCK, i, sums[i], sieve) >= sieve->least) << i;
+    }
 }
 
 static void scores(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
@@ -136,25 +103,8 @@ static uint32_t pick(const float *values, size_t n, float least, uint32_t *out)
     return found;
 }
 
-static void rotate(const vx_rotation *r, const float *x, float *y)
-{
-    vx_rotate(r, x, y, vx_hadamard);
-}
-
-static void tables(const float *q, size_t dim, uint8_t *out, float *step, float *base)
-{
-    vx_tables(q, dim, out, step, base);
-}
-
-static float round_to(const float *q, size_t dim, int most, int8_t *out, int32_t *sum)
-{
-    return vx_round(q, dim, most, out, sum);
-}
-
-static void signs(const float *x, const float *c, size_t dim, uint8_t *bits, vx_moments *m)
-{
-    vx_signs(x, c, dim, bits, m);
-}
+VX_SHAPED(vx_table, vx_hadamard)
+VX_SHAPED_SIGNS
 
 static void spread(const float *values, size_t n, float *mean, float *deviation)
 {
@@ -163,29 +113,10 @@ static void spread(const float *values, size_t n, float *mean, float *deviation)
         sum += values[i];
         square += (double)values[i] * values[i];
     }
-    const double variance = square / (double)n - sum / (double)n * (sum / (double)n);
-    *mean = (float)(sum / (double)n);
-    *deviation = variance > 0 ? (float)sqrt(variance) : 0;
+    vx_spread(sum, square, n, mean, deviation);
 }
 
-void vx_vindex_fill_scalar(vx_vkernels *k)
-{
-    *k = (vx_vkernels){
-        .dot = {dot_f32, dot_f16, dot_bf16, dot_i8},
-        .l2sq = {l2sq_f32, l2sq_f16, l2sq_bf16, l2sq_i8},
-        .scan = scan,
-        .scores = scores,
-        .fine = fine,
-        .coarse = coarse,
-        .rotate = rotate,
-        .tables = tables,
-        .round = round_to,
-        .signs = signs,
-        .count = count,
-        .pick = pick,
-        .spread = spread,
-    };
-}
+VX_FILL(vx_vindex_fill_scalar)
 
 /* Written under `once` and only read after. */
 static vx_vkernels sets[VX_LEVELS];
@@ -196,8 +127,12 @@ static void fill_all(void)
     for (int level = 0; level < VX_LEVELS; level++)
         vx_vindex_fill_scalar(&sets[level]);
 #if defined(__x86_64__)
-    for (int level = VX_AVX2; level < VX_LEVELS; level++)
-        vx_vindex_fill_avx2(&sets[level]);
+    vx_vindex_fill_avx2(&sets[VX_AVX2]);
+    vx_vindex_fill_avx512(&sets[VX_AVX512]);
+    sets[VX_AVX512X] = sets[VX_AVX512];
+    vx_vindex_fill_avx512x(&sets[VX_AVX512X], vx_cpu_detect());
+#elif defined(__aarch64__)
+    vx_vindex_fill_neon(&sets[VX_NEON]);
 #endif
 }
 

@@ -190,11 +190,15 @@ static void scan_list(vx_search *s, const vx_asked *a, uint32_t i, vx_pending *p
     if (!begin_visit(s, a, i, &visit))
         return;
     const float limit = v->metric == VX_L2 ? 0.5f * (s->least + a->shift) : s->least;
-    for (uint32_t at = 0; at < visit.n && s->status == 0; at += VX_BLOCK) {
+    for (uint32_t at = 0; at < visit.n && s->status == 0; at += 2 * VX_BLOCK) {
         const float least = vx_top_least(&s->rough);
+        const uint32_t blocks = visit.n - at > VX_BLOCK ? 2 : 1;
+        uint32_t found[2];
         visit.sieve.least = least > limit ? least : limit;
-        const uint8_t *block = vx_block(v, visit.list, at / VX_BLOCK);
-        take_block(s, a, &visit, at, s->kernels->scan(block, s->probe.tables, v->code_lines, &visit.sieve), pending);
+        s->kernels->scan(vx_block(v, visit.list, at / VX_BLOCK), v->block_bytes, blocks, s->probe.tables, v->code_lines,
+                         &visit.sieve, found);
+        for (uint32_t b = 0; b < blocks; b++)
+            take_block(s, a, &visit, at + b * VX_BLOCK, found[b], pending);
     }
     s->work.scanned += visit.n;
     s->work.lists++;

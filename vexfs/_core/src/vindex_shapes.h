@@ -66,8 +66,23 @@ VX_INLINED void vx_rotate(const vx_rotation *r, const float *x, float *y, void (
     }
 }
 
-/* Entry m of a table is the sum of its four values, each with the sign that the bit of m says; shifted to begin at 0. */
-VX_INLINED void vx_tables(const float *q, size_t dim, uint8_t *tables, float *step, float *base)
+/* The 16 sums of four values, each with the sign that the bit of m says; `twice` are the values, doubled. */
+VX_INLINED void vx_table(float least, const float *twice, uint8_t *table)
+{
+    float sum[16];
+    sum[0] = least;
+    for (size_t i = 0, n = 1; i < 4; i++, n *= 2)
+        for (size_t m = 0; m < n; m++)
+            sum[n + m] = sum[m] + twice[i];
+    for (size_t m = 0; m < 16; m++) {
+        const int value = (int)sum[m];
+        table[m] = (uint8_t)(value < 0 ? 0 : value > VX_LUT_MOST ? VX_LUT_MOST : value);
+    }
+}
+
+/* Tables for every four values, shifted to begin at 0. */
+VX_INLINED void vx_tables(const float *q, size_t dim, uint8_t *tables, float *step, float *base,
+                          void (*table)(float least, const float *twice, uint8_t *table))
 {
     float most = 0, all = 0;
     for (size_t i = 0; i < dim; i += 4) {
@@ -79,19 +94,8 @@ VX_INLINED void vx_tables(const float *q, size_t dim, uint8_t *tables, float *st
     for (size_t i = 0; i < dim; i += 4, tables += 16) {
         const float a = q[i] * scale, b = q[i + 1] * scale, c = q[i + 2] * scale, d = q[i + 3] * scale;
         const float range = fabsf(a) + fabsf(b) + fabsf(c) + fabsf(d) + 0.5f;
-        float sum[16];
-        sum[0] = range - a - b - c - d;
-        sum[1] = sum[0] + 2 * a;
-        for (size_t m = 0; m < 2; m++)
-            sum[2 + m] = sum[m] + 2 * b;
-        for (size_t m = 0; m < 4; m++)
-            sum[4 + m] = sum[m] + 2 * c;
-        for (size_t m = 0; m < 8; m++)
-            sum[8 + m] = sum[m] + 2 * d;
-        for (size_t m = 0; m < 16; m++) {
-            const int value = (int)sum[m];
-            tables[m] = (uint8_t)(value < 0 ? 0 : value > VX_LUT_MOST ? VX_LUT_MOST : value);
-        }
+        const float twice[4] = {2 * a, 2 * b, 2 * c, 2 * d};
+        table(range - a - b - c - d, twice, tables);
     }
     *step = scale > 0 ? 1 / scale : 0;
     *base = -all;
@@ -157,4 +161,75 @@ VX_INLINED void vx_signs(const float *x, const float *c, size_t dim, uint8_t *bi
         size = most[j] > size ? most[j] : size;
     *m = (vx_moments){vx_all(rr), vx_all(r1), vx_all(cr), vx_all(cs), size};
 }
+
+VX_INLINED void vx_spread(double sum, double square, size_t n, float *mean, float *deviation)
+{
+    const double average = sum / (double)n, variance = square / (double)n - average * average;
+    *mean = (float)average;
+    *deviation = variance > 0 ? (float)sqrt(variance) : 0;
+}
+
+VX_INLINED size_t vx_width_of(int dtype)
+{
+    return dtype == VX_F32 ? 4 : dtype == VX_I8 ? 1 : 2;
+}
+
+/* dot and l2sq of every dtype, from compare(dtype, squares, q, row, dim). */
+#define VX_COMPARISONS(COMPARE)                                                                                        \
+    VX_COMPARISON(COMPARE, f32, VX_F32)                                                                                \
+    VX_COMPARISON(COMPARE, f16, VX_F16)                                                                                \
+    VX_COMPARISON(COMPARE, bf16, VX_BF16)                                                                              \
+    VX_COMPARISON(COMPARE, i8, VX_I8)
+#define VX_COMPARISON(COMPARE, NAME, DTYPE)                                                                            \
+    static float dot_##NAME(const float *q, const void *row, size_t dim)                                               \
+    {                                                                                                                  \
+        return COMPARE(DTYPE, 0, q, row, dim);                                                                         \
+    }                                                                                                                  \
+    static float l2sq_##NAME(const float *q, const void *row, size_t dim)                                              \
+    {                                                                                                                  \
+        return COMPARE(DTYPE, 1, q, row, dim);                                                                         \
+    }
+
+/* What is made of the shapes above, within a target region: from a table of four values, and a transform. */
+#define VX_SHAPED(TABLE, HADAMARD)                                                                                     \
+    static void rotate(const vx_rotation *r, const float *x, float *y)                                                 \
+    {                                                                                                                  \
+        vx_rotate(r, x, y, HADAMARD);                                                                                  \
+    }                                                                                                                  \
+    static void tables(const float *q, size_t dim, uint8_t *out, float *step, float *base)                             \
+    {                                                                                                                  \
+        vx_tables(q, dim, out, step, base, TABLE);                                                                     \
+    }                                                                                                                  \
+    static float round_to(const float *q, size_t dim, int most, int8_t *out, int32_t *sum)                             \
+    {                                                                                                                  \
+        return vx_round(q, dim, most, out, sum);                                                                       \
+    }
+
+/* The signs, where a level has no better way. */
+#define VX_SHAPED_SIGNS                                                                                                \
+    static void signs(const float *x, const float *c, size_t dim, uint8_t *bits, vx_moments *m)                        \
+    {                                                                                                                  \
+        vx_signs(x, c, dim, bits, m);                                                                                  \
+    }
+
+/* A whole set, under the names that it has in every file. */
+#define VX_FILL(NAME)                                                                                                  \
+    void NAME(vx_vkernels *k)                                                                                          \
+    {                                                                                                                  \
+        *k = (vx_vkernels){                                                                                            \
+            .dot = {dot_f32, dot_f16, dot_bf16, dot_i8},                                                               \
+            .l2sq = {l2sq_f32, l2sq_f16, l2sq_bf16, l2sq_i8},                                                          \
+            .scan = scan,                                                                                              \
+            .scores = scores,                                                                                          \
+            .fine = fine,                                                                                              \
+            .coarse = coarse,                                                                                          \
+            .rotate = rotate,                                                                                          \
+            .tables = tables,                                                                                          \
+            .round = round_to,                                                                                         \
+            .signs = signs,                                                                                            \
+            .count = count,                                                                                            \
+            .pick = pick,                                                                                              \
+            .spread = spread,                                                                                          \
+        };                                                                                                             \
+    }
 #endif
