@@ -37,8 +37,8 @@ INDIRECT = "__indirect_call"
 LIMIT = 3072
 HEAP_THRESHOLD = 1024
 RESERVE = int(re.search(r"#define VX_FRAME_RESERVE (\d+)", (CORE / "include/vexfs/frame.h").read_text())[1])
-# An operation: a function of the filesystem's interface, or a cdef function fs_* of a Cython module.
-OPERATION = re.compile(r"^(?:vx_(?P<c>fs_\w+)|__pyx_f_\w*?_(?P<cython>fs_\w+))$")
+# An operation: a function of the filesystem's interface or of an index's, or a cdef function fs_* of a Cython module.
+OPERATION = re.compile(r"^(?:vx_(?P<c>(?:fs|vindex|words)_\w+)|__pyx_f_\w*?_(?P<cython>fs_\w+))$")
 NODE = re.compile(r'^node: \{ title: "(?P<title>[^"]+)" label: "(?P<label>[^"]*)"')
 EDGE = re.compile(r'^edge: \{ sourcename: "(?P<from>[^"]+)" targetname: "(?P<to>[^"]+)"')
 USAGE = re.compile(r"\\n(?P<bytes>\d+) bytes \((?P<kind>[a-z,]+)\)")

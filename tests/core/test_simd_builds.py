@@ -46,7 +46,8 @@ def checked(*command):
 @pytest.mark.parametrize("source", PROGRAMS)
 def test_under_sanitizers(tmp_path, source):
     program = tmp_path / "levels"
-    build("gcc", source, ("neon",), program, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+    sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+    build("gcc", source, ("neon",), program, "-O1", "-g", *sanitizers)
     assert "scalar: checked" in checked(str(program))
 
 

@@ -70,6 +70,11 @@ def test_a_damaged_snapshot_is_refused():
         with pytest.raises(OSError) as error:
             VectorIndex.restore(16, read=io.BytesIO(damaged).read)
         assert error.value.errno in (errno.EBADMSG, errno.EINVAL)
+    for version in (0, 1, 3):
+        older = snapshot[:8] + version.to_bytes(4, "little") + snapshot[12:]
+        with pytest.raises(OSError) as error:
+            VectorIndex.restore(16, read=io.BytesIO(older).read)
+        assert error.value.errno == errno.EBADMSG
     for size in (0, 10, 500, len(snapshot) - 1):
         with pytest.raises(OSError) as error:
             VectorIndex.restore(16, read=io.BytesIO(snapshot[:size]).read)

@@ -5,7 +5,8 @@
 #include "vindex_impl.h"
 
 #define MAGIC 0x3158444e49585856u /* "VXXINDX1" */
-#define FORMAT 1u
+/* 1: one list a row, 4-bit codes in the lists. */
+#define FORMAT 2u
 
 typedef struct {
     uint64_t magic;
