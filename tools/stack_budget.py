@@ -11,6 +11,7 @@ beyond it the pools serve, as long as what it calls fits into ``VX_FRAME_RESERVE
 """
 
 import argparse
+import fnmatch
 import json
 import os
 import re
@@ -34,11 +35,17 @@ CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fno-strict-aliasing", "-fvisibil
 if sysconfig.get_platform().endswith("x86_64"):
     CFLAGS.append("-mtls-dialect=gnu2")
 INDIRECT = "__indirect_call"
+OTHER_ISA = re.compile(r"_neon|_avx")
 LIMIT = 3072
 HEAP_THRESHOLD = 1024
 RESERVE = int(re.search(r"#define VX_FRAME_RESERVE (\d+)", (CORE / "include/vexfs/frame.h").read_text())[1])
 # An operation: a function of the filesystem's interface or of an index's, or a cdef function fs_* of a Cython module.
-OPERATION = re.compile(r"^(?:vx_(?P<c>(?:fs|vindex|words)_\w+)|__pyx_f_\w*?_(?P<cython>fs_\w+))$")
+INDEXES = "|".join(
+    name
+    for header in ("vindex", "words")
+    for name in re.findall(rf"\bvx_({header}_\w+)\(", (CORE / f"include/vexfs/{header}.h").read_text())
+)
+OPERATION = re.compile(rf"^(?:vx_(?P<c>fs_\w+|{INDEXES})|__pyx_f_\w*?_(?P<cython>fs_\w+))$")
 NODE = re.compile(r'^node: \{ title: "(?P<title>[^"]+)" label: "(?P<label>[^"]*)"')
 EDGE = re.compile(r'^edge: \{ sourcename: "(?P<from>[^"]+)" targetname: "(?P<to>[^"]+)"')
 USAGE = re.compile(r"\\n(?P<bytes>\d+) bytes \((?P<kind>[a-z,]+)\)")
@@ -107,16 +114,26 @@ class Graph:
 
     def pointed(self, name: str, caller: str | None) -> list[str]:
         """Where the calls through pointers of `name` go, when `caller` calls it."""
-        stated = self.targets.get(name)
+        stated = self.stated(name)
         if isinstance(stated, dict):
             stated = stated.get(caller or "")
             name = f"{name}, called by {caller},"
         if stated is None:
             raise Unbounded(f"{name} calls through a pointer; name its targets in {TARGETS.name}")
+        found = []
         for target in stated:
-            if target not in self.functions:
+            some = [target] if target in self.functions else fnmatch.filter(self.functions, target)
+            # A pattern may be of files that are not for this processor.
+            if not some and not OTHER_ISA.search(target):
                 raise Unbounded(f"{TARGETS.name}: {name} names {target}, which is no function of the core")
-        return stated
+            found += some
+        return found
+
+    def stated(self, name: str) -> Targets | None:
+        """What the table says of `name`: itself, or the first pattern that it matches."""
+        found = self.targets.get(name)
+        patterns = (targets for key, targets in self.targets.items() if fnmatch.fnmatchcase(name, key))
+        return found if found is not None else next(patterns, None)
 
     def callees(self, name: str, caller: str | None) -> Iterator[str]:
         """The core's functions that `name` calls, with calls through pointers resolved."""
@@ -129,7 +146,7 @@ class Graph:
     def deepest(self, name: str, above: tuple[str, ...] = ()) -> tuple[int, list[str]]:
         """Bytes and names of the deepest chain from `name` down."""
         caller = above[-1] if above else None
-        key = (name, caller if isinstance(self.targets.get(name), dict) else None)
+        key = (name, caller if isinstance(self.stated(name), dict) else None)
         if key in self.memo:
             return self.memo[key]
         below: tuple[int, list[str]] = (0, [])

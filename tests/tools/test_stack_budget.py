@@ -81,9 +81,19 @@ def test_pointers_must_be_named(budget):
     status, rows, _ = budget(POINTER, '[targets]\nvx_fs_demo = ["target"]\n')
     assert status == 0
     assert rows["fs_demo"] > 2000
+    status, rows, _ = budget(POINTER, '[targets]\n"vx_*_demo" = ["targ*"]\n')
+    assert (status, rows["fs_demo"] > 2000) == (0, True)
+    status, _, said = budget(POINTER, '[targets]\n"vx_*_demo" = ["nobody*"]\n')
+    assert status == 1
+    assert "nobody*, which is no function of the core" in said
     status, _, said = budget(POINTER, '[targets]\nvx_fs_demo = ["nobody"]\n')
     assert status == 1
     assert "nobody, which is no function of the core" in said
+
+
+def test_indexes_have_operations_too(budget):
+    source = CHAIN.replace("vx_fs_demo", "vx_vindex_search").replace("not_an_operation", "vx_vindex_of_their_own")
+    assert set(budget(source)[1]) == {"vindex_search"}
 
 
 def test_recursion_needs_a_bound(budget):

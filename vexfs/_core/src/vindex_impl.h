@@ -19,6 +19,7 @@
 #define VX_EXACT_ROWS 1500u
 #define VX_TRAIN_ROWS 4000u
 #define VX_LEVELS_OF_RECALL 8
+#define VX_WARM_BLOCKS 8u
 
 /* -- memory that grows in place --------------------------------------------------------------------------------- */
 
@@ -309,6 +310,7 @@ typedef struct {
     float q_square, q_scale, least; /* |q|^2; 1 / |q|; the score that `threshold` asks for */
     vx_probe probe;
     int8_t *q8;
+    float *warm;     /* scores of the blocks that a search begins with */
     uint8_t *stored; /* a row that was fetched */
     vx_top top, rough;
     vx_candidate *candidate;

@@ -28,14 +28,15 @@ VX_INLINED float compare(int dtype, int squares, const float *q, const void *row
 
 VX_COMPARISONS(compare)
 
-static void sums_of(const uint8_t *block, const uint8_t *tables, size_t lines, uint32_t sums[VX_BLOCK])
+/* Of one entry of a block. */
+static uint32_t sum_of(const uint8_t *block, const uint8_t *tables, size_t lines, size_t i)
 {
-    memset(sums, 0, VX_BLOCK * sizeof *sums);
-    for (size_t j = 0; j < lines; j++)
-        for (size_t i = 0; i < VX_BLOCK; i++) {
-            const uint8_t code = block[j * VX_BLOCK + i];
-            sums[i] += (uint32_t)tables[32 * j + (code & 15)] + tables[32 * j + 16 + (code >> 4)];
-        }
+    uint32_t sum = 0;
+    for (size_t j = 0; j < lines; j++) {
+        const uint8_t code = block[j * VX_BLOCK + i];
+        sum += (uint32_t)tables[32 * j + (code & 15)] + tables[32 * j + 16 + (code >> 4)];
+    }
+    return sum;
 }
 
 static float score_of(const uint8_t *numbers, size_t i, uint32_t sum, const vx_sieve *sieve)
@@ -48,25 +49,23 @@ static void scan(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *
                  const vx_sieve *sieve, uint32_t *found)
 {
     for (size_t b = 0; b < n; b++, blocks += stride) {
-        uint32_t sums[VX_BLOCK];
-        sums_of(blocks, tables, lines, sums);
         found[b] = 0;
-        for (size_t i = 0; i < VX_BLOCK; i++)
-            found[b] |= (uint32_t)(score_of(blocks + lines * VX_BLOCK, i, sums[i], sieve) >= sieve->least) << i;
+        for (size_t i = 0; i < VX_BLOCK; i++) {
+            const uint32_t sum = sum_of(blocks, tables, lines, i);
+            found[b] |= (uint32_t)(score_of(blocks + lines * VX_BLOCK, i, sum, sieve) >= sieve->least) << i;
+        }
     }
 }
 
 static void scores(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
                    const float *add, float step, float base, float *out)
 {
-    for (size_t b = 0; b < n; b++, blocks += stride) {
-        uint32_t sums[VX_BLOCK];
-        sums_of(blocks, tables, lines, sums);
+    for (size_t b = 0; b < n; b++, blocks += stride)
         for (size_t i = 0; i < VX_BLOCK; i++) {
             const float scale = vx_load_f32(blocks + lines * VX_BLOCK + 4 * (VX_BLOCK + i));
-            out[b * VX_BLOCK + i] = add[b * VX_BLOCK + i] + scale * (step * (float)sums[i] + base);
+            const uint32_t sum = sum_of(blocks, tables, lines, i);
+            out[b * VX_BLOCK + i] = add[b * VX_BLOCK + i] + scale * (step * (float)sum + base);
         }
-    }
 }
 
 static int32_t fine(const uint8_t *code, const int8_t *q, size_t bytes)

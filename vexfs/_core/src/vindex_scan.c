@@ -6,8 +6,7 @@
 
 #define PENDING 64u
 #define AHEAD 5u
-/* What a search begins with: blocks of its first list, for k up to this. */
-#define WARM_BLOCKS 8u
+/* A search begins with the first blocks of its first list for k up to this. */
 #define WARM_K 64u
 #define SORTED_BY_HAND 48u
 
@@ -214,8 +213,8 @@ static void warm_up(vx_search *s, const vx_asked *a, vx_pending *pending)
         return;
     visit.sieve.base = s->probe.base;
     uint32_t blocks = (visit.n + VX_BLOCK - 1) / VX_BLOCK;
-    blocks = blocks < WARM_BLOCKS ? blocks : WARM_BLOCKS;
-    float key[WARM_BLOCKS * VX_BLOCK], mean, deviation;
+    blocks = blocks < VX_WARM_BLOCKS ? blocks : VX_WARM_BLOCKS;
+    float *key = s->warm, mean, deviation;
     for (uint32_t b = 0; b < blocks; b++) {
         const uint8_t *block = vx_block(v, visit.list, b);
         const float *scale = (const float *)(const void *)(block + v->code_lines * VX_BLOCK);

@@ -32,7 +32,8 @@ int vx_search_begin(vx_search *s, vx_vindex *v, const vx_vindex_ask *ask)
     s->kernels = vx_vkernels_in(v);
     s->status = 0;
     const size_t probe = vx_probe_bytes(v, g->lists);
-    s->memory_bytes = probe + rounded(v->dim * 4) + rounded(padded) + rounded(v->row_bytes) + 4 * rounded(k * 4);
+    const size_t warm = VX_WARM_BLOCKS * VX_BLOCK * sizeof(float);
+    s->memory_bytes = probe + rounded(v->dim * 4) + rounded(padded) + warm + rounded(v->row_bytes) + 4 * rounded(k * 4);
     s->candidates_room = 256 + 4 * (uint32_t)k;
     s->seen_room = 512;
     while (s->seen_room < 8 * k)
@@ -49,6 +50,7 @@ int vx_search_begin(vx_search *s, vx_vindex *v, const vx_vindex_ask *ask)
     vx_probe_carve(&s->probe, v, g->lists, carve(&at, probe));
     s->q = (float *)(void *)carve(&at, v->dim * 4);
     s->q8 = (int8_t *)carve(&at, padded);
+    s->warm = (float *)(void *)carve(&at, warm);
     s->stored = carve(&at, v->row_bytes);
     s->top = (vx_top){(float *)(void *)carve(&at, k * 4), (uint32_t *)(void *)carve(&at, k * 4), ask->k, 0};
     s->rough = (vx_top){(float *)(void *)carve(&at, k * 4), (uint32_t *)(void *)carve(&at, k * 4), ask->k, 0};
