@@ -59,7 +59,7 @@ def test_encodings_are_detected(encoding):
     assert words.strip() in found.blocks[0].text
 
 
-@pytest.mark.parametrize("suffix, pack", [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
 def test_a_packed_file_is_read_as_what_it_holds(suffix, pack):
     found = extract(pack(b"# Coffee\n\nLight.\n"), f"notes.md.{suffix}")
     assert (found.kind, texts(found), found.encoding) == ("markdown", ["Coffee", "Light."], "")
