@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from libc.errno cimport EBADMSG, EINVAL
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 
@@ -32,6 +32,13 @@ cdef object _queried(int64_t status):
 cdef bytes _utf8(object text):
     """UTF-8 of a text; lone surrogates are separators."""
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+
+
+ctypedef struct _Piece:
+    const uint8_t *text
+    size_t text_n
+    uint8_t *record
+    size_t record_n
 
 
 cdef class _Stream:
@@ -118,6 +125,32 @@ cdef class WordIndex:
         finally:
             free(out)
 
+    @staticmethod
+    def encode_all(texts):
+        """The records of a sequence of texts, a list: as `encode` of each, without Python's lock for all of them."""
+        cdef list held = [_utf8(text) for text in texts]
+        cdef Py_ssize_t i, n = len(held)
+        cdef _Piece *pieces = <_Piece *>calloc(n or 1, sizeof(_Piece))
+        cdef bytes data
+        cdef int status = 0
+        if pieces is NULL:
+            raise MemoryError
+        try:
+            for i in range(n):
+                data = held[i]
+                pieces[i].text, pieces[i].text_n = data, len(data)
+            with nogil:
+                for i in range(n):
+                    status = vx_words_encode(pieces[i].text, pieces[i].text_n, &pieces[i].record, &pieces[i].record_n)
+                    if status < 0:
+                        break
+            _failed(status, "encode")
+            return [(<char *>pieces[i].record)[:pieces[i].record_n] for i in range(n)]
+        finally:
+            for i in range(n):
+                free(pieces[i].record)
+            free(pieces)
+
     def put(self, rows, records):
         """Insert or replace rows; they are found when this returns.
 
@@ -136,17 +169,29 @@ cdef class WordIndex:
         """
         cdef const uint32_t[::1] where = np.ascontiguousarray(rows, np.uint32).reshape(-1)
         cdef Py_ssize_t i, n = where.shape[0]
-        cdef const uint8_t *p
+        cdef _Piece *pieces
+        cdef list held = list(records)
         cdef bytes record
-        cdef size_t size
-        cdef int status
-        if len(records) != n:
-            raise ValueError(f"{len(records)} records for {n} rows")
-        for i in range(n):
-            record = records[i]
-            p, size = record, len(record)
+        cdef int status = 0
+        if len(held) != n:
+            raise ValueError(f"{len(held)} records for {n} rows")
+        pieces = <_Piece *>calloc(n or 1, sizeof(_Piece))
+        if pieces is NULL:
+            raise MemoryError
+        try:
+            for i in range(n):
+                record = held[i]
+                pieces[i].text, pieces[i].text_n = record, len(record)
+            i = 0
             with nogil:
-                status = vx_words_put(self.ptr, where[i], p, size)
+                while i < n:
+                    status = vx_words_put(self.ptr, where[i], pieces[i].text, pieces[i].text_n)
+                    if status < 0:
+                        break
+                    i += 1
+        finally:
+            free(pieces)
+        if status < 0:
             _failed(status, f"record of row {where[i]}")
 
     def remove(self, rows):

@@ -60,7 +60,7 @@ class Catalog:
         self, filesystem: Filesystem, *, simd: Any = None, pool: Any = None, bridge: Any = None, read_only: bool = False
     ) -> None:
         self.filesystem, self.simd, self.pool, self.read_only = filesystem, simd, pool, read_only
-        self._bridge = bridge
+        self.bridge = bridge
         self.tally = Tally()
         self._lock = threading.RLock()
         self._by_directory: dict[int, Index] = {}
@@ -401,7 +401,7 @@ class Catalog:
         """An index changed: there may be work to do."""
         if self._work.is_set():
             return
-        if self._bridge is None or not self._bridge.enqueue(
+        if self.bridge is None or not self.bridge.enqueue(
             index.description.number, 0, KIND_INDEX, "low", wait=False
         ):
             self._work.set()
@@ -443,8 +443,8 @@ class Catalog:
         stand_behind(self.filesystem, None)
         if self._worker is not None:
             self._worker.join()
-        if self._bridge is not None and not self.read_only:
-            self._bridge.handler(KIND_INDEX, None)
+        if self.bridge is not None and not self.read_only:
+            self.bridge.handler(KIND_INDEX, None)
         with self._lock:
             for index in self._by_directory.values():
                 index.close(snapshot=not self.read_only)

@@ -6,7 +6,8 @@ UTF-8, which is within a quarter of what the embedders' own vocabularies count i
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import attrs
 
@@ -16,8 +17,7 @@ _SENTENCE = re.compile(r"(?<=[.!?。！？])[\"')\]»”’]*\s+|(?<=[。！？]
 _BYTES_A_TOKEN = 4
 
 
-@attrs.frozen(slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """One passage.
 
     Attributes
@@ -50,11 +50,21 @@ class Chunker:
 
     def cut(self, found: Extracted) -> list[Chunk]:
         """The passages of a file, in order, with their byte ranges."""
-        chunks = [_joined(held, label) for held, label in self._passages(found.blocks)]
+        chunks = [_joined(held, label) for held, label in self._runs(found.blocks)]
         if not found.encoding:
-            return [attrs.evolve(each, start=-1, end=-1) for each in chunks]
+            return [each._replace(start=-1, end=-1) for each in chunks]
+        if found.encoding == "utf-8" and not found.skip_bytes and found.source.isascii():
+            return chunks
         where = _bytes_at({place for each in chunks for place in (each.start, each.end)}, found)
-        return [attrs.evolve(each, start=where[each.start], end=where[each.end]) for each in chunks]
+        return [each._replace(start=where[each.start], end=where[each.end]) for each in chunks]
+
+    def _runs(self, blocks: list[Block]) -> Iterable[tuple[list[Block], str]]:
+        """As `_passages`; what is one passage without a heading is seen at once."""
+        if not any(block.level for block in blocks):
+            held = [block for block in blocks if block.text.strip()]
+            if sum(_tokens(block.text) for block in held) <= self.most:
+                return [(held, _label([], held[0].label))] if held else []
+        return self._passages(blocks)
 
     def _passages(self, blocks: list[Block]) -> Iterator[tuple[list[Block], str]]:
         """Runs of blocks that make one passage each, with the headings above its first one."""
@@ -128,9 +138,9 @@ def _part(block: Block, begin: int, end: int) -> Block:
     text = block.text[begin:end]
     body = text.strip()
     if not block.exact or block.start < 0:
-        return attrs.evolve(block, text=body)
+        return block._replace(text=body)
     start = block.start + begin + len(text) - len(text.lstrip())
-    return attrs.evolve(block, text=body, start=start, end=start + len(body))
+    return block._replace(text=body, start=start, end=start + len(body))
 
 
 def _headings_at_the_end(held: list[Block]) -> int:
@@ -146,6 +156,9 @@ def _label(headings: list[tuple[int, str]], place: str) -> str:
 
 
 def _joined(held: list[Block], label: str) -> Chunk:
+    if len(held) == 1:
+        (text, start, end, _, _, _), = held
+        return Chunk(text, start, end, label) if start >= 0 else Chunk(text, label=label)
     text = "\n\n".join(block.text for block in held)
     places = [block for block in held if block.start >= 0]
     if not places:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vexfs._core.fs import Filesystem
+from vexfs._core.origin import AWAY, CONTENT, origin
 from vexfs._core.record import names_of, unpack
 from vexfs._core.rows import HIT_PATH, HIT_XATTRS, RowTable
 from vexfs._core.vindex import VectorIndex
@@ -281,18 +282,16 @@ class Index:
 
     def generation_of(self, ino: int) -> int | None:
         """The low 32 bits of the content generation that a file's rows were made from; None: it has no rows."""
-        found = self.table.rows_of(ino)
-        return int(self.table.rows(int(found[0]), 1)["generation"][0]) if len(found) else None
+        found = origin(self.table, ino)
+        return None if found is None else found[1]
 
     def made_from_text(self, ino: int) -> bool:
         """Whether a file's rows were made from its content."""
-        found = self.table.rows_of(ino)
-        return bool(len(found)) and bool(int(self.table.rows(int(found[0]), 1)["ino"][0]) >> 40 & 1)
+        return bool((origin(self.table, ino) or (0,))[0] & CONTENT)
 
     def is_away(self, ino: int) -> bool:
         """Whether a file with rows was seen to leave the directory, and they are not searched since."""
-        found = self.table.rows_of(ino)
-        return bool(len(found)) and bool(int(self.table.rows(int(found[0]), 1)["ino"][0]) >> 40 & 4)
+        return bool((origin(self.table, ino) or (0,))[0] & AWAY)
 
     def files(self) -> NDArray[np.uint64]:
         """Inode numbers of the files that have rows, uint64 (n,), ascending."""

@@ -1,9 +1,9 @@
 """Ingest: text that lands below an index with an embedder is read, cut, embedded and put into the index.
 
-One thread of the lowest priority follows the changes of content and names.  It works in idle time: while others keep
-the filesystem busy it only takes notes.  What is indexed is told by the rows themselves (a row knows the generation
-of the content that it was made from), so nothing is done twice, nothing is lost by a crash, and a file that changes
-while it is worked on is simply met again: opening a volume compares every file below such an index with its rows.
+One thread of the lowest priority follows the changes of content and names, a second one embeds.  They work in idle
+time: while others keep the filesystem busy only notes are taken.  What is indexed is told by the rows themselves (a row
+knows the generation of the content that it was made from), so nothing is done twice, nothing is lost by a crash, and a
+file that changes while it is worked on is simply met again: opening a volume looks at what changed behind a mark.
 
 What fails is told apart: a model that cannot be reached makes its files wait, ever longer; a file from which no text
 can be had, or on which the model fails again and again, is set aside with the reason.
@@ -24,10 +24,11 @@ from vexfs.errors import InvalidArgument, PluginBroken, Unreachable
 from vexfs.search.aside import Aside
 from vexfs.search.backlog import Backlog
 from vexfs.search.chunk import Chunker
-from vexfs.search.embedders import Embedder, Vectors
+from vexfs.search.embedding import Batch, Embedding
 from vexfs.search.extract import Limits, Skipped
+from vexfs.search.marks import Marks
 from vexfs.search.passages import Changed, Passages, is_file, passages, wanted
-from vexfs.search.textindex import embedder_of
+from vexfs.search.turns import Turns
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("vexfs.search")
 
 _POLL_S = 0.1
-_FILES, _PASSAGES, _NAMES = 64, 64, 500
+_FILES, _NAMES = 256, 500
+#: Batches that a model has or waits for, while the next is read.
+_AHEAD = 2
 _LOOK_EVERY_S = 5.0
 _CLOSE_MOST_S = 15.0
-_BUSY_OPS_S = 400.0
-_STARVED_S = 2.0
 _TRIES = 3
 _WAIT_MOST_S = 300.0
 _NICE = 19
@@ -67,7 +68,6 @@ class Ingest:
         self._tries: dict[int, int] = {}
         self._lock = threading.Condition()
         self._asked = self._answered = 0
-        self._worked = time.monotonic()
         self._recent: deque[tuple[float, int, int]] = deque(maxlen=1000)
         self.files = self.passages = self.failures = 0
         self._state = "idle"
@@ -77,11 +77,23 @@ class Ingest:
         self._looked = time.monotonic()
         catalog.on_drop.append(lambda index: self._aside.pop(index.description.number, None))
         self._thread: threading.Thread | None = None
+        self._marks = Marks(catalog)
+        #: Whether everything up to the epoch seen has been worked off.
+        self._all_done, self._seen = False, 0
+        #: Something may have been lost; the next process is to look again.
+        self._faulted = False
+        self._turns = Turns(self.filesystem, catalog.bridge, self._stop)
+        self._embedding = Embedding(self._stop, self._breathe, _NICE)
+        self._gathered: dict[str, list[Passages]] = {}
+        self._sizes: dict[str, int] = {}
+        #: Files on their way, with the generation of their content.
+        self._in_hand: dict[int, int] = {}
+        self._under_way: deque[Batch] = deque()
 
     # -- life
 
     def start(self) -> None:
-        """Begin, with a look at every file; harmless when it has begun."""
+        """Begin, with what changed since it last ran; harmless when it has begun."""
         with self._lock:
             if self._thread is not None or self._stop.is_set():
                 return
@@ -89,10 +101,22 @@ class Ingest:
                 self._watch = Watch(self.filesystem)
             except OSError as error:
                 log.warning("%s: files are compared with their rows every %g s instead", error, _LOOK_EVERY_S)
-            for index in self.catalog.indexes():
-                self.look_through(index)
+            self._catch_up()
             self._thread = threading.Thread(target=self._run, name="vexfs-ingest", daemon=True)
             self._thread.start()
+
+    def _catch_up(self) -> None:
+        """What changed since ingest last ran: told by the log of changes, or else by a look at every file."""
+        marks = {index: self._marks.of(index) for index in self.catalog.indexes() if index.embedder is not None}
+        known = [mark for mark in marks.values() if mark is not None]
+        newer = self._marks.newer(min(known)) if known else None
+        if newer is not None:
+            for ino in newer[0]:
+                self._backlog.add(ino)
+            self._backlog.name(newer[1])
+        for index, mark in marks.items():
+            if mark is None or newer is None:
+                self.look_through(index)
 
     def close(self) -> None:
         """End after the passages in hand; what is left is found again when the volume is next opened."""
@@ -103,12 +127,20 @@ class Ingest:
         if self._thread is not None and self._thread is not threading.current_thread():
             # A model that hangs is not waited for: what it answers is thrown away.
             self._thread.join(_CLOSE_MOST_S)
+        self._turns.close()
         if self._watch is not None:
             self._watch.close()
             self._watch = None
-        for aside in self._aside.values():
-            with contextlib.suppress(OSError):
-                aside.save(now=True)
+        with contextlib.suppress(OSError):
+            self._keep(now=True)
+
+    def _keep(self, now: bool) -> None:
+        """Write down, now or once in a while, which files are set aside and how far the changes were followed."""
+        due = self._all_done and not self._faulted and self._marks.due(self._seen, now)
+        for aside in list(self._aside.values()):
+            aside.save(now or due)
+        if due:
+            self._marks.save(self._seen)
 
     # -- what people ask
 
@@ -167,7 +199,7 @@ class Ingest:
         recent = [each for each in list(self._recent) if now - each[0] < 30]
         span = max(now - recent[0][0], 0.5) if recent else 1.0
         files, count = (sum(each[k] for each in recent) / span for k in (1, 2))
-        backlog = len(self._backlog)
+        backlog = len(self._backlog) + sum(len(batch.files) for batch in list(self._under_way))
         asides = [aside.counts() for aside in list(self._aside.values())]
         return {
             "state": self._state, "backlog": backlog, "files": self.files, "passages": self.passages,
@@ -194,6 +226,7 @@ class Ingest:
                 if self._stop.is_set():
                     return
                 self.failures += 1
+                self._faulted = True
                 log.exception("ingest failed on something; going on")
                 rested = 1.0
             if rested:
@@ -203,15 +236,16 @@ class Ingest:
     def _step(self) -> float:
         """One round; how long to rest after it."""
         asked = self._asked
+        self._all_done, self._seen = False, self._marks.epoch()
         self._gather()
-        if self._backlog.empty:
+        if self._backlog.empty and not self._gathered and not self._under_way:
             self._settled(asked)
             return _POLL_S
         hurry = asked > self._answered
-        if not hurry and self._others_are_busy():
+        if not hurry and self._turns.others_are_busy():
             self._state = "waiting for others"
             return _POLL_S
-        self._worked = time.monotonic()
+        self._turns.worked = time.monotonic()
         for parent, name in self._backlog.take_names(_NAMES):
             self._resolve(parent, name)
         while (top := self._backlog.take_tree()) is not None:
@@ -220,19 +254,28 @@ class Ingest:
         if not inos:
             if self._backlog.unresolved:
                 return 0.0
+            for model in list(self._gathered):
+                self._begin(model)
+            if self._under_way:
+                self._take_in()
+                return 0.0
             if self._backlog.empty:
                 self._settled(asked)
             else:
                 self._state = "waiting for a model" if self._holds else "idle"
             return min(_POLL_S, max(0.005, self._backlog.soonest))
-        self._state = "working"
-        self._work_off(inos)
+        self._state, self._marks.worked = "working", True
+        through, left = self._turns.passed(inos)
+        for ino in left:
+            self._backlog.add(ino, _POLL_S)
+        self._work_off(through)
         return 0.0
 
     def _settled(self, asked: int) -> None:
-        self._state = "idle"
-        for aside in list(self._aside.values()):
-            aside.save()
+        if self._stop.is_set():
+            return
+        self._state, self._all_done = "idle", True
+        self._keep(now=False)
         if asked > self._answered:
             with self._lock:
                 self._answered = asked
@@ -249,17 +292,6 @@ class Ingest:
             return
         self._backlog.changed(found[0])
         self._backlog.name(found[1])
-
-    def _others_are_busy(self) -> bool:
-        """Whether others ask much of the filesystem; a look of ten milliseconds, in which we do nothing."""
-        if time.monotonic() - self._worked > _STARVED_S:
-            return False
-        before = self._operations()
-        self._stop.wait(0.01)
-        return self._operations() - before > _BUSY_OPS_S * 0.01
-
-    def _operations(self) -> int:
-        return sum(self.filesystem.status()["operations"].values())
 
     # -- from names and trees to files
 
@@ -296,8 +328,6 @@ class Ingest:
     # -- files
 
     def _work_off(self, inos: list[int]) -> None:
-        held: dict[str, list[Passages]] = {}
-        sizes: dict[str, int] = {}
         for ino in inos:
             if self._stop.is_set():
                 return
@@ -305,18 +335,17 @@ class Ingest:
             if found is None:
                 continue
             name = str(found.index.embedder)
-            held.setdefault(name, []).append(found)
-            sizes[name] = sizes.get(name, 0) + len(found.chunks)
-            if sizes[name] >= _PASSAGES:
-                sizes[name] = 0
-                self._index(name, held.pop(name))
-        for name, batch in held.items():
-            self._index(name, batch)
+            held = self._gathered.setdefault(name, [])
+            held.append(found)
+            self._in_hand[ino] = found.generation
+            self._sizes[name] = self._sizes.get(name, 0) + len(found.chunks)
+            if self._sizes[name] >= self._embedding.size(name):
+                self._begin(name)
 
     def _prepared(self, ino: int) -> Passages | None:
         """A file's passages, None when there is nothing to do; one that cannot be read is set aside."""
         generation = is_file(self.filesystem, ino)
-        if generation is None:
+        if generation is None or self._in_hand.get(ino) == generation:
             return None
         index = self.catalog.covering(ino)
         if index is None or index.embedder is None or not self._is_wanted(index, ino, generation):
@@ -349,76 +378,89 @@ class Ingest:
             self._tries.pop(ino)
             self.aside(index).put(ino, generation, f"{type(error).__name__}: {error}", fault=True)
 
-    def _index(self, name: str, batch: list[Passages]) -> None:
-        try:
-            embedder = embedder_of(batch[0].index)
-            rows = self._embedded(embedder, [text for each in batch for text in each.texts()])
-        except (Unreachable, PluginBroken) as error:
-            self._hold(name, batch, error)
-            return
-        except Exception as error:  # a model may be anybody's code
-            if len(batch) > 1:  # which of them is it?
-                for each in batch:
-                    self._index(name, [each])
-            else:
-                self._failed(batch[0].index, batch[0].ino, batch[0].generation, error)
-            return
-        if rows is None:
-            return
-        self._holds.pop(name, None)
-        at = 0
-        by_index: dict[int, list[tuple[Passages, Vectors]]] = {}
-        for each in batch:
-            by_index.setdefault(each.index.description.number, []).append((each, rows[at : at + len(each.chunks)]))
-            at += len(each.chunks)
-        for found in by_index.values():
-            self._put(found)
+    def _begin(self, name: str) -> None:
+        """Let a model begin with the files that were gathered for it, once it is not too far behind."""
+        self._sizes.pop(name, None)
+        self._embed(Batch(name, self._gathered.pop(name)))
 
-    def _embedded(self, embedder: Embedder, texts: list[str]) -> Vectors | None:
-        """Vectors of passages, in pieces between which others may go first; None: it is time to end."""
-        parts = []
-        for at in range(0, len(texts), 4 * _PASSAGES):
+    def _embed(self, batch: Batch) -> None:
+        while len(self._under_way) >= _AHEAD and not self._stop.is_set():
+            self._take_in()
+        self._in_hand.update((each.ino, each.generation) for each in batch.files)
+        self._under_way.append(batch)
+        self._embedding.start(batch)
+
+    def _take_in(self) -> None:
+        """What a model has answered for the oldest batch: into the index."""
+        batch = self._under_way[0]
+        while not batch.done.wait(_POLL_S):
             if self._stop.is_set():
-                return None
-            if at:
-                self._breathe()
-            parts.append(embedder.embed(texts[at : at + 4 * _PASSAGES]))
-            self._worked = time.monotonic()
-        return None if self._stop.is_set() else np.concatenate(parts)
+                return
+        self._under_way.popleft()
+        for each in batch.files:
+            self._in_hand.pop(each.ino, None)
+        self._turns.worked = time.monotonic()
+        name, error = batch.model, batch.error
+        if error is None:
+            if batch.rows is not None:
+                self._holds.pop(name, None)
+                self._store(batch)
+        elif isinstance(error, Unreachable | PluginBroken):
+            self._hold(name, batch.files, error)
+        elif len(batch.files) > 1:  # a model may be anybody's code: at which of them does it fail?
+            for each in batch.files:
+                self._embed(Batch(name, [each]))
+        else:
+            self._failed(batch.files[0].index, batch.files[0].ino, batch.files[0].generation, error)
+
+    def _store(self, batch: Batch) -> None:
+        """Put the files of a batch into their indexes, those of an index as one change."""
+        assert batch.rows is not None
+        at = 0
+        by_index: dict[int, list[tuple[Passages, slice]]] = {}
+        for each in batch.files:
+            part = slice(at, at + len(each.chunks))
+            by_index.setdefault(each.index.description.number, []).append((each, part))
+            at = part.stop
+        for found in by_index.values():
+            self._put(found, batch)
 
     def _breathe(self) -> None:
         """In long work: let others go first, unless somebody waits for us."""
-        while self._asked <= self._answered and not self._stop.is_set() and self._others_are_busy():
+        while self._asked <= self._answered and not self._stop.is_set() and self._turns.others_are_busy():
             self._stop.wait(_POLL_S)
 
     def _hold(self, name: str, batch: list[Passages], error: Exception) -> None:
         """A model does not answer: its files wait, ever longer."""
         self.failures += 1
-        _, pause, _ = self._holds.get(name, (0.0, 0.5, ""))
-        pause = min(_WAIT_MOST_S, 2 * pause)
-        self._holds[name] = (time.monotonic() + pause, pause, str(error))
-        log.warning("embedder %s: %s; again in %g s", name, error, pause)
+        until, pause, _ = self._holds.get(name, (0.0, 0.5, ""))
+        if until < time.monotonic():
+            pause = min(_WAIT_MOST_S, 2 * pause)
+            self._holds[name] = (time.monotonic() + pause, pause, str(error))
+            log.warning("embedder %s: %s; again in %g s", name, error, pause)
         for each in batch:
             self._backlog.later(each.ino, pause)
 
-    def _put(self, batch: list[tuple[Passages, Vectors]]) -> None:
+    def _put(self, found: list[tuple[Passages, slice]], batch: Batch) -> None:
         """Put files into their index, as one change."""
-        index = batch[0][0].index
+        assert batch.rows is not None
+        index = found[0][0].index
+        whole = len(found) == len(batch.files)
         try:
             done = index.writer.put_files(
-                [(each.ino, each.generation, len(each.chunks)) for each, _ in batch],
-                [span for each, _ in batch for span in each.spans()],
-                [text for each, _ in batch for text in each.words()],
-                np.concatenate([rows for _, rows in batch]),
+                [(each.ino, each.generation, len(each.chunks)) for each, _ in found],
+                [span for each, _ in found for span in each.spans()],
+                batch.records if whole else [record for _, part in found for record in batch.records[part]],
+                batch.rows if whole else np.concatenate([batch.rows[part] for _, part in found]),
             )
         except (OSError, InvalidArgument) as error:
-            if len(batch) > 1:  # which of them is it?
-                for one in batch:
-                    self._put([one])
+            if len(found) > 1:  # which of them is it?
+                for one in found:
+                    self._put([one], batch)
             else:
-                self._failed(index, batch[0][0].ino, batch[0][0].generation, error)
+                self._failed(index, found[0][0].ino, found[0][0].generation, error)
             return
-        for (each, _), put in zip(batch, done, strict=True):
+        for (each, _), put in zip(found, done, strict=True):
             if put:
                 self._indexed(each)
             else:

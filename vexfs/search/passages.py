@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from vexfs._core.origin import AWAY, CONTENT, STALE, origin
 from vexfs._core.rows import PUT_MAX
 from vexfs.search.chunk import Chunk, Chunker
 from vexfs.search.extract import Limits, Skipped, extract, kind_of
@@ -13,9 +14,6 @@ from vexfs.search.extract import Limits, Skipped, extract, kind_of
 if TYPE_CHECKING:
     from vexfs._core.fs import Filesystem
     from vexfs.search.index import Index
-
-#: Flags of a row, as ``vexfs/rows.h`` has them.
-_CONTENT, _VOID = 1, 2 | 4
 
 
 @attrs.define
@@ -61,14 +59,11 @@ class Changed(Exception):
 
 def wanted(index: "Index", ino: int, generation: int) -> bool:
     """Whether the file's rows are not those of its content; a vector that somebody gave it by hand stays."""
-    found = index.table.rows_of(ino)
-    if not len(found):
+    found = origin(index.table, ino)
+    if found is None:
         return True
-    row = index.table.rows(int(found[0]), 1)[0]
-    flags = int(row["ino"]) >> 40
-    if not flags & _CONTENT:
-        return False
-    return bool(flags & _VOID) or int(row["generation"]) != generation & 0xFFFFFFFF
+    flags, made_from = found
+    return bool(flags & CONTENT) and (bool(flags & (STALE | AWAY)) or made_from != generation & 0xFFFFFFFF)
 
 
 def name_of(filesystem: "Filesystem", ino: int) -> str:

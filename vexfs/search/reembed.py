@@ -85,6 +85,6 @@ def _put(index: "Index", found: list[Passages], rows: Vectors) -> None:
     index.writer.put_files(
         [(each.ino, each.generation, len(each.chunks)) for each in found],
         [span for each in found for span in each.spans()],
-        [text for each in found for text in each.words()],
+        index.words.encode_all([text for each in found for text in each.words()]),
         np.ascontiguousarray(rows), told=False,
     )  # fmt: skip

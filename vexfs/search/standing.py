@@ -17,7 +17,6 @@ from vexfs.search.filters import Table, compile_filter
 from vexfs.search.hits import Hit
 from vexfs.search.query import score_of
 from vexfs.search.textindex import embedder_of
-from vexfs.store.attributes import decode
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
@@ -110,7 +109,7 @@ class StandingQuery:
     def _filtered(self, index: "Index", hits: list[Hit]) -> list[Hit]:
         if self._filter is None or not hits:
             return hits
-        columns = Columns(decode)
+        columns = Columns()
         columns.resize(len(hits))
         for at, hit in enumerate(hits):
             columns.fill(at, hit.packed)

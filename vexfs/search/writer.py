@@ -186,16 +186,18 @@ class Writer:
         bool
             False: the file has another content meanwhile, or is gone; nothing was changed.
         """
-        return bool(self.put_files([(ino, generation, len(spans))], spans, texts, vectors)[0])
+        records = self._index.words.encode_all(texts)
+        return bool(self.put_files([(ino, generation, len(spans))], spans, records, vectors)[0])
 
     def put_files(
-        self, files: Sequence[tuple[int, int, int]], spans: Sequence[tuple[int, int]], texts: Sequence[str],
-        vectors: ArrayLike, *, told: bool = True,
+        self, files: Sequence[tuple[int, int, int]], spans: Sequence[tuple[int, int]],
+        records: Sequence[bytes], vectors: ArrayLike, *, told: bool = True,
     ) -> list[bool]:
         """As `put_chunks` for several files at once, which costs less.
 
         `files` has the inode number, generation and number of passages of each; then come the passages of all of them,
-        one after the other.  `told` False: nobody is told who waits for files that match.
+        one after the other; `records` are what `WordIndex.encode` gave for their text.  `told` False: nobody is told
+        who waits for files that match.
         """
         total = sum(count for _, _, count in files)
         if total > PUT_MAX:
@@ -203,7 +205,6 @@ class Writer:
         dim = self._index.dim
         x = vectors_of(vectors, dim, "l2", total) if total else np.empty((0, dim), np.float32)
         stored = self._encoded(x)
-        records = [self._index.words.encode(text) for text in texts]
         pairs = np.array([(s, e - s) for s, e in spans], np.uint32).reshape(total, 2)
         inos, generations, counts = (np.array(column, np.uint64) for column in zip(*files, strict=True))
         file_of = np.repeat(np.arange(len(files)), counts.astype(np.intp))

@@ -169,6 +169,7 @@ static int apply(vx_fs *fs, const vx_cred *c, put_t *p, vx_record *r, uint32_t f
 {
     vx_frame_mark();
     vx_inode *i = NULL;
+    const int made = !r->ino;
     int rc = r->ino ? vx_inode_get(fs, r->ino, &i)
                     : vx_make_file(fs, c, r->parent, r->name, r->name_n, S_IFREG | 0644, 0, &i);
     if (rc)
@@ -189,8 +190,10 @@ static int apply(vx_fs *fs, const vx_cred *c, put_t *p, vx_record *r, uint32_t f
         if (!rc && r->nrows)
             vx_rows_touched(fs, r->ino);
     }
-    vx_inode_dirty(fs, i);
-    vx_event_inode(fs, c, r->ino, r->content != NULL);
+    if (made || r->content || r->xattrs_n) { /* rows alone change nothing of the file */
+        vx_inode_dirty(fs, i);
+        vx_event_inode(fs, c, r->ino, r->content != NULL);
+    }
     vx_mutated(fs, r->ino);
     return rc;
 }

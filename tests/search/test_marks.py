@@ -1,0 +1,122 @@
+"""Opening a volume looks at what changed since ingest last ran, and at nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import vexfs
+from vexfs.search.ingest import Ingest
+
+
+@pytest.fixture
+def walks(monkeypatch):
+    """The directories that ingest walks."""
+    seen = []
+    walk = Ingest._walk
+    monkeypatch.setattr(Ingest, "_walk", lambda self, top: (seen.append(top), walk(self, top)))
+    return seen
+
+
+def paths(fs, question):
+    assert fs.ingest.wait(20), fs.ingest.status()
+    return [hit.path for hit in fs.search(question, k=50, mode="keyword")]
+
+
+def made(place, count=40):
+    with vexfs.open(place) as fs:
+        fs.index("docs", embedder="default")
+        for n in range(count):
+            fs.write_text(f"docs/{n % 4}/{n}.txt", f"coffee number{n}")
+        fs.write_bytes("docs/picture.png", b"\x89PNG")
+        assert fs.ingest.wait(20)
+
+
+def test_nothing_is_walked_and_nothing_missed(tmp_path, walks):
+    made(tmp_path / "v.vex")
+    walks.clear()
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        assert len(paths(fs, "coffee")) == 40
+        assert fs.ingest.status()["files"] == 0 and fs.ingest.status()["without_text"] == 1
+        fs.ingest.close()
+        # What others do while nobody follows is in the log.
+        fs.write_text("docs/0/new.txt", "coffee newcomer")
+        fs.write_text("docs/1/1.txt", "tea instead")
+        fs.write_text("plain/deep/a.txt", "coffee from elsewhere")
+        fs.rename("plain", "docs/plain")
+        fs.write_text("other.txt", "coffee linked")
+        fs.link("other.txt", "docs/linked.txt")
+        fs.rename("docs/2/2.txt", "docs/3/renamed.txt")
+        fs.remove("docs/3/3.txt")
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        found = set(paths(fs, "coffee"))
+        assert {"/docs/0/new.txt", "/docs/plain/deep/a.txt", "/docs/3/renamed.txt"} <= found
+        assert not found & {"/docs/1/1.txt", "/docs/3/3.txt", "/docs/2/2.txt"}
+        assert paths(fs, "tea") == ["/docs/1/1.txt"]
+        assert len(walks) == 1 and fs.filesystem.path_of(walks[0]) == b"/docs/plain"
+
+
+def test_a_mark_that_the_log_no_longer_reaches_is_not_followed(tmp_path, walks):
+    made(tmp_path / "v.vex")
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.ingest.close()
+        fs.write_text("docs/new.txt", "coffee newcomer")
+        for n in range(1100):
+            fs.write_text("elsewhere.txt", f"{n}")
+            fs.filesystem.sync()
+    walks.clear()
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        assert "/docs/new.txt" in paths(fs, "coffee")
+        assert walks
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", b"-5", b"99999999"])
+def test_a_damaged_mark_costs_a_look_at_every_file(tmp_path, walks, damage):
+    made(tmp_path / "v.vex")
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.ingest.close()
+        fs.write_text("docs/new.txt", "coffee newcomer")
+        fs.filesystem.write_file(f"{fs.indexes()[0].home}/ingested", damage)
+    walks.clear()
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        assert "/docs/new.txt" in paths(fs, "coffee")
+        assert walks
+
+
+KILLED = """
+import os, sys, vexfs
+from vexfs.search import marks
+marks._EVERY_S = 0.0
+fs = vexfs.open(sys.argv[1])
+fs.index("docs", embedder="default")
+for n in range(300):
+    fs.write_text(f"docs/{n}.txt", f"coffee number{n}")
+assert fs.ingest.wait(20)
+for n in range(300, 900):
+    fs.write_text(f"docs/{n}.txt", f"coffee number{n}")
+    if n % 7 == 0:
+        fs.remove(f"docs/{n - 290}.txt")
+    if n % 100 == 0:
+        fs.filesystem.sync()
+fs.filesystem.sync()
+print("ready", flush=True)
+fs.ingest.wait(20)
+"""
+
+
+def test_killed_while_it_worked(tmp_path, walks):
+    place = tmp_path / "v.vex"
+    program = subprocess.Popen([sys.executable, "-c", KILLED, place], stdout=subprocess.PIPE, text=True)
+    assert program.stdout.readline() == "ready\n"
+    os.kill(program.pid, signal.SIGKILL)
+    program.wait()
+    program.stdout.close()
+    with vexfs.open(place) as fs:
+        there = {"/" + str(path) for path in fs.glob("docs/*.txt")}
+        assert fs.ingest.wait(20)
+        found = {hit.path for hit in fs.search("coffee", k=2000, mode="keyword")}
+        assert found == there and len(there) > 700
+        assert not walks
+

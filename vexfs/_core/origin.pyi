@@ -1,0 +1,7 @@
+from vexfs._core.rows import RowTable
+
+CONTENT: int
+STALE: int
+AWAY: int
+
+def origin(table: RowTable, ino: int) -> tuple[int, int] | None: ...

@@ -1,0 +1,33 @@
+"""What a file's rows were made from."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from vexfs._core.ops cimport vx_fs
+from vexfs._core.rows cimport (
+    VX_ROW_AWAY,
+    VX_ROW_CONTENT,
+    VX_ROW_STALE,
+    RowTable,
+    vx_row,
+    vx_table_rows,
+    vx_table_rows_of,
+)
+
+CONTENT, STALE, AWAY = VX_ROW_CONTENT, VX_ROW_STALE, VX_ROW_AWAY
+
+
+def origin(RowTable table not None, uint64_t ino):
+    """Flags (``CONTENT``, ``STALE``, ``AWAY``) and the low 32 bits of the content's generation of a file's first row.
+
+    None where the file has no rows.
+    """
+    cdef uint32_t row = 0, n
+    cdef vx_row found
+    table.begin()
+    cdef vx_fs *fs = table.filesystem.fs
+    with nogil:
+        n = vx_table_rows_of(fs, table.ptr, ino, &row, 1)
+        if n:
+            n = vx_table_rows(fs, table.ptr, row, 1, &found)
+    table.end()
+    return (found.flags, found.generation) if n else None

@@ -1,0 +1,80 @@
+"""How far ingest has followed a volume's log of changes, kept with each index: opening looks at what is newer.
+
+A mark is an epoch up to which every change below the index's directory was indexed or set aside.  It is written after
+what it speaks of, and a crash leaves a prefix of what was written, so it never speaks of too much.  Without one, or
+when the log no longer reaches back to it, every file is compared with its rows.
+"""
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from vexfs.store.rows import BadRow, unpack_oplog
+
+if TYPE_CHECKING:
+    from vexfs.search.catalog import Catalog
+    from vexfs.search.index import Index
+
+#: The log keeps at least so many epochs (``docs/format.md``); a mark further back is not followed.
+_KEPT_EPOCHS = 1000
+#: A mark is written when something was indexed or so many epochs have passed, at most once in so many seconds.
+_EPOCHS, _EVERY_S = 200, 20.0
+_AT_ONCE = 500
+_EXCHANGE = 2
+_FILE = 0o100000
+
+
+class Marks:
+    """The marks of a catalog's text indexes.  For one thread."""
+
+    def __init__(self, catalog: "Catalog") -> None:
+        self._catalog, self._filesystem = catalog, catalog.filesystem
+        self._saved_at = time.monotonic()
+        self._saved = -1
+        #: Something was indexed or set aside since a mark was written.
+        self.worked = False
+
+    def epoch(self) -> int:
+        """The last committed epoch."""
+        return int(self._filesystem.status()["committed_epoch"])
+
+    def of(self, index: "Index") -> int | None:
+        """An index's mark; None where there is none that can be followed."""
+        with contextlib.suppress(OSError, ValueError):
+            mark, now = int(self._filesystem.read_file(f"{index.home}/ingested")), self.epoch()
+            if max(0, now - _KEPT_EPOCHS) <= mark <= now:
+                return mark
+        return None
+
+    def newer(self, mark: int) -> tuple[set[int], set[tuple[int, bytes]]] | None:
+        """Files that were made or changed behind a mark, and entries that came; None: it cannot be told."""
+        files: set[int] = set()
+        names: set[tuple[int, bytes]] = set()
+        while found := self._filesystem.changes(mark, _AT_ONCE):
+            mark = found[-1][0]
+            for _, packed in found:
+                try:
+                    for change in unpack_oplog(packed):
+                        if change.kind == "content" or (change.kind == "make" and change.b >> 32 & 0o170000 == _FILE):
+                            files.add(change.ino)
+                        elif change.kind == "link":
+                            names.add((change.a, change.first))
+                        elif change.kind == "rename":
+                            names.add((change.b, change.second))
+                            if change.c & _EXCHANGE:
+                                names.add((change.a, change.first))
+                except BadRow:
+                    return None
+        return files, names
+
+    def due(self, epoch: int, now: bool = False) -> bool:
+        """Whether a mark is to be written; `now`: however long ago the last one was."""
+        news = self.worked or epoch - self._saved >= _EPOCHS
+        return news and (now or time.monotonic() - self._saved_at >= _EVERY_S)
+
+    def save(self, epoch: int) -> None:
+        """Write the mark of every text index: all changes up to `epoch` have been worked off."""
+        self.worked, self._saved, self._saved_at = False, epoch, time.monotonic()
+        for index in self._catalog.indexes():
+            if index.embedder is not None:
+                self._filesystem.write_file(f"{index.home}/ingested", b"%d" % epoch, 0o600)
