@@ -70,7 +70,7 @@ def status_of(args: argparse.Namespace) -> int:
     """Run ``vexctl index status``."""
     with reach.of(args) as node:
         told = node.call("index.status", path=args.path).result()
-    output.emit(args, told, lambda: output.fields(_shown(told)))
+    output.emit(args, told, lambda: "\n".join([output.fields(_shown(told)), *_left_out(told)]))
     return 0
 
 
@@ -85,6 +85,10 @@ def drop_of(args: argparse.Namespace) -> int:
 def _line(index: dict[str, Any]) -> str:
     model = f", text by {index['embedder']}" if index["embedder"] else ""
     return f"{index['path']}: dimension {index['dim']}, {index['metric']}, {index['dtype']}{model}"
+
+
+def _left_out(index: dict[str, Any]) -> list[str]:
+    return [f"not indexed: {output.printable(each['path'])}: {each['reason']}" for each in index["aside"]]
 
 
 def _shown(index: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Record:
 
 @attrs.frozen
 class Hit:
-    """One match; larger scores are better."""
+    """One match; larger scores are better; `number`: which of the file's vectors, where it may have several."""
 
     score: float
     distance: float | None
@@ -34,6 +34,7 @@ class Hit:
     text: str
     span: tuple[int, int] | None
     attributes: dict[str, Any]
+    number: int | None = None
 
 
 class Hits(list[Hit]):
@@ -59,6 +60,7 @@ def hits_of(rows: Iterable[Mapping[str, Any]], explanation: dict[str, Any] | Non
         Hit(
             row["score"], row.get("distance"), row["path"], row["id"], row.get("text") or "",
             tuple(row["span"]) if row.get("span") else None, row.get("attributes") or {},
+            row.get("number"),
         )
         for row in rows
     )  # fmt: skip

@@ -80,6 +80,7 @@ def similar(
     IndexMissing
         The file has no vector, or nothing covers it.
     """
+    catalog.settle()
     ino = catalog.filesystem.resolve(_text(path))
     index = catalog.at(path)
     vectors = index.vectors_of(ino)

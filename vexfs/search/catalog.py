@@ -21,17 +21,19 @@ from vexfs.observe.tally import Tally
 from vexfs.search.description import Description, pack_list, unpack_list
 from vexfs.search.index import Index
 from vexfs.search.records import parse_vector
+from vexfs.search.settling import HIDDEN, Settling
 
 if TYPE_CHECKING:
     from vexfs.search.ingest import Ingest
 
 log = logging.getLogger("vexfs.search")
 
-HIDDEN = ".vexfs"
 LIST = f"{HIDDEN}/indexes.json"
 #: Kind of the bridge's items that say that an index has work to do.
 KIND_INDEX = 1
 SLICE_MS = 20
+#: How long files with vectors may wait when nobody searches.
+REST_S = 0.5
 
 
 def _text(path: Any) -> str:
@@ -72,6 +74,7 @@ class Catalog:
         self._work = threading.Event()
         self._worker: threading.Thread | None = None
         self._ingest: Ingest | None = None
+        self.settling = Settling(self)
         #: Called with an index after it was made or found, and before it is dropped: for those who follow along.
         self.on_open: list[Callable[[Index], Any]] = []
         self.on_drop: list[Callable[[Index], Any]] = []
@@ -81,6 +84,8 @@ class Catalog:
         stand_behind(filesystem, self)
         if bridge is not None and not read_only:
             bridge.handler(KIND_INDEX, self._hinted)
+        if not read_only:
+            self.settling.begin(list(self._by_directory))
         if self._by_directory:
             self._start()
             self._work.set()  # what a snapshot lacks is brought into memory
@@ -163,8 +168,12 @@ class Catalog:
         return found
 
     def indexes(self) -> list[Index]:
-        """Every index, in the order in which they were made."""
+        """Every index, in the order in which they were made; none of a directory that is gone."""
         self.settle()
+        return self.known()
+
+    def known(self) -> list[Index]:
+        """As `indexes`, without a look at what changed."""
         with self._lock:
             return sorted(self._by_directory.values(), key=lambda i: i.description.number)
 
@@ -263,6 +272,7 @@ class Catalog:
             Index.make_files(self.filesystem, description)
             index = Index(self, description)
             self._add(index)
+            self.settling.tree(ino)
             self.save()
             self._start()
         for call in self.on_open:
@@ -293,7 +303,7 @@ class Catalog:
         ino = self.filesystem.resolve(_text(path))
         index = self._by_directory.get(ino)
         if index is not None:
-            self._drop(index)
+            self.drop_of_gone(index)
         elif ino in self._unopened:
             with self._lock:
                 description, _ = self._unopened.pop(ino)
@@ -302,7 +312,8 @@ class Catalog:
         else:
             raise IndexMissing.at("has no index of its own", _text(path))
 
-    def _drop(self, index: Index) -> None:
+    def drop_of_gone(self, index: Index) -> None:
+        """Drop an index whose directory may be gone."""
         for call in self.on_drop:
             call(index)
         with self._lock:
@@ -311,6 +322,7 @@ class Catalog:
             self.save()
             index.close(snapshot=False)
             self._remove_files(index.description.number)
+            self.settling.tree(index.description.directory)
 
     def update(self, index: Index, **fields: Any) -> None:
         """Change fields of an index's description, and keep them."""
@@ -322,7 +334,8 @@ class Catalog:
 
     def get_vector(self, ino: int) -> bytes:
         """A file's first vector, little-endian float32."""
-        index = self._holder(ino)
+        self.settle()
+        index = self.holder(ino)
         vectors = None if index is None else index.vectors_of(ino)
         if vectors is None or not len(vectors):
             raise NoAttribute.at("has no vector")
@@ -338,7 +351,7 @@ class Catalog:
         VectorInvalid
         """
         if value is None:
-            holder = self._holder(ino)
+            holder = self.holder(ino)
             if holder is not None:
                 holder.drop_rows(ino)
             return
@@ -347,42 +360,18 @@ class Catalog:
             raise NotSupported.at("no index covers the file")
         index.set_vectors(ino, parse_vector(value, index.dim))
 
-    def _holder(self, ino: int) -> Index | None:
+    def holder(self, ino: int) -> Index | None:
+        """The index with rows of a file, whatever their state."""
         return next((i for i in list(self._by_directory.values()) if len(i.table.rows_of(ino))), None)
 
     # -- files that moved
 
     def settle(self) -> None:
-        """Bring files that crossed the edges of indexes to where they belong now; drop indexes of gone directories."""
-        while inos := rows.moved(self.filesystem):
-            for ino in inos:
-                gone = self._by_directory.get(ino)
-                if gone is not None and not self._alive(ino):
-                    self._drop(gone)
-                else:
-                    self._rehome(ino)
-
-    def _alive(self, ino: int) -> bool:
-        try:
-            return self.filesystem.getattr(ino).st_nlink > 0
-        except OSError:
-            return False
-
-    def _rehome(self, ino: int) -> None:
-        if not self._alive(ino):
-            return
-        holder = self._holder(ino)
-        with contextlib.suppress(OSError):
-            self.filesystem.path_of(ino)  # finds a name again for a file that lost the one that was recorded
-        home = self.covering(ino)
-        if holder is None or home is None:
-            return
-        if home is holder:
-            home.take_back(ino)
-            if self._ingest is not None:
-                self._ingest.look_at(ino)
-        elif home.description.dim == holder.description.dim and home.description.embedder is None:
-            home.take_over(ino, holder)
+        """Bring what changed to where it belongs: files that crossed the edges of indexes or whose content is vectors;
+        indexes of directories that are gone are dropped.  What a call finds to do, or under way, is done when it
+        returns.
+        """
+        self.settling.run()
 
     def written(self, index: Index, found: Any, stored: Any) -> None:
         """Rows of an index were written, `stored` as they lie on the disk: tell who asked for it."""
@@ -416,7 +405,9 @@ class Catalog:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._work.wait()
+            if not self._work.wait(REST_S):
+                self._look()
+                continue
             self._work.clear()
             more = True
             while more and not self._stop.is_set():
@@ -428,6 +419,16 @@ class Catalog:
                         if not self._stop.is_set():
                             log.exception("upkeep of index %d failed", index.description.number)
 
+    def _look(self) -> None:
+        """In quiet times: what nobody's search has settled yet, and lists that have not been kept."""
+        try:
+            self.settle()
+            for index in self.known():
+                index.aside.save()
+        except Exception:
+            if not self._stop.is_set():
+                log.exception("files with vectors could not be looked at")
+
     def wait(self) -> None:
         """Do all the upkeep there is, here and now."""
         for index in self.indexes():
@@ -438,6 +439,7 @@ class Catalog:
         """End the upkeep and let the indexes go, with a snapshot of those that changed much."""
         if self._ingest is not None:
             self._ingest.close()
+        self.settle()
         self._stop.set()
         self._work.set()
         stand_behind(self.filesystem, None)
@@ -445,6 +447,7 @@ class Catalog:
             self._worker.join()
         if self.bridge is not None and not self.read_only:
             self.bridge.handler(KIND_INDEX, None)
+        self.settling.end()
         with self._lock:
             for index in self._by_directory.values():
                 index.close(snapshot=not self.read_only)

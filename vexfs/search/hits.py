@@ -59,6 +59,12 @@ class Hit:
         return lines_of(self.index, self.ino, self.span)
 
     @property
+    def number(self) -> int:
+        """Which of the file's vectors it is, from 0: row of an array, place of a passage; -1 when it is gone."""
+        found = [] if self.index is None else self.index.table.rows_of(self.ino).tolist()
+        return found.index(self.row) if self.row in found else -1
+
+    @property
     def id(self) -> str:
         """The file's name."""
         return self.path.rpartition("/")[2]
@@ -82,10 +88,14 @@ class Hit:
         }  # fmt: skip
         if self.span is not None:
             out["span"] = list(self.span)
+        if self.span is not None or self.others:
+            out["number"] = self.number
         if self.text:
             out["text"] = self.text
         if self.others:
-            out["others"] = [{"span": list(o.span or ()), "score": o.score, "text": o.text} for o in self.others]
+            out["others"] = [
+                {"span": list(o.span or ()), "number": o.number, "score": o.score, "text": o.text} for o in self.others
+            ]
         return out
 
     def __repr__(self) -> str:

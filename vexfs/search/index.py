@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vexfs._core.fs import Filesystem
-from vexfs._core.origin import AWAY, CONTENT, origin
+from vexfs._core.origin import AWAY, CONTENT, STALE, origin
 from vexfs._core.record import names_of, unpack
 from vexfs._core.rows import HIT_PATH, HIT_XATTRS, RowTable
 from vexfs._core.vindex import VectorIndex
 from vexfs.errors import InvalidArgument
 from vexfs.observe.tally import as_many, tallied
+from vexfs.search.aside import Aside
 from vexfs.search.description import Description
 from vexfs.search.hits import Hit, Hits
 from vexfs.search.query import Reader
@@ -75,6 +76,8 @@ class Index:
     table : RowTable
     vectors : VectorIndex
     words : WordIndex
+    aside : Aside
+        Files that cannot be in it, each with the reason.
     """
 
     def __init__(self, catalog: "Catalog", description: Description) -> None:
@@ -98,6 +101,7 @@ class Index:
         self.table.watch(self.vectors, self.words)
         self.writer = Writer(self, changed)
         self._reader = Reader(self)
+        self.aside = Aside(self)
 
     def _table(self) -> RowTable:
         return RowTable(
@@ -165,6 +169,7 @@ class Index:
             "dtype": self.dtype, "embedder": self.embedder, "created": self.description.created,
             "files": self.table.files, "rows": self.table.stats(), "vectors": self.vectors.stats(),
             "words": self.words.stats(), "memory": self.memory(), "state": dict(self.state),
+            "aside": self.aside.listed(100),
             "ingest": self.catalog.ingesting().status_of(self) if self.embedder else None,
         }  # fmt: skip
 
@@ -285,9 +290,12 @@ class Index:
         found = origin(self.table, ino)
         return None if found is None else found[1]
 
-    def made_from_text(self, ino: int) -> bool:
-        """Whether a file's rows were made from its content."""
-        return bool((origin(self.table, ino) or (0,))[0] & CONTENT)
+    def made_from_content(self, ino: int, generation: int | None = None) -> bool:
+        """Whether a file's rows were made from its content; from that `generation` of it, and are searched."""
+        flags, made_from = origin(self.table, ino) or (0, 0)
+        if generation is None:
+            return bool(flags & CONTENT)
+        return flags & (CONTENT | STALE | AWAY) == CONTENT and made_from == generation & 0xFFFFFFFF
 
     def is_away(self, ino: int) -> bool:
         """Whether a file with rows was seen to leave the directory, and they are not searched since."""
@@ -433,4 +441,7 @@ class Index:
         self._closed = True
         if snapshot and self.writer.changed >= max(CLOSING_ROWS, 0.02 * self.table.live):
             self._save()
+        if snapshot:
+            with contextlib.suppress(OSError):
+                self.aside.save(now=True)
         self.table.close()

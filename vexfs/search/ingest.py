@@ -21,7 +21,6 @@ import numpy as np
 
 from vexfs._core.watch import Watch
 from vexfs.errors import InvalidArgument, PluginBroken, Unreachable
-from vexfs.search.aside import Aside
 from vexfs.search.backlog import Backlog
 from vexfs.search.chunk import Chunker
 from vexfs.search.embedding import Batch, Embedding
@@ -29,6 +28,7 @@ from vexfs.search.extract import Limits, Skipped
 from vexfs.search.marks import Marks
 from vexfs.search.passages import Changed, Passages, is_file, passages, wanted
 from vexfs.search.turns import Turns
+from vexfs.search.vectorfiles import holds_vectors
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
@@ -63,7 +63,6 @@ class Ingest:
         self.filesystem = catalog.filesystem
         self._limits, self._chunker = limits or Limits(), chunker or Chunker()
         self._backlog = Backlog()
-        self._aside: dict[int, Aside] = {}
         self._holds: dict[str, tuple[float, float, str]] = {}
         self._tries: dict[int, int] = {}
         self._lock = threading.Condition()
@@ -75,7 +74,6 @@ class Ingest:
         self._wake = threading.Event()
         self._watch: Watch | None = None
         self._looked = time.monotonic()
-        catalog.on_drop.append(lambda index: self._aside.pop(index.description.number, None))
         self._thread: threading.Thread | None = None
         self._marks = Marks(catalog)
         #: Whether everything up to the epoch seen has been worked off.
@@ -107,7 +105,7 @@ class Ingest:
 
     def _catch_up(self) -> None:
         """What changed since ingest last ran: told by the log of changes, or else by a look at every file."""
-        marks = {index: self._marks.of(index) for index in self.catalog.indexes() if index.embedder is not None}
+        marks = {index: self._marks.of(index) for index in self.catalog.known() if index.embedder is not None}
         known = [mark for mark in marks.values() if mark is not None]
         newer = self._marks.newer(min(known)) if known else None
         if newer is not None:
@@ -137,8 +135,8 @@ class Ingest:
     def _keep(self, now: bool) -> None:
         """Write down, now or once in a while, which files are set aside and how far the changes were followed."""
         due = self._all_done and not self._faulted and self._marks.due(self._seen, now)
-        for aside in list(self._aside.values()):
-            aside.save(now or due)
+        for index in self.catalog.known():
+            index.aside.save(now or due)
         if due:
             self._marks.save(self._seen)
 
@@ -158,20 +156,13 @@ class Ingest:
 
     def retry(self, index: "Index") -> int:
         """Try the files again that were set aside; how many."""
-        inos = self.aside(index).clear()
+        inos = index.aside.clear()
         for ino in inos:
             self._tries.pop(ino, None)
             self._backlog.add(ino)
+        self.catalog.settling.tree(index.description.directory)
         self._wake.set()
         return len(inos)
-
-    def aside(self, index: "Index") -> Aside:
-        """The files of an index that were set aside."""
-        with self._lock:
-            number = index.description.number
-            if number not in self._aside:
-                self._aside[number] = Aside(index)
-            return self._aside[number]
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until everything that has changed so far is indexed or set aside, without sparing others.
@@ -200,7 +191,7 @@ class Ingest:
         span = max(now - recent[0][0], 0.5) if recent else 1.0
         files, count = (sum(each[k] for each in recent) / span for k in (1, 2))
         backlog = len(self._backlog) + sum(len(batch.files) for batch in list(self._under_way))
-        asides = [aside.counts() for aside in list(self._aside.values())]
+        asides = [index.aside.counts() for index in self.catalog.known() if index.embedder is not None]
         return {
             "state": self._state, "backlog": backlog, "files": self.files, "passages": self.passages,
             "files_per_s": round(files, 2), "passages_per_s": round(count, 2),
@@ -211,8 +202,8 @@ class Ingest:
 
     def status_of(self, index: "Index") -> dict[str, Any]:
         """As `status`, with the files of one index that were set aside: ``aside``, path and reason of each."""
-        without, failed = self.aside(index).counts()
-        return {**self.status(), "without_text": without, "failed": failed, "aside": self.aside(index).listed(100)}
+        without, failed = index.aside.counts()
+        return {**self.status(), "without_text": without, "failed": failed, "aside": index.aside.listed(100)}
 
     # -- the thread
 
@@ -287,7 +278,7 @@ class Ingest:
         found = None if self._watch is None else self._watch.take()
         if found is None:
             self._looked = time.monotonic()
-            for index in self.catalog.indexes():
+            for index in self.catalog.known():
                 self.look_through(index)
             return
         self._backlog.changed(found[0])
@@ -323,7 +314,7 @@ class Ingest:
                             self._backlog.add(ino)
 
     def _is_wanted(self, index: "Index", ino: int, generation: int) -> bool:
-        return wanted(index, ino, generation) and not self.aside(index).has(ino, generation)
+        return wanted(index, ino, generation) and not index.aside.has(ino, generation)
 
     # -- files
 
@@ -350,6 +341,9 @@ class Ingest:
         index = self.catalog.covering(ino)
         if index is None or index.embedder is None or not self._is_wanted(index, ino, generation):
             return None
+        with contextlib.suppress(OSError):
+            if holds_vectors(self.filesystem.path_of(ino)):
+                return None
         until, _, _ = self._holds.get(index.embedder, (0.0, 0.0, ""))
         if until > time.monotonic():
             self._backlog.later(ino, until - time.monotonic() + 0.01)
@@ -357,7 +351,7 @@ class Ingest:
         try:
             return passages(index, ino, self._chunker, self._limits)
         except Skipped as why:
-            self.aside(index).put(ino, generation, str(why), fault=False)
+            index.aside.put(ino, generation, str(why), fault=False)
         except Changed:
             self._backlog.changed({ino})
         except OSError as error:
@@ -365,7 +359,7 @@ class Ingest:
                 self._failed(index, ino, generation, error)
         except Exception as error:  # an extractor may be anybody's code
             self.failures += 1
-            self.aside(index).put(ino, generation, f"cannot be read: {type(error).__name__}: {error}", fault=True)
+            index.aside.put(ino, generation, f"cannot be read: {type(error).__name__}: {error}", fault=True)
         return None
 
     def _failed(self, index: "Index", ino: int, generation: int, error: BaseException) -> None:
@@ -376,7 +370,7 @@ class Ingest:
             self._backlog.later(ino, 0.5 * 2**tries)
         else:
             self._tries.pop(ino)
-            self.aside(index).put(ino, generation, f"{type(error).__name__}: {error}", fault=True)
+            index.aside.put(ino, generation, f"{type(error).__name__}: {error}", fault=True)
 
     def _begin(self, name: str) -> None:
         """Let a model begin with the files that were gathered for it, once it is not too far behind."""
@@ -468,7 +462,7 @@ class Ingest:
 
     def _indexed(self, each: Passages) -> None:
         self._tries.pop(each.ino, None)
-        self.aside(each.index).drop(each.ino)
+        each.index.aside.drop(each.ino)
         self._backlog.done(each.ino)
         self.files += 1
         self.passages += len(each.chunks)

@@ -176,37 +176,57 @@ class Reader:
         if not 0 < recall <= 1:
             raise QueryInvalid(f"recall={recall!r}; a share above 0 and at most 1 is wanted")
         q = vectors_of(vectors, index.dim, index.metric, what="query")
-        if self._table.waiting:
+        if self._table.waiting or index.catalog.settling.pending:
             index.catalog.settle()
         allowed = self.allowed(where, under)
-        found, distances, filled, work = self._search(
-            q, int(k), allowed, recall, effort, exact, threshold, threads, explain
-        )
-        explanation = self._explain(allowed, work) if explain else None
-        scores = score_of(index.metric, distances)
-        answers = []
-        for each, score, distance, n in zip(found, scores, distances, filled.tolist(), strict=True):
-            hits = self.hits(each[:n], score[:n], distance[:n], int(k))
-            hits.explanation = explanation
-            answers.append(hits)
+        options: dict[str, Any] = {"recall": recall, "effort": effort or 0, "exact": exact, "threads": threads}
+        if threshold is not None:
+            options["threshold"] = threshold
+        # Several rows may be one file's: enough of them for k files, as far as there are.
+        several = self._table.live != self._table.files
+        want = 4 * int(k) + 16 if several else int(k)
+        answers, whole = self._answers(q, int(k), want, allowed, options, explain)
+        if several:
+            for at, hits in enumerate(answers):
+                answers[at] = self._more(q[at : at + 1], hits, whole[at], int(k), want, allowed, options, explain)
         return answers[0] if np.ndim(vectors) == 1 else answers
 
+    def _more(
+        self, q: NDArray[np.float32], hits: Hits, whole: bool, k: int, want: int, allowed: Mask | None,
+        options: dict[str, Any], explain: bool,
+    ) -> Hits:
+        """Rows of few files came first: more rows, until there are k files, or no more."""
+        files = min(k, self._table.files)
+        while not whole and len(hits) < files and want < K_MAX:
+            want *= 4
+            (hits,), (whole,) = self._answers(q, k, want, allowed, options, explain)
+        return hits
+
+    def _answers(
+        self, q: NDArray[np.float32], k: int, want: int, allowed: Mask | None, options: dict[str, Any], explain: bool
+    ) -> tuple[list[Hits], list[bool]]:
+        """At most k files of the `want` nearest rows to each query; and whether there are no more rows."""
+        found, distances, filled, work = self._search(q, want, allowed, options, explain)
+        explanation = self._explain(allowed, work) if explain else None
+        scores = score_of(self._index.metric, distances)
+        answers = []
+        for each, score, distance, n in zip(found, scores, distances, filled.tolist(), strict=True):
+            hits = self.hits(each[:n], score[:n], distance[:n], k)
+            hits.explanation = explanation
+            answers.append(hits)
+        return answers, [n < want for n in filled.tolist()]
+
     def _search(
-        self, q: NDArray[np.float32], k: int, allowed: Mask | None, recall: float, effort: int | None,
-        exact: bool | None, threshold: float | None, threads: int, explain: bool,
+        self, q: NDArray[np.float32], want: int, allowed: Mask | None, options: dict[str, Any], explain: bool
     ) -> Any:
         table, vectors = self._table, self._index.vectors
         live = table.live if allowed is None else allowed.count
-        # Several rows may be one file's: enough of them for k files, as far as there are.
-        want = k if table.live == table.files else min(4 * k + 16, live)
         want = max(1, min(want, live, K_MAX))
         if not live:
             nothing = np.empty((len(q), 0), np.uint32), np.empty((len(q), 0), np.float32), np.zeros(len(q), np.uint32)
             return (*nothing, {"plan": "empty"})
-        options: dict[str, Any] = {"recall": recall, "effort": effort or 0, "exact": exact, "threads": threads}
-        if threshold is not None:
-            options["threshold"] = threshold
-        if allowed is not None and allowed.few is not None and exact is not False:
+        options = dict(options)
+        if allowed is not None and allowed.few is not None and options["exact"] is not False:
             options["rows"] = allowed.few
         elif allowed is not None:
             options["mask"] = allowed.bits

@@ -55,7 +55,7 @@ def reembed(
     model = resolve(old.embedder if embedder is None else embedder)
     remember(model)
     batches = []
-    files = [int(ino) for ino in old.files() if old.made_from_text(int(ino))]
+    files = [int(ino) for ino in old.files() if old.made_from_content(int(ino))]
     for at in range(0, len(files), _BATCH):
         found = [each for ino in files[at : at + _BATCH] if (each := _read(old, ino)) is not None]
         if found:

@@ -191,13 +191,13 @@ class Writer:
 
     def put_files(
         self, files: Sequence[tuple[int, int, int]], spans: Sequence[tuple[int, int]],
-        records: Sequence[bytes], vectors: ArrayLike, *, told: bool = True,
+        records: Sequence[bytes] | None, vectors: ArrayLike, *, told: bool = True,
     ) -> list[bool]:
         """As `put_chunks` for several files at once, which costs less.
 
         `files` has the inode number, generation and number of passages of each; then come the passages of all of them,
-        one after the other; `records` are what `WordIndex.encode` gave for their text.  `told` False: nobody is told
-        who waits for files that match.
+        one after the other; `records` are what `WordIndex.encode` gave for their text, None: they have no words.
+        `told` False: nobody is told who waits for files that match.
         """
         total = sum(count for _, _, count in files)
         if total > PUT_MAX:
@@ -214,7 +214,7 @@ class Writer:
             while done.any():
                 places = np.flatnonzero(done[file_of])
                 rows = stored if len(places) == total else stored[places]
-                chosen = [records[k] for k in places.tolist()]
+                chosen = None if records is None else [records[k] for k in places.tolist()]
                 try:
                     taken, owners = self._table.put(
                         inos[done].tolist(), rows, counts=counts[done].astype(np.uint32), spans=pairs[places],
@@ -223,7 +223,8 @@ class Writer:
                 except RecordFailed as failed:
                     done[np.flatnonzero(done)[failed.at]] = False
                     continue
-                self._index.words.put(taken, chosen)
+                if chosen is not None:
+                    self._index.words.put(taken, chosen)
                 self._taken(taken, np.repeat(owners, counts[done].astype(np.intp)), rows)
                 break
         self._told(taken, rows, told)
@@ -248,8 +249,9 @@ class Writer:
         Rows that were made from its text go instead: it is read again, as one that is new.
         """
         with self.lock:
-            if self._index.made_from_text(ino):
-                if self._index.is_away(ino):  # not, when it was read again already
+            if self._index.made_from_content(ino):
+                # Not, when it was read again already; without a model nobody reads it again.
+                if self._index.is_away(ino) or self._index.embedder is None:
                     self._table.drop(ino)
                 return
             if not self._table.take_back(ino):

@@ -216,6 +216,7 @@ def hit_body(found: Any, attributes: bool) -> HitBody:
         normal(os.fsdecode(found.path)), found.id, float(found.score),
         None if found.distance is None else float(found.distance), found.text or None,
         tuple(found.span) if found.span else None, dict(found.attributes) if attributes else None,
+        found.number if found.span or found.others else None,
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ class Done(msgspec.Struct):
 
 
 class HitBody(msgspec.Struct, omit_defaults=True):
-    """One match, best first: ``score`` is larger for better ones."""
+    """One match, best first: ``score`` is larger for better ones, ``number`` says which of the file's vectors it is."""
 
     path: str
     id: str
@@ -70,3 +70,4 @@ class HitBody(msgspec.Struct, omit_defaults=True):
     text: str | None = None
     span: tuple[int, int] | None = None
     attributes: dict[str, Any] | None = None
+    number: int | None = None

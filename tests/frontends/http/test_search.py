@@ -1,4 +1,5 @@
 import base64
+import io
 import time
 
 import numpy as np
@@ -214,6 +215,19 @@ def test_questions_that_make_no_sense(served, library):
             client.say(action="subscribe", channel="search", id="bad", **more)
             assert told in client.hear("error")["detail"], more
     assert not served.node.volume.catalog.on_written
+
+
+def test_an_array_that_is_put_is_vectors(served, library):
+    out = io.BytesIO()
+    np.save(out, 3 * library[5:8])
+    assert served.ask("PUT", "/v1/files/papers/sub.npy", out.getvalue()).status == 201
+    hits = served.ask("POST", "/v1/query", {"index": "/papers", "vector": library[6].tolist(), "k": 2}).json["hits"]
+    (hit,) = [each for each in hits if each["path"] == "/papers/sub.npy"]
+    assert hit["number"] == 1 and hit["score"] == pytest.approx(1, abs=1e-5)
+    assert "number" not in next(each for each in hits if each["id"] == "p6")
+    assert served.ask("DELETE", "/v1/files/papers/sub.npy").status == 204
+    found = served.ask("POST", "/v1/query", {"index": "/papers", "vector": library[6].tolist(), "k": 3}).json["hits"]
+    assert "/papers/sub.npy" not in [each["path"] for each in found]
 
 
 def test_by_vector_across_indexes(served, library):

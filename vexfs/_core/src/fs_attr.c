@@ -46,7 +46,7 @@ void vx_touch(vx_fs *fs, vx_inode *i, int64_t now, int content)
     if (content) {
         i->a.generation++;
         i->flags |= VX_I_CONTENT;
-        vx_rows_stale(fs, i->a.ino);
+        vx_rows_stale(fs, i);
     }
     vx_inode_dirty(fs, i);
 }

@@ -325,6 +325,7 @@ int vx_fs_link(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t parent, const
         vx_inode_dirty(fs, i);
         dir->a.size++;
         vx_touch(fs, dir, now, 0);
+        vx_rows_renamed(fs, i, NULL, d);
         vx_remember(fs, c, ino);
         vx_event_entry(fs, c, parent, name, n);
         vx_event_inode(fs, c, ino, 0);

@@ -89,6 +89,9 @@ static void rename_apply(vx_fs *fs, const vx_cred *c, const rename_t *r, uint32_
         if (flags & VX_RENAME_EXCHANGE)
             vx_rows_moved(fs, r->over, r->to->a.ino);
     }
+    vx_rows_renamed(fs, r->i, r->src, r->dst);
+    if (flags & VX_RENAME_EXCHANGE)
+        vx_rows_renamed(fs, r->over, r->dst, r->src);
 }
 
 static int rename_find(vx_fs *fs, const vx_cred *c, rename_t *r, uint64_t parent, const char *name, size_t n,

@@ -170,12 +170,42 @@ void vx_rows_flag(vx_table *t, uint32_t first, uint32_t flag, int on)
     vx_rows_count(t, &t->row[first], 1);
 }
 
-void vx_rows_stale(vx_fs *fs, uint64_t ino)
+/* Names of files whose content is vectors. */
+static int holds_vectors(const char *name, size_t n)
 {
-    uint64_t at = vx_rows_find(fs, ino);
+    return n > 4 && (!memcmp(name + n - 4, ".npy", 4) || !memcmp(name + n - 4, ".vec", 4));
+}
+
+void vx_rows_stale(vx_fs *fs, vx_inode *i)
+{
+    if (!fs->open_tables || !S_ISREG(i->a.mode))
+        return;
+    uint64_t at = vx_rows_find(fs, i->a.ino);
     vx_table *t = table_of(fs, at);
     if (t && (t->row[(uint32_t)at].flags & VX_ROW_CONTENT))
         vx_rows_flag(t, (uint32_t)at, VX_ROW_STALE, 1);
+    if (i->flags & VX_I_MOVED)
+        return;
+    char name[VX_NAME_MAX];
+    int n = vx_name_of(fs, i, name);
+    if (n < 0 ? t != NULL : holds_vectors(name, (size_t)n)) {
+        vx_moved_push(fs, i->a.ino);
+        i->flags |= VX_I_MOVED;
+    }
+}
+
+/* What was made of the content as one kind of file is void for the other. */
+void vx_rows_renamed(vx_fs *fs, const vx_inode *i, const vx_dentry *was, const vx_dentry *now)
+{
+    if (!fs->open_tables || !S_ISREG(i->a.mode))
+        return;
+    int before = was && holds_vectors(was->name, was->name_n), after = holds_vectors(now->name, now->name_n);
+    uint64_t at = vx_rows_find(fs, i->a.ino);
+    vx_table *t = table_of(fs, at);
+    if (was && before != after && t && (t->row[(uint32_t)at].flags & VX_ROW_CONTENT))
+        (void)vx_row_release(fs, t, i->a.ino);
+    if (before || after)
+        vx_moved_push(fs, i->a.ino);
 }
 
 void vx_rows_touched(vx_fs *fs, uint64_t ino)
@@ -238,12 +268,10 @@ void vx_rows_unnamed(vx_fs *fs, const vx_inode *i, uint64_t dir)
 {
     uint64_t at = vx_rows_find(fs, i->a.ino);
     vx_table *t = table_of(fs, at);
-    if (!t || t->row[(uint32_t)at].dir != dir)
-        return;
-    if (i->parent)
-        set_dir(fs, t, (uint32_t)at, i->parent);
-    else
+    if (!i->parent && fs->open_tables)
         vx_moved_push(fs, i->a.ino); /* another of its names has to be looked for */
+    else if (t && t->row[(uint32_t)at].dir == dir)
+        set_dir(fs, t, (uint32_t)at, i->parent);
 }
 
 /* Whether `dir` is `top` or lies below it; what was found out is kept in `known` as 1 or 2 (yes). */
@@ -286,9 +314,13 @@ void vx_rows_moved(vx_fs *fs, const vx_inode *i, uint64_t from)
     if (!fs->open_tables)
         return;
     if (S_ISDIR(i->a.mode)) {
+        const vx_table *over = vx_rows_over(fs, i->parent);
         fs->tree++;
-        if (vx_rows_over(fs, from) != vx_rows_over(fs, i->parent)) /* else what covers it covers it still */
+        if (over != vx_rows_over(fs, from)) { /* else what covers it covers it still */
             vx_rows_rehome(fs, i->a.ino);
+            if (over)
+                vx_moved_push(fs, i->a.ino); /* files without rows may become vectors now */
+        }
         return;
     }
     uint64_t at = vx_rows_find(fs, i->a.ino);

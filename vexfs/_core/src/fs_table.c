@@ -219,6 +219,11 @@ uint32_t vx_fs_moved(vx_fs *fs, uint64_t *out, uint32_t cap)
     uint32_t n = fs->moved_n < cap ? fs->moved_n : cap;
     if (n) {
         memcpy(out, fs->moved, n * sizeof *out);
+        for (uint32_t k = 0; k < n; k++) {
+            vx_inode *i = (vx_inode *)vx_hmap_get(&fs->inodes, out[k]);
+            if (i)
+                i->flags &= ~(uint32_t)VX_I_MOVED;
+        }
         memmove(fs->moved, fs->moved + n, (fs->moved_n - n) * sizeof *out);
         fs->moved_n -= n;
     }

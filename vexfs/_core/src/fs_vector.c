@@ -33,7 +33,7 @@ int64_t vx_vector_get(vx_fs *fs, const vx_inode *i, void *value, size_t cap)
 {
     vx_vector_hooks h = fs->vector;
     uint64_t ino = i->a.ino;
-    if (!h.get || !first_row(fs, ino))
+    if (!h.get || (!first_row(fs, ino) && !fs->moved_n))
         return -ENODATA;
     fs->in_vector++;
     pthread_mutex_unlock(&fs->lock);

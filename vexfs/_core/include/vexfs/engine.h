@@ -70,7 +70,8 @@ enum { VX_I_DIRTY = 1, VX_I_NEW = 2, VX_I_INLINE = 4, VX_I_XATTR = 8, VX_I_XLOAD
        VX_I_INL_DIRTY = 512,  /* the inline content is newer than its row */
        VX_I_INL_LISTED = 1024, /* it can be loaded again: among what memory may give up */
        /* What the last commit, or the one under way, may have in other tables: what a deletion has to look after. */
-       VX_I_APART = 2048, VX_I_MAPPED = 4096, VX_I_XSTORED = 8192, VX_I_ORPHAN = 16384 };
+       VX_I_APART = 2048, VX_I_MAPPED = 4096, VX_I_XSTORED = 8192, VX_I_ORPHAN = 16384,
+       VX_I_MOVED = 32768 /* among those that vx_fs_moved will give out, because of its content */ };
 
 struct vx_inode {
     vx_attr a;
@@ -303,9 +304,10 @@ int vx_write_held(vx_fs *fs, vx_inode *i, uint64_t off, const void *src, size_t 
 /* fs_rows.c: what an operation on a file means for its rows; lock held */
 void vx_rows_gone(vx_fs *fs, uint64_t ino);                          /* the last name went */
 void vx_rows_unnamed(vx_fs *fs, const vx_inode *i, uint64_t dir);    /* one of several names, in `dir`, went */
-/* It left the directory `from` for another. */
-void vx_rows_moved(vx_fs *fs, const vx_inode *i, uint64_t from);
-void vx_rows_stale(vx_fs *fs, uint64_t ino);                         /* its content changed */
+void vx_rows_moved(vx_fs *fs, const vx_inode *i, uint64_t from);     /* it has another directory */
+void vx_rows_stale(vx_fs *fs, vx_inode *i);                          /* its content changed */
+/* It has another name, `now`; `was` is NULL where the old one stays. */
+void vx_rows_renamed(vx_fs *fs, const vx_inode *i, const vx_dentry *was, const vx_dentry *now);
 void vx_rows_touched(vx_fs *fs, uint64_t ino);                       /* its attributes changed */
 int vx_rows_freeze(vx_fs *fs);                                       /* changed pages of tables become dirty pages */
 void vx_rows_free(vx_fs *fs);

@@ -73,7 +73,8 @@ int64_t vx_table_scope(vx_fs *fs, vx_table *t, uint64_t dir, uint64_t *bits, uin
 /* Rows whose files' attributes were set, changed or removed since the last call, each once or more; the number, or -1:
  * more than were kept, look at all. */
 int64_t vx_table_touched(vx_fs *fs, vx_table *t, uint32_t *out, uint32_t cap);
-/* Files that moved across the edge of an index, or whose rows wait for that: their inode numbers; the number taken. */
+/* What somebody has to look at: files that moved across the edge of an index, files that hold vectors (by their names) and
+ * changed or got a name, directories that came under an index or lost theirs: inode numbers; the number taken. */
 uint32_t vx_fs_moved(vx_fs *fs, uint64_t *out, uint32_t cap);
 /* Takes AWAY off the rows of a file that is back where the index covers it; how many rows wait to be searched again. */
 int vx_table_return(vx_fs *fs, vx_table *t, uint64_t ino);
