@@ -107,6 +107,15 @@ def test_against_the_meaning_of_the_words(rows, where):
     assert found(rows, where) == [holds(row, where) for row in rows]
 
 
+def test_filters_that_look_alike_are_told_apart():
+    rows = [{"x": True}, {"x": 1}, {"x": "1"}, {"x": 4607182418800017408}]
+    alike = [True, 1, "1", np.int64(4607182418800017408), np.float64(1.0), 1.0]
+    meant = [[0], [1], [2], [3], [1], [1]]
+    for _ in range(2):
+        for value, right in zip(alike, meant, strict=True):
+            assert np.flatnonzero(found(rows, {"x": value})).tolist() == right
+
+
 def test_only_rows_that_were_asked_about():
     rows = [{"x": 1}] * 4
     among = np.array([True, False, True, False])

@@ -10,8 +10,6 @@ from vexfs._core.words import WordIndex
 ROW: np.dtype[np.void]
 NO_ROW: int
 PUT_MAX: int
-HIT_PATH: int
-HIT_XATTRS: int
 
 U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
@@ -71,4 +69,3 @@ class RowTable:
         from_content: bool = False,
         keep_rows: bool = False,
     ) -> tuple[U32, U64]: ...
-    def hits(self, rows: U32, what: int = ...) -> list[tuple[int, int, int, int, int, bytes, bytes]]: ...

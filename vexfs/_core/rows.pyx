@@ -5,8 +5,8 @@ import time
 import numpy as np
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from vexfs._core.fs cimport Filesystem
@@ -15,7 +15,7 @@ from vexfs._core.ops cimport fs_read, vx_fs
 from vexfs._core.vindex cimport VectorIndex, vx_vindex, vx_vindex_remove, vx_vindex_source
 from vexfs._core.words cimport WordIndex, vx_words, vx_words_remove
 
-__all__ = ["HIT_PATH", "HIT_XATTRS", "NO_ROW", "PUT_MAX", "ROW", "RecordFailed", "RowTable", "covering", "hidden",
+__all__ = ["NO_ROW", "PUT_MAX", "ROW", "RecordFailed", "RowTable", "covering", "hidden",
            "moved"]
 
 #: A row as it lies in the table; ``ino`` and ``dir`` hold flags and version in their upper 24 bits.
@@ -23,8 +23,6 @@ ROW = np.dtype([("ino", "<u8"), ("dir", "<u8"), ("generation", "<u4"), ("start",
                 ("next", "<u4")])
 NO_ROW = VX_ROW_NONE
 PUT_MAX = VX_PUT_MAX
-HIT_PATH = VX_HIT_PATH
-HIT_XATTRS = VX_HIT_XATTRS
 
 
 class RecordFailed(Exception):
@@ -94,31 +92,6 @@ cdef int read_stored(void *ctx, uint32_t first, uint32_t n, void *out) noexcept 
     cdef size_t want = <size_t>n * s.row_bytes
     cdef int64_t got = fs_read(s.fs, s.vectors, <uint64_t>first * s.row_bytes, out, want)
     return <int>got if got < 0 else 0 if <size_t>got == want else -74  # EBADMSG
-
-
-# What a walk over hits gathers without Python: the hit, then path and xattrs.
-ctypedef struct basket:
-    char *data
-    size_t n
-    size_t cap
-
-
-cdef int gather_hit(void *ctx, const vx_hit *hit, const char *path, const void *xattrs) noexcept nogil:
-    cdef basket *b = <basket *>ctx
-    cdef size_t need = (b.n + sizeof(vx_hit) + hit.path_n + hit.xattrs_n + 7) & ~<size_t>7  # the next one is aligned
-    cdef char *p
-    if need > b.cap:
-        p = <char *>realloc(b.data, need * 2 + 4096)
-        if p is NULL:
-            return -1
-        b.data = p
-        b.cap = need * 2 + 4096
-    memcpy(b.data + b.n, hit, sizeof(vx_hit))
-    memcpy(b.data + b.n + sizeof(vx_hit), path, hit.path_n)
-    if hit.xattrs_n:
-        memcpy(b.data + b.n + sizeof(vx_hit) + hit.path_n, xattrs, hit.xattrs_n)
-    b.n = need
-    return 0
 
 
 cdef class RowTable:
@@ -466,35 +439,3 @@ cdef class RowTable:
                                    words_n, flags, <uint32_t *>at)
         self.end()
         return rc
-
-    def hits(self, const uint32_t[::1] rows, uint32_t what=VX_HIT_PATH):
-        """The files of rows: tuples (place in `rows`, row, inode, start, length, path, packed xattrs).
-
-        Rows that are searched no more are left out.  A path is b"" where none was asked for or none is known.
-        """
-        cdef basket b
-        cdef size_t n = rows.shape[0], at = 0
-        cdef vx_hit *h
-        cdef char *text
-        cdef int rc
-        cdef list out = []
-        if not n:
-            return out
-        memset(&b, 0, sizeof(b))
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
-        with nogil:
-            rc = vx_table_hits(p, self.ptr, &rows[0], n, what, gather_hit, &b)
-        self.end()
-        try:
-            if rc:
-                raise failed(rc)
-            while at < b.n:
-                h = <vx_hit *>(b.data + at)
-                text = b.data + at + sizeof(vx_hit)
-                out.append((h.at, h.row, h.ino, h.start, h.length, text[:h.path_n],
-                            text[h.path_n:h.path_n + h.xattrs_n]))
-                at = (at + sizeof(vx_hit) + h.path_n + h.xattrs_n + 7) & ~<size_t>7
-            return out
-        finally:
-            free(b.data)

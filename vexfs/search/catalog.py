@@ -22,6 +22,7 @@ from vexfs.search.description import Description, pack_list, unpack_list
 from vexfs.search.index import Index
 from vexfs.search.records import parse_vector
 from vexfs.search.settling import HIDDEN, Settling
+from vexfs.store.rows import ROOT_INO
 
 if TYPE_CHECKING:
     from vexfs.search.ingest import Ingest
@@ -231,10 +232,9 @@ class Catalog:
 
     def below(self, directory: int) -> list[Index]:
         """The indexes of directories below one."""
-        found = []
-        for index in self.indexes():
-            if index.description.directory != directory and self._inside(index.description.directory, directory):
-                found.append(index)
+        found = [index for index in self.indexes() if index.description.directory != directory]
+        if directory != ROOT_INO:
+            found = [index for index in found if self._inside(index.description.directory, directory)]
         return found
 
     def _inside(self, ino: int, top: int) -> bool:

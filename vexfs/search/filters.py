@@ -7,6 +7,7 @@ the attribute, or with one of another type, matches ``$ne``, ``$nin``, ``$not`` 
 
 import fnmatch
 import json
+import marshal
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ COMPARISONS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exis
 JUNCTIONS = ("$and", "$or")
 DEPTH_MAX = 32
 EXACT = 1 << 53
+#: Compiled filters that are kept.
+KNOWN_MAX = 256
 
 
 @attrs.frozen
@@ -71,17 +74,34 @@ def compile_filter(where: Mapping[str, Any]) -> Filter:
     FilterInvalid
         Names the part that cannot be and what would be right.
     """
+    try:
+        words = marshal.dumps(where, 2)  # type: ignore[arg-type]  # the quickest way to know a filter again
+    except ValueError:
+        words = b""
+    known = _KNOWN.get(words)
+    if known is not None:
+        return known
     names: set[str] = set()
     test = _all_of(where, names, "where", 0)
-    return Filter(json.dumps(where, sort_keys=True, default=_plain), frozenset(names), test)
+    made = Filter(_KEY.encode(where), frozenset(names), test)
+    if words and _is_plain(where, words):
+        if len(_KNOWN) >= KNOWN_MAX:
+            _KNOWN.clear()
+        _KNOWN[words] = made
+    return made
 
 
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, set | frozenset | tuple):
-        return sorted(value, key=repr)
-    raise FilterInvalid(f"a filter cannot hold {value!r}, a {type(value).__name__}")
+def _is_plain(where: Mapping[str, Any], words: bytes) -> bool:
+    """Whether a filter holds what JSON has and nothing else: an array and a scalar of numpy may have the same bytes."""
+    try:
+        json.dumps(where)
+        return bool(marshal.loads(words) == where)
+    except TypeError:
+        return False
+
+
+_KNOWN: dict[bytes, Filter] = {}
+_KEY = json.JSONEncoder(sort_keys=True, default=_plain)
 
 
 def _all_of(where: Any, names: set[str], at: str, depth: int) -> Test:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
+from vexfs._core.hits import Found
 from vexfs._core.record import unpack
 from vexfs.store.attributes import Scalar
 
 
-class Hit:
+class Hit(Found):
     """One file that was found, best passage first.
 
     Attributes
@@ -27,27 +28,22 @@ class Hit:
         First byte and the one behind the last, of the passage within the file; None: the file as a whole.
     others : list of Hit
         Further passages of the same file.
+    packed : bytes
+        The file's extended attributes as the filesystem keeps them.
     """
 
-    __slots__ = ("_packed", "_text", "distance", "index", "ino", "others", "path", "row", "score", "span")
-
-    def __init__(
-        self, score: float, distance: float, path: str, ino: int, row: int, span: tuple[int, int] | None,
-        packed: bytes = b"", index: Any = None, text: str | None = None,
-    ) -> None:
-        self.score, self.distance, self.path, self.ino, self.row = score, distance, path, ino, row
-        self.span, self._packed, self.index, self._text = span, packed, index, text
-        self.others: list[Hit] = []
+    __slots__ = ()
+    others: list["Hit"]
 
     @property
     def text(self) -> str:
         """The passage, read when it is first asked for; "" where the file was not indexed by its text."""
-        if self._text is None:
+        if self.kept_text is None:
             from vexfs.search.snippet import passage_text
 
             told = self.index is not None and self.index.embedder is not None
-            self._text = passage_text(self.index, self.ino, self.row, self.span) if told else ""
-        return self._text
+            self.kept_text = passage_text(self.index, self.ino, self.row, self.span) if told else ""
+        return self.kept_text
 
     @property
     def lines(self) -> tuple[int, int] | None:
@@ -70,14 +66,9 @@ class Hit:
         return self.path.rpartition("/")[2]
 
     @property
-    def packed(self) -> bytes:
-        """The file's extended attributes as the filesystem keeps them."""
-        return self._packed
-
-    @property
     def attributes(self) -> dict[str, Scalar]:
         """The file's attributes, as they were when it was found."""
-        return unpack(self._packed)
+        return unpack(self.packed)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, with stable keys."""

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vexfs._core.fs import Filesystem
+from vexfs._core.hits import HIT_PATH, HIT_XATTRS, rows_described
 from vexfs._core.origin import AWAY, CONTENT, STALE, origin
 from vexfs._core.record import names_of, unpack
-from vexfs._core.rows import HIT_PATH, HIT_XATTRS, RowTable
+from vexfs._core.rows import RowTable
 from vexfs._core.vindex import VectorIndex
 from vexfs.errors import InvalidArgument
 from vexfs.observe.tally import as_many, tallied
@@ -272,13 +273,14 @@ class Index:
             found = self.table.rows_of(self.filesystem.resolve(path))
         except FileNotFoundError:
             return None
-        hits = self.table.hits(found[:1], HIT_PATH | HIT_XATTRS)
+        hits = rows_described(self.table, found[:1], HIT_PATH | HIT_XATTRS)
         if not hits:
             return None
+        _, _, where, packed = hits[0]
         vector = self.vectors.decode(self.stored(found[:1]))[0]
         return Record(
-            name.decode("utf-8", "surrogateescape"), hits[0][5].decode("utf-8", "surrogateescape"), vector,
-            unpack(hits[0][6]),
+            name.decode("utf-8", "surrogateescape"), where.decode("utf-8", "surrogateescape"), vector,
+            unpack(packed),
         )  # fmt: skip
 
     def vectors_of(self, ino: int) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vexfs._core.columns import Columns
-from vexfs._core.rows import HIT_PATH, HIT_XATTRS
+from vexfs._core.hits import HIT_XATTRS, files_of, rows_described
 from vexfs.errors import QueryInvalid
 from vexfs.search.description import K_MAX
 from vexfs.search.filters import Filter, Table, compile_filter
@@ -126,7 +126,7 @@ class Reader:
         self.columns.resize(max(rows, int(touched[-1]) + 1 if len(touched) else 0))
         for at in range(0, len(touched), CHUNK):
             part = touched[at : at + CHUNK]
-            for _, row, _, _, _, _, packed in self._table.hits(part, HIT_XATTRS):
+            for row, _, _, packed in rows_described(self._table, part, HIT_XATTRS):
                 self.columns.fill(row, packed)
 
     def _paths_of(self, among: NDArray[np.bool_]) -> dict[int, str]:
@@ -135,7 +135,7 @@ class Reader:
         places = np.flatnonzero(among).astype(np.uint32)
         out = {}
         for at in range(0, len(places), CHUNK):
-            for _, row, _, _, _, path, _ in self._table.hits(places[at : at + CHUNK], HIT_PATH):
+            for row, _, path, _ in rows_described(self._table, places[at : at + CHUNK]):
                 out[row] = path.decode("utf-8", "surrogateescape")[base:]
         return out
 
@@ -159,7 +159,7 @@ class Reader:
         places = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).astype(np.uint32)
         found = {}
         for at in range(0, len(places), CHUNK):
-            for _, _, ino, _, _, path, _ in self._table.hits(places[at : at + CHUNK], HIT_PATH):
+            for _, ino, path, _ in rows_described(self._table, places[at : at + CHUNK]):
                 found[ino] = path
         return list(found.values())
 
@@ -171,7 +171,7 @@ class Reader:
     ) -> Any:
         """See :meth:`Index.query`."""
         index = self._index
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= K_MAX:
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= K_MAX:
             raise QueryInvalid(f"k={k!r}; a whole number from 1 to {K_MAX} is wanted")
         if not 0 < recall <= 1:
             raise QueryInvalid(f"recall={recall!r}; a share above 0 and at most 1 is wanted")
@@ -249,31 +249,8 @@ class Reader:
         self, found: NDArray[np.uint32], scores: NDArray[np.float32], distances: NDArray[np.float32], k: int
     ) -> Hits:
         """At most k files, best passage first, the others with it."""
-        out = Hits()
-        files: dict[int, Hit] = {}
-        score, distance = scores.tolist(), distances.tolist()
-        for at, row, ino, start, length, path, packed in self._table.hits(found, HIT_PATH | HIT_XATTRS):
-            span = (start, start + length) if length else None
-            first = files.get(ino)
-            if first is None:
-                if len(out) == k:
-                    continue
-                text = self._path(ino, path)
-                if text is None:
-                    continue
-                files[ino] = hit = Hit(score[at], distance[at], text, ino, row, span, packed, self._index)
-                out.append(hit)
-            else:
-                first.others.append(Hit(score[at], distance[at], first.path, ino, row, span, packed, self._index))
-        return out
-
-    def _path(self, ino: int, path: bytes) -> str | None:
-        if not path:
-            try:
-                path = self._index.filesystem.path_of(ino)
-            except OSError:
-                return None  # it went meanwhile
-        return path.decode("utf-8", "surrogateescape")
+        scores, distances = np.ascontiguousarray(scores, np.float32), np.ascontiguousarray(distances, np.float32)
+        return Hits(files_of(self._table, Hit, self._index, found, scores, distances, k))
 
     def hit_of(self, ino: int, score: float) -> Hit | None:
         """One file as a hit."""
