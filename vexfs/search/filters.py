@@ -100,6 +100,14 @@ def _is_plain(where: Mapping[str, Any], words: bytes) -> bool:
         return False
 
 
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, set | frozenset | tuple):
+        return sorted(value, key=repr)
+    raise FilterInvalid(f"a filter cannot hold {value!r}, a {type(value).__name__}")
+
+
 _KNOWN: dict[bytes, Filter] = {}
 _KEY = json.JSONEncoder(sort_keys=True, default=_plain)
 
