@@ -4,10 +4,14 @@ import os
 import platform
 import shlex
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 CORE = Path("vexfs/_core")
@@ -79,12 +83,38 @@ def declarations() -> str:
     return str(package.parent)
 
 
+class BuildLibrary(build_clib):
+    """As setuptools has it, with as many compilers at once as there are processors."""
+
+    def build_libraries(self, libraries: Any) -> None:
+        """Compile and archive them."""
+        one_by_one = self.compiler.compile
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+
+            def compile_all(sources: list[str], **options: Any) -> list[str]:
+                made = list(threads.map(lambda source: one_by_one([source], **options), sources))
+                return [name for names in made for name in names]
+
+            self.compiler.compile = compile_all
+            super().build_libraries(libraries)
+
+
+class BuildExtensions(build_ext):
+    """The same for the extension modules."""
+
+    def finalize_options(self) -> None:
+        """Take all processors, unless told how many."""
+        super().finalize_options()
+        self.parallel = self.parallel or True
+
+
 extensions = [extension(p, "vexfs._core") for p in sorted(CORE.glob("*.pyx"))]
 extensions += [
     extension(p, ".".join(("vexfs", *p.parent.parts))) for p in sorted(Path("frontends").glob("**/*.pyx"))
 ]
 
 setup(
+    cmdclass={"build_clib": BuildLibrary, "build_ext": BuildExtensions},
     libraries=[
         (
             "vexfs_core",
