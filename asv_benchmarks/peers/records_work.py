@@ -97,8 +97,11 @@ def fill(home: Path, truth: Truth) -> dict[str, Any]:
 
 
 def opened(home: Path) -> dict[str, tuple[Store, dict[str, Any]]]:
+    """The stores that are filled, with their efforts."""
     found = {}
     for name, kind in STORES.items():
+        if not (home / f"{name}.json").exists():
+            continue
         store = kind()
         store.open(home / name)
         found[name] = store, json.loads((home / f"{name}.json").read_text())["efforts"]
@@ -130,6 +133,7 @@ def search(home: Path, truth: Truth) -> dict[str, Any]:
             times[which].append(turn(store, which[1], truth, 131 * k, seen[which]))
     rows: list[dict[str, Any]] = []
     notes = [f"{len(truth.base):,} records, one search at a time on one processor, by the clock"]
+    notes += [f"{name} is not filled, and left out" for name in STORES if name not in stores]
     for name in FILTERS:
         ours, *others = ((store, statistics.median(times[store, name])) for store in stores)
         for store, theirs in others:

@@ -66,6 +66,8 @@ class Reader:
         self._masks: OrderedDict[Any, Mask] = OrderedDict()
         self.columns = Columns()
         self._columns_made = False
+        #: The rows of the directory that was looked at last, for the next filter over it.
+        self._base: tuple[tuple[int, tuple[int, int]], NDArray[np.bool_]] | None = None
 
     # -- masks
 
@@ -104,9 +106,13 @@ class Reader:
         return made
 
     def _make(self, scope: int, compiled: Filter | None, version: tuple[int, int]) -> Mask:
-        bits, _ = self._table.scope(scope)
-        rows = len(bits) * 64
-        found = np.unpackbits(bits.view(np.uint8), bitorder="little").view(np.bool_)
+        base = self._base
+        if base is None or base[0] != (scope, version):
+            bits, _ = self._table.scope(scope)
+            base = (scope, version), np.unpackbits(bits.view(np.uint8), bitorder="little").view(np.bool_)
+            self._base = base
+        found = base[1]
+        rows = len(found)
         if compiled is not None:
             with self._lock:
                 if compiled.names:
