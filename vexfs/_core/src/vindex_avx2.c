@@ -289,4 +289,7 @@ static void spread(const float *values, size_t n, float *mean, float *deviation)
 #pragma GCC pop_options
 #endif
 
-VX_FILL(vx_vindex_fill_avx2)
+void vx_vindex_fill_avx2(vx_vkernels *k)
+{
+    *k = VX_SET;
+}

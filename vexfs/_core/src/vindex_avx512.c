@@ -280,28 +280,6 @@ static void spread(const float *values, size_t n, float *mean, float *deviation)
     vx_spread(_mm512_reduce_add_ps(sum), _mm512_reduce_add_ps(square), n, mean, deviation);
 }
 
-/* 32 bytes of codes beside the 64 values that they stand for: low nibbles in one half, high ones in the other. */
-VX_INLINED __m512i nibbles(const uint8_t *code)
-{
-    const __m512i twice = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)code));
-    const __m512i shift = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
-    return _mm512_and_si512(_mm512_srlv_epi16(twice, shift), _mm512_set1_epi8(15));
-}
-
-/* Two products of 15 * 127 an addition: eight of them fit 16 bits. */
-static int32_t fine(const uint8_t *code, const int8_t *q, size_t bytes)
-{
-    __m512i sum = _mm512_setzero_si512();
-    for (size_t at = 0; at < bytes;) {
-        const size_t until = bytes - at < 256 ? bytes : at + 256;
-        __m512i some = _mm512_setzero_si512();
-        for (; at < until; at += 32)
-            some = _mm512_add_epi16(some, _mm512_maddubs_epi16(nibbles(code + at), _mm512_loadu_si512(q + 2 * at)));
-        sum = _mm512_add_epi32(sum, _mm512_madd_epi16(some, _mm512_set1_epi16(1)));
-    }
-    return _mm512_reduce_add_epi32(sum);
-}
-
 /* 255 * 63 * 2 fits 16 bits once, so every product of pairs is widened. */
 static int32_t coarse(const int8_t *q, const uint8_t *row, size_t dim)
 {
@@ -341,4 +319,9 @@ static void signs(const float *x, const float *c, size_t dim, uint8_t *bits, vx_
 #pragma GCC pop_options
 #endif
 
-VX_FILL(vx_vindex_fill_avx512)
+/* The 4-bit codes of a row are too short for wide registers without VNNI: those of AVX2 stay. */
+void vx_vindex_fill_avx512(vx_vkernels *k)
+{
+    int32_t (*const fine)(const uint8_t *code, const int8_t *q, size_t bytes) = k->fine;
+    *k = VX_SET;
+}

@@ -115,7 +115,10 @@ static void spread(const float *values, size_t n, float *mean, float *deviation)
     vx_spread(sum, square, n, mean, deviation);
 }
 
-VX_FILL(vx_vindex_fill_scalar)
+void vx_vindex_fill_scalar(vx_vkernels *k)
+{
+    *k = VX_SET;
+}
 
 /* Written under `once` and only read after. */
 static vx_vkernels sets[VX_LEVELS];
@@ -127,6 +130,7 @@ static void fill_all(void)
         vx_vindex_fill_scalar(&sets[level]);
 #if defined(__x86_64__)
     vx_vindex_fill_avx2(&sets[VX_AVX2]);
+    sets[VX_AVX512] = sets[VX_AVX2];
     vx_vindex_fill_avx512(&sets[VX_AVX512]);
     sets[VX_AVX512X] = sets[VX_AVX512];
     vx_vindex_fill_avx512x(&sets[VX_AVX512X], vx_cpu_detect());

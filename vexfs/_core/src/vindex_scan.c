@@ -80,17 +80,22 @@ static int make_room(vx_search *s, uint32_t n)
     return 0;
 }
 
+/* Without the candidates that can no longer be among the best. */
+static void drop_candidates(vx_search *s)
+{
+    const float least = vx_top_least(&s->rough);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->candidates; i++)
+        if (s->candidate[i].score >= least)
+            s->candidate[n++] = s->candidate[i];
+    s->candidates = n;
+}
+
 static int add_candidate(vx_search *s, float score, uint32_t row)
 {
     if (s->candidates == s->candidates_room) {
-        /* What can no longer be among the best makes room. */
-        const float least = vx_top_least(&s->rough);
-        uint32_t n = 0;
-        for (uint32_t i = 0; i < s->candidates; i++)
-            if (s->candidate[i].score >= least)
-                s->candidate[n++] = s->candidate[i];
-        s->candidates = n;
-        if (n > s->candidates_room / 2) {
+        drop_candidates(s);
+        if (s->candidates > s->candidates_room / 2) {
             vx_candidate *more = realloc(s->candidate, 2 * (size_t)s->candidates_room * sizeof *more);
             if (!more)
                 return -ENOMEM;
@@ -268,12 +273,8 @@ static void fetch_row(const vx_vindex *v, uint32_t row)
 /* The candidates themselves, the most promising first, until none can be better than the k found. */
 static void compare_candidates(vx_search *s, const vx_asked *a)
 {
-    const float least = vx_top_least(&s->rough);
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < s->candidates; i++)
-        if (s->candidate[i].score >= least)
-            s->candidate[n++] = s->candidate[i];
-    s->candidates = n;
+    drop_candidates(s);
+    const uint32_t n = s->candidates;
     sort_candidates(s->candidate, n);
     const vx_vindex *v = s->v;
     for (uint32_t i = 0; i < n && s->status == 0; i++) {

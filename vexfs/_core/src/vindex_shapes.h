@@ -46,23 +46,32 @@ VX_INLINED void vx_hadamard(float *x, size_t n)
             vx_butterfly(x + at, x + at + h, h);
 }
 
+VX_INLINED void vx_multiply(float *restrict x, const float *restrict by, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] *= by[i];
+}
+
+/* A butterfly that keeps the length. */
+VX_INLINED void vx_mix(float *restrict low, float *restrict high, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float a = low[i], b = high[i];
+        low[i] = (a + b) * 0x1.6a09e6p-1f;
+        high[i] = (a - b) * 0x1.6a09e6p-1f;
+    }
+}
+
 VX_INLINED void vx_rotate(const vx_rotation *r, const float *x, float *y, void (*hadamard)(float *x, size_t n))
 {
     const size_t half = r->padded / 2, rest = r->padded - r->power;
     memcpy(y, x, r->dim * sizeof *y);
     memset(y + r->dim, 0, (r->padded - r->dim) * sizeof *y);
     for (size_t round = 0; round < VX_ROUNDS; round++) {
-        const float *restrict sign = r->signs + round * r->padded;
-        for (size_t i = 0; i < r->padded; i++)
-            y[i] *= sign[i];
+        vx_multiply(y, r->signs + round * r->padded, r->padded);
         hadamard(y + (round % 2 ? rest : 0), r->power);
-        if (rest == 0)
-            continue;
-        for (size_t i = 0; i < half; i++) {
-            const float a = y[i], b = y[i + half];
-            y[i] = (a + b) * 0x1.6a09e6p-1f;
-            y[i + half] = (a - b) * 0x1.6a09e6p-1f;
-        }
+        if (rest > 0)
+            vx_mix(y, y + half, half);
     }
 }
 
@@ -213,23 +222,11 @@ VX_INLINED size_t vx_width_of(int dtype)
     }
 
 /* A whole set, under the names that it has in every file. */
-#define VX_FILL(NAME)                                                                                                  \
-    void NAME(vx_vkernels *k)                                                                                          \
+#define VX_SET                                                                                                         \
+    (vx_vkernels)                                                                                                      \
     {                                                                                                                  \
-        *k = (vx_vkernels){                                                                                            \
-            .dot = {dot_f32, dot_f16, dot_bf16, dot_i8},                                                               \
-            .l2sq = {l2sq_f32, l2sq_f16, l2sq_bf16, l2sq_i8},                                                          \
-            .scan = scan,                                                                                              \
-            .scores = scores,                                                                                          \
-            .fine = fine,                                                                                              \
-            .coarse = coarse,                                                                                          \
-            .rotate = rotate,                                                                                          \
-            .tables = tables,                                                                                          \
-            .round = round_to,                                                                                         \
-            .signs = signs,                                                                                            \
-            .count = count,                                                                                            \
-            .pick = pick,                                                                                              \
-            .spread = spread,                                                                                          \
-        };                                                                                                             \
+        .dot = {dot_f32, dot_f16, dot_bf16, dot_i8}, .l2sq = {l2sq_f32, l2sq_f16, l2sq_bf16, l2sq_i8}, .scan = scan,   \
+        .scores = scores, .fine = fine, .coarse = coarse, .rotate = rotate, .tables = tables, .round = round_to,       \
+        .signs = signs, .count = count, .pick = pick, .spread = spread,                                                \
     }
 #endif
