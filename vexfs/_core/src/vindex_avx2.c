@@ -263,7 +263,27 @@ VX_INLINED void hadamard(float *x, size_t n)
         vx_butterfly(x, x + h, h);
 }
 
-VX_SHAPED(vx_table, hadamard)
+/* The value where the mask is set. */
+VX_INLINED __m256 where(__m256i mask, float value)
+{
+    return _mm256_and_ps(_mm256_castsi256_ps(mask), _mm256_set1_ps(value));
+}
+
+/* The 16 sums of four values, eight at a time. */
+VX_INLINED void table_of(float least, const float *twice, uint8_t *out)
+{
+    const __m256i by_1 = _mm256_setr_epi32(0, -1, 0, -1, 0, -1, 0, -1), by_2 = _mm256_setr_epi32(0, 0, -1, -1, 0, 0, -1, -1);
+    const __m256i by_4 = _mm256_setr_epi32(0, 0, 0, 0, -1, -1, -1, -1);
+    __m256 low = _mm256_add_ps(_mm256_set1_ps(least), where(by_1, twice[0]));
+    low = _mm256_add_ps(_mm256_add_ps(low, where(by_2, twice[1])), where(by_4, twice[2]));
+    const __m256 high = _mm256_add_ps(low, _mm256_set1_ps(twice[3]));
+    const __m256i wide = _mm256_packs_epi32(_mm256_cvttps_epi32(low), _mm256_cvttps_epi32(high));
+    const __m256i value = _mm256_permute4x64_epi64(wide, 0xd8);
+    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(value), _mm256_extracti128_si256(value, 1));
+    _mm_storeu_si128((__m128i *)out, _mm_min_epu8(bytes, _mm_set1_epi8(VX_LUT_MOST)));
+}
+
+VX_SHAPED(table_of, hadamard)
 VX_SHAPED_SIGNS
 
 static void spread(const float *values, size_t n, float *mean, float *deviation)
