@@ -1,5 +1,6 @@
 """The bridge against a model: nothing lost, nothing twice, order per key, barriers, weights, bounds."""
 
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vexfs._core.bridge import CLASSES_MOST, KINDS_MOST, Bridge
+from vexfs._core.bridge import CLASSES_MOST, KINDS_MOST, Bell, Bridge
 from vexfs._core.measure import discard, enqueue_ns
 
 
@@ -406,3 +407,39 @@ def test_kinds_need_handlers(bridge):
     bridge.handler(4, lambda batch: None)
     with pytest.raises(OSError, match="replace a handler while running"):
         bridge.handler(4, lambda batch: None)
+
+
+def test_a_bell_is_rung_while_python_is_kept_from_running():
+    """What a handler in Python would wait for, an item does not: another thread computes, and lets nobody in."""
+    bell, rung = Bell(), []
+    waiter = threading.Thread(target=lambda: rung.append(bell.wait()))
+    before = sys.getswitchinterval()
+    with Bridge() as bridge:
+        bridge.handler(3, bell)
+        waiter.start()
+        sys.setswitchinterval(5)
+        try:
+            bridge.enqueue(1, 0, 3)
+            until = time.perf_counter() + 0.3
+            while time.perf_counter() < until and not bridge.stats()["handled"]:
+                pass
+            assert bridge.stats()["handled"] == 1 and not rung
+        finally:
+            sys.setswitchinterval(before)
+        waiter.join(10)
+        assert rung == [True] and bridge.failures == 0
+        bridge.handler(3, None)
+
+
+def test_a_bell_that_was_rung_before_is_heard_once():
+    bell, heard = Bell(), []
+    bell.ring()
+    bell.ring()
+    assert bell.wait(10) and not bell.wait(0.05)
+    waiter = threading.Thread(target=lambda: heard.append(bell.wait()), daemon=True)
+    waiter.start()
+    waiter.join(0.1)
+    assert not heard
+    bell.ring()
+    waiter.join(10)
+    assert heard == [True]

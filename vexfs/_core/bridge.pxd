@@ -57,6 +57,32 @@ cdef extern from "vexfs/bridge.h" nogil:
     void vx_bridge_reset(vx_bridge *b)
 
 
+cdef extern from "<sys/eventfd.h>" nogil:
+    ctypedef uint64_t eventfd_t
+    enum:
+        EFD_CLOEXEC
+        EFD_NONBLOCK
+    int eventfd(unsigned int value, int flags)
+    int eventfd_read(int fd, eventfd_t *value)
+    int eventfd_write(int fd, eventfd_t value)
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+
+    enum:
+        POLLIN
+    int poll(pollfd *fds, unsigned long n, int timeout_ms)
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+
+cdef class Bell:
+    cdef int fd
+
+
 cdef class Bridge:
     cdef vx_bridge *ptr
     cdef vx_bridge_config config

@@ -42,6 +42,44 @@ cdef void _hand_over(void *ctx, const vx_item *items, size_t n) noexcept nogil:
         _call(<_Target>ctx, [(items[i].key, items[i].arg) for i in range(n)])
 
 
+cdef class Bell:
+    """What a thread waits for and others ring; as the handler of a bridge it is rung without Python's lock.
+
+    A handler in Python keeps the bridge's thread, and whatever is queued behind, until it has that lock.
+    """
+
+    def __cinit__(self):
+        self.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        if self.fd < 0:
+            raise OSError(errno.EMFILE, "no file descriptor for a bell")
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            close(self.fd)
+
+    def ring(self):
+        """Wake who waits, or will wait next."""
+        eventfd_write(self.fd, 1)
+
+    def wait(self, timeout_s=None):
+        """Wait until it was rung since the last wait, or for `timeout_s`; whether it was rung."""
+        cdef eventfd_t rings
+        cdef pollfd ready
+        cdef int got, timeout_ms = -1 if timeout_s is None else int(timeout_s * 1000)
+        ready.fd, ready.events = self.fd, POLLIN
+        with nogil:
+            got = poll(&ready, 1, timeout_ms)
+            if got > 0:
+                got = eventfd_read(ready.fd, &rings) == 0
+        if got < 0:
+            PyErr_CheckSignals()  # it woke us before the time
+        return got > 0
+
+
+cdef void _ring(void *ctx, const vx_item *items, size_t n) noexcept nogil:
+    eventfd_write((<Bell>ctx).fd, 1)
+
+
 cdef object _checked(int status, str what):
     if status == -errno.EDEADLK:
         raise RuntimeError(f"{what} by a handler of the bridge would wait for itself")
@@ -118,7 +156,8 @@ cdef class Bridge:
         return self.ptr
 
     def handler(self, uint32_t kind, call):
-        """Let `call(list of (key, arg))` handle the items of `kind`; only while stopped when it replaces another.
+        """Let `call(list of (key, arg))` handle the items of `kind`, or ring a `Bell`; only while stopped when it
+        replaces another.
 
         None takes the handler away when the last item of its kind is handled.  It runs on the bridge's thread.  What it
         raises is counted (:attr:`failures`) and reported through ``sys.unraisablehook``; the bridge goes on.
@@ -132,6 +171,10 @@ cdef class Bridge:
                 status = vx_bridge_handler(b, kind, NULL, NULL)
             _checked(status, "take a handler away")
             self.targets[kind] = None
+            return
+        if isinstance(call, Bell):
+            _checked(vx_bridge_handler(b, kind, _ring, <void *>call), "replace a handler while running")
+            self.targets[kind] = call
             return
         target = _Target()
         target.call = call
@@ -243,7 +286,7 @@ cdef class Bridge:
     @property
     def failures(self):
         """Batches whose Python handler raised."""
-        return sum((<_Target>target).failures for target in self.targets if target is not None)
+        return sum((<_Target>target).failures for target in self.targets if isinstance(target, _Target))
 
     def stats(self, cls=None):
         """Counters of one class (a number, or a name of ``CLASSES``), or of all together with ``classes`` by number.

@@ -91,7 +91,8 @@ class Performance:
     batch_size: int = _key(Whole(1, 4096), 100, "The most changes that the bridge hands on at once.", live=True)
     priority_scheduling: bool = _key(
         Switch(), True, "The bridge serves high, medium and low priority 3 : 2 : 1.  Off: alike.", live=True)
-    lazy_sync: bool = _key(Switch(), True, "Let a batch wait to fill, for `target_latency_ns` at most.", live=True)
+    lazy_sync: bool = _key(
+        Switch(), True, "Let a batch wait to fill, for a third of `target_latency_ns` at most.", live=True)
     target_latency_ns: int = _key(Duration("1us", "10s", "ns", as_ns=True), 1_000_000,
                                   "The bridge's latency bound, and what its figures are held against.", live=True)
 

@@ -57,14 +57,14 @@ def tune_simd(settings: Settings) -> None:
 def bridge_options(settings: Settings) -> dict[str, Any]:
     """The bridge's own words for the settings.
 
-    A batch may wait half the target latency to fill: the other half is for handing it on.
+    A batch may wait a third of the target latency to fill: the rest is for handing it on, also on a busy machine.
     """
     p = settings.performance
     return {
         "batch_size": p.batch_size if p.enable_batch_processing else 1,
         "weights": BY_PRIORITY if p.priority_scheduling else EVEN,
         "lazy_sync": p.lazy_sync,
-        "sync_threshold_ns": p.target_latency_ns // 2,
+        "sync_threshold_ns": p.target_latency_ns // 3,
     }
 
 

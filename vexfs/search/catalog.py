@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from vexfs._core import rows
+from vexfs._core.bridge import Bell
 from vexfs._core.fs import Filesystem
 from vexfs._core.vectorattr import stand_behind
 from vexfs.errors import Damaged, IndexMissing, InvalidArgument, NoAttribute, NotSupported, VolumeDamaged
@@ -72,7 +73,8 @@ class Catalog:
         self._unopened: dict[int, tuple[Description, str]] = {}
         self._next = 1
         self._stop = threading.Event()
-        self._work = threading.Event()
+        self._work = Bell()
+        self._hinted = False
         self._worker: threading.Thread | None = None
         self._ingest: Ingest | None = None
         self.settling = Settling(self)
@@ -84,12 +86,12 @@ class Catalog:
         self._load()
         stand_behind(filesystem, self)
         if bridge is not None and not read_only:
-            bridge.handler(KIND_INDEX, self._hinted)
+            bridge.handler(KIND_INDEX, self._work)
         if not read_only:
             self.settling.begin(list(self._by_directory))
         if self._by_directory:
             self._start()
-            self._work.set()  # what a snapshot lacks is brought into memory
+            self._work.ring()  # what a snapshot lacks is brought into memory
         if not read_only and any(index.embedder for index in self._by_directory.values()):
             self.ingesting()
 
@@ -388,15 +390,13 @@ class Catalog:
 
     def hint(self, index: Index) -> None:
         """An index changed: there may be work to do."""
-        if self._work.is_set():
+        if self._hinted:
             return
+        self._hinted = True
         if self.bridge is None or not self.bridge.enqueue(
             index.description.number, 0, KIND_INDEX, "low", wait=False
         ):
-            self._work.set()
-
-    def _hinted(self, items: list[tuple[int, int]]) -> None:
-        self._work.set()
+            self._work.ring()
 
     def _start(self) -> None:
         if self._worker is None and not self.read_only:
@@ -408,7 +408,7 @@ class Catalog:
             if not self._work.wait(REST_S):
                 self._look()
                 continue
-            self._work.clear()
+            self._hinted = False
             more = True
             while more and not self._stop.is_set():
                 more = False
@@ -441,7 +441,7 @@ class Catalog:
             self._ingest.close()
         self.settle()
         self._stop.set()
-        self._work.set()
+        self._work.ring()
         stand_behind(self.filesystem, None)
         if self._worker is not None:
             self._worker.join()

@@ -99,7 +99,7 @@ def configure(
         wanted[f"{SECTION}.lazy_sync"] = bool(lazy_sync)
     if lazy_sync_threshold is not None:
         threshold_ns = round(number(lazy_sync_threshold, "lazy_sync_threshold", 5e-7, 5.0) * 1e9)
-        wanted[f"{SECTION}.target_latency_ns"] = 2 * threshold_ns
+        wanted[f"{SECTION}.target_latency_ns"] = 3 * threshold_ns
     weights = _weights(priority_levels, priority_weights)
     if wanted:
         node.change(wanted, origin="control")
