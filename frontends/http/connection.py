@@ -92,7 +92,10 @@ class Connection(asyncio.Protocol):
         """The client sends no more; replies may still be wanted, but not to a request that is not whole."""
         if self._turn is not None or self._head_bytes:
             self._refuse(Problem(400, "the connection ended within the request"))
-        return bool(self._queue) and not self._closing
+        if not self._queue or self._closing:
+            return False
+        self._queue[-1].request.keep_alive = False
+        return True
 
     def pause_writing(self) -> None:
         """The client reads too slowly."""

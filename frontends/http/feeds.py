@@ -142,7 +142,9 @@ class FileEvents(Feed):
                                  self._path(change.a, change.first), change.ino, at)  # fmt: skip
         elif kind == "rename":
             old, new = self._path(change.a, change.first), self._path(change.b, change.second)
-            if self._mine(old) or self._mine(new):
+            if old is not None and old.startswith("/.vexfs/"):  # an upload that is whole
+                yield from self._one("written", new, change.ino, at)
+            elif self._mine(old) or self._mine(new):
                 shown = {"from": old} if self._mine(old) else {}
                 yield {"event": "renamed", "path": new if self._mine(new) else None, "ino": change.ino, "time_ns": at,
                        **shown}  # fmt: skip

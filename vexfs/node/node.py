@@ -24,7 +24,7 @@ from vexfs.config.model import KEYS
 from vexfs.config.settings import Faults, contradictions
 from vexfs.errors import ConfigError, UsageError, VexfsError, VolumeClosed, describe
 from vexfs.node import log as node_log
-from vexfs.node import privileges, service, tokens, tuning, verb
+from vexfs.node import privileges, service, tokens, tuning, uploads, verb
 from vexfs.node.notify import Notifier
 from vexfs.node.tokens import Tokens
 from vexfs.registry import registry
@@ -163,6 +163,8 @@ class Node:
                 self._volume = kind.load(self._place, read_only=read_only, key_file=key_file, **options)
             else:
                 self._volume = self._own_volume(kind, key_file, options)
+            if not read_only and (left := uploads.sweep(self._volume.filesystem)):
+                log.info("removed %d uploads that were never finished", left)
         except BaseException:
             self.close()
             raise

@@ -6,7 +6,6 @@ import heapq
 import mimetypes
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -18,7 +17,7 @@ from vexfs.frontends.http.message import BYTES, JSON, Problem, Reply, Request, S
 from vexfs.frontends.http.route import WRITE, Answer, Route
 
 from vexfs.errors import InvalidArgument, IsADirectory, NotPermitted
-from vexfs.node import Node
+from vexfs.node import Node, uploads
 from vexfs.store.attributes import PREFIX, RESERVED, decode, encode
 
 WHOLE = 256 << 10
@@ -310,7 +309,7 @@ class _RangeSink:
 
 
 class _FileSink:
-    """Replaces a file's content as a whole: small ones in one call, large ones beside it and then by rename."""
+    """Replaces a file's content as a whole: small ones in one call, large ones aside and then by rename."""
 
     def __init__(self, request: Request, path: str, now: Any) -> None:
         self._request, self._path, self._now = request, path, now
@@ -319,7 +318,7 @@ class _FileSink:
         self._held = bytearray()
         self._size = 0
         self._ino = 0
-        self._beside = ""
+        self._aside = ""
 
     def write(self, data: bytes) -> None:
         self._size += len(data)
@@ -330,10 +329,7 @@ class _FileSink:
             if len(self._held) <= 4 * WHOLE:
                 return
             data, self._held = bytes(self._held), bytearray()
-            where, name = os.path.split(self._path)
-            self._beside = os.path.join(where, f".{name[:200]}.{secrets.token_hex(4)}.part")
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            self._ino = self._filesystem.open(self._beside, flags, 0o600)
+            self._aside, self._ino = uploads.begin(self._filesystem)
             self._size = len(data)
             self._filesystem.write(self._ino, data, 0)
             return
@@ -344,8 +340,8 @@ class _FileSink:
             self._filesystem.write_file(self._path, bytes(self._held), 0o644)
         else:
             self._take_over()
-            self._filesystem.rename(self._beside, self._path)
-            self._beside = ""
+            self._filesystem.rename(self._aside, self._path)
+            self._aside = ""
             self.abort()
         made = self._now is None
         return self._request.reply(info(self._request, self._path), 201 if made else 200)
@@ -354,22 +350,21 @@ class _FileSink:
         """What comes in the old file's place has its rights and attributes."""
         filesystem = self._filesystem
         if self._now is None:
-            filesystem.chmod(self._beside, 0o644)
             return
-        filesystem.chown(self._beside, self._now.st_uid, self._now.st_gid)
-        filesystem.chmod(self._beside, stat.S_IMODE(self._now.st_mode))
+        filesystem.chown(self._aside, self._now.st_uid, self._now.st_gid)
+        filesystem.chmod(self._aside, stat.S_IMODE(self._now.st_mode))
         for name in filesystem.listxattr(self._path):
             if not name.startswith(RESERVED):
-                filesystem.setxattr(self._beside, name, filesystem.getxattr(self._path, name))
+                filesystem.setxattr(self._aside, name, filesystem.getxattr(self._path, name))
 
     def abort(self) -> None:
         if self._ino:
             self._filesystem.release(self._ino)
             self._ino = 0
-        if self._beside:
+        if self._aside:
             with contextlib.suppress(OSError):
-                self._filesystem.unlink(self._beside)
-            self._beside = ""
+                self._filesystem.unlink(self._aside)
+            self._aside = ""
 
 
 # -- changing
