@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 SOURCES := setup.py pyproject.toml $(shell find vexfs frontends -name '*.py[xd]' -o -name '*.[ch]' -path '*_core/*')
 
-.PHONY: help dev test test-all lint bench docs demo dist clean
+.PHONY: help dev test test-all lint bench docs demo dist deb clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,10 +37,15 @@ $(VENV)/.built: $(VENV)/.packages $(SOURCES)
 	$(BIN)/python -m pip install -qq --no-build-isolation -e ".[server$$(pkg-config --exists fuse && echo ,fuse)]"
 	@touch $@
 
-test: $(VENV)/.built ## the test suite without the slow tests; ARGS="..." for pytest
+# Programs that only tests use: as root they are installed, else named.
+$(VENV)/.programs: tools/bootstrap.sh | $(VENV)/.packages
+	sh tools/bootstrap.sh $(PYTHON) tests
+	@touch $@
+
+test: $(VENV)/.built $(VENV)/.programs ## the test suite without the slow tests; ARGS="..." for pytest
 	$(BIN)/python -m pytest $(ARGS)
 
-test-all: $(VENV)/.built ## the whole test suite
+test-all: $(VENV)/.built $(VENV)/.programs ## the whole test suite
 	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
 
 $(VENV)/.lint: $(VENV)/.packages
@@ -77,6 +82,9 @@ demo: $(VENV)/.built ## a tour: create, import, mount, work, check, reopen; ARGS
 
 dist: $(VENV)/.packages ## sdist and wheel, each built in an isolated environment, into dist
 	$(BIN)/python -m build
+
+deb: $(VENV)/.built ## a Debian package for the release that PYTHON is of, into dist
+	tools/deb.sh $(BIN)/python dist
 
 clean: ## removes what the targets above made
 	rm -rf build dist $(VENV) *.egg-info .asv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,9 +1,14 @@
 #!/bin/sh
-# bootstrap.sh PYTHON: see that everything VexFS is built with is on this machine; install what is missing (Debian and
-# its relatives, as root or with sudo), or name it.  Exit status 0 when VexFS can be built, 1 when something it cannot
-# do without is missing.  Does nothing, and needs no network, when all is there.
+# bootstrap.sh PYTHON [tests]: see that everything VexFS is built with is on this machine; install what is missing (Debian
+# and its relatives, as root or with sudo), or name it.  Exit status 0 when VexFS can be built, 1 when something it cannot
+# do without is missing.  Does nothing, and needs no network, when all is there.  With `tests` also the programs that only
+# tests use, and those as root alone: what cannot be had is named, and its tests are skipped.
 set -u
 python=${1:-python3}
+what=${2:-}
+# program:package
+for_tests='amtool:prometheus-alertmanager chromium:chromium curl:curl fish:fish haproxy:haproxy man:man-db
+    nginx:nginx-light promtool:prometheus rsync:rsync zsh:zsh'
 needed='' # cannot build without
 wanted='' # only the mount needs it
 
@@ -46,6 +51,43 @@ install() {
     "$@" update -qq && "$@" install -qq -y --no-install-recommends $needed >/dev/null
     [ -z "$wanted" ] || "$@" install -qq -y --no-install-recommends $wanted >/dev/null
 }
+
+lacking() {
+    for pair in $for_tests; do
+        PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || printf ' %s' "${pair#*:}"
+    done
+}
+
+# Servers among them must not begin to serve: their tests start them, on ports of their own.
+install_for_tests() {
+    policy=/usr/sbin/policy-rc.d
+    mine=''
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && mine=1
+    fi
+    echo "Installing programs for tests:$1"
+    set -- "$1" env DEBIAN_FRONTEND=noninteractive timeout 600 apt-get
+    packages=$1
+    shift
+    # shellcheck disable=SC2086  # a list of words
+    if ! "$@" install -qq -y --no-install-recommends $packages >/dev/null 2>&1; then
+        "$@" update -qq >/dev/null 2>&1
+        for package in $packages; do # one that cannot be had must not keep the others away
+            "$@" install -qq -y --no-install-recommends "$package" >/dev/null 2>&1
+        done
+    fi
+    [ -z "$mine" ] || rm -f "$policy"
+}
+
+if [ "$what" = tests ]; then
+    missing=$(lacking)
+    if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        install_for_tests "$missing"
+        missing=$(lacking)
+    fi
+    [ -z "$missing" ] || echo "Tests are skipped that need:$missing (Debian: apt-get install$missing)" >&2
+    exit 0
+fi
 
 check
 if [ -n "$needed$wanted" ]; then

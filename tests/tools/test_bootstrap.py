@@ -20,9 +20,9 @@ def machine(tmp_path):
     (tmp_path / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (tmp_path / "python3").chmod(0o755)
 
-    def run(python="python3"):
+    def run(python="python3", *words):
         return subprocess.run(
-            ["sh", SCRIPT, python], env={"PATH": str(tmp_path)}, stdin=subprocess.DEVNULL,
+            ["sh", SCRIPT, python, *words], env={"PATH": str(tmp_path)}, stdin=subprocess.DEVNULL,
             capture_output=True, text=True,
         )  # fmt: skip
 
@@ -114,3 +114,30 @@ def test_a_python_that_is_not_there_is_named(machine):
     result = machine("python3.99")
     assert result.returncode == 1
     assert "python3.99" in result.stderr
+
+
+def test_programs_of_tests_are_named_and_nothing_fails_without_them(machine):
+    complete(machine)
+    program(machine, "rsync", "exit 0")
+    result = machine("python3", "tests")
+    assert result.returncode == 0
+    if os.geteuid() != 0:  # root has /usr/sbin, whatever PATH says
+        assert " chromium" in result.stderr
+    assert " zsh" in result.stderr and " rsync" not in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="installs by itself only as root")
+def test_a_program_of_tests_that_cannot_be_had_keeps_no_other_away(machine):
+    kept = os.path.exists("/usr/sbin/policy-rc.d")
+    complete(machine)
+    for name in ("timeout", "chmod", "rm"):
+        (machine.path / name).symlink_to(shutil.which(name))
+    script = f'''echo "$@" >> {machine.path}/log
+case "$*" in *chromium*) exit 100;; *zsh*) echo > {machine.path}/zsh; chmod 755 {machine.path}/zsh;; esac'''
+    program(machine, "apt-get", script)
+    result = machine("python3", "tests")
+    assert result.returncode == 0 and " chromium" in result.stderr and " zsh" not in result.stderr
+    calls = (machine.path / "log").read_text().splitlines()
+    assert "chromium" in calls[0] and "zsh" in calls[0] and calls[1].startswith("update")
+    assert calls[-1].endswith(" zsh")
+    assert os.path.exists("/usr/sbin/policy-rc.d") == kept
