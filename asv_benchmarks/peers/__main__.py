@@ -5,7 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
-AREAS = ("core", "index", "meaning", "mount", "node")
+AREAS = ("core", "index", "meaning", "mount", "node", "node_costs", "node_crowd")
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ Chroma is taken from the Python that ``VEXFS_CHROMA_PYTHON`` names (``pip instal
 own), else from this one.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +51,12 @@ class Node:
     name = "vexfs"
 
     def __init__(self, directory: Path, vectors: Any) -> None:
-        self.port = free_port()
+        self.port, self.metrics_port = free_port(), free_port()
+        self.socket = directory / "c.sock"
         sets = [
-            f"general.data_dir={directory}/data", f"general.control_socket={directory}/c.sock",
-            f"api.rest_bind=127.0.0.1:{self.port}", "api.websocket_enabled=false", "monitoring.metrics_enabled=false",
+            f"general.data_dir={directory}/data", f"general.control_socket={self.socket}",
+            f"api.rest_bind=127.0.0.1:{self.port}", "api.websocket_enabled=false",
+            f"monitoring.metrics_bind=127.0.0.1:{self.metrics_port}", "monitoring.health_check_bind=127.0.0.1:0",
         ]  # fmt: skip
         code = "import sys; from vexfs.cli.main import run; sys.exit(run('vexfs', sys.argv[1:]))"
         words = [word for each in sets for word in ("--set", each)]
@@ -62,7 +66,7 @@ class Node:
 
         for _ in range(200):
             try:
-                with Reach(socket=directory / "c.sock") as node:
+                with Reach(socket=self.socket) as node:
                     made = node.call("token.create", name="bench", scopes=["read", "write"]).result()
                 self.token = made["token"]
                 self._up()
@@ -140,13 +144,15 @@ class Chroma:
         return {"method": "POST", "path": f"{self._at}/{verb}", "body": json.dumps(body)}
 
 
-def load(server: Any, directory: Path, connections: int, seconds: float, count: int) -> dict[str, Any]:
-    """Drive one server."""
+def load(
+    server: Any, directory: Path, connections: int, seconds: float, count: int, **more: float
+) -> dict[str, Any]:
+    """Drive one server; `more` goes to :mod:`asv_benchmarks.peers.node_load`."""
     rng = np.random.default_rng(7)
     some = [[round(float(x), 5) for x in row] for row in rng.normal(size=(200, DIM))]
     spec = {
         "host": "127.0.0.1", "port": server.port, "headers": server.headers(), "connections": connections,
-        "seconds": seconds,
+        "seconds": seconds, **more,
         "kinds": [
             {"weight": 70, "requests": [server.query(vector) for vector in some]},
             {"weight": 20, "requests": [server.get(str(i)) for i in rng.integers(0, count, 200)]},
@@ -161,32 +167,40 @@ def load(server: Any, directory: Path, connections: int, seconds: float, count: 
     return found
 
 
-def run(quick: bool) -> Report:
-    """Interleaved rounds against both."""
-    count, seconds, rounds, crowd = (2000, 3.0, 1, 200) if quick else (20_000, 15.0, 3, 2000)
+@contextlib.contextmanager
+def served(count: int, report: Report, *, peers: bool = True) -> Iterator[tuple[Path, list[Any]]]:
+    """A node, and with `peers` a Chroma server, each with `count` records; and where there is room to work."""
     vectors = np.random.default_rng(3).normal(size=(count, DIM)).astype(np.float32)
-    report = Report("node")
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         servers: list[Any] = []
         try:
             servers.append(Node(directory, vectors))
-            try:
-                servers.append(Chroma(directory, vectors))
-            except OSError as error:
-                report.notes.append(f"no Chroma server: {error}; set VEXFS_CHROMA_PYTHON")
-            for connections in (16, crowd):
-                found: dict[str, list[dict[str, Any]]] = {server.name: [] for server in servers}
-                for _ in range(rounds):
-                    for server in servers:
-                        found[server.name].append(load(server, directory, connections, seconds, count))
-                _compare(report, connections, found)
-            for server in servers:
-                report.notes.append(f"{server.name}: {resident_mib(server.process.pid):.0f} MiB resident at the end")
+            if peers:
+                try:
+                    servers.append(Chroma(directory, vectors))
+                except OSError as error:
+                    report.notes.append(f"no Chroma server: {error}; set VEXFS_CHROMA_PYTHON")
+            yield directory, servers
         finally:
             for server in servers:
                 server.process.terminate()
                 server.process.wait(60)
+
+
+def run(quick: bool) -> Report:
+    """Interleaved rounds against both."""
+    count, seconds, rounds, crowd = (2000, 3.0, 1, 200) if quick else (20_000, 8.0, 3, 2000)
+    report = Report("node")
+    with served(count, report) as (directory, servers):
+        for connections in (16, crowd):
+            found: dict[str, list[dict[str, Any]]] = {server.name: [] for server in servers}
+            for _ in range(rounds):
+                for server in servers:
+                    found[server.name].append(load(server, directory, connections, seconds, count))
+            _compare(report, connections, found)
+        for server in servers:
+            report.notes.append(f"{server.name}: {resident_mib(server.process.pid):.0f} MiB resident at the end")
     return report
 
 

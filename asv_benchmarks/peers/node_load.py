@@ -1,6 +1,7 @@
 """A client of many connections, as a program of its own: ``python -m asv_benchmarks.peers.node_load FILE``.
 
 FILE has the address, the number of connections, the seconds, and the requests to choose from, each with its weight.
+With `begin` (by ``time.time``) and `slice_s` it also tells how many requests were answered in each slice of time.
 Requests are encoded beforehand, so that the client's own cost is small and the same for every server.
 """
 
@@ -67,6 +68,8 @@ class Load:
         self._weights = [kind["weight"] for kind in spec["kinds"]]
         self._random = random.Random(1)
         self._kinds = range(len(self._requests))
+        slice_s = spec.get("slice_s")
+        self._slices = [0] * int(spec["seconds"] / slice_s + 1) if slice_s else []
         self.over = False
         self.broken = 0
         self.times: list[float] = []
@@ -84,6 +87,8 @@ class Load:
 
     def took(self, kind: int, status: int, seconds: float) -> None:
         self.times.append(seconds)
+        if self._slices and (at := time.time() - self._spec["begin"]) >= 0:
+            self._slices[min(int(at / self._spec["slice_s"]), len(self._slices) - 1)] += 1
         self.statuses[status] = self.statuses.get(status, 0) + 1
 
     def reopen(self) -> None:
@@ -99,6 +104,8 @@ class Load:
     async def run(self) -> dict[str, Any]:
         for _ in range(self._spec["connections"]):
             await self._open()
+        if "begin" in self._spec:
+            await asyncio.sleep(max(0.0, self._spec["begin"] - time.time()))
         warm = len(self.times)
         begun = time.perf_counter()
         await asyncio.sleep(self._spec["seconds"])
@@ -108,6 +115,7 @@ class Load:
         return {
             "requests": len(times), "per_s": len(times) / seconds, "p50_ms": 1e3 * times[len(times) // 2],
             "p99_ms": 1e3 * times[int(len(times) * 0.99)], "statuses": self.statuses, "broken": self.broken,
+            "max_ms": 1e3 * times[-1], "slices": self._slices,
         }  # fmt: skip
 
 

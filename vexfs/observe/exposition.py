@@ -62,6 +62,14 @@ def histogram(name: str, about: str) -> Family:
     return Family(name, "histogram", about)
 
 
+def of_each(label: str, rows: Mapping[str, Mapping[str, float]], families: Mapping[str, Family]) -> list[Family]:
+    """A family for each column of a table: `rows` by the value of `label`, `families` by their column."""
+    for name, row in rows.items():
+        for column, family in families.items():
+            family.add(row[column], **{label: name})
+    return list(families.values())
+
+
 def render(families: Iterable[Family]) -> str:
     """The text form 0.0.4 of `families`."""
     lines = []

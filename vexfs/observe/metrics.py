@@ -7,9 +7,10 @@ lasts.  Names follow Prometheus's conventions, but for the nine gauges of :func:
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from vexfs._core.bridge import CLASSES
 from vexfs._core.frame import TIME_LIMITS_NS
 from vexfs.errors import UsageError
-from vexfs.observe.exposition import Family, counter, gauge, histogram
+from vexfs.observe.exposition import Family, counter, gauge, histogram, of_each
 from vexfs.observe.history import History
 from vexfs.observe.process import process
 from vexfs.version import __version__
@@ -146,24 +147,19 @@ def pools(history: History) -> list[Family]:
     if pool is None:
         return []
     stats = pool.stats()
-    acquires = counter("vexfs_pool_acquires_total", "Buffers asked for, by tier.")
-    misses = counter("vexfs_pool_misses_total", "Buffers that had to be allocated anew, by tier.")
-    recycled = counter("vexfs_pool_recycled_total", "Buffers served by what earlier bursts had left, by tier.")
-    used = gauge("vexfs_pool_buffers_in_use", "Buffers in use, by tier.")
-    capacity = gauge("vexfs_pool_buffers", "Buffers that a tier has.")
-    most = gauge("vexfs_pool_buffers_high_water", "Buffers in use at most, by tier.")
-    for name, tier in stats["tiers"].items():
-        acquires.add(tier["acquires"], tier=name)
-        misses.add(tier["misses"], tier=name)
-        recycled.add(tier["recycled"], tier=name)
-        used.add(tier["in_use"], tier=name)
-        capacity.add(tier["capacity"], tier=name)
-        most.add(tier["high_water"], tier=name)
     broken = counter("vexfs_pool_violations_total", "Damage that hardened pools found, by kind.")
     for kind in ("overflows", "underflows", "use_after_free", "double_free", "bad_size"):
         broken.add(stats[kind], kind=kind)
     return [
-        acquires, misses, recycled, used, capacity, most, broken,
+        *of_each("tier", stats["tiers"], {
+            "acquires": counter("vexfs_pool_acquires_total", "Buffers asked for, by tier."),
+            "misses": counter("vexfs_pool_misses_total", "Buffers that had to be allocated anew, by tier."),
+            "recycled": counter("vexfs_pool_recycled_total", "Buffers that earlier bursts had left, by tier."),
+            "in_use": gauge("vexfs_pool_buffers_in_use", "Buffers in use, by tier."),
+            "capacity": gauge("vexfs_pool_buffers", "Buffers that a tier has."),
+            "high_water": gauge("vexfs_pool_buffers_high_water", "Buffers in use at most, by tier."),
+        }),
+        broken,
         counter("vexfs_pool_oversize_total", "Requests above the largest tier.").add(stats["oversize"]),
     ]  # fmt: skip
 
@@ -207,24 +203,22 @@ def bridge(history: History) -> list[Family]:
     queue = history.parts.bridge
     if queue is None:
         return []
-    stats = queue.stats()
-    items = counter("vexfs_bridge_items_total", "Items handed on, by priority.")
-    batches = counter("vexfs_bridge_batches_total", "Batches handed on, by priority.")
-    rejected = counter("vexfs_bridge_rejected_total", "Items refused because the queue was full, by priority.")
-    depth = gauge("vexfs_bridge_queue_depth", "Items that wait, by priority.")
+    classes = {CLASSES[cls]: row for cls, row in queue.stats()["classes"].items()}
     spread = Family("vexfs_bridge_latency_seconds", "summary", "Time from enqueue to handing on, by priority.")
-    names = ("high", "medium", "low")
-    for cls, row in stats["classes"].items():
-        priority = names[cls] if cls < len(names) else str(cls)
-        items.add(row["handled"], priority=priority)
-        batches.add(row["batches"], priority=priority)
-        rejected.add(row["rejected"], priority=priority)
-        depth.add(row["depth"], priority=priority)
-        for percent, ns in queue.percentiles((50, 95, 99), cls).items():
+    for priority, row in classes.items():
+        for percent, ns in queue.percentiles((50, 95, 99), priority).items():
             spread.add(ns / 1e9, priority=priority, quantile=str(percent / 100))
         spread.samples.append(("_sum", {"priority": priority}, row["latency_mean_ns"] * row["handled"] / 1e9))
         spread.samples.append(("_count", {"priority": priority}, row["handled"]))
-    return [items, batches, rejected, depth, spread]
+    return [
+        *of_each("priority", classes, {
+            "handled": counter("vexfs_bridge_items_total", "Items handed on, by priority."),
+            "batches": counter("vexfs_bridge_batches_total", "Batches handed on, by priority."),
+            "rejected": counter("vexfs_bridge_rejected_total", "Items refused by a full queue, by priority."),
+            "depth": gauge("vexfs_bridge_queue_depth", "Items that wait, by priority."),
+        }),
+        spread,
+    ]  # fmt: skip
 
 
 def index(history: History) -> list[Family]:
