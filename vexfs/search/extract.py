@@ -9,7 +9,6 @@ text into a binary file.
 """
 
 import codecs
-import posixpath
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -119,6 +118,7 @@ _MARKED = frozenset(mark[:1] for mark, _ in _MARKS)
 _SAMPLE = 64 << 10
 #: Characters that stand in no text but by accident.
 _ODD = re.compile("[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
+_EXTRACTORS = registry("extractors")
 #: These read bytes by themselves; the others are given text.
 _BYTES = frozenset(("pdf", "docx", "odt", "epub"))
 
@@ -131,8 +131,9 @@ def kind_of(name: str, data: bytes) -> str:
     Skipped
         It is known to hold no text.
     """
-    suffix = posixpath.splitext(name)[1][1:].lower()
-    if registry("extractors").has(suffix):
+    stem, _, suffix = name.rpartition(".")
+    suffix = suffix.lower() if stem.strip(".") else ""
+    if _EXTRACTORS.has(suffix):
         return suffix
     if suffix in _KINDS:
         return _KINDS[suffix]
@@ -183,7 +184,7 @@ def extract(data: bytes, name: str, limits: Limits | None = None) -> Extracted:
 
 def _extractor(kind: str) -> Extractor:
     try:
-        found: Extractor = registry("extractors").get(kind)
+        found: Extractor = _EXTRACTORS.get(kind)
     except PluginBroken as error:
         raise Skipped(str(error)) from error
     return found
