@@ -3,12 +3,16 @@
 import contextlib
 import io
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 
 import vexfs
 from vexfs.cli.main import run
+from vexfs.registry import registry
+from vexfs.search import embedders
 
 
 def vexctl(*arguments, status=0):
@@ -103,3 +107,47 @@ def test_files_that_cannot_be(volume, tmp_path, name, content, message):
 def test_wrong_searches(volume):
     assert "one of them" in vexctl("search", "--volume", volume, status=2)
     assert "no index" in vexctl("search", "--vector", "1,2", "--volume", volume, status=1)
+
+
+class Small:
+    """A model of three words; the third time that it embeds, somebody presses Ctrl-C, if that was asked for."""
+
+    name, version, dim = "small", "1", 3
+
+    def __init__(self, interrupted):
+        self.interrupted, self.calls = interrupted, 0
+
+    def embed(self, texts):
+        self.calls += 1
+        if self.interrupted and self.calls == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return np.array([[text.count(word) + 0.01 for word in ("coffee", "tea", "milk")] for text in texts], np.float32)
+
+
+@pytest.fixture
+def notes(volume):
+    with vexfs.open(volume) as fs:
+        fs.index("notes", embedder="default")
+        for n in range(300):
+            fs.write_text(f"notes/{n}.txt", f"a cup of {('coffee', 'tea', 'milk')[n % 3]} number {n}")
+        assert fs.ingest.wait(30)
+    return volume
+
+
+def test_another_model_for_the_same_text(notes):
+    registry("embedders").add("small", lambda argument: Small(False))
+    told_of = told("index", "reembed", "/notes", "--embedder", "small", "--volume", notes)
+    assert (told_of["embedder"], told_of["dim"], told_of["files"]) == ("small", 3, 300)
+    assert told("index", "status", "/notes", "--volume", notes)["embedder"] == "small"
+    hits = told("search", "tea", "--volume", notes)["hits"]
+    assert hits and all(int(hit["id"][:-4]) % 3 == 1 for hit in hits)
+    assert "has no index of text" in vexctl("index", "reembed", "/", "--volume", notes, status=1)
+
+
+def test_ctrl_c_leaves_the_old_model_answering(notes):
+    embedders._made.pop("small", None)
+    registry("embedders").add("small", lambda argument: Small(True))
+    assert "interrupted" in vexctl("index", "reembed", "/notes", "--embedder", "small", "--volume", notes, status=130)
+    status = told("index", "status", "/notes", "--volume", notes)
+    assert status["embedder"] == "static" and status["files"] == 300 and status["reembedding"] is None
+    assert told("search", "tea", "--volume", notes)["hits"]

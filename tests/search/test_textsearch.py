@@ -23,16 +23,21 @@ FILLER = "Nothing of interest happens in this sentence about gardens and rain. "
 @pytest.fixture(scope="module")
 def fs(tmp_path_factory):
     with vexfs.open(tmp_path_factory.mktemp("v") / "v.vex") as made:
-        for path, text in LIBRARY.items():
-            made.write_text(path, text)
-        long = FILLER * 3 + "The wombat digs a burrow with its claws.\n\n" + FILLER * 3 + "A wombat has cubic dung.\n"
-        made.write_text("docs/long.md", long)
-        made.attributes("docs/bread.txt")["year"] = 2021
-        made.attributes("docs/coffee/water.md")["year"] = 2019
-        made.index("docs", embedder="default")
-        made.index("docs/travel", embedder="default")
-        assert made.ingest.wait(30)
+        filled(made)
         yield made
+
+
+def filled(volume):
+    """The library, indexed; also of a volume that is elsewhere."""
+    for path, text in LIBRARY.items():
+        volume.write_text(path, text)
+    long = FILLER * 3 + "The wombat digs a burrow with its claws.\n\n" + FILLER * 3 + "A wombat has cubic dung.\n"
+    volume.write_text("docs/long.md", long)
+    volume.attributes("docs/bread.txt")["year"] = 2021
+    volume.attributes("docs/coffee/water.md")["year"] = 2019
+    volume.index("docs", embedder="default")
+    volume.index("docs/travel", embedder="default")
+    assert volume.ingest.wait(30)
 
 
 def names(hits):

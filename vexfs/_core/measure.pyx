@@ -40,7 +40,7 @@ def burst_ns(Pool pool, size_t size, uint64_t depth, uint64_t rounds=1):
 
 
 def frame_ns(Frames frames, int op=0, uint64_t rounds=100_000, uint32_t marks=0):
-    """Nanoseconds of entering and leaving a frame, with `marks` below it; `frames` None: with accounting switched off."""
+    """Nanoseconds of entering and leaving a frame, with `marks` below it; `frames` None: accounting is switched off."""
     cdef vx_frames *f = frames.ptr if frames is not None else NULL
     cdef uint64_t took
     with nogil:

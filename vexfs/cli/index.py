@@ -28,6 +28,11 @@ def register(subparsers: Any) -> None:
     status = _add(actions, "status", status_of, "one index: counts, memory, upkeep, text not indexed yet",
                   "vexctl index status /notes --volume notes.vex")  # fmt: skip
     status.add_argument("path", metavar="DIR", nargs="?", default="/", help="any path that it covers; default: /")
+    reembed = _add(actions, "reembed", reembed_of, "embed the text of an index anew, by another model; until then, and "
+                   "when it is interrupted, the old vectors answer",
+                   "vexctl index reembed /notes --embedder minilm --volume notes.vex")  # fmt: skip
+    reembed.add_argument("path", metavar="DIR", help="the directory that it belongs to")
+    reembed.add_argument("--embedder", metavar="NAME", help="default: the model that it has, as it is now")
     drop = _add(actions, "drop", drop_of, "drop an index and its vectors; the files stay",
                 "vexctl index drop /papers --volume notes.vex")  # fmt: skip
     drop.add_argument("path", metavar="DIR", help="the directory that it belongs to")
@@ -74,6 +79,15 @@ def status_of(args: argparse.Namespace) -> int:
     return 0
 
 
+def reembed_of(args: argparse.Namespace) -> int:
+    """Run ``vexctl index reembed``."""
+    with reach.of(args) as node:
+        told = node.call("index.reembed", path=args.path, embedder=args.embedder).result("embedding", "files")
+    output.emit(args, told, lambda: f"{told['path']}: {told['files']:,} files embedded by {told['embedder']}, "
+                f"dimension {told['dim']}, in {output.duration(told['seconds'])}")  # fmt: skip
+    return 0
+
+
 def drop_of(args: argparse.Namespace) -> int:
     """Run ``vexctl index drop``."""
     with reach.of(args) as node:
@@ -100,6 +114,8 @@ def _shown(index: dict[str, Any]) -> dict[str, Any]:
         "lists": f"{vectors['lists']:,}", "memory": output.size(index["memory_bytes"]),
         "upkeep": "under way" if vectors["growing"] else "done",
     }  # fmt: skip
+    if renewal := index.get("reembedding"):
+        shown["embedded anew"] = f"by {renewal['embedder']}: {renewal['done']:,} of {renewal['total']:,} files"
     ingest = index.get("ingest")
     if ingest:
         shown.update({f"text, {name.replace('_', ' ')}": value for name, value in ingest.items()

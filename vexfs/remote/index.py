@@ -23,9 +23,12 @@ class Record:
     attributes: dict[str, Any]
 
 
-@attrs.frozen
+@attrs.define
 class Hit:
-    """One match; larger scores are better; `number`: which of the file's vectors, where it may have several."""
+    """One match; larger scores are better; `number`: which of the file's vectors, where it may have several.
+
+    Of a search by text with its lines, and the file's other passages.
+    """
 
     score: float
     distance: float | None
@@ -35,6 +38,27 @@ class Hit:
     span: tuple[int, int] | None
     attributes: dict[str, Any]
     number: int | None = None
+    ino: int | None = None
+    lines: tuple[int, int] | None = None
+    others: list["Hit"] = attrs.field(factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, with the keys of :meth:`vexfs.search.hits.Hit.as_dict`."""
+        out: dict[str, Any] = {
+            "path": self.path, "id": self.id, "score": self.score, "distance": self.distance,
+            "attributes": self.attributes,
+        }  # fmt: skip
+        if self.span is not None:
+            out["span"] = list(self.span)
+        if self.text:
+            out["text"] = self.text
+        if self.number is not None:
+            out["number"] = self.number
+        if self.others:
+            out["others"] = [
+                {"span": list(o.span or ()), "number": o.number, "score": o.score, "text": o.text} for o in self.others
+            ]
+        return out
 
 
 class Hits(list[Hit]):
@@ -56,16 +80,25 @@ class Hits(list[Hit]):
 
 def hits_of(rows: Iterable[Mapping[str, Any]], explanation: dict[str, Any] | None = None) -> Hits:
     """Matches as a node tells them."""
-    hits = Hits(
-        Hit(
-            row["score"], row.get("distance"), row["path"], row["id"], row.get("text") or "",
-            tuple(row["span"]) if row.get("span") else None, row.get("attributes") or {},
-            row.get("number"),
-        )
-        for row in rows
-    )  # fmt: skip
+    hits = Hits(_hit(row, row) for row in rows)
     hits.explanation = explanation
     return hits
+
+
+def _hit(row: Mapping[str, Any], file: Mapping[str, Any]) -> Hit:
+    """A passage of a file, or the file's best with the others."""
+    others = row.get("others") or ()
+    distance = row.get("distance")
+    return Hit(
+        row["score"], None if distance != distance else distance, file["path"], file["id"], row.get("text") or "",
+        _pair(row, "span"), file.get("attributes") or {}, row.get("number"), file.get("ino"), _pair(row, "lines"),
+        [_hit(other, file) for other in others],
+    )  # fmt: skip
+
+
+def _pair(row: Mapping[str, Any], name: str) -> tuple[int, int] | None:
+    first_last = row.get(name)
+    return (first_last[0], first_last[1]) if first_last else None
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from vexfs.errors import InvalidArgument, NotSupported, QueryInvalid, VolumeClos
 from vexfs.frontends.local import Files
 from vexfs.remote.filesystem import RemoteFilesystem
 from vexfs.remote.index import Hits, RemoteIndex, hits_of
+from vexfs.remote.ingest import RemoteIngest
 from vexfs.remote.link import Link, quoted
+from vexfs.search.textsearch import Reranker, reranked
 
 
 def connect(
@@ -117,18 +119,38 @@ class RemoteVolume(Files):
 
     def search(
         self, query: Any, k: int = 10, *, under: Any = "/", where: Mapping[str, Any] | None = None,
-        mode: str = "hybrid", attributes: bool = True,
+        mode: str = "hybrid", attributes: bool = True, threshold: float | None = None, recall: float | None = None,
+        rerank: str | Reranker | None = None, explain: bool = False,
     ) -> Hits:
-        """The best files below a directory for words, or for a vector."""
+        """The best files below a directory for words, or for a vector: see :meth:`vexfs.Volume.search`.
+
+        A re-ranker by name runs at the node, a callable here.
+        """
         self._needs("search")
-        body: dict[str, Any] = {"k": k, "under": os.fspath(under), "mode": mode, "attributes": attributes}
-        if where is not None:
-            body["where"] = dict(where)
+        local = None if isinstance(rerank, str) else rerank
+        wanted = {
+            "k": min(max(4 * k, 40), 10_000) if local is not None else k, "under": os.fspath(under), "mode": mode,
+            "attributes": attributes, "where": None if where is None else dict(where), "recall": recall,
+            "threshold": None if local is not None else threshold, "rerank": None if local is not None else rerank,
+            "explain": explain, "passages": isinstance(query, str),
+        }  # fmt: skip
+        body: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
         if isinstance(query, str):
             body["text"] = query
         else:
             body["vector"] = np.ascontiguousarray(query, "<f4").tobytes()
-        return hits_of(self.wire.ask("POST", "/v1/search", body, invalid=QueryInvalid)["hits"])
+        found = self.wire.ask("POST", "/v1/search", body, invalid=QueryInvalid)
+        hits = hits_of(found["hits"], found.get("explanation"))
+        if local is not None:
+            hits = reranked(str(query), hits, local)
+            hits[:] = [hit for hit in hits if threshold is None or hit.score >= threshold][:k]
+        return hits
+
+    @property
+    def ingest(self) -> RemoteIngest:
+        """What turns text into vectors at the node: ``status()``, ``wait(timeout)``, ``retry(index)``."""
+        self._needs("ingest")
+        return RemoteIngest(self.wire)
 
     def similar(
         self, path: Any, k: int = 10, *, under: Any = None, where: Mapping[str, Any] | None = None,

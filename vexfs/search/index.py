@@ -89,6 +89,8 @@ class Index:
             description.dim, description.metric, description.dtype, simd=catalog.simd, pool=catalog.pool
         )
         self._closed = False
+        #: While it is embedded anew: ``embedder``, the files ``done`` and their ``total``.
+        self.renewal: dict[str, Any] | None = None
         self.table = self._table()
         self.words, mostly_dead = load_words(self)
         if mostly_dead and not catalog.read_only:
@@ -172,6 +174,7 @@ class Index:
             "words": self.words.stats(), "memory": self.memory(), "state": dict(self.state),
             "aside": self.aside.listed(100),
             "ingest": self.catalog.ingesting().status_of(self) if self.embedder else None,
+            "reembedding": self.renewal,
         }  # fmt: skip
 
     def memory(self) -> dict[str, int]:

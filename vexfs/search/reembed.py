@@ -5,12 +5,13 @@ made, and the passages put into it, some ten thousand a second.  What changed me
 either the old index is there as it was, or the new one, and ingest completes it.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vexfs.errors import IndexMissing
+from vexfs.errors import IndexConflict, IndexMissing
 from vexfs.search.chunk import Chunker
 from vexfs.search.embedders import Vectors, remember, resolve
 from vexfs.search.extract import Limits, Skipped
@@ -49,19 +50,39 @@ def reembed(
     IndexMissing
         The directory has no such index.
     """
+    work = steps(catalog, path, embedder)
+    with contextlib.closing(work):
+        while True:
+            try:
+                done = next(work)
+            except StopIteration as end:
+                made: Index = end.value
+                return made
+            if progress is not None:
+                progress(*done)
+
+
+def steps(catalog: "Catalog", path: str, embedder: Any = None) -> Generator[tuple[int, int], None, "Index"]:
+    """As `reembed`, step by step: yields the files done and their number; closed before its end it changes nothing."""
     old = catalog.of(catalog.filesystem.resolve(path or "/"))
     if old is None or old.embedder is None:
         raise IndexMissing.at("has no index of text of its own; make one with fs.index(path, embedder=...)", path)
+    if old.renewal is not None:
+        raise IndexConflict.at(f"is being embedded anew already, by {old.renewal['embedder']}", path)
     model = resolve(old.embedder if embedder is None else embedder)
     remember(model)
     batches = []
     files = [int(ino) for ino in old.files() if old.made_from_content(int(ino))]
-    for at in range(0, len(files), _BATCH):
-        found = [each for ino in files[at : at + _BATCH] if (each := _read(old, ino)) is not None]
-        if found:
-            batches.append((found, model.embed([text for each in found for text in each.texts()])))
-        if progress is not None:
-            progress(min(at + _BATCH, len(files)), len(files))
+    old.renewal = {"embedder": model.name, "done": 0, "total": len(files)}
+    try:
+        for at in range(0, len(files), _BATCH):
+            found = [each for ino in files[at : at + _BATCH] if (each := _read(old, ino)) is not None]
+            if found:
+                batches.append((found, model.embed([text for each in found for text in each.texts()])))
+            old.renewal["done"] = done = min(at + _BATCH, len(files))
+            yield done, len(files)
+    finally:
+        old.renewal = None
     where, metric, dtype = old.path, old.metric, old.dtype
     catalog.drop(where)
     index = create_text_index(catalog, where, model, metric=metric, dtype=dtype)

@@ -84,7 +84,7 @@ def search_text(
     parts = [_one(index, query, more, scope, where, mode, recall, explain) for index, scope in met]
     hits = parts[0] if len(parts) == 1 else merged(parts, more)
     if rerank is not None:
-        hits = _reranked(query, hits, rerank)
+        hits = reranked(query, hits, rerank)
     if threshold is not None or len(hits) > k:
         kept = [hit for hit in hits if threshold is None or hit.score >= threshold][:k]
         hits = Hits(kept, hits.explanation)
@@ -170,7 +170,14 @@ def _distances(rows: Rows, near: Rows, distances: Floats) -> Floats:
     return np.array([known.get(row, np.nan) for row in rows.tolist()], np.float32)
 
 
-def _reranked(query: str, hits: Hits, rerank: str | Reranker) -> Hits:
+def reranked(query: str, hits: Any, rerank: str | Reranker) -> Any:
+    """Hits in the order of a re-ranker's scores, which they bear from then on.
+
+    Raises
+    ------
+    QueryInvalid
+        It did not give a finite score for each.
+    """
     call: Any = registry("rerankers").get(rerank) if isinstance(rerank, str) else rerank
     scores = np.asarray(call(query, [hit.text for hit in hits]), np.float64)
     if scores.shape != (len(hits),) or not np.isfinite(scores).all():
@@ -179,4 +186,5 @@ def _reranked(query: str, hits: Hits, rerank: str | Reranker) -> Hits:
     for at in np.argsort(-scores, kind="stable").tolist():
         hits[at].score = float(scores[at])
         out.append(hits[at])
-    return Hits(out, hits.explanation)
+    hits[:] = out
+    return hits

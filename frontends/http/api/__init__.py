@@ -9,7 +9,7 @@ from vexfs.frontends.http.route import Route
 
 from vexfs.node import Node
 
-MODULES = ("files", "operations", "indexes", "performance", "node", "tokens", "description", "pages")
+MODULES = ("files", "operations", "indexes", "ingest", "performance", "node", "tokens", "description", "pages")
 
 
 def routes(node: Node) -> list[Route]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from vexfs.frontends.http.api.types import Done, HitBody, Scalar
+from vexfs.frontends.http.api.types import Done, HitBody, Passage, Scalar
 from vexfs.frontends.http.message import BYTES, JSON, MSGPACK, Problem, Reply, Request, normal
 from vexfs.frontends.http.route import READ, WRITE, Answer, Route
 
@@ -118,6 +118,11 @@ class Search(msgspec.Struct, forbid_unknown_fields=True):
     where: Where | None = None
     mode: Literal["hybrid", "semantic", "keyword"] = "hybrid"
     attributes: bool = False
+    threshold: float | None = None
+    recall: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    rerank: str | None = None
+    explain: bool = False
+    passages: bool = False
 
 
 class Similar(msgspec.Struct, forbid_unknown_fields=True):
@@ -216,8 +221,19 @@ def hit_body(found: Any, attributes: bool) -> HitBody:
         normal(os.fsdecode(found.path)), found.id, float(found.score),
         None if found.distance is None else float(found.distance), found.text or None,
         tuple(found.span) if found.span else None, dict(found.attributes) if attributes else None,
-        found.number if found.span or found.others else None,
+        found.number if found.span or found.others else None, found.ino,
     )  # fmt: skip
+
+
+def _with_passages(found: Any, attributes: bool) -> HitBody:
+    """The same with its lines, and the file's other passages."""
+    body = hit_body(found, attributes)
+    body.lines = found.lines
+    body.others = [
+        Passage(float(o.score), float(o.distance), o.text or None, tuple(o.span) if o.span else None, o.lines, o.number)
+        for o in found.others
+    ] or None
+    return body
 
 
 def _scope(request: Request, under: str | None) -> str | None:
@@ -369,11 +385,17 @@ def search(request: Request) -> Reply:
     if (wanted.text is None) == (wanted.vector is None):
         raise Problem(400, "give text, or vector")
     what: Any = wanted.text if wanted.vector is None else row_of(wanted.vector)
-    options = {"mode": wanted.mode} if wanted.vector is None else {}
-    found = request.node.volume.search(
-        what, wanted.k, under=_scope(request, wanted.under) or "/", where=wanted.where, **options
-    )
-    return request.reply(Hits([hit_body(each, wanted.attributes) for each in found], found.explanation))
+    options: dict[str, Any] = {"threshold": wanted.threshold, "recall": wanted.recall, "rerank": wanted.rerank}
+    options = {name: value for name, value in options.items() if value is not None}
+    if wanted.vector is None:
+        options["mode"] = wanted.mode
+    elif wanted.rerank is not None:
+        raise Problem(400, "rerank wants text: it compares a question with passages")
+    options["explain"] = wanted.explain
+    under = _scope(request, wanted.under) or "/"
+    found = request.node.volume.search(what, wanted.k, under=under, where=wanted.where, **options)
+    body = _with_passages if wanted.passages else hit_body
+    return request.reply(Hits([body(each, wanted.attributes) for each in found], found.explanation))
 
 
 def similar(request: Request) -> Reply:

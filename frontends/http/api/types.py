@@ -60,6 +60,17 @@ class Done(msgspec.Struct):
     count: int
 
 
+class Passage(msgspec.Struct, omit_defaults=True):
+    """A further passage of the same file."""
+
+    score: float
+    distance: float | None = None
+    text: str | None = None
+    span: tuple[int, int] | None = None
+    lines: tuple[int, int] | None = None
+    number: int | None = None
+
+
 class HitBody(msgspec.Struct, omit_defaults=True):
     """One match, best first: ``score`` is larger for better ones, ``number`` says which of the file's vectors it is."""
 
@@ -71,3 +82,6 @@ class HitBody(msgspec.Struct, omit_defaults=True):
     span: tuple[int, int] | None = None
     attributes: dict[str, Any] | None = None
     number: int | None = None
+    ino: int | None = None
+    lines: tuple[int, int] | None = None
+    others: list[Passage] | None = None

@@ -1,5 +1,6 @@
 """``index.*``: the indexes of a node's volume, and vectors from files of its host."""
 
+import contextlib
 import time
 from collections.abc import Generator
 from typing import Any
@@ -11,6 +12,7 @@ from vexfs.node.node import Node
 from vexfs.search.across import search_vector
 from vexfs.search.index import Index
 from vexfs.search.records import parse_vector
+from vexfs.search.reembed import steps
 from vexfs.search.sources import open_source
 
 
@@ -63,6 +65,26 @@ def drop(node: Node, path: str) -> dict[str, Any]:
     """Drop a directory's index and its vectors; the files stay."""
     node.volume.catalog.drop(path)
     return {"path": path, "dropped": True}
+
+
+@Node.verb("index.reembed")
+def reembed(
+    node: Node, path: str, embedder: str | None = None
+) -> Generator[dict[str, Any], None, dict[str, Any]]:
+    """Embed the text of an index anew, by another model; ended before its end, the old vectors stay."""
+    began = time.monotonic()
+    work = steps(node.volume.catalog, path, embedder)
+    with contextlib.closing(work):
+        while True:
+            try:
+                done, total = next(work)
+            except StopIteration as end:
+                index: Index = end.value
+                break
+            yield {"done": done, "total": total}
+    node.volume.filesystem.sync()
+    return {"path": index.path, "embedder": index.embedder, "dim": index.dim, "files": len(index),
+            "seconds": time.monotonic() - began}  # fmt: skip
 
 
 @Node.verb("index.load")
