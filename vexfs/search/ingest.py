@@ -41,6 +41,8 @@ _FILES, _NAMES = 256, 500
 #: Batches that a model has or waits for, while the next is read.
 _AHEAD = 2
 _LOOK_EVERY_S = 5.0
+#: Files that changed since the last time, looked at before the volume is open.
+_CHECKED = 10_000
 _CLOSE_MOST_S = 15.0
 _TRIES = 3
 _WAIT_MOST_S = 300.0
@@ -109,12 +111,18 @@ class Ingest:
         known = [mark for mark in marks.values() if mark is not None]
         newer = self._marks.newer(min(known)) if known else None
         if newer is not None:
-            for ino in newer[0]:
+            for ino in newer[0] if len(newer[0]) > _CHECKED else filter(self._has_news, newer[0]):
                 self._backlog.add(ino)
             self._backlog.name(newer[1])
         for index, mark in marks.items():
             if mark is None or newer is None:
                 self.look_through(index)
+
+    def _has_news(self, ino: int) -> bool:
+        """Whether a file is to be indexed."""
+        generation = is_file(self.filesystem, ino)
+        index = None if generation is None else self.catalog.covering(ino)
+        return bool(index and generation is not None and index.embedder and self._is_wanted(index, ino, generation))
 
     def close(self) -> None:
         """End after the passages in hand; what is left is found again when the volume is next opened."""
