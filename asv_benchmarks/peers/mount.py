@@ -67,7 +67,8 @@ def run(quick: bool) -> Report:
         clients = Clients(home)
         _mixed(report, home / "mixed", clients, scale)
         _cpu(report, home / "cpu", clients, scale)
-        _listing(report, home / "listing", clients, scale)
+        for size in ("empty", "4 KiB"):
+            _listing(report, home / f"listing-{size[0]}", clients, scale, size)
         _big(report, home / "big", clients, scale)
         _syncs(report, home / "syncs", clients, scale)
         _pools(report, home / "pools", clients, scale)
@@ -126,11 +127,14 @@ def _cpu(report: Report, home: Path, clients: Clients, scale: Scale) -> None:
             report.rows.append(Row(f"daemon CPU for one {kind}, us", ours, "baseline", theirs, target, lower=True))
 
 
-def _listing(report: Report, home: Path, clients: Clients, scale: Scale) -> None:
+def _listing(report: Report, home: Path, clients: Clients, scale: Scale, size: str) -> None:
     with mounted(home, VexFS, Baseline) as (up, _):
         for contestant in up.values():
             (contestant.directory / "many").mkdir()
-            clients.run("create", [contestant.directory / "many"], scale.entries, 0)
+            if size == "empty":
+                clients.run("create", [contestant.directory / "many"], scale.entries, 0)
+            else:
+                clients.run("prepare", [contestant.directory / "many"], 0, scale.entries)
         first: dict[str, list[float]] = {name: [] for name in up}
 
         def measure(contestant: Contestant, _turn: int) -> float:
@@ -143,7 +147,7 @@ def _listing(report: Report, home: Path, clients: Clients, scale: Scale) -> None
             return scale.entries / seconds
 
         rates = _median_rounds(up, min(3, scale.rounds), measure)
-        figure = f"listing {scale.entries:,} entries with attributes, cold, entries/s"
+        figure = f"listing {scale.entries:,} {size} files with attributes, cold, entries/s"
         report.rows.append(Row(figure, rates["vexfs"], "baseline", rates["baseline"], 0.8))
         report.rows.append(
             Row("first entry of that, ms", statistics.median(first["vexfs"]), "limit", 50, 1, lower=True)
