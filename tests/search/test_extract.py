@@ -1,6 +1,9 @@
 """What is read out of files of every kind, and what is refused."""
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -54,6 +57,21 @@ def test_encodings_are_detected(encoding):
     }.get(encoding, "Déjà vu: le café crème coûte à peine trois francs à l'hôtel. ")  # fmt: skip
     found = extract((words * 20).encode(encoding), "a.txt")
     assert words.strip() in found.blocks[0].text
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_a_packed_file_is_read_as_what_it_holds(suffix, pack):
+    found = extract(pack(b"# Coffee\n\nLight.\n"), f"notes.md.{suffix}")
+    assert (found.kind, texts(found), found.encoding) == ("markdown", ["Coffee", "Light."], "")
+    assert texts(extract(pack(b"One.\n") + pack(b"Two.\n"), f"changelog.{suffix.upper()}")) == ["One.\nTwo."]
+    for data, name, why in [
+        (pack(b"x" * 5000), f"a.txt.{suffix}", "more than 4096 bytes when it is unpacked"),
+        (pack(b"some words\n" * 200)[:-9], f"a.txt.{suffix}", f"damaged .{suffix}"),
+        (b"no such thing", f"a.txt.{suffix}", f"damaged .{suffix}"),
+        (pack(b"\0\1"), f"a.tar.{suffix}", "a .tar file holds no text"),
+    ]:
+        with pytest.raises(Skipped, match=why):
+            extract(data, name, Limits(size_bytes=4096))
 
 
 def test_markdown_has_headings_of_both_kinds_and_code_as_it_stands():

@@ -8,11 +8,16 @@ Extraction refuses (``Skipped``, with the reason) what is no text, is too large,
 text into a binary file.
 """
 
+import bz2
 import codecs
+import gzip
+import io
+import lzma
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -106,12 +111,14 @@ _SUFFIXES = {
 _KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes}
 _BINARY = frozenset(
     """
-    png jpg jpeg gif bmp ico webp tif tiff heic mp3 mp4 m4a ogg flac wav avi mkv mov webm zip gz bz2 xz zst 7z rar tar
+    png jpg jpeg gif bmp ico webp tif tiff heic mp3 mp4 m4a ogg flac wav avi mkv mov webm zip tgz zst 7z rar tar
     jar exe dll so dylib o a class pyc woff woff2 ttf otf eot db sqlite sqlite3 npy npz parquet pt onnx safetensors
     iso img
     """.split()  # noqa: SIM905 - a list of words is read as one
 )
 _NO_TEXT = (b"\x7fELF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"\x1f\x8b")
+#: Files that hold one other file: the name without the suffix tells what that is.
+_PACKED: dict[str, Any] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
           (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))  # fmt: skip
 _MARKED = frozenset(mark[:1] for mark, _ in _MARKS)
@@ -172,6 +179,10 @@ def extract(data: bytes, name: str, limits: Limits | None = None) -> Extracted:
     limits = limits or Limits()
     if len(data) > limits.size_bytes:
         raise Skipped(f"{len(data)} bytes; the most is {limits.size_bytes}")
+    stem, _, suffix = name.rpartition(".")
+    if stem and suffix.lower() in _PACKED:
+        inner = extract(_unpacked(data, suffix.lower(), limits), stem, limits)
+        return attrs.evolve(inner, encoding="", skip_bytes=0)  # nothing stands in the file as it reads
     kind = kind_of(name, data)
     found = _extractor(kind)
     if kind in _BYTES or kind not in _SUFFIXES:
@@ -180,6 +191,17 @@ def extract(data: bytes, name: str, limits: Limits | None = None) -> Extracted:
     text, encoding, skip = decoded(data)
     blocks, cut = _gathered(found(text, name), limits)  # type: ignore[arg-type]
     return Extracted(kind, blocks, encoding, skip, cut, text)
+
+
+def _unpacked(data: bytes, suffix: str, limits: Limits) -> bytes:
+    try:
+        with _PACKED[suffix](io.BytesIO(data)) as file:
+            whole: bytes = file.read(limits.size_bytes + 1)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise Skipped(f"damaged .{suffix}: {error}") from None
+    if len(whole) > limits.size_bytes:
+        raise Skipped(f"more than {limits.size_bytes} bytes when it is unpacked")
+    return whole
 
 
 def _extractor(kind: str) -> Extractor:

@@ -99,9 +99,24 @@ addEventListener("hashchange", show);
 
 const has = (feature) => state.node.features.includes(feature);
 
-function showSearch() {
-  if (!has("search")) say("This version of the node has no search.");
+// The address holds the search, so that it can be kept, sent and gone back to: #search/?text=...&under=...
+const FIELDS = { text: "", under: "/", mode: "hybrid", where: "" };
+
+async function showSearch() {
+  if (!has("search")) { say("This version of the node has no search."); return; }
+  const asked = new URLSearchParams(location.hash.split("?")[1]);
+  for (const [name, usual] of Object.entries(FIELDS)) $(name).value = asked.get(name) ?? usual;
   $("text").focus();
+  $("hits").replaceChildren();
+  if (asked.get("text")) await search();
+  else await introduce();
+}
+
+async function introduce() {
+  const found = has("index") ? await json("GET", "/v1/indexes") : [];
+  const files = found.reduce((all, index) => all + index.files, 0);
+  say(found.length ? `${files} files in ${found.map((index) => index.path).join(", ")} can be found.`
+    : "There is no index yet: vexctl index create, or PUT /v1/indexes/PATH.");
 }
 
 // "year >= 2020, lang = en" as the API's filter.
@@ -124,22 +139,26 @@ function marked(text, words) {
   return text.split(new RegExp(`(${pattern})`, "giu")).map((part, i) => (i % 2 ? make("mark", {}, part) : part));
 }
 
-$("ask").addEventListener("submit", async (event) => {
+$("ask").addEventListener("submit", (event) => {
   event.preventDefault();
-  say("");
-  const text = $("text").value;
-  try {
-    const body = { text, under: $("under").value || "/", mode: $("mode").value, k: 20, attributes: true };
-    const where = condition($("where").value);
-    if (where) body.where = where;
-    const found = (await json("POST", "/v1/search", body)).hits;
-    const words = text.split(/[^\p{L}\p{N}]+/u).filter((word) => word.length > 2);
-    $("hits").replaceChildren(...found.map((hit) => row(hit, words)));
-    if (!found.length) say("Nothing was found.");
-  } catch (error) {
-    say(error.message);
-  }
+  const asked = new URLSearchParams();
+  for (const [name, usual] of Object.entries(FIELDS))
+    if ($(name).value && $(name).value !== usual) asked.set(name, $(name).value);
+  const hash = "#search/?" + asked;
+  if (location.hash === hash) show();
+  else location.hash = hash;
 });
+
+async function search() {
+  const text = $("text").value;
+  const body = { text, under: $("under").value || "/", mode: $("mode").value, k: 20, attributes: true };
+  const where = condition($("where").value);
+  if (where) body.where = where;
+  const found = (await json("POST", "/v1/search", body)).hits;
+  const words = text.split(/[^\p{L}\p{N}]+/u).filter((word) => word.length > 2);
+  $("hits").replaceChildren(...found.map((hit) => row(hit, words)));
+  if (!found.length) say("Nothing was found.");
+}
 
 function row(hit, words) {
   const tags = Object.entries(hit.attributes || {}).map(([name, value]) => `${name}: ${value}`).join("  ·  ");
@@ -229,15 +248,27 @@ function list(facts) {
     .flatMap(([name, value]) => [make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, word(value))]));
 }
 
+const count = (ingest) => ingest.without_text + ingest.failed;
+
+// How far ingest is, in a sentence.
+function standing(ingest) {
+  if (!ingest.backlog) return ingest.state;
+  const eta = ingest.eta_s ? `, ready in about ${Math.ceil(ingest.eta_s)} s` : "";
+  return `${ingest.state}: ${ingest.backlog} files to go, ${ingest.passages_per_s} passages/s${eta}`;
+}
+
 async function showIndexes() {
   if (!has("index")) { say("This version of the node has no indexes."); return; }
   const found = await json("GET", "/v1/indexes");
   $("list").replaceChildren(...found.map((index) => {
     const { path, embedder, dim, metric, dtype, files, created, ingest, ...rest } = index;
     const first = { embedder: embedder || "none: vectors are given", vectors: `${dim} × ${dtype}, ${metric}`, files,
-      created: new Date(created * 1000).toLocaleString(), ingest };
+      created: new Date(created * 1000).toLocaleString(), ingest: ingest ? standing(ingest) : undefined };
+    const aside = ingest?.aside || [];
     return make("article", {},
       make("h2", {}, make("a", { href: "#browse" + encoded(path) }, path)), list(first),
+      aside.length ? make("details", {}, make("summary", {}, `Not indexed: ${count(ingest)}`),
+        make("ul", {}, ...aside.map((each) => make("li", {}, `${each.path}: ${each.reason}`)))) : null,
       make("details", {}, make("summary", {}, "All figures"), list(rest)));
   }));
   if (!found.length) say("There is no index yet: vexctl index create, or PUT /v1/indexes/PATH.");

@@ -72,6 +72,12 @@ def test_entering_browsing_figures(serve, page):
         page.until("document.getElementById('message').textContent === 'Nothing was found.'")
         page.run(ask.format("year"))
         page.until("document.getElementById('message').textContent.includes('is no condition')")
+        page.run("history.go(-2)")
+        page.until("document.querySelector('#hits li a')?.textContent === '/notes/coffee/roasts.md'")
+        assert page.run("location.hash") == "#search/?text=bright+acidity+of+coffee"
+        assert page.run("document.getElementById('text').value") == "bright acidity of coffee"
+        page.run("location.hash = '#search'")
+        page.until("document.getElementById('message').textContent === '4 files in /notes can be found.'")
     page.run("location.hash = '#browse/notes'")
     page.until("document.querySelectorAll('#entries a').length === 5")
     page.run("[...document.querySelectorAll('#entries a')].find((a) => a.textContent.startsWith('<img')).click()")
@@ -83,6 +89,8 @@ def test_entering_browsing_figures(serve, page):
     page.run("location.hash = '#indexes'")
     if hasattr(type(served.node.volume), "search"):
         page.until("document.querySelector('#list h2')?.textContent === '/notes'")
+        assert page.run("document.querySelector('#list summary').textContent") == "Not indexed: 1"
+        assert "/notes/data.bin: binary data" in page.run("document.querySelector('#list details').textContent")
         picture(page, "indexes")
     page.run("location.hash = '#figures'")
     page.until("document.getElementById('feed').textContent === 'Live, every second.'")
