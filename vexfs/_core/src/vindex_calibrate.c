@@ -89,12 +89,14 @@ static uint32_t lists_for(const uint32_t *rank, uint32_t lists, uint64_t pairs, 
     return lists;
 }
 
-/* A little more than was measured: the sample is one of many, and the estimates overlook some. */
+/* A little more than was measured: the sample is one of many, and the estimates overlook some.  Where lists are few, queries
+ * that are no rows differ more from those that are. */
 void vx_calibration_end(vx_calibration *c, vx_generation *g)
 {
     g->settings = 0;
+    const float margin = 0.12f + 25.0f / (float)g->lists;
     for (uint32_t i = 0; i < VX_LEVELS_OF_RECALL && c->pairs_10 > 0; i++) {
-        const float wanted = levels[i] + 0.12f * (1 - levels[i]) + 0.0015f;
+        const float wanted = levels[i] + margin * (1 - levels[i]) + 0.0015f;
         const float recall = wanted < 0.9998f ? wanted : 0.9998f;
         g->setting[g->settings++] = (vx_setting){levels[i], lists_for(c->rank_10, g->lists, c->pairs_10, recall),
                                                  lists_for(c->rank_100, g->lists, c->pairs_100, recall)};

@@ -139,7 +139,7 @@ static void set_effort(vx_search *s, uint64_t candidates)
     const vx_vindex_ask *ask = s->ask;
     const uint64_t live = atomic_load(&s->v->live);
     const float share = live > candidates ? (float)candidates / (float)live : 1;
-    s->width = ask->recall >= 0.98f || s->work.plan == VX_PLAN_SIFT ? 2.2f : 1.8f;
+    s->width = ask->recall > 0.995f ? 3.0f : ask->recall >= 0.98f || s->work.plan == VX_PLAN_SIFT ? 2.2f : 1.8f;
     s->lists = ask->effort;
     if (ask->effort)
         return;
