@@ -4,6 +4,7 @@
 :mod:`.options`           what may stand behind ``-o``
 :mod:`.mountpoint`        the place in the host's tree: is it fit, what is mounted there, unmounting
 :mod:`.virtual`           the names under ``.vexfs``
+:mod:`.indexfiles`        ``.vexfs/index.toml``, read and written
 :mod:`.searching`         searches as directories of symlinks, under ``.vexfs/search`` and ``.vexfs/similar``
 :mod:`.adapter`           requests of the kernel, translated; compiled, knows no FUSE library
 :mod:`.operations`        llfuse's handlers: llfuse's types in, the adapter asked, llfuse's types out; compiled
@@ -27,7 +28,6 @@ from vexfs.frontends.fuse.searching import Kept, Likes, Searches
 from vexfs.frontends.fuse.virtual import Text, VirtualTree
 
 from vexfs.errors import PluginBroken
-from vexfs.search.indexfile import index_file
 from vexfs.version import __version__
 
 if TYPE_CHECKING:
@@ -89,7 +89,10 @@ def mount(
         options = parse([options] if isinstance(options, str) else options)
     if volume.read_only:
         options = options.made_read_only()
+    from vexfs.frontends.fuse.indexfiles import IndexFiles
+
     tree = tree or VirtualTree()
+    tree.stat_of = volume.filesystem.getattr
     made = Mount(
         volume.filesystem, os.fspath(mountpoint), options, str(volume.directory), tree,
         lambda: volume.announce(mountpoint=None),
@@ -102,7 +105,9 @@ def mount(
     kept = Kept()
     tree.register(b"search", lambda ino: Searches(volume, ino, kept), everywhere=True)
     tree.register(b"similar", lambda ino: Likes(volume, ino, kept), everywhere=True)
-    tree.register(b"index.toml", lambda ino: Text(lambda: index_file(volume.catalog, ino)), everywhere=True)
+    files = IndexFiles(volume)
+    tree.register(b"index.toml", files.text, everywhere=True)
+    tree.register(b"index.toml.error", files.error, everywhere=True)
     made.start()
     volume.announce(mountpoint=made.mountpoint)
     volume.mounted = made

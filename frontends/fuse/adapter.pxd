@@ -65,6 +65,17 @@ cdef class Adapter:
     cdef vx_cred cred(self) noexcept nogil
     cdef int fault(self, error, str operation)
 
+    cdef int virtual_attr(self, attributes, vx_attr *out) except -1
+    cdef int virtual_create(self, uint64_t parent, const char *name, size_t n, vx_attr *out) noexcept with gil
+    cdef int virtual_unlink(self, uint64_t parent, const char *name, size_t n) noexcept with gil
+    cdef int virtual_rename(self, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
+                            const char *new_name, size_t new_n) noexcept with gil
+    cdef int virtual_replace(self, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
+                             const char *new_name, size_t new_n) noexcept with gil
+    cdef int virtual_setattr(self, uint64_t ino, int sized, uint64_t size, vx_attr *out) noexcept with gil
+    cdef int virtual_writable(self, uint64_t ino) noexcept with gil
+    cdef int64_t virtual_write(self, uint64_t ino, uint64_t offset, const void *src, size_t n) noexcept with gil
+    cdef int virtual_finish(self, uint64_t ino) noexcept with gil
     cdef int virtual_lookup(self, uint64_t parent, const char *name, size_t n, vx_attr *out) noexcept with gil
     cdef void virtual_forget(self, uint64_t ino, uint64_t count) noexcept with gil
     cdef int virtual_getattr(self, uint64_t ino, vx_attr *out) noexcept with gil

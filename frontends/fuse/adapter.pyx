@@ -17,6 +17,7 @@ from vexfs._core.fs cimport (
     VX_EVENT_INODE,
     VX_SET_GID,
     VX_SET_MODE,
+    VX_SET_SIZE,
     VX_SET_UID,
     fs_create,
     fs_events_attach,
@@ -206,7 +207,9 @@ cdef class Adapter:
         return rc
 
     cdef int unlink(self, vx_cred *who, uint64_t parent, const char *name, size_t n) noexcept nogil:
-        if parent >= VX_FIRST_VIRTUAL or reserved(name, n):
+        if parent >= VX_FIRST_VIRTUAL:
+            return self.virtual_unlink(parent, name, n)
+        if reserved(name, n):
             return -EPERM
         return fs_unlink(self.fs, who, parent, name, n)
 
@@ -217,8 +220,13 @@ cdef class Adapter:
 
     cdef int rename(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
                     const char *new_name, size_t new_n) noexcept nogil:
-        if (parent >= VX_FIRST_VIRTUAL or new_parent >= VX_FIRST_VIRTUAL or reserved(name, n)
-                or reserved(new_name, new_n)):
+        if parent >= VX_FIRST_VIRTUAL and new_parent >= VX_FIRST_VIRTUAL:
+            return self.virtual_rename(parent, name, n, new_parent, new_name, new_n)
+        if parent >= VX_FIRST_VIRTUAL:
+            return -EPERM
+        if new_parent >= VX_FIRST_VIRTUAL:
+            return self.virtual_replace(parent, name, n, new_parent, new_name, new_n)
+        if reserved(name, n) or reserved(new_name, new_n):
             return -EPERM
         return fs_rename(self.fs, who, parent, name, n, new_parent, new_name, new_n, 0)
 
@@ -234,7 +242,7 @@ cdef class Adapter:
 
     cdef int setattr(self, vx_cred *who, uint64_t ino, uint32_t fields, vx_attr *value, vx_attr *out) noexcept nogil:
         if ino >= VX_FIRST_VIRTUAL:
-            return -EPERM
+            return self.virtual_setattr(ino, fields & VX_SET_SIZE, value.size, out)
         # What is shown instead of what is stored cannot be changed, only confirmed.
         if fields & VX_SET_UID and self.show_uid:
             if value.uid != self.uid:
@@ -286,7 +294,9 @@ cdef class Adapter:
 
     cdef int create(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint32_t mode, uint32_t flags,
                     vx_attr *out) noexcept nogil:
-        if parent >= VX_FIRST_VIRTUAL or reserved(name, n):
+        if parent >= VX_FIRST_VIRTUAL:
+            return self.virtual_create(parent, name, n, out)
+        if reserved(name, n):
             return -EPERM
         cdef int rc = fs_create(self.fs, who, parent, name, n, mode, flags, out)
         if rc == 0:
@@ -295,11 +305,13 @@ cdef class Adapter:
 
     cdef int open(self, vx_cred *who, uint64_t ino, uint32_t flags) noexcept nogil:
         if ino >= VX_FIRST_VIRTUAL:
-            return 0 if flags & O_ACCMODE == O_RDONLY and not flags & O_TRUNC else -EPERM
+            return 0 if flags & O_ACCMODE == O_RDONLY and not flags & O_TRUNC else self.virtual_writable(ino)
         return fs_open(self.fs, who, ino, flags)
 
     cdef void release(self, uint64_t ino) noexcept nogil:
-        if ino < VX_FIRST_VIRTUAL:
+        if ino >= VX_FIRST_VIRTUAL:
+            self.virtual_finish(ino)
+        else:
             fs_release(self.fs, ino)
 
     cdef int64_t read(self, uint64_t ino, uint64_t offset, void *dst, size_t n) noexcept nogil:
@@ -309,14 +321,14 @@ cdef class Adapter:
 
     cdef int64_t write(self, uint64_t ino, uint64_t offset, const void *src, size_t n) noexcept nogil:
         if ino >= VX_FIRST_VIRTUAL:
-            return -EPERM
+            return self.virtual_write(ino, offset, src, n)
         # The kernel takes the setuid bits away itself and decides where an append goes: no flags.
         cdef vx_cred who = self.cred()
         return fs_write(self.fs, &who, ino, offset, src, n, 0)
 
     cdef int fsync(self, uint64_t ino, int datasync) noexcept nogil:
         if ino >= VX_FIRST_VIRTUAL:
-            return 0
+            return self.virtual_finish(ino)
         return fs_fsync(self.fs, ino, datasync)
 
     # -- directories
@@ -342,12 +354,83 @@ cdef class Adapter:
 
     # -- the virtual tree
 
+    cdef int virtual_attr(self, attributes, vx_attr *out) except -1:
+        memset(out, 0, sizeof(vx_attr))
+        out.ino = attributes.ino
+        out.mode = attributes.mode
+        out.size = attributes.size
+        out.nlink = attributes.nlink
+        out.uid = self.uid if self.show_uid else attributes.uid
+        out.gid = self.gid if self.show_gid else attributes.gid
+        out.atime_ns = out.mtime_ns = out.ctime_ns = out.btime_ns = attributes.time_ns
+        return 0
+
     cdef int virtual_lookup(self, uint64_t parent, const char *name, size_t n, vx_attr *out) noexcept with gil:
         try:
-            virtual_attr(self.tree.lookup(parent, name[:n]), out)
-            return 0
+            return self.virtual_attr(self.tree.lookup(parent, name[:n]), out)
         except BaseException as error:
             return -self.fault(error, "lookup of a virtual name")
+
+    cdef int virtual_create(self, uint64_t parent, const char *name, size_t n, vx_attr *out) noexcept with gil:
+        try:
+            return self.virtual_attr(self.tree.create(parent, name[:n]), out)
+        except BaseException as error:
+            return -self.fault(error, "create of a virtual name")
+
+    cdef int virtual_unlink(self, uint64_t parent, const char *name, size_t n) noexcept with gil:
+        try:
+            self.tree.unlink(parent, name[:n])
+            return 0
+        except BaseException as error:
+            return -self.fault(error, "unlink of a virtual name")
+
+    cdef int virtual_rename(self, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
+                            const char *new_name, size_t new_n) noexcept with gil:
+        try:
+            self.tree.rename(parent, name[:n], new_parent, new_name[:new_n])
+            return 0
+        except BaseException as error:
+            return -self.fault(error, "rename of a virtual name")
+
+    cdef int virtual_replace(self, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
+                             const char *new_name, size_t new_n) noexcept with gil:
+        # A file of the volume becomes a text.  Refused, as from another disk, programs would remove the old text first.
+        try:
+            path = self.filesystem.path_of(parent) + b"/" + name[:n]
+            found = self.filesystem.lookup(parent, name[:n])
+            self.tree.replace(new_parent, new_name[:new_n], self.filesystem.read(found.st_ino, found.st_size, 0))
+            self.filesystem.unlink(path)
+            return 0
+        except BaseException as error:
+            return -self.fault(error, "rename to a virtual name")
+
+    cdef int virtual_setattr(self, uint64_t ino, int sized, uint64_t size, vx_attr *out) noexcept with gil:
+        # Programs that replace a file give the new one the old one's rights and times: these are the directory's.
+        try:
+            if not self.tree.writable(ino):
+                return -EPERM
+            return self.virtual_attr(self.tree.truncate(ino, size) if sized else self.tree.attributes(ino), out)
+        except BaseException as error:
+            return -self.fault(error, "setattr of a virtual node")
+
+    cdef int virtual_writable(self, uint64_t ino) noexcept with gil:
+        try:
+            return 0 if self.tree.writable(ino) else -EPERM
+        except BaseException as error:
+            return -self.fault(error, "open of a virtual file")
+
+    cdef int64_t virtual_write(self, uint64_t ino, uint64_t offset, const void *src, size_t n) noexcept with gil:
+        try:
+            return self.tree.write(ino, offset, (<const char *>src)[:n])
+        except BaseException as error:
+            return -self.fault(error, "write to a virtual file")
+
+    cdef int virtual_finish(self, uint64_t ino) noexcept with gil:
+        try:
+            self.tree.finish(ino)
+            return 0
+        except BaseException as error:
+            return -self.fault(error, "the end of writing to a virtual file")
 
     cdef void virtual_forget(self, uint64_t ino, uint64_t count) noexcept with gil:
         try:
@@ -357,8 +440,7 @@ cdef class Adapter:
 
     cdef int virtual_getattr(self, uint64_t ino, vx_attr *out) noexcept with gil:
         try:
-            virtual_attr(self.tree.attributes(ino), out)
-            return 0
+            return self.virtual_attr(self.tree.attributes(ino), out)
         except BaseException as error:
             return -self.fault(error, "getattr of a virtual node")
 
@@ -393,13 +475,3 @@ cdef class Adapter:
             return 0
         except BaseException as error:
             return -self.fault(error, "listing of a virtual directory")
-
-
-cdef int virtual_attr(attributes, vx_attr *out) except -1:
-    memset(out, 0, sizeof(vx_attr))
-    out.ino = attributes.ino
-    out.mode = attributes.mode
-    out.size = attributes.size
-    out.nlink = attributes.nlink
-    out.atime_ns = out.mtime_ns = out.ctime_ns = out.btime_ns = attributes.time_ns
-    return 0

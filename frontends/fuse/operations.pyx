@@ -426,11 +426,11 @@ cdef class Operations(Handler):
         cdef size_t size = len(data)
         self.requests[R_WRITE] += 1
         try:
-            if size >= LARGE:
+            if size >= LARGE or fh >= VX_FIRST_VIRTUAL:
                 self.begin_wait()
             with nogil:
                 done = self.adapter.write(fh, offset, source, size)
-            if size >= LARGE:
+            if size >= LARGE or fh >= VX_FIRST_VIRTUAL:
                 self.end_wait()
         except BaseException as error:
             raise self.answer(error, "write")

@@ -1,12 +1,15 @@
 """The names under ``.vexfs``: files, links and directories that no volume stores.
 
+Some files can be written: an `Editable` hands each new text on.  Beside it programs may keep files of their own for a
+moment, in memory alone, as editors do that write a new file and rename it.
+
 A node is registered under a name, for the root's ``.vexfs`` alone or for that of every directory; its factory is given
 the inode number of the directory whose ``.vexfs`` it stands in.  ``.vexfs`` can be looked up but never shows in a
 listing, so that nothing that walks a tree walks into it.
 
 Inode numbers come from a range of their own.  A directory keeps its number as long as the kernel remembers it.  A text
-file gets a fresh number, with a fresh text behind it, at every lookup: size and bytes of one open file belong
-together, and the kernel's page cache of an earlier text is never shown for a later one.
+file is made anew at every lookup, and gets a fresh number when its text is another one: size and bytes of one open file
+belong together, and the kernel's page cache of an earlier text is never shown for a later one.
 """
 
 import errno
@@ -14,7 +17,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
@@ -38,6 +41,43 @@ class Text:
 
     render: Callable[[], bytes]
     mode: int = stat.S_IFREG | 0o444
+
+
+@attrs.frozen
+class Editable:
+    """A file that can be written.
+
+    Attributes
+    ----------
+    put : callable
+        Called with the whole text after each write, and whether more may come; False: it waits for more.  What it
+        raises answers the request.
+    remove : callable
+        Called when the file is removed.
+    """
+
+    render: Callable[[], bytes]
+    put: Callable[[bytes, bool], bool]
+    remove: Callable[[], None]
+    mode: int = stat.S_IFREG | 0o444
+
+
+class Scratch:
+    """A file that a program keeps beside an editable one, in memory."""
+
+    mode = stat.S_IFREG | 0o444
+
+    def __init__(self, text: bytes = b"") -> None:
+        self.text = text
+
+    def render(self) -> bytes:
+        """What was written."""
+        return self.text
+
+    def put(self, text: bytes, more: bool) -> bool:
+        """Written to."""
+        self.text = text
+        return True
 
 
 @attrs.frozen
@@ -68,7 +108,10 @@ class Directory:
         return self._entries.items()
 
 
-Factory = Callable[[int], Node]
+#: None: there is no such node now.
+Factory = Callable[[int], Node | None]
+#: Bytes of a text that is written, and files that programs may keep.
+TEXT_MOST, SCRATCH_MOST = 64 << 10, 64
 
 
 @attrs.define
@@ -81,6 +124,7 @@ class _Live:
     name: bytes
     text: bytes = b""
     lookups: int = 0
+    written: bool = False  # and not handed on yet
     time_ns: int = attrs.field(factory=time.time_ns)
 
 
@@ -93,12 +137,23 @@ class Attributes:
     size: int
     nlink: int
     time_ns: int
+    uid: int = 0
+    gid: int = 0
 
 
 class VirtualTree:
-    """Every virtual node of one mount.  Thread-safe."""
+    """Every virtual node of one mount.  Thread-safe.
+
+    Attributes
+    ----------
+    stat_of : callable or None
+        Answers the ``stat`` of a directory of the volume: who may write to it may write to what is editable in its
+        ``.vexfs``.
+    """
 
     def __init__(self) -> None:
+        self.stat_of: Callable[[int], Any] | None = None
+        self._scratch: dict[tuple[int, bytes], Scratch] = {}
         self._root_factories: dict[bytes, Factory] = {}
         self._factories: dict[bytes, Factory] = {}
         self._live: dict[int, _Live] = {}
@@ -150,6 +205,101 @@ class VirtualTree:
         """Bytes of a text file, as it was when it was looked up."""
         return self._known(ino).text[offset : offset + size]
 
+    # -- writing
+
+    def create(self, parent: int, name: bytes) -> Attributes:
+        """A file of a program's own beside an editable one, or the editable one itself; counts one lookup."""
+        with self._lock:
+            home = self._entrance_at(parent)
+            if home.child(name) is None:
+                if len(self._scratch) >= SCRATCH_MOST:
+                    raise OSError(errno.ENOSPC, f"{SCRATCH_MOST} files are kept here at most")
+                self._scratch[home.of, name] = Scratch()
+            return self.lookup(parent, name)
+
+    def writable(self, ino: int) -> bool:
+        """Whether a node can be written."""
+        return isinstance(self._known(ino).node, Editable | Scratch)
+
+    def write(self, ino: int, offset: int, data: bytes) -> int:
+        """Change the text of a node, and hand it on."""
+        live = self._writable(ino)
+        if offset + len(data) > TEXT_MOST:
+            raise OSError(errno.EFBIG, f"{TEXT_MOST} bytes at most")
+        text = live.text[:offset].ljust(offset, b"\0") + data + live.text[offset + len(data) :]
+        live.text, live.written = text, True
+        self._hand_on(live, more=True)
+        return len(data)
+
+    def truncate(self, ino: int, size: int) -> Attributes:
+        """Change the length of a text, which is handed on with the next write or at the end."""
+        live = self._writable(ino)
+        if size > TEXT_MOST:
+            raise OSError(errno.EFBIG, f"{TEXT_MOST} bytes at most")
+        live.text, live.written = live.text[:size].ljust(size, b"\0"), True
+        return self._attributes(live)
+
+    def finish(self, ino: int) -> None:
+        """No more is written for now."""
+        live = self._live.get(ino)
+        if live is not None and live.written:
+            self._hand_on(live, more=False)
+
+    def _writable(self, ino: int) -> _Live:
+        live = self._known(ino)
+        if not isinstance(live.node, Editable | Scratch):
+            raise OSError(errno.EPERM, "cannot be written")
+        return live
+
+    def _hand_on(self, live: _Live, more: bool) -> None:
+        assert isinstance(live.node, Editable | Scratch)
+        live.written = False
+        live.written = not live.node.put(live.text, more)
+
+    def unlink(self, parent: int, name: bytes) -> None:
+        """Remove an editable file, which may mean something, or a program's own."""
+        with self._lock:
+            home = self._entrance_at(parent)
+            node = home.child(name)
+            if isinstance(node, Scratch):
+                del self._scratch[home.of, name]
+                return
+        if not isinstance(node, Editable):
+            raise OSError(errno.ENOENT if node is None else errno.EPERM, "cannot be removed")
+        node.remove()
+
+    def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes) -> None:
+        """A program's own file takes the place of an editable one; the text of that can be kept aside before."""
+        home = self._entrance_at(parent)
+        if parent != new_parent:
+            raise OSError(errno.EXDEV, "belongs to one directory")
+        node, over = home.child(name), home.child(new_name)
+        if node is None:
+            raise OSError(errno.ENOENT, "no such virtual file")
+        if isinstance(node, Scratch) and isinstance(over, Editable):
+            over.put(node.text, False)
+            del self._scratch[home.of, name]
+        elif isinstance(node, Editable | Scratch) and (over is None or isinstance(over, Scratch)):
+            self._scratch[home.of, new_name] = Scratch(node.render())
+            self._scratch.pop((home.of, name), None)
+        else:
+            raise OSError(errno.EPERM, "cannot be renamed")
+
+    def replace(self, parent: int, name: bytes, text: bytes) -> None:
+        """A new text takes the place of an editable file's."""
+        node = self._entrance_at(parent).child(name)
+        if not isinstance(node, Editable):
+            raise OSError(errno.EPERM, "nothing of a volume can be moved here")
+        if len(text) > TEXT_MOST:
+            raise OSError(errno.EFBIG, f"{TEXT_MOST} bytes at most")
+        node.put(text, False)
+
+    def _entrance_at(self, ino: int) -> "_Entrance":
+        node = self._known(ino).node
+        if not isinstance(node, _Entrance):
+            raise OSError(errno.EPERM, "nothing can be made here")
+        return node
+
     def readlink(self, ino: int) -> bytes:
         """The target of a link; EINVAL for anything else."""
         node = self._known(ino).node
@@ -166,21 +316,21 @@ class VirtualTree:
             live.lookups -= count
             if live.lookups <= 0:
                 del self._live[ino]
-                self._numbers.pop((live.parent, live.name), None)
+                if self._numbers.get((live.parent, live.name)) == ino:
+                    del self._numbers[live.parent, live.name]
 
     def _entrance(self, parent: int) -> Directory | None:
         factories = {**self._factories, **(self._root_factories if parent == 1 else {})}
-        return _Entrance(parent, factories) if factories else None
+        return _Entrance(parent, factories, self._scratch) if factories else None
 
     def _enter(self, parent: int, name: bytes, node: Node) -> _Live:
-        known = self._numbers.get((parent, name))
-        if known is not None:
-            return self._live[known]
-        live = _Live(self._next, node, parent, name)
+        text = node.render() if isinstance(node, Text | Editable | Scratch) else b""
+        known = self._live.get(self._numbers.get((parent, name), 0))
+        if known is not None and type(known.node) is type(node) and known.text == text:
+            return known
+        live = _Live(self._next, node, parent, name, text)
         self._next += 1
-        if isinstance(node, Text):
-            live.text = node.render()
-        elif isinstance(node, Directory):
+        if not isinstance(node, Link):
             self._numbers[parent, name] = live.ino
         self._live[live.ino] = live
         return live
@@ -197,24 +347,30 @@ class VirtualTree:
             raise OSError(errno.ENOTDIR, "not a directory")
         return node
 
-    @staticmethod
-    def _attributes(live: _Live) -> Attributes:
+    def _attributes(self, live: _Live) -> Attributes:
         size = len(live.node.target) if isinstance(live.node, Link) else len(live.text)
         links = 2 if isinstance(live.node, Directory) else 1
-        return Attributes(live.ino, live.node.mode, size, links, live.time_ns)
+        shown = Attributes(live.ino, live.node.mode, size, links, live.time_ns)
+        if self.stat_of is None or not isinstance(live.node, _Entrance | Editable | Scratch):
+            return shown
+        of = live.node.of if isinstance(live.node, _Entrance) else self._entrance_at(live.parent).of
+        about = self.stat_of(of)
+        return attrs.evolve(shown, mode=shown.mode | (about.st_mode & 0o222), uid=about.st_uid, gid=about.st_gid)
 
 
 class _Entrance(Directory):
     """The ``.vexfs`` of one directory: what is registered, made for that directory when asked for."""
 
-    def __init__(self, of: int, factories: dict[bytes, Factory]) -> None:
+    def __init__(self, of: int, factories: dict[bytes, Factory], scratch: dict[tuple[int, bytes], Scratch]) -> None:
         super().__init__()
-        self._of = of
-        self._factories = factories
+        self.of = of
+        self._factories, self._scratch = factories, scratch
 
     def child(self, name: bytes) -> Node | None:
         factory = self._factories.get(name)
-        return factory(self._of) if factory else None
+        return factory(self.of) if factory else self._scratch.get((self.of, name))
 
     def entries(self) -> Iterable[tuple[bytes, Node]]:
-        return ((name, factory(self._of)) for name, factory in self._factories.items())
+        made = [(name, factory(self.of)) for name, factory in self._factories.items()]
+        kept = [(name, node) for (of, name), node in list(self._scratch.items()) if of == self.of]
+        return [*((name, node) for name, node in made if node is not None), *kept]

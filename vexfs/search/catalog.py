@@ -305,7 +305,7 @@ class Catalog:
         ino = self.filesystem.resolve(_text(path))
         index = self._by_directory.get(ino)
         if index is not None:
-            self.drop_of_gone(index)
+            self.discard(index)
         elif ino in self._unopened:
             with self._lock:
                 description, _ = self._unopened.pop(ino)
@@ -314,7 +314,7 @@ class Catalog:
         else:
             raise IndexMissing.at("has no index of its own", _text(path))
 
-    def drop_of_gone(self, index: Index) -> None:
+    def discard(self, index: Index) -> None:
         """Drop an index whose directory may be gone."""
         for call in self.on_drop:
             call(index)

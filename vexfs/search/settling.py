@@ -102,7 +102,7 @@ class Settling:
             if about is not None and about.st_nlink:
                 self._look_below(ino) if stat.S_ISDIR(about.st_mode) else self._file(ino)
             elif (index := self._catalog.of(ino)) is not None:
-                self._catalog.drop_of_gone(index)
+                self._catalog.discard(index)
         except OSError as error:
             log.warning("file %d is not in the index that it belongs to: %s", ino, error)
 

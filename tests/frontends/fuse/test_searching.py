@@ -165,6 +165,6 @@ def test_the_index_of_a_directory_is_readable(found):
     assert (told["directory"], told["embedder"], told["dim"]) == ("/docs", "static", 256)
     assert told["state"]["files"] == len(TEXTS)
     assert (mnt / ".vexfs/index.toml").read_text().startswith("# No index covers")
-    with pytest.raises(PermissionError if os.geteuid() else OSError):
+    with pytest.raises(OSError):
         (mnt / "docs/.vexfs/index.toml").write_text("dim = 3")
     assert volume.catalog.of(volume.filesystem.resolve("docs")).dim == 256

@@ -1,0 +1,211 @@
+"""``.vexfs/index.toml`` on a real mount: made, changed and removed by the shell and by the ways of editors."""
+
+import errno
+import os
+import shutil
+import subprocess
+import time
+import tomllib
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def box(inside):
+    volume, mnt, _ = inside
+    (mnt / "box").mkdir()
+    return volume, mnt / "box"
+
+
+def shell(line, cwd, status=0):
+    done = subprocess.run(["bash", "-c", line], cwd=cwd, capture_output=True, text=True)
+    assert (done.returncode != 0) == (status != 0), done.stderr
+    return done.stderr
+
+
+def index_of(volume, path):
+    return volume.catalog.of(volume.filesystem.resolve(path))
+
+
+def told(here):
+    return tomllib.loads((here / ".vexfs/index.toml").read_text())
+
+
+def error(here):
+    return (here / ".vexfs/index.toml.error").read_text()
+
+
+def test_a_line_of_shell_makes_an_index(box):
+    volume, here = box
+    shell("echo 'dim = 4' > .vexfs/index.toml", here)
+    assert (index_of(volume, "box").dim, index_of(volume, "box").metric) == (4, "cosine")
+    shell("setfattr -n user.vexfs.vector -v 1,2,3,4 a || touch a", here)
+    assert told(here)["dim"] == 4 and told(here)["directory"] == "/box"
+    assert not (here / ".vexfs/index.toml.error").exists()
+
+
+def test_lines_one_by_one_no_newline_and_copies(box, tmp_path):
+    volume, here = box
+    shell("{ echo 'metric = \"l2\"'; echo 'dtype = \"f16\"'; echo 'dim = 8'; } > .vexfs/index.toml", here)
+    assert repr(index_of(volume, "box")).endswith("dim=8 l2 f16>")
+    os.mkdir(here / "b")
+    shell("printf 'dim = 16' > b/.vexfs/index.toml", here)
+    assert index_of(volume, "box/b").dim == 16
+    (tmp_path / "mine.toml").write_text('dim = 32\nmetric = "euclidean"\n')
+    os.mkdir(here / "c")
+    shell(f"cp {tmp_path}/mine.toml c/.vexfs/index.toml", here)
+    assert (index_of(volume, "box/c").dim, index_of(volume, "box/c").metric) == (32, "l2")
+    os.mkdir(here / "d")
+    shell("cp c/.vexfs/index.toml d/.vexfs/index.toml", here)  # another directory's, as it is read
+    assert (index_of(volume, "box/d").dim, index_of(volume, "box/d").metric) == (32, "l2")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("dim = 0\n", "from 1 to 65536"),
+        ("dim = 70000\n", "from 1 to 65536"),
+        ("dim = '8'\n", "line 1: dim = '8': int is wanted"),
+        ("dim = 8\nmetrik = 'l2'\n", "line 2: metrik is unknown; dim, metric, dtype, embedder"),
+        ("dim = 8\nmetric = 'l3'\n", "'l3' is unknown; cosine, l2, dot"),
+        ("dim = 8\ndtype = 'f64'\n", "'f64' is unknown; f32"),
+        ("dim = \n", "is no TOML"),
+        ("embedder = 'nobody'\n", "nobody"),
+        ("embedder = 'static'\ndim = 3\n", "dim = 3, and the vectors of 'static' have 256"),
+        ("dim = 8\n[state]\nmetric = 'l2'\n", "line 3: metric stands below [state]"),
+    ],
+)
+def test_what_makes_no_sense_is_told_and_leaves_the_old_one(box, text, why):
+    volume, here = box
+    for had in (None, 8):
+        if had:
+            (here / ".vexfs/index.toml").write_text("dim = 8\n")
+        with pytest.raises(OSError) as refused, open(here / ".vexfs/index.toml", "w") as file:
+            file.write(text)
+            file.flush()
+        assert refused.value.errno == errno.EINVAL
+        assert why in error(here) and "index.toml.error" in os.listdir(here / ".vexfs")
+        assert (index_of(volume, "box") is None) if not had else (index_of(volume, "box").dim == had)
+    (here / ".vexfs/index.toml").write_text("dim = 8\n")
+    assert not (here / ".vexfs/index.toml.error").exists()
+
+
+def test_too_little_is_refused_at_the_end(box):
+    volume, here = box
+    with open(here / ".vexfs/index.toml", "w") as file:
+        file.write('metric = "dot"\n')
+        file.flush()
+        with pytest.raises(OSError) as refused:
+            os.fsync(file.fileno())
+    assert refused.value.errno == errno.EINVAL and "dim, or embedder, is wanted" in error(here)
+    (here / ".vexfs/index.toml").write_text("dim = 3\n")
+    shell(": > .vexfs/index.toml", here)  # an empty text drops nothing
+    deadline = time.monotonic() + 5
+    while not (here / ".vexfs/index.toml.error").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "says nothing" in error(here) and index_of(volume, "box").dim == 3
+    with pytest.raises(OSError) as refused:
+        (here / ".vexfs/index.toml").write_bytes(b"#" * 70_000)
+    assert refused.value.errno in (errno.EFBIG, errno.EINVAL)
+
+
+def test_what_can_be_changed_and_what_would_lose_vectors(box):
+    volume, here = box
+    (here / ".vexfs/index.toml").write_text("dim = 4\n")
+    np.save("/dev/shm/vexfs-test.npy", np.float32([1, 2, 3, 4]))
+    shutil.move("/dev/shm/vexfs-test.npy", here / "a.npy")
+    assert len(index_of(volume, "box")) == 1
+    (here / ".vexfs/index.toml").write_text('metric = "l2"\n')  # the rest stays as it is
+    index = index_of(volume, "box")
+    assert (index.dim, index.metric, len(index)) == (4, "l2", 1)
+    index.upsert(["b"], np.ones((1, 4)))
+    with pytest.raises(OSError):
+        (here / ".vexfs/index.toml").write_text('metric = "dot"\n')
+    assert "1 vectors were given to files and would be lost" in error(here)
+    assert index_of(volume, "box") is index and len(index) == 2
+    shell("cat .vexfs/index.toml > /tmp/vexfs-same.toml; cat /tmp/vexfs-same.toml > .vexfs/index.toml; "
+          "rm /tmp/vexfs-same.toml", here)  # fmt: skip
+    assert index_of(volume, "box") is index
+
+
+def test_text_is_indexed_anew(box):
+    volume, here = box
+    (here / "a.md").write_text("bright and sour beans\n")
+    (here / ".vexfs/index.toml").write_text('embedder = "default"\n')
+    assert volume.catalog.ingesting().wait(30) and len(index_of(volume, "box")) == 1
+    (here / ".vexfs/index.toml").write_text('embedder = "static"\nmetric = "dot"\n')
+    assert index_of(volume, "box").metric == "dot" and index_of(volume, "box").embedder == "static"
+    assert volume.catalog.ingesting().wait(30) and len(index_of(volume, "box")) == 1
+
+
+def test_an_inherited_one_saved_as_it_is_makes_no_other(box):
+    volume, here = box
+    (here / "below").mkdir()
+    (here / ".vexfs/index.toml").write_text("dim = 4\n")
+    text = (here / "below/.vexfs/index.toml").read_text()
+    (here / "below/.vexfs/index.toml").write_text(text)
+    assert len(volume.catalog) == 1
+    (here / "below/.vexfs/index.toml").write_text(text.replace("dim = 4", "dim = 5"))
+    assert index_of(volume, "box/below").dim == 5 and index_of(volume, "box").dim == 4
+
+
+def test_as_editors_write(box):
+    volume, here = box
+    home = here / ".vexfs"
+    (home / ".index.toml.swp").write_bytes(b"swap" * 100)
+    (home / "new").write_text("dim = 6\n")
+    assert (home / "new").read_text() == "dim = 6\n" and "new" in os.listdir(home)
+    os.chmod(home / "new", 0o600)
+    os.utime(home / "new")
+    os.rename(home / "new", home / "index.toml")  # a new file over the old one
+    assert index_of(volume, "box").dim == 6 and not (home / "new").exists()
+    shell("sed -i 's/dim = 6/dim = 7/' .vexfs/index.toml", here)
+    assert index_of(volume, "box").dim == 7
+    os.rename(home / "index.toml", home / "index.toml~")  # the old one aside, then a new one in its place
+    (home / "index.toml").write_text((home / "index.toml~").read_text().replace("dim = 7", "dim = 9"))
+    os.remove(home / "index.toml~")
+    assert index_of(volume, "box").dim == 9
+    (home / "bad").write_text("dim = x\n")
+    with pytest.raises(OSError) as refused:
+        os.rename(home / "bad", home / "index.toml")
+    assert refused.value.errno == errno.EINVAL and index_of(volume, "box").dim == 9
+    os.remove(home / "bad")
+    os.remove(home / ".index.toml.swp")
+    (here / "own.toml").write_text("dim = 10\n")
+    shell("mv own.toml .vexfs/index.toml", here)
+    assert index_of(volume, "box").dim == 10 and not (here / "own.toml").exists()
+    with pytest.raises(PermissionError):
+        (here.parent / ".vexfs/version").write_text("x")
+    assert sorted(os.listdir(here)) == []
+
+
+def test_removed_it_drops_the_index(box):
+    volume, here = box
+    (here / "below").mkdir()
+    (here / ".vexfs/index.toml").write_text("dim = 4\n")
+    with pytest.raises(PermissionError):
+        os.remove(here / "below/.vexfs/index.toml")
+    shell("rm .vexfs/index.toml", here)
+    assert len(volume.catalog) == 0 and (here / ".vexfs/index.toml").read_text().startswith("# No index")
+    assert shell("rm .vexfs/index.toml", here, status=1)
+    (here / ".vexfs/index.toml").write_text("dim = 4\n")
+    index_of(volume, "box").upsert(["a"], np.ones((1, 4)))
+    with pytest.raises(PermissionError):
+        os.remove(here / ".vexfs/index.toml")
+    assert "vexctl index drop /box" in error(here) and len(index_of(volume, "box")) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_only_who_may_write_to_the_directory(shared_disk):
+    here = shared_disk.path / "mine"
+    here.mkdir()
+    os.chown(here, 1234, 1234)
+    assert (here / ".vexfs/index.toml").stat().st_uid == 1234
+    as_user = ["setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups", "sh", "-c"]
+    line = "echo 'dim = 4' > .vexfs/index.toml"
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed")
+    assert subprocess.run([*as_user, line], cwd=here).returncode == 0 and told(here)["dim"] == 4
+    other = [word.replace("1234", "4321") for word in as_user]
+    assert subprocess.run([*other, line], cwd=here, capture_output=True).returncode
