@@ -116,7 +116,7 @@ static void check_blocks(const vx_vkernels *k, const vx_vkernels *plain, size_t 
         /* A level that no score comes so near to that rounding decides. */
         const vx_sieve sieve = {0.125f, step, base, want[7] + 0.1251f};
         for (size_t n = 1; n <= BLOCKS; n++) {
-            k->scan(blocks, stride, n, tables, lines, &sieve, bits);
+            k->scan(blocks, stride, n, blocks, tables, lines, &sieve, bits);
             for (size_t i = 0; i < n * VX_BLOCK; i++) {
                 const float above = want[i] + sieve.add - sieve.least;
                 expect(fabsf(above) < 4e-6f * size || (bits[i / VX_BLOCK] >> i % VX_BLOCK & 1) == (above >= 0),

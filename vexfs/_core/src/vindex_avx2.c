@@ -98,10 +98,9 @@ VX_INLINED void widen(__m256i even, __m256i odd, __m256i wide[4])
     wide[3] = _mm256_add_epi32(wide[3], _mm256_cvtepu16_epi32(_mm256_extracti128_si256(high, 1)));
 }
 
-/* Four lines make eight entries of at most 31, which a byte holds; 1024 lines of two fit 16 bits.  Lines are asked for
- * AHEAD bytes before they are needed: a list seldom is longer than what the hardware takes to notice it. */
-#define AHEAD 1024
-VX_INLINED void sums_of(const uint8_t *block, const uint8_t *tables, size_t lines, __m256i wide[4])
+/* Four lines make eight entries of at most 31, which a byte holds; 1024 lines of two fit 16 bits.  What comes
+ * next is asked for line by line: a list seldom is longer than what the hardware takes to notice it. */
+VX_INLINED void sums_of(const uint8_t *block, const uint8_t *ahead, const uint8_t *tables, size_t lines, __m256i wide[4])
 {
     const __m256i bytes = _mm256_set1_epi16(255);
     wide[0] = wide[1] = wide[2] = wide[3] = _mm256_setzero_si256();
@@ -110,8 +109,8 @@ VX_INLINED void sums_of(const uint8_t *block, const uint8_t *tables, size_t line
         __m256i even = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
         for (; j < until; j += 4) {
             const uint8_t *line = block + j * VX_BLOCK, *table = tables + j * 32;
-            _mm_prefetch((const char *)line + AHEAD, _MM_HINT_T0);
-            _mm_prefetch((const char *)line + AHEAD + 64, _MM_HINT_T0);
+            _mm_prefetch((const char *)ahead + j * VX_BLOCK, _MM_HINT_T0);
+            _mm_prefetch((const char *)ahead + j * VX_BLOCK + 64, _MM_HINT_T0);
             __m256i sum = look_up(_mm256_load_si256((const __m256i *)line), table);
             sum = _mm256_add_epi8(sum, look_up(_mm256_load_si256((const __m256i *)(line + 32)), table + 32));
             sum = _mm256_add_epi8(sum, look_up(_mm256_load_si256((const __m256i *)(line + 64)), table + 64));
@@ -123,13 +122,13 @@ VX_INLINED void sums_of(const uint8_t *block, const uint8_t *tables, size_t line
     }
 }
 
-static void scan(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
+static void scan(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *ahead, const uint8_t *tables, size_t lines,
                  const vx_sieve *sieve, uint32_t *found)
 {
     for (size_t b = 0; b < n; b++, blocks += stride) {
         const float *numbers = (const float *)(const void *)(blocks + lines * VX_BLOCK);
         __m256i wide[4];
-        sums_of(blocks, tables, lines, wide);
+        sums_of(blocks, ahead + b * stride, tables, lines, wide);
         found[b] = sieve_8(wide[0], numbers, sieve) | sieve_8(wide[1], numbers + 8, sieve) << 8 |
                    sieve_8(wide[2], numbers + 16, sieve) << 16 | sieve_8(wide[3], numbers + 24, sieve) << 24;
     }
@@ -142,7 +141,7 @@ static void scores(const uint8_t *blocks, size_t stride, size_t n, const uint8_t
     for (size_t b = 0; b < n; b++, blocks += stride) {
         const float *scale = (const float *)(const void *)(blocks + lines * VX_BLOCK) + VX_BLOCK;
         __m256i wide[4];
-        sums_of(blocks, tables, lines, wide);
+        sums_of(blocks, blocks + stride, tables, lines, wide);
         for (size_t i = 0; i < 4; i++) {
             const __m256 s = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide[i]), steps, bases);
             const __m256 a = _mm256_loadu_ps(add + b * VX_BLOCK + 8 * i);

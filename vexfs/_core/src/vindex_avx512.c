@@ -91,8 +91,8 @@ VX_INLINED void widen(__m512i even, __m512i odd, __m512i wide[2])
  * before they are needed: a list seldom is longer than what the hardware takes to notice it. */
 #define AHEAD 1792
 #define MOST_LINES 512u
-VX_INLINED void sums_of(const uint8_t *block, size_t stride, const uint8_t *tables, size_t lines, size_t blocks,
-                        __m512i wide[][2])
+VX_INLINED void sums_of(const uint8_t *block, size_t stride, const uint8_t *ahead, const uint8_t *tables, size_t lines,
+                        size_t blocks, __m512i wide[][2])
 {
     const __m512i bytes = _mm512_set1_epi16(255);
     for (size_t b = 0; b < blocks; b++)
@@ -110,9 +110,9 @@ VX_INLINED void sums_of(const uint8_t *block, size_t stride, const uint8_t *tabl
                 const __m512i second = _mm512_shuffle_i64x2(table, table, 0xf5);
                 UNROLL
                 for (size_t b = 0; b < blocks; b++) {
-                    const uint8_t *line = block + b * stride + (j + u) * VX_BLOCK;
-                    _mm_prefetch((const char *)line + AHEAD, _MM_HINT_T0);
-                    sum[b] = _mm512_add_epi8(sum[b], look_up(_mm512_loadu_si512(line), first, second));
+                    const size_t at = b * stride + (j + u) * VX_BLOCK;
+                    _mm_prefetch((const char *)ahead + at, _MM_HINT_T0);
+                    sum[b] = _mm512_add_epi8(sum[b], look_up(_mm512_loadu_si512(block + at), first, second));
                 }
             }
             UNROLL
@@ -135,25 +135,25 @@ VX_INLINED uint32_t sieve_16(__m512i sums, const float *numbers, const vx_sieve 
     return _mm512_cmp_ps_mask(_mm512_fmadd_ps(b, s, a), _mm512_set1_ps(sieve->least), _CMP_GE_OQ);
 }
 
-VX_INLINED void scan_some(const uint8_t *block, size_t stride, size_t blocks, const uint8_t *tables, size_t lines,
-                          const vx_sieve *sieve, uint32_t *found)
+VX_INLINED void scan_some(const uint8_t *block, size_t stride, size_t blocks, const uint8_t *ahead, const uint8_t *tables,
+                          size_t lines, const vx_sieve *sieve, uint32_t *found)
 {
     __m512i wide[2][2];
-    sums_of(block, stride, tables, lines, blocks, wide);
+    sums_of(block, stride, ahead, tables, lines, blocks, wide);
     for (size_t b = 0; b < blocks; b++) {
         const float *numbers = (const float *)(const void *)(block + b * stride + lines * VX_BLOCK);
         found[b] = sieve_16(wide[b][0], numbers, sieve) | sieve_16(wide[b][1], numbers + LANES, sieve) << LANES;
     }
 }
 
-static void scan(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
+static void scan(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *ahead, const uint8_t *tables, size_t lines,
                  const vx_sieve *sieve, uint32_t *found)
 {
     size_t b = 0;
     for (; b + 2 <= n; b += 2)
-        scan_some(blocks + b * stride, stride, 2, tables, lines, sieve, found + b);
+        scan_some(blocks + b * stride, stride, 2, ahead + b * stride, tables, lines, sieve, found + b);
     if (b < n)
-        scan_some(blocks + b * stride, stride, 1, tables, lines, sieve, found + b);
+        scan_some(blocks + b * stride, stride, 1, ahead + b * stride, tables, lines, sieve, found + b);
 }
 
 VX_INLINED void score_some(const uint8_t *block, size_t stride, size_t blocks, const uint8_t *tables, size_t lines,
@@ -161,7 +161,7 @@ VX_INLINED void score_some(const uint8_t *block, size_t stride, size_t blocks, c
 {
     const __m512 steps = _mm512_set1_ps(step), bases = _mm512_set1_ps(base);
     __m512i wide[2][2];
-    sums_of(block, stride, tables, lines, blocks, wide);
+    sums_of(block, stride, block + blocks * stride, tables, lines, blocks, wide);
     for (size_t i = 0; i < 2 * blocks; i++) {
         const float *scale = (const float *)(const void *)(block + i / 2 * stride + lines * VX_BLOCK) + VX_BLOCK;
         const __m512 s = _mm512_fmadd_ps(_mm512_cvtepi32_ps(wide[i / 2][i % 2]), steps, bases);

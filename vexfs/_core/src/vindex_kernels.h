@@ -35,9 +35,10 @@ typedef struct {
 typedef struct {
     float (*dot[VX_I8 + 1])(const float *q, const void *row, size_t dim);
     float (*l2sq[VX_I8 + 1])(const float *q, const void *row, size_t dim);
-    /* n blocks that stand `stride` apart, each `lines` lines of 32 bytes, then a[32] and b[32]: found[n]. */
-    void (*scan)(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
-                 const vx_sieve *sieve, uint32_t *found);
+    /* n blocks that stand `stride` apart, each `lines` lines of 32 bytes, then a[32] and b[32]: found[n].  As many lines
+     * from `ahead` on, where the next blocks are, are asked for meanwhile. */
+    void (*scan)(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *ahead, const uint8_t *tables,
+                 size_t lines, const vx_sieve *sieve, uint32_t *found);
     /* add[i] + b[i] * (step * sum[i] + base) of n such blocks. */
     void (*scores)(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
                    const float *add, float step, float base, float *out);

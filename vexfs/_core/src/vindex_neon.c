@@ -112,9 +112,10 @@ static void scores(const uint8_t *blocks, size_t stride, size_t n, const uint8_t
     }
 }
 
-static void scan(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
+static void scan(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *ahead, const uint8_t *tables, size_t lines,
                  const vx_sieve *sieve, uint32_t *found)
 {
+    (void)ahead;
     for (size_t b = 0; b < n; b++, blocks += stride) {
         const float *numbers = (const float *)(const void *)(blocks + lines * VX_BLOCK);
         float score[VX_BLOCK];

@@ -45,9 +45,10 @@ static float score_of(const uint8_t *numbers, size_t i, uint32_t sum, const vx_s
     return sieve->add + a + b * (sieve->step * (float)sum + sieve->base);
 }
 
-static void scan(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *tables, size_t lines,
+static void scan(const uint8_t *blocks, size_t stride, size_t n, const uint8_t *ahead, const uint8_t *tables, size_t lines,
                  const vx_sieve *sieve, uint32_t *found)
 {
+    (void)ahead;
     for (size_t b = 0; b < n; b++, blocks += stride) {
         found[b] = 0;
         for (size_t i = 0; i < VX_BLOCK; i++) {

@@ -193,14 +193,18 @@ static void scan_list(vx_search *s, const vx_asked *a, uint32_t i, vx_pending *p
     vx_visit visit;
     if (!begin_visit(s, a, i, &visit))
         return;
+    const vx_list *following =
+        i + 1 < s->probe.n ? atomic_load_explicit(&s->g->list[s->probe.list[i + 1]], memory_order_relaxed) : NULL;
+    const uint8_t *next = (const uint8_t *)(following ? following + 1 : visit.list + 1);
     const float limit = v->metric == VX_L2 ? 0.5f * (s->least + a->shift) : s->least;
     for (uint32_t at = 0; at < visit.n && s->status == 0; at += 2 * VX_BLOCK) {
         const float least = vx_top_least(&s->rough);
         const uint32_t blocks = visit.n - at > VX_BLOCK ? 2 : 1;
         uint32_t found[2];
         visit.sieve.least = least > limit ? least : limit;
-        s->kernels->scan(vx_block(v, visit.list, at / VX_BLOCK), v->block_bytes, blocks, s->probe.tables, v->code_lines,
-                         &visit.sieve, found);
+        const uint8_t *block = vx_block(v, visit.list, at / VX_BLOCK);
+        const uint8_t *ahead = visit.n - at > 2 * VX_BLOCK ? block + 2 * v->block_bytes : next;
+        s->kernels->scan(block, v->block_bytes, blocks, ahead, s->probe.tables, v->code_lines, &visit.sieve, found);
         for (uint32_t b = 0; b < blocks; b++)
             take_block(s, a, &visit, at + b * VX_BLOCK, found[b], pending);
     }
@@ -287,14 +291,11 @@ static void compare_candidates(vx_search *s, const vx_asked *a)
     }
 }
 
-/* Asks for the beginning of the i-th list. */
-static void fetch_list(const vx_search *s, uint32_t i, size_t bytes)
+/* Asks for the head of the i-th list. */
+static void fetch_list(const vx_search *s, uint32_t i)
 {
-    if (i >= s->probe.n)
-        return;
-    const uint8_t *next = (const void *)atomic_load_explicit(&s->g->list[s->probe.list[i]], memory_order_relaxed);
-    for (size_t b = 0; next && b < bytes; b += 64)
-        __builtin_prefetch(next + b, 0, 3);
+    if (i < s->probe.n)
+        __builtin_prefetch((const void *)atomic_load_explicit(&s->g->list[s->probe.list[i]], memory_order_relaxed), 0, 3);
 }
 
 /* The lists from `from` on, until `most` of them; 1 when there is no reason to go on. */
@@ -304,8 +305,8 @@ static int scan_lists(vx_search *s, const vx_asked *a, uint32_t from, uint32_t m
         /* As long as fewer than k were found, there is. */
         if (i >= most && (s->rough.n == s->rough.k || s->ask->effort || s->ask->limited))
             return 1;
-        fetch_list(s, i + 1, 1024);
-        fetch_list(s, i + 2, 64);
+        fetch_list(s, i + 1);
+        fetch_list(s, i + 2);
         scan_list(s, a, i, pending);
         if (s->rough.n < s->rough.k)
             compare_pending(s, a, pending);
