@@ -40,8 +40,9 @@ class RawFile(io.RawIOBase):
     """An open file of a volume.  Thread-safe: the position moves with the read or write that moves it."""
 
     def __init__(self, filesystem: Filesystem, path: str, mode: str, permissions: int = 0o666) -> None:
+        self._ino = -1  # before anything can fail: what is half made is closed, too
+        self.name, self.mode = path, mode
         flags = flags_of(mode)
-        self.name = path
         self.mode = mode.replace("t", "") + ("" if "b" in mode else "b")
         self._filesystem = filesystem
         self._append = bool(flags & os.O_APPEND)
@@ -49,7 +50,6 @@ class RawFile(io.RawIOBase):
         self._can_write = flags & os.O_ACCMODE != os.O_RDONLY
         self._position = 0
         self._moving = threading.Lock()
-        self._ino = -1
         ino = filesystem.open(path, flags, permissions)
         try:
             # An O_RDONLY open of a directory is legal, a file object on one is not.

@@ -1,12 +1,13 @@
 """Matching paths of a volume against patterns, with the meaning that ``pathlib`` gives them.
 
 ``*``, ``?`` and ``[...]`` match within one name, hidden names too; ``**`` matches any number of directories and does
-not follow symlinks into them.
+not follow symlinks into them.  At the end of a pattern it matches files, too, from Python 3.13 on.
 """
 
 import fnmatch
 import re
 import stat
+import sys
 from collections.abc import Iterator
 
 from vexfs._core.fs import Filesystem
@@ -50,8 +51,11 @@ def _select(filesystem: Filesystem, base: str, parts: list[str], only_directorie
         for directory in _directories(filesystem, base):
             if rest:
                 yield from _select(filesystem, directory, rest, only_directories)
-            else:
-                yield directory
+                continue
+            yield directory
+            if sys.version_info >= (3, 13) and not only_directories:
+                names = listing(filesystem, directory or ".")
+                yield from (join(directory, name) for name, kind in names if kind != stat.S_IFDIR)
         return
     if not MAGIC.search(head):
         path = join(base, head)
