@@ -17,6 +17,7 @@ import numpy as np
 import vexfs
 from asv_benchmarks.peers.environment import ONE_THREAD, PLACE, ROOT
 from asv_benchmarks.peers.meaning_data import Judged, all_sets
+from asv_benchmarks.peers.meaning_share import share_rows
 from asv_benchmarks.peers.table import Report, Row
 from vexfs.search.embedders import resolve
 
@@ -38,6 +39,7 @@ def run(quick: bool) -> Report:
             quality_rows(report, each, ours, theirs)
         everything = Judged("all", *together(sets, 100_000))
         speed_rows(report, fs, everything, python, Path(home))
+    share_rows(report, sets[0], quick)
     return report
 
 

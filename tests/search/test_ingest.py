@@ -395,3 +395,16 @@ def test_a_dropped_index_takes_its_list_along(fs):
     assert fs.ingest.status()["without_text"] == 0
     fs.write_text("docs/b.txt", "coffee")
     settled(fs)
+
+
+def test_an_index_that_is_dropped_while_its_files_are_on_their_way(fs, caplog):
+    for n in range(600):
+        fs.write_text(f"docs/{n % 7}/{n}.txt", f"coffee {n}")
+    for _ in range(4):
+        fs.index("docs", embedder="default")
+        time.sleep(random.random() / 20)
+        fs.drop_index("docs")
+    fs.index("docs", embedder="default")
+    settled(fs)
+    assert len(found(fs, "coffee")) == 50 and fs.ingest.status()["backlog"] == 0
+    assert "ingest failed" not in caplog.text

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vexfs._core.watch import Watch
-from vexfs.errors import InvalidArgument, PluginBroken, Unreachable
+from vexfs.errors import PluginBroken, Unreachable
 from vexfs.search.backlog import Backlog
 from vexfs.search.chunk import Chunker
 from vexfs.search.embedding import Batch, Embedding
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("vexfs.search")
 
 _POLL_S = 0.1
-_FILES, _NAMES = 256, 500
+_FILES, _NAMES, _DIRECTORIES = 256, 500, 16
 #: Batches that a model has or waits for, while the next is read.
 _AHEAD = 2
 _LOOK_EVERY_S = 5.0
@@ -308,11 +308,14 @@ class Ingest:
             paths = [self.filesystem.path_of(top)]
         except OSError:
             return
+        walked = 0
         while paths and not self._stop.is_set():
             path = paths.pop()
-            index = self.catalog.covering(path)
-            self._breathe()
+            walked += 1
+            if not walked % _DIRECTORIES:
+                self._breathe()
             with contextlib.suppress(OSError):
+                index = self.catalog.covering(path)
                 for name, ino, kind in self.filesystem.scandir(path):
                     if kind & 0o170000 == 0o040000:
                         paths.append(path.rstrip(b"/") + b"/" + name)
@@ -322,7 +325,10 @@ class Ingest:
                             self._backlog.add(ino)
 
     def _is_wanted(self, index: "Index", ino: int, generation: int) -> bool:
-        return wanted(index, ino, generation) and not index.aside.has(ino, generation)
+        try:
+            return wanted(index, ino, generation) and not index.aside.has(ino, generation)
+        except ValueError:  # it is closed: it was dropped meanwhile
+            return False
 
     # -- files
 
@@ -455,7 +461,7 @@ class Ingest:
                 batch.records if whole else [record for _, part in found for record in batch.records[part]],
                 batch.rows if whole else np.concatenate([batch.rows[part] for _, part in found]),
             )
-        except (OSError, InvalidArgument) as error:
+        except (OSError, ValueError) as error:
             if len(found) > 1:  # which of them is it?
                 for one in found:
                     self._put([one], batch)
