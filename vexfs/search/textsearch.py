@@ -5,6 +5,7 @@ over the lists that have it, as a share of the most that can be reached.  Consta
 sets, see ``docs/search.md``.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -157,11 +158,16 @@ def fuse(lists: list[Rows], weights: list[float]) -> tuple[Rows, Floats]:
     scores: dict[int, float] = {}
     most = sum(weights) / (CONSTANT + 1)
     for each, weight in zip(lists, weights, strict=True):
-        share = weight / most
-        for rank, row in enumerate(each.tolist(), 1):
-            scores[row] = scores.get(row, 0.0) + share / (CONSTANT + rank)
-    best = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
-    return np.array([row for row, _ in best], np.uint32), np.array([score for _, score in best], np.float32)
+        for row, share in zip(each.tolist(), _shares(weight / most, len(each)), strict=True):
+            scores[row] = scores.get(row, 0.0) - share
+    best = sorted(zip(scores.values(), scores, strict=True))  # the sign makes the best the first, and rows ascend
+    return np.array([row for _, row in best], np.uint32), np.array([-score for score, _ in best], np.float32)
+
+
+@functools.lru_cache(maxsize=256)
+def _shares(weight: float, count: int) -> list[float]:
+    """What each rank of a list adds."""
+    return [weight / (CONSTANT + rank) for rank in range(1, count + 1)]
 
 
 def _distances(rows: Rows, near: Rows, distances: Floats) -> Floats:
