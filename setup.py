@@ -78,8 +78,10 @@ def declarations() -> str:
     package = ROOT / "build/declarations/vexfs"
     package.mkdir(parents=True, exist_ok=True)
     for name, target in (("__init__.py", "vexfs/__init__.py"), ("_core", CORE), ("frontends", "frontends")):
-        if not (package / name).exists():
-            (package / name).symlink_to(ROOT.resolve() / target)
+        link, there = package / name, Path("../../..") / target
+        if not link.is_symlink() or link.readlink() != there:  # one that was copied with its tree may lead elsewhere
+            link.unlink(missing_ok=True)
+            link.symlink_to(there)
     return str(package.parent)
 
 

@@ -85,7 +85,10 @@ def _handing_over(fresh: ssl.SSLContext) -> Any:
 
 
 class LoopThread:
-    """An event loop in a thread; uvloop where it is installed.
+    """An event loop in a thread.
+
+    It is asyncio's own: with uvloop 16 clients get a quarter more answers, but of 2,000 that ask at once hundreds got
+    none for a minute.
 
     Parameters
     ----------
@@ -101,7 +104,7 @@ class LoopThread:
         self._serving = threading.Event()
         self._fault: BaseException | None = None
         self._stopping = False
-        self.loop: asyncio.AbstractEventLoop = _new_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"vexfs-{name}", daemon=True)
 
     def start(self) -> None:
@@ -139,15 +142,6 @@ class LoopThread:
         if self._stopping or self._thread.is_alive():
             return None
         return f"{type(self._fault).__name__}: {self._fault}" if self._fault is not None else "the loop has ended"
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
 
 
 async def until_idle(still: Callable[[], bool], deadline: float) -> None:
