@@ -202,7 +202,7 @@ def test_whoever_reads_matches_too_slowly_is_dropped(served, library, monkeypatc
         with pytest.raises(ConnectionClosed) as closed:
             while True:
                 client.link.recv(timeout=10)
-        assert closed.value.rcvd.code == websocket.SLOW and "195 more were lost" in closed.value.rcvd.reason
+        assert closed.value.rcvd.code == websocket.SLOW and "more were lost" in closed.value.rcvd.reason
 
 
 def test_questions_that_make_no_sense(served, library):
