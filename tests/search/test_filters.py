@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vexfs._core.columns import Columns
+from vexfs._core.columns import Columns, places
 from vexfs.errors import FilterInvalid
 from vexfs.search.filters import Table, compile_filter
 from vexfs.store.attributes import encode
@@ -170,3 +170,9 @@ def test_too_deep_is_refused():
         where = {"$not": where}
     with pytest.raises(FilterInvalid, match="at most 32 deep"):
         compile_filter(where)
+
+
+@given(st.lists(st.booleans(), max_size=100))
+def test_places_of_what_was_found(bools):
+    those = np.array(bools, np.bool_)
+    assert places(those.view(np.uint8), int(those.sum())).tolist() == np.flatnonzero(those).tolist()

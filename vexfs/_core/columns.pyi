@@ -9,6 +9,8 @@ BOOL: int
 NUMBER: int
 STRING: int
 
+def places(found: NDArray[np.uint8], count: int) -> NDArray[np.uint32]: ...
+
 class Column:
     kind: NDArray[np.uint8]
     number: NDArray[np.float64]

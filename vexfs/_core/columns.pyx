@@ -7,12 +7,12 @@ xattrs; a name that no row has has no column.
 import numpy as np
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from vexfs._core.record cimport decode_at, is_attribute
 
-__all__ = ["ABSENT", "BOOL", "NONE", "NUMBER", "STRING", "Column", "Columns"]
+__all__ = ["ABSENT", "BOOL", "NONE", "NUMBER", "STRING", "Column", "Columns", "places"]
 
 ABSENT, NONE, BOOL, NUMBER, STRING = range(5)
 
@@ -24,6 +24,27 @@ cdef enum:
     K_STRING = 4
 
 cdef double EXACT = 9007199254740992.0  # 2^53: integers up to here are what they are as a float64
+
+
+def places(const uint8_t[::1] found, size_t count):
+    """Where `found` is not 0, uint32 (count,): `count` of its bytes are not."""
+    out = np.empty(count, np.uint32)
+    cdef uint32_t[::1] into = out
+    cdef size_t n = found.shape[0], at = 0, k = 0, end
+    cdef uint64_t eight
+    with nogil:
+        while at < n and k < count:
+            end = min(at + 8, n)
+            eight = 1
+            if end == at + 8:
+                memcpy(&eight, &found[at], 8)
+            while eight and at < end:
+                if found[at] and k < count:
+                    into[k] = <uint32_t>at
+                    k += 1
+                at += 1
+            at = end
+    return out[:k]
 
 
 cdef class Column:

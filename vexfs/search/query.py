@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vexfs._core.columns import Columns
+from vexfs._core.columns import Columns, places
 from vexfs._core.hits import HIT_XATTRS, files_of, rows_described
 from vexfs.errors import QueryInvalid
 from vexfs.search.description import K_MAX
@@ -42,7 +42,7 @@ class Mask:
 
     def __init__(self, found: NDArray[np.bool_], version: tuple[int, int]) -> None:
         self.count = int(np.count_nonzero(found))
-        self.few = np.flatnonzero(found).astype(np.uint32) if self.count <= FEW_ROWS else None
+        self.few = places(found.view(np.uint8), self.count) if self.count <= FEW_ROWS else None
         packed = np.packbits(found, bitorder="little")
         self.bits = np.zeros((len(found) + 63) // 64, np.uint64)
         self.bits.view(np.uint8)[: len(packed)] = packed
