@@ -21,7 +21,7 @@ class Searching:
 
     def index(
         self, path: AnyPath = "/", *, dim: int | None = None, metric: str | None = None, dtype: str | None = None,
-        embedder: Any = None,
+        embedder: Any = None, rows_in: str | None = None,
     ) -> Index:
         """The index of a directory, which is made, with the directory, when there is none.
 
@@ -34,6 +34,8 @@ class Searching:
         metric : {"cosine", "l2", "dot"}
         dtype : {"f32", "f16", "bf16", "i8"}
             What vectors are stored as.
+        rows_in : {"memory", "disk"}
+            Where stored vectors are when a search compares them; "disk" needs a fraction of the memory and more time.
         embedder : str, optional
             The model that turns text below the directory into vectors; ``"default"``.
 
@@ -45,9 +47,9 @@ class Searching:
         if embedder is not None:
             from vexfs.search.textindex import create_text_index
 
-            made: Index = create_text_index(self.catalog, text(path), embedder, dim, metric, dtype)
+            made: Index = create_text_index(self.catalog, text(path), embedder, dim, metric, dtype, rows_in)
             return made
-        return self.catalog.create(text(path), dim=dim, metric=metric, dtype=dtype)
+        return self.catalog.create(text(path), dim=dim, metric=metric, dtype=dtype, rows_in=rows_in)
 
     def indexes(self) -> list[Index]:
         """Every index of the volume."""

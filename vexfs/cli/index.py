@@ -23,6 +23,7 @@ def register(subparsers: Any) -> None:
     create.add_argument("--dim", type=int, metavar="N", help="dimension of the vectors, 1 to 65536")
     create.add_argument("--metric", choices=METRICS, help="default: cosine")
     create.add_argument("--dtype", choices=DTYPES, help="what vectors are stored as; default: f32")
+    create.add_argument("--rows-in", choices=("memory", "disk"), help="where vectors stay; default: memory")
     create.add_argument("--embedder", metavar="NAME", help="the model for text: default, static, minilm, a URL")
     _add(actions, "list", list_of, "every index of the volume", "vexctl index list --volume notes.vex")
     status = _add(actions, "status", status_of, "one index: counts, memory, upkeep, text not indexed yet",
@@ -50,7 +51,8 @@ def create_of(args: argparse.Namespace) -> int:
     """Run ``vexctl index create``."""
     with reach.of(args) as node:
         told = node.call(
-            "index.create", path=args.path, dim=args.dim, metric=args.metric, dtype=args.dtype, embedder=args.embedder
+            "index.create", path=args.path, dim=args.dim, metric=args.metric, dtype=args.dtype, embedder=args.embedder,
+            rows_in=args.rows_in,
         ).result()
     output.emit(args, told, lambda: _line(told))
     return 0

@@ -94,11 +94,11 @@ class RemoteVolume(Files):
 
     def index(
         self, path: Any = "/", *, dim: int | None = None, metric: str | None = None, dtype: str | None = None,
-        embedder: str | None = None,
+        embedder: str | None = None, rows_in: str | None = None,
     ) -> RemoteIndex:
         """The index of a directory, which is made, with the directory, when there is none."""
         self._needs("index")
-        wanted = {"dim": dim, "metric": metric, "dtype": dtype, "embedder": embedder}
+        wanted = {"dim": dim, "metric": metric, "dtype": dtype, "embedder": embedder, "rows_in": rows_in}
         body = {name: value for name, value in wanted.items() if value is not None}
         about = self.wire.ask("PUT", f"/v1/indexes/{_in_url(path)}", body, invalid=InvalidArgument)
         return self._known(about)

@@ -247,7 +247,7 @@ class Catalog:
 
     def create(
         self, path: Any, *, dim: int | None, metric: str | None = None, dtype: str | None = None,
-        embedder: str | None = None,
+        embedder: str | None = None, rows_in: str | None = None,
     ) -> Index:
         """The index of the directory `path`, made when there is none; the directory, too.
 
@@ -263,13 +263,15 @@ class Catalog:
             ino = self._directory(where)
             index = self._by_directory.get(ino)
             if index is not None:
-                index.description.refuse_other(where, dim, metric, dtype, embedder)
+                index.description.refuse_other(where, dim, metric, dtype, embedder, rows_in)
                 return index
             self._refuse_unopened(ino, where)
             if dim is None:
                 raise InvalidArgument.at("a new index wants dim=, the dimension of its vectors, or embedder=", where)
             rows.hidden(self.filesystem)
-            description = Description.make(self._next, ino, dim, metric or "cosine", dtype or "f32", embedder)
+            description = Description.make(
+                self._next, ino, dim, metric or "cosine", dtype or "f32", embedder, rows_in or "memory"
+            )
             self._next += 1
             Index.make_files(self.filesystem, description)
             index = Index(self, description)

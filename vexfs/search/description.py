@@ -12,6 +12,8 @@ METRICS = ("cosine", "l2", "dot")
 #: Other names that people use for the metrics.
 ALIASES = {"euclidean": "l2", "ip": "dot", "inner-product": "dot", "dot-product": "dot", "cos": "cosine"}
 DTYPES = ("f32", "f16", "bf16", "i8")
+#: Where the stored vectors are when a search compares them; codes and lists are in memory always.
+ROWS_IN = ("memory", "disk")
 DIM_MAX = 65_536
 K_MAX = 10_000
 
@@ -44,6 +46,8 @@ class Description:
         Names its files; never used twice.
     directory : int
         Inode number of the directory that it belongs to.
+    rows_in : str
+        Where stored vectors are when a search compares them: ``memory`` or ``disk``.
     embedder : str or None
         Name of the model that turns text below the directory into vectors; None: vectors come from the user alone.
     state : dict
@@ -56,12 +60,14 @@ class Description:
     metric: str = "cosine"
     dtype: str = "f32"
     embedder: str | None = None
+    rows_in: str = "memory"
     created: float = attrs.field(factory=time.time)
     state: dict[str, Any] = attrs.field(factory=dict)
 
     @classmethod
     def make(
-        cls, number: int, directory: int, dim: Any, metric: Any, dtype: Any, embedder: str | None
+        cls, number: int, directory: int, dim: Any, metric: Any, dtype: Any, embedder: str | None,
+        rows_in: Any = "memory",
     ) -> Self:
         """A checked description.
 
@@ -71,12 +77,15 @@ class Description:
             Names what cannot be, and what can.
         """
         kind = _choice("dtype", dtype, DTYPES)
-        return cls(number, directory, checked_dim(dim), checked_metric(metric), kind, embedder)
+        where = _choice("rows_in", rows_in, ROWS_IN)
+        return cls(number, directory, checked_dim(dim), checked_metric(metric), kind, embedder, where)
 
-    def refuse_other(self, path: str, dim: Any, metric: Any, dtype: Any, embedder: str | None) -> None:
+    def refuse_other(
+        self, path: str, dim: Any, metric: Any, dtype: Any, embedder: str | None, rows_in: Any = None
+    ) -> None:
         """Raise `IndexConflict` when what is asked for is another index than this one; None asks for nothing."""
         wanted = {"dim": dim, "metric": None if metric is None else checked_metric(metric), "dtype": dtype,
-                  "embedder": embedder}  # fmt: skip
+                  "embedder": embedder, "rows_in": rows_in}  # fmt: skip
         for name, value in wanted.items():
             if value is not None and value != getattr(self, name):
                 raise IndexConflict.at(

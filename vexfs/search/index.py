@@ -99,7 +99,8 @@ class Index:
             self.table = self._table()
         empty = self.vectors
         self.vectors, changed = load_snapshot(self)
-        self._unloaded: int | None = 0 if self.vectors is not empty else None
+        loads = self.vectors is not empty and self.rows_in == "memory"
+        self._unloaded: int | None = 0 if loads else None
         self._loading = threading.Lock()
         self.table.watch(self.vectors, self.words)
         self.writer = Writer(self, changed)
@@ -147,6 +148,11 @@ class Index:
         return self.description.dtype
 
     @property
+    def rows_in(self) -> str:
+        """Where stored vectors are when a search compares them: ``memory`` or ``disk``."""
+        return self.description.rows_in
+
+    @property
     def embedder(self) -> str | None:
         """The model that embeds text below the directory."""
         return self.description.embedder
@@ -169,7 +175,8 @@ class Index:
         self.catalog.settle()
         return {
             "path": self.path, "number": self.description.number, "dim": self.dim, "metric": self.metric,
-            "dtype": self.dtype, "embedder": self.embedder, "created": self.description.created,
+            "dtype": self.dtype, "rows_in": self.rows_in, "embedder": self.embedder,
+            "created": self.description.created,
             "files": self.table.files, "rows": self.table.stats(), "vectors": self.vectors.stats(),
             "words": self.words.stats(), "memory": self.memory(), "state": dict(self.state),
             "aside": self.aside.listed(100),

@@ -28,9 +28,10 @@ NONE = """\
 #   dim = 384                 (vectors of your own)
 #   metric = "cosine"         (or "l2", "dot")
 #   dtype = "f32"             (or "f16", "bf16", "i8")
+#   rows_in = "memory"        (or "disk")
 """
 #: Keys that say what the index is, and what their values are.
-KEYS: dict[str, type] = {"dim": int, "metric": str, "dtype": str, "embedder": str}
+KEYS: dict[str, type] = {"dim": int, "metric": str, "dtype": str, "rows_in": str, "embedder": str}
 #: What is told and cannot be set.
 STATE = ("files", "passages", "out_of_date", "memory_bytes")
 
@@ -90,7 +91,8 @@ def settings_of(text: bytes) -> tuple[dict[str, Any], str | None]:
             raise InvalidArgument.at(f"{_place(text, key)}{key} = {value!r}: {kind.__name__} is wanted")
     if "metric" in told:
         told["metric"] = checked_metric(told["metric"])
-    Description.make(0, 0, told.get("dim", 1), told.get("metric", "cosine"), told.get("dtype", "f32"), None)
+    Description.make(0, 0, told.get("dim", 1), told.get("metric", "cosine"), told.get("dtype", "f32"), None,
+                     told.get("rows_in", "memory"))  # fmt: skip
     return told, directory
 
 

@@ -83,9 +83,9 @@ def steps(catalog: "Catalog", path: str, embedder: Any = None) -> Generator[tupl
             yield done, len(files)
     finally:
         old.renewal = None
-    where, metric, dtype = old.path, old.metric, old.dtype
+    where, metric, dtype, rows_in = old.path, old.metric, old.dtype, old.rows_in
     catalog.drop(where)
-    index = create_text_index(catalog, where, model, metric=metric, dtype=dtype)
+    index = create_text_index(catalog, where, model, metric=metric, dtype=dtype, rows_in=rows_in)
     for found, rows in batches:
         _put(index, found, rows)
     catalog.ingesting().look_through(index)

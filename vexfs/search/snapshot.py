@@ -113,7 +113,7 @@ def load_snapshot(index: "Index") -> tuple[VectorIndex, int]:
     gone = np.flatnonzero((had != UNUSED) & (_fitted(now, len(had)) != had)).astype(np.uint32)
     if len(gone):
         vectors.remove(gone)
-    index.table.attach(vectors, keep=True)
+    index.table.attach(vectors, keep=index.rows_in == "memory")
     fresh = np.flatnonzero((now != UNUSED) & (now != then)).astype(np.uint32)
     _put(index, vectors, fresh)
     return vectors, len(fresh)

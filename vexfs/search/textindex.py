@@ -15,7 +15,7 @@ VERSION = "embedder_version"
 
 def create_text_index(
     catalog: "Catalog", path: str, embedder: Any, dim: int | None = None, metric: str | None = None,
-    dtype: str | None = None,
+    dtype: str | None = None, rows_in: str | None = None,
 ) -> "Index":
     """The index of a directory whose text is embedded by itself, made when there is none.
 
@@ -25,7 +25,7 @@ def create_text_index(
     path : str
     embedder : str, callable or Embedder
         See :func:`vexfs.search.embedders.resolve`.
-    dim, metric, dtype : optional
+    dim, metric, dtype, rows_in : optional
         As of any index; the dimension is the model's.
 
     Raises
@@ -40,7 +40,7 @@ def create_text_index(
         raise InvalidArgument.at(f"dim={dim}; the vectors of embedder {model.name!r} have {model.dim} numbers", path)
     remember(model)
     refuse_other_model(catalog, path, model)
-    index = catalog.create(path, dim=model.dim, metric=metric, dtype=dtype, embedder=model.name)
+    index = catalog.create(path, dim=model.dim, metric=metric, dtype=dtype, embedder=model.name, rows_in=rows_in)
     if VERSION not in index.state:
         index.keep(**{VERSION: model.version})
     catalog.ingesting().look_through(index)

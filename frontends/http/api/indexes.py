@@ -35,6 +35,7 @@ class NewIndex(msgspec.Struct, forbid_unknown_fields=True):
     metric: str | None = None
     dtype: str | None = None
     embedder: str | None = None
+    rows_in: str | None = None
 
 
 class Upsert(msgspec.Struct, forbid_unknown_fields=True):
@@ -267,7 +268,8 @@ def create(request: Request) -> Reply:
     where = request.allow(request.path)
     volume = request.node.volume
     had = _own(volume.catalog, where) is not None
-    found = volume.index(where, dim=wanted.dim, metric=wanted.metric, dtype=wanted.dtype, embedder=wanted.embedder)
+    found = volume.index(where, dim=wanted.dim, metric=wanted.metric, dtype=wanted.dtype, embedder=wanted.embedder,
+                         rows_in=wanted.rows_in)  # fmt: skip
     return request.reply(found.describe(), 200 if had else 201)
 
 

@@ -67,7 +67,7 @@ def test_lines_one_by_one_no_newline_and_copies(box, tmp_path):
         ("dim = 0\n", "from 1 to 65536"),
         ("dim = 70000\n", "from 1 to 65536"),
         ("dim = '8'\n", "line 1: dim = '8': int is wanted"),
-        ("dim = 8\nmetrik = 'l2'\n", "line 2: metrik is unknown; dim, metric, dtype, embedder"),
+        ("dim = 8\nmetrik = 'l2'\n", "line 2: metrik is unknown; dim, metric, dtype, rows_in, embedder"),
         ("dim = 8\nmetric = 'l3'\n", "'l3' is unknown; cosine, l2, dot"),
         ("dim = 8\ndtype = 'f64'\n", "'f64' is unknown; f32"),
         ("dim = \n", "is no TOML"),

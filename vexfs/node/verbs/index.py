@@ -49,15 +49,15 @@ def status(node: Node, path: str) -> dict[str, Any]:
 @Node.verb("index.create")
 def create(
     node: Node, path: str, dim: int | None = None, metric: str | None = None, dtype: str | None = None,
-    embedder: str | None = None,
+    embedder: str | None = None, rows_in: str | None = None,
 ) -> dict[str, Any]:
     """The index of a directory, made when there is none."""
     catalog = node.volume.catalog
     if embedder is not None:
         from vexfs.search.textindex import create_text_index
 
-        return described(create_text_index(catalog, path, embedder, dim, metric, dtype))
-    return described(catalog.create(path, dim=dim, metric=metric, dtype=dtype))
+        return described(create_text_index(catalog, path, embedder, dim, metric, dtype, rows_in))
+    return described(catalog.create(path, dim=dim, metric=metric, dtype=dtype, rows_in=rows_in))
 
 
 @Node.verb("index.drop")
