@@ -223,7 +223,8 @@ int64_t vx_words_append(vx_words *w, uint32_t row, const uint8_t *seq, size_t n)
     const uint32_t doc = p->n++;
     p->row[doc] = row;
     p->length[doc] = (float)length;
-    memcpy(p->seq + p->at[doc], seq, n);
+    if (n) /* a document without words may have no sequence */
+        memcpy(p->seq + p->at[doc], seq, n);
     p->at[doc + 1] = p->at[doc] + (uint32_t)n;
     for (int64_t i = 0; i < distinct && !err; i++) {
         const uint32_t tf = w->counts[i].tf;
