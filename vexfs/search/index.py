@@ -186,8 +186,10 @@ class Index:
 
     def memory(self) -> dict[str, int]:
         """Bytes in memory, by part."""
+        parts = self.vectors.memory()
+        del parts["codes"]  # they lie in what "lists" has
         return {
-            **self.vectors.memory(), "words": self.words.memory(),
+            **parts, "words": self.words.memory(),
             "table": 32 * len(self.table) + 24 * self.table.files, "columns": self._reader.columns.memory(),
         }  # fmt: skip
 
