@@ -62,22 +62,22 @@ cdef class Bell:
         eventfd_write(self.fd, 1)
 
     def wait(self, timeout_s=None):
-        """Wait until it was rung since the last wait, or for `timeout_s`; whether it was rung."""
-        cdef eventfd_t rings
+        """Wait until it was rung since the last wait, or for `timeout_s`; how often it was, once for an item."""
+        cdef eventfd_t rings = 0
         cdef pollfd ready
         cdef int got, timeout_ms = -1 if timeout_s is None else int(timeout_s * 1000)
         ready.fd, ready.events = self.fd, POLLIN
         with nogil:
             got = poll(&ready, 1, timeout_ms)
             if got > 0:
-                got = eventfd_read(ready.fd, &rings) == 0
+                eventfd_read(ready.fd, &rings)
         if got < 0:
             PyErr_CheckSignals()  # it woke us before the time
-        return got > 0
+        return rings
 
 
 cdef void _ring(void *ctx, const vx_item *items, size_t n) noexcept nogil:
-    eventfd_write((<Bell>ctx).fd, 1)
+    eventfd_write((<Bell>ctx).fd, n)
 
 
 cdef object _checked(int status, str what):

@@ -122,7 +122,9 @@ class Ingest:
         """Whether a file is to be indexed."""
         generation = is_file(self.filesystem, ino)
         index = None if generation is None else self.catalog.covering(ino)
-        return bool(index and generation is not None and index.embedder and self._is_wanted(index, ino, generation))
+        if index is None or generation is None or index.embedder is None:
+            return False
+        return self._is_wanted(index, ino, generation)
 
     def close(self) -> None:
         """End after the passages in hand; what is left is found again when the volume is next opened."""

@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
+
+from vexfs._core.bridge import Bell
 
 if TYPE_CHECKING:
     from vexfs._core.fs import Filesystem
@@ -34,31 +35,21 @@ class Turns:
 
     def __init__(self, filesystem: "Filesystem", bridge: Any, stop: threading.Event) -> None:
         self._filesystem, self._bridge, self._stop = filesystem, bridge, stop
-        self._handed: deque[int] = deque()
-        self._arrived = threading.Event()
+        self._through = Bell()
         self.worked = self._quiet = time.monotonic()
         if bridge is not None:
-            bridge.handler(KIND_TEXT, self._hand_over)
-
-    def _hand_over(self, items: list[tuple[int, int]]) -> None:
-        self._handed.extend([key for key, _ in items])
-        self._arrived.set()
+            bridge.handler(KIND_TEXT, self._through)
 
     def passed(self, inos: list[int]) -> tuple[list[int], list[int]]:
         """Take files through the bridge: those that came through, and those for which it had no room."""
         if self._bridge is None:
             return inos, []
-        sent = 0
+        sent = through = 0
         while sent < len(inos) and self._bridge.enqueue(inos[sent], 0, KIND_TEXT, "low", wait=False):
             sent += 1
-        through: list[int] = []
-        while len(through) < sent and not self._stop.is_set():
-            if not self._handed:
-                self._arrived.wait(0.1)
-            self._arrived.clear()
-            while self._handed and len(through) < sent:
-                through.append(self._handed.popleft())
-        return through, inos[sent:]
+        while through < sent and not self._stop.is_set():
+            through += self._through.wait(_LOOK_EVERY_S)
+        return inos[:sent], inos[sent:]
 
     def others_are_busy(self) -> bool:
         """Whether others ask much of the filesystem: a look of ten milliseconds, in which ingest does nothing.
