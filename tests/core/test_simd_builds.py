@@ -1,5 +1,6 @@
 """The kernels built apart from Python: under sanitizers here, for AArch64, and on a processor without AVX."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def test_on_aarch64(tmp_path, source):
 
 
 @needs("qemu-x86_64", "qemu-user")
+@pytest.mark.skipif("VEXFS_SANITIZED" in os.environ, reason="a sanitizer's memory does not fit under qemu")
 def test_without_avx():
     """On a Nehalem: detection says so, a demand for AVX2 is refused, and the scalar kernels meet no foreign opcode."""
     code = """
