@@ -69,8 +69,8 @@ def test_the_monitor_logs_a_sound_node_and_warns_of_one_with_a_feature_off(scrip
     node = serve()
     status, said = script("vexfs-monitor", node, "--once")
     assert status == 0 and "<6>fuse 0/s vector 0/s" in said, said
-    node.vexctl("performance stack configure --monitoring-enabled false")
-    status, said = script("vexfs-monitor", node, "--once")
+    off = serve("n2", "performance_optimizations.enable_stack_optimization=false")
+    status, said = script("vexfs-monitor", off, "--once")
     assert status == 1 and "<4>stack_optimization is switched off" in said
     node.kill()
     status, said = script("vexfs-monitor", node, "--once")
