@@ -1,8 +1,4 @@
-"""A node beside a Chroma server: many REST clients, mixed queries, reads and upserts, the same JSON for both.
-
-Chroma is taken from the Python that ``VEXFS_CHROMA_PYTHON`` names (``pip install chromadb`` into an environment of its
-own), else from this one.
-"""
+"""A node beside a Chroma server: many REST clients, mixed queries, reads and upserts, the same JSON for both."""
 
 import contextlib
 import json
@@ -19,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from asv_benchmarks.peers import environment
 from asv_benchmarks.peers.table import Report, Row
 
 DIM = 384
@@ -106,11 +103,10 @@ class Chroma:
 
     def __init__(self, directory: Path, vectors: Any) -> None:
         self.port = free_port()
-        python = os.environ.get("VEXFS_CHROMA_PYTHON", sys.executable)
-        program = Path(python).with_name("chroma")
+        place = environment.install("node", ("chromadb==1.5.9",), whole=True)
         self.process = subprocess.Popen(
-            [program, "run", "--path", str(directory / "chroma"), "--port", str(self.port)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [place / "bin" / "chroma", "run", "--path", str(directory / "chroma"), "--port", str(self.port)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(place)},
         )  # fmt: skip
         base = f"http://127.0.0.1:{self.port}/api/v2"
         for _ in range(200):
@@ -180,7 +176,7 @@ def served(count: int, report: Report, *, peers: bool = True) -> Iterator[tuple[
                 try:
                     servers.append(Chroma(directory, vectors))
                 except OSError as error:
-                    report.notes.append(f"no Chroma server: {error}; set VEXFS_CHROMA_PYTHON")
+                    report.notes.append(f"no Chroma server: {error}")
             yield directory, servers
         finally:
             for server in servers:
