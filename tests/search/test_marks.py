@@ -120,3 +120,23 @@ def test_killed_while_it_worked(tmp_path, walks):
         assert found == there and len(there) > 700
         assert not walks
 
+
+
+def test_names_that_came_and_are_indexed_do_not_wait(tmp_path):
+    """Renames behind the mark are looked at when the volume is opened: what is up to date is not said to wait."""
+    with vexfs.open(tmp_path / "v") as fs:
+        fs.index("docs", embedder="default")
+        fs.write_text("docs/a.txt", "how to descale a kettle")
+        assert fs.ingest.wait(30)
+    child = f"""
+import os, vexfs
+fs = vexfs.open({str(tmp_path / "v")!r})
+fs.ingest.wait(30)
+fs.rename("docs/a.txt", "docs/b.txt")
+fs.sync()
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", child], check=True)
+    with vexfs.open(tmp_path / "v") as fs:
+        assert fs.ingest.status()["backlog"] == 0
+        assert [hit.path for hit in fs.search("kettle", k=1)] == ["/docs/b.txt"]

@@ -12,6 +12,7 @@ can be had, or on which the model fails again and again, is set aside with the r
 import contextlib
 import logging
 import os
+import stat
 import threading
 import time
 from collections import deque
@@ -111,9 +112,13 @@ class Ingest:
         known = [mark for mark in marks.values() if mark is not None]
         newer = self._marks.newer(min(known)) if known else None
         if newer is not None:
-            for ino in newer[0] if len(newer[0]) > _CHECKED else filter(self._has_news, newer[0]):
+            files, names = newer
+            if len(files) + len(names) <= _CHECKED:  # what is up to date is not said to wait
+                files |= {ino for parent, name in names if (ino := self._file_at(parent, name)) is not None}
+                files, names = set(filter(self._has_news, files)), set()
+            for ino in files:
                 self._backlog.add(ino)
-            self._backlog.name(newer[1])
+            self._backlog.name(names)
         for index, mark in marks.items():
             if mark is None or newer is None:
                 self.look_through(index)
@@ -248,7 +253,8 @@ class Ingest:
             return _POLL_S
         self._turns.worked = time.monotonic()
         for parent, name in self._backlog.take_names(_NAMES):
-            self._resolve(parent, name)
+            if (ino := self._file_at(parent, name)) is not None:
+                self._backlog.add(ino)
         while (top := self._backlog.take_tree()) is not None:
             self._walk(top)
         inos = self._backlog.take(_FILES, hurry)
@@ -296,13 +302,15 @@ class Ingest:
 
     # -- from names and trees to files
 
-    def _resolve(self, parent: int, name: bytes) -> None:
+    def _file_at(self, parent: int, name: bytes) -> int | None:
+        """The file of that name; a directory is noted to be walked."""
         with contextlib.suppress(OSError):
             found = self.filesystem.lookup(parent, name)
-            if found.st_mode & 0o170000 == 0o040000:
+            if stat.S_ISDIR(found.st_mode):
                 self._backlog.tree(found.st_ino)
-            elif found.st_mode & 0o170000 == 0o100000:
-                self._backlog.add(found.st_ino)
+            elif stat.S_ISREG(found.st_mode):
+                return found.st_ino
+        return None
 
     def _walk(self, top: int) -> None:
         """Files below a directory whose rows are not those of their content."""
