@@ -11,6 +11,7 @@ import re
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 
 import attrs
@@ -30,6 +31,8 @@ from vexfs.errors import (
 FS_TYPE = "fuse.vexfs"
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
+#: How long a mount may be busy with nobody seen to use it.
+_PASSING_S = 1.0
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -143,6 +146,11 @@ def _check_device() -> None:
         raise NotSupported.at("mounting without root needs it; install it (Debian: apt-get install fuse)", "fusermount")
 
 
+def _detach(path: str, lazy: bool) -> int:
+    code = _umount2(path, (_MNT_DETACH if lazy else 0) | _UMOUNT_NOFOLLOW)
+    return _fusermount(path, lazy) if code == errno.EPERM else code
+
+
 def unmount(path: str, *, lazy: bool = False) -> None:
     """Unmount `path`; `lazy` detaches it at once and lets those who use it finish.
 
@@ -158,9 +166,11 @@ def unmount(path: str, *, lazy: bool = False) -> None:
     path = resolve(path)
     if find(path) is None:
         raise InvalidArgument.at("nothing is mounted there", path)
-    code = _umount2(path, (_MNT_DETACH if lazy else 0) | _UMOUNT_NOFOLLOW)
-    if code == errno.EPERM:
-        code = _fusermount(path, lazy)
+    code = _detach(path, lazy)
+    until = time.monotonic() + _PASSING_S
+    while code == errno.EBUSY and time.monotonic() < until and not users(path):
+        time.sleep(0.02)  # nobody holds it: somebody was passing through, as whoever resolves a path below it does
+        code = _detach(path, lazy)
     if code == errno.EBUSY:
         raise Busy.at(f"is in use{_named(users(path))}; end that, or add --lazy to detach it now", path)
     if code == errno.EPERM:
