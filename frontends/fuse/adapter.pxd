@@ -70,7 +70,7 @@ cdef class Adapter:
     cdef int virtual_unlink(self, uint64_t parent, const char *name, size_t n) noexcept with gil
     cdef int virtual_rename(self, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
                             const char *new_name, size_t new_n) noexcept with gil
-    cdef int virtual_replace(self, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
+    cdef int virtual_replace(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
                              const char *new_name, size_t new_n) noexcept with gil
     cdef int virtual_setattr(self, uint64_t ino, int sized, uint64_t size, vx_attr *out) noexcept with gil
     cdef int virtual_writable(self, uint64_t ino) noexcept with gil

@@ -11,6 +11,7 @@ import logging
 from libc.errno cimport EINVAL, ENODATA, EPERM
 from libc.string cimport memcmp, memcpy, memset
 from posix.fcntl cimport O_ACCMODE, O_RDONLY, O_TRUNC
+from posix.unistd cimport R_OK
 
 from vexfs._core.fs cimport (
     VX_EVENT_ENTRY,
@@ -19,6 +20,7 @@ from vexfs._core.fs cimport (
     VX_SET_MODE,
     VX_SET_SIZE,
     VX_SET_UID,
+    fs_access,
     fs_create,
     fs_events_attach,
     fs_events_detach,
@@ -50,6 +52,8 @@ from vexfs._core.fs cimport (
     fs_write,
     vx_event,
 )
+
+from vexfs.frontends.fuse.virtual import TEXT_MOST
 
 log = logging.getLogger("vexfs.fuse")
 
@@ -225,7 +229,7 @@ cdef class Adapter:
         if parent >= VX_FIRST_VIRTUAL:
             return -EPERM
         if new_parent >= VX_FIRST_VIRTUAL:
-            return self.virtual_replace(parent, name, n, new_parent, new_name, new_n)
+            return self.virtual_replace(who, parent, name, n, new_parent, new_name, new_n)
         if reserved(name, n) or reserved(new_name, new_n):
             return -EPERM
         return fs_rename(self.fs, who, parent, name, n, new_parent, new_name, new_n, 0)
@@ -392,15 +396,19 @@ cdef class Adapter:
         except BaseException as error:
             return -self.fault(error, "rename of a virtual name")
 
-    cdef int virtual_replace(self, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
+    cdef int virtual_replace(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
                              const char *new_name, size_t new_n) noexcept with gil:
         # A file of the volume becomes a text.  Refused, as from another disk, programs would remove the old text first.
+        cdef int rc
         try:
-            path = self.filesystem.path_of(parent) + b"/" + name[:n]
             found = self.filesystem.lookup(parent, name[:n])
-            self.tree.replace(new_parent, new_name[:new_n], self.filesystem.read(found.st_ino, found.st_size, 0))
-            self.filesystem.unlink(path)
-            return 0
+            rc = fs_access(self.fs, who, found.st_ino, R_OK)
+            if rc:
+                return rc
+            # One byte more than can be: a larger file is refused, and not read.
+            text = self.filesystem.read(found.st_ino, min(found.st_size, TEXT_MOST + 1), 0)
+            self.tree.replace(new_parent, new_name[:new_n], text)
+            return fs_unlink(self.fs, who, parent, name, n)
         except BaseException as error:
             return -self.fault(error, "rename to a virtual name")
 

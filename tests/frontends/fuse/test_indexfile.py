@@ -175,6 +175,12 @@ def test_as_editors_write(box):
     (here / "own.toml").write_text("dim = 10\n")
     shell("mv own.toml .vexfs/index.toml", here)
     assert index_of(volume, "box").dim == 10 and not (here / "own.toml").exists()
+    (here / "big.toml").touch()
+    os.truncate(here / "big.toml", 1 << 40)
+    with pytest.raises(OSError) as refused:
+        os.rename(here / "big.toml", home / "index.toml")
+    assert refused.value.errno == errno.EFBIG and index_of(volume, "box").dim == 10
+    os.remove(here / "big.toml")
     with pytest.raises(PermissionError):
         (here.parent / ".vexfs/version").write_text("x")
     assert sorted(os.listdir(here)) == []
@@ -207,5 +213,10 @@ def test_only_who_may_write_to_the_directory(shared_disk):
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv is not installed")
     assert subprocess.run([*as_user, line], cwd=here).returncode == 0 and told(here)["dim"] == 4
+    (here / "secret").write_text("dim = 5\n")
+    os.chmod(here / "secret", 0o600)
+    done = subprocess.run([*as_user, "mv secret .vexfs/index.toml"], cwd=here, capture_output=True)
+    assert done.returncode and told(here)["dim"] == 4 and (here / "secret").exists()
+    os.remove(here / "secret")
     other = [word.replace("1234", "4321") for word in as_user]
     assert subprocess.run([*other, line], cwd=here, capture_output=True).returncode
