@@ -10,6 +10,7 @@ import socket
 import stat
 import struct
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,10 @@ class ControlService:
             for connection in self._connections:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RD)
+        # What a verb has begun (a backup) is taken back by its own thread, which ends with the process.
+        until = time.monotonic() + timeout_s
+        while self._connections and time.monotonic() < until:
+            time.sleep(0.01)
 
     def failure(self) -> str | None:
         """Why it no longer listens."""

@@ -125,6 +125,11 @@ def test_a_day(day):
     )  # fmt: skip
     with urllib.request.urlopen(request, timeout=60) as reply:
         assert json.load(reply)["path"] == backup
+    served = day.directory / "data/volume.vex"
+    assert "backed up" in day.vexctl("volume", "backup", served, day.directory / "second.vex")
+    assert "sound" in day.vexctl("volume", "fsck", day.directory / "second.vex")
+    assert "uuid" in day.vexctl("volume", "info", served)
+    day.vexctl("volume", "fsck", served, status=3)
 
     day.process.send_signal(signal.SIGKILL)
     day.process.wait()

@@ -273,3 +273,66 @@ def test_a_line_of_fstab(home):
     (home / "mnt" / "a").touch()
     done = run("umount", home / "mnt")
     assert done.returncode == 0, done.stderr
+
+
+def vexctl(*words, status=0):
+    done = run(sys.executable, "-c", "from vexfs.cli.main import vexctl; vexctl()", *words)
+    assert done.returncode == status, (words, done.stdout, done.stderr)
+    return done.stdout or done.stderr
+
+
+def test_vexctl_asks_the_mount_that_has_a_volume(home):
+    """Searches, indexes and backups of a volume that is mounted without a node."""
+    volume, copy = home / "v.vex", home / "copy.vex"
+    assert run(*VEXFS, "mount", volume, home / "mnt").returncode == 0
+    vexctl("index", "create", "/notes", "--embedder", "default", "--volume", volume)
+    (home / "mnt/notes/roasts.md").write_text("Light roasts keep acidity.\n")
+    found = json.loads(vexctl("search", "sour coffee", "--wait", 20, "--volume", volume, "--json"))
+    assert [hit["path"] for hit in found["hits"]] == ["/notes/roasts.md"]
+    assert json.loads(vexctl("volume", "info", volume, "--json"))["status"]["files"] >= 1
+    vexctl("volume", "backup", volume, copy)
+    assert "freed" in vexctl("volume", "compact", volume)
+    with Volume.load(copy) as copied:
+        assert copied.filesystem.read_file("/notes/roasts.md").startswith(b"Light")
+    assert "check the copy" in vexctl("volume", "fsck", volume, status=3)
+    assert "vexfs serve" in vexctl("token", "list", "--volume", volume, status=1)
+    assert (volume / "control.sock").stat().st_mode & 0o777 == 0o600
+    assert run(*VEXFS, "umount", home / "mnt").returncode == 0
+    assert not (volume / "control.sock").exists()
+    assert vexctl("search", "sour coffee", "--volume", volume).startswith("  1")
+
+
+def test_a_socket_that_a_killed_mount_left_is_nobody(home):
+    volume = home / "v.vex"
+    told = json.loads(run(*VEXFS, "mount", volume, home / "mnt", "--json").stdout)
+    os.kill(told["pid"], signal.SIGKILL)
+    run("umount", "-l", home / "mnt")
+    assert (volume / "control.sock").exists()
+    assert "uuid" in vexctl("volume", "info", volume)
+    assert vexctl("volume", "fsck", volume).startswith("sound")
+    assert run(*VEXFS, "mount", volume, home / "mnt").returncode == 0  # and takes its place
+    assert "uuid" in vexctl("volume", "info", volume)
+
+
+def test_a_mount_whose_socket_cannot_be_made_does_without(home):
+    deep = home / ("d" * 100)
+    deep.mkdir()
+    Volume.create(deep / "v.vex").close()
+    done = run(*VEXFS, "mount", deep / "v.vex", home / "mnt", "--log", home / "log")
+    assert done.returncode == 0 and os.path.ismount(home / "mnt")
+    assert "107 bytes" in (home / "log").read_text()
+    assert f"{home / 'mnt'}" in vexctl("volume", "backup", deep / "v.vex", home / "copy", status=3)
+
+
+def test_a_backup_that_unmounting_ends_leaves_nothing(home):
+    volume, copy = home / "v.vex", home / "copy.vex"
+    with Volume.load(volume) as opened:
+        opened.filesystem.write_file("/big", os.urandom(64 << 20))
+    assert run(*VEXFS, "mount", volume, home / "mnt").returncode == 0
+    words = [sys.executable, "-c", "from vexfs.cli.main import vexctl; vexctl()", "volume", "backup", volume, copy]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as backup:
+        while not copy.exists() and not list(home.glob("copy*")):
+            time.sleep(0.001)
+        assert run(*VEXFS, "umount", home / "mnt").returncode == 0
+        _, said = backup.communicate()
+    assert (backup.returncode == 0 and copy.exists()) or (backup.returncode != 0 and not list(home.glob("copy*"))), said

@@ -14,6 +14,7 @@ from vexfs.errors import EXIT_USAGE, VexfsError, describe, row_of
 from vexfs.frontends import fuse
 from vexfs.frontends.fuse import mountpoint as place
 from vexfs.frontends.fuse.options import MountOptions
+from vexfs.node.attendance import attended
 from vexfs.volume import Volume
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -104,10 +105,11 @@ def _serve(volume: str, directory: str, options: MountOptions, ready: Callable[[
         stop.held = True  # in the middle it would leave a mount that nobody knows of, over a volume that closes
         mounted = fuse.mount(opened, directory, options, closes_with_mount=True)
         try:
-            stop.release()
-            ready({})
-            while not mounted.ended.wait(_LOOK_S):
-                pass  # a signal that comes just before a wait begins does not end it
+            with attended(opened):
+                stop.release()
+                ready({})
+                while not mounted.ended.wait(_LOOK_S):
+                    pass  # a signal that comes just before a wait begins does not end it
         finally:
             mounted.unmount(force=True)
     return 0

@@ -19,7 +19,7 @@ from typing import Any, Self
 from vexfs import errors
 from vexfs.cli.progress import Progress
 from vexfs.config import Settings, load
-from vexfs.errors import Unreachable, UsageError, VexfsError, VolumeBusy
+from vexfs.errors import Unreachable, UsageError, VexfsError
 from vexfs.store import lock
 
 DEFAULT_SOCKET = "/run/vexfs/control.sock"
@@ -31,7 +31,7 @@ def add_options(parser: Any) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--socket", metavar="PATH", help=f"control socket of the node; default: ${ENVIRONMENT}, "
                        f"else {DEFAULT_SOCKET}")  # fmt: skip
-    where.add_argument("--volume", metavar="DIR", help="work on this volume, which no node has open")
+    where.add_argument("--volume", metavar="DIR", help="work on this volume, or ask who has it mounted or serves it")
     parser.add_argument("--key-file", metavar="FILE", help="key of an encrypted --volume")
 
 
@@ -81,7 +81,7 @@ class Reach:
     socket : path, optional
         Its control socket; default ``VEXFS_SOCKET``, else the socket of a node with the default configuration.
     volume : path, optional
-        Open this volume here instead.  When a node has it open that says where its socket is, that node is asked.
+        Open this volume here instead; or, when a node or a mount has it open that says where its socket is, ask that.
     key_file : path, optional
         Of `volume`.
     settings : Settings, optional
@@ -106,16 +106,12 @@ class Reach:
         if volume is None:
             self._connect(os.fspath(socket or os.environ.get(ENVIRONMENT) or DEFAULT_SOCKET))
             return
-        try:
-            from vexfs.node import Node
+        if (served := lock.socket_of(Path(volume))) is not None:
+            self._connect(served)
+            return
+        from vexfs.node import Node
 
-            settings = settings or load(environment={})
-            self._node = Node(settings, volume=volume, key_file=key_file).open()
-        except VolumeBusy:
-            told = lock.owner(Path(volume)) or {}
-            if not told.get("socket"):
-                raise
-            self._connect(told["socket"])
+        self._node = Node(settings or load(environment={}), volume=volume, key_file=key_file).open()
 
     @property
     def here(self) -> bool:

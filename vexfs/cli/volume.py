@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from vexfs import volume as volumes
-from vexfs.cli import output
+from vexfs.cli import output, reach
 from vexfs.cli.progress import Progress
-from vexfs.errors import EXIT_WANTING, UsageError
+from vexfs.errors import EXIT_WANTING, UsageError, VolumeBusy
+from vexfs.store import lock
 from vexfs.store.check import Report
 from vexfs.volume import Volume
 
@@ -21,7 +22,8 @@ def register(subparsers: Any) -> None:
     """Add ``volume`` and what is below it."""
     parser = subparsers.add_parser(
         "volume", help="create, check, compact, back up and restore volumes",
-        description="Look after a volume as a whole.  Nobody else may have it open, but for `info`.",
+        description="Look after a volume as a whole.  One that is mounted or served is asked through the process that "
+                    "has it open for `info`, `compact` and `backup`; the others want it closed.",
         epilog="Example: vexctl volume create notes.vex",
     )  # fmt: skip
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -114,9 +116,18 @@ def create_of(args: argparse.Namespace) -> None:
 
 def info_of(args: argparse.Namespace) -> None:
     """Run ``volume info``."""
-    with Volume.load(args.volume, key_file=args.key_file, read_only=True) as volume:
-        info = volume.info()
+    if lock.socket_of(Path(args.volume)) is not None:
+        info = _asked(args, "volume.info")
+    else:
+        with Volume.load(args.volume, key_file=args.key_file, read_only=True) as volume:
+            info = volume.info()
     output.emit(args, info, lambda: _info_text(info))
+
+
+def _asked(args: argparse.Namespace, verb: str, label: str | None = None, unit: str = "B", **sent: Any) -> Any:
+    """What the process that has the volume open answers to a verb."""
+    with reach.Reach(volume=args.volume, key_file=args.key_file) as owner:
+        return owner.call(verb, **sent).result(label, unit)
 
 
 def _info_text(info: dict[str, Any]) -> str:
@@ -139,6 +150,12 @@ def _info_text(info: dict[str, Any]) -> str:
 def fsck_of(args: argparse.Namespace) -> int:
     """Run ``volume fsck``; 1 when there are faults left."""
     started = time.monotonic()
+    if lock.socket_of(Path(args.volume)) is not None:
+        raise VolumeBusy.at(
+            f"{lock.busy_message(Path(args.volume))}; "
+            "to check it meanwhile, `vexctl volume backup` it and check the copy",
+            Path(args.volume).absolute(),
+        )
     with Progress("checking") as progress:
         report = volumes.check(
             args.volume, key_file=args.key_file, repair=args.repair, read_data=not args.quick, progress=progress
@@ -170,9 +187,12 @@ def _report_text(report: Report, repair: bool) -> str:
 
 def compact_of(args: argparse.Namespace) -> None:
     """Run ``volume compact``."""
-    with Volume.load(args.volume, key_file=args.key_file) as volume:
-        with Progress("compacting", unit="segments") as progress:
-            gained = volume.compact(progress)
+    if lock.socket_of(Path(args.volume)) is not None:
+        gained = _asked(args, "volume.compact", "compacting", "segments")
+    else:
+        with Volume.load(args.volume, key_file=args.key_file) as volume:
+            with Progress("compacting", unit="segments") as progress:
+                gained = volume.compact(progress)
     freed = gained["disk_bytes_before"] - gained["disk_bytes_after"]
     output.emit(args, {**gained, "freed_bytes": freed},
                 f"freed {output.size(freed)} in {gained['segments_freed']:,} segments")  # fmt: skip
@@ -181,8 +201,11 @@ def compact_of(args: argparse.Namespace) -> None:
 def backup_of(args: argparse.Namespace) -> None:
     """Run ``volume backup``."""
     started = time.monotonic()
-    with Volume.load(args.volume, key_file=args.key_file) as volume, Progress("copying") as progress:
-        where = volume.backup(args.target, progress)
+    if lock.socket_of(Path(args.volume)) is not None:
+        where = Path(_asked(args, "volume.backup", "copying", target=str(Path(args.target).absolute()))["path"])
+    else:
+        with Volume.load(args.volume, key_file=args.key_file) as volume, Progress("copying") as progress:
+            where = volume.backup(args.target, progress)
     _emit_copy(args, where, started, "backed up to")
 
 

@@ -5,6 +5,7 @@
 :mod:`.service`      what faces the outside: started, watched and restarted each by itself
 :mod:`.verb`         what a node can be told to do, by name; the verbs are in :mod:`vexfs.node.verbs`
 :mod:`.tuning`       what the settings mean for the core's mechanisms
+:mod:`.attendance`   the verbs about a volume that is mounted without a node
 :mod:`.log`          the log, to files or the journal
 :mod:`.notify`       systemd's readiness and watchdog
 :mod:`.privileges`   giving up root's rights

@@ -17,7 +17,7 @@ import attrs
 from vexfs._core.meta import Meta
 from vexfs._core.segment import SegmentStore
 from vexfs.errors import Damaged, VexfsError, describe
-from vexfs.store import volumefile
+from vexfs.store import lock, volumefile
 from vexfs.store.check_data import check_data
 from vexfs.store.check_tree import check_tree
 from vexfs.store.salvage import rebuild
@@ -202,7 +202,8 @@ def _file_problems(directory: Path, repair: bool) -> Iterator[Problem]:
         if repair:
             main.save(directory)
         yield Problem("volume-spare", volumefile.SPARE, "is missing, damaged or out of date", repaired=repair)
-    known = {volumefile.NAME, volumefile.SPARE, META, f"{META}-wal", f"{META}-shm", SEGMENTS, "index", "lock"}
+    known = {volumefile.NAME, volumefile.SPARE, META, f"{META}-wal", f"{META}-shm", SEGMENTS, "index"}
+    known |= {lock.NAME, lock.SOCKET}
     for path in sorted(directory.iterdir()):
         if path.name.endswith(".new"):
             if repair:

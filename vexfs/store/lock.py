@@ -18,6 +18,7 @@ from typing import Any
 from vexfs.errors import VolumeBusy, from_errno
 
 NAME = "lock"
+SOCKET = "control.sock"  # beside it, while a mount without a node has the volume
 
 
 class Lock:
@@ -95,6 +96,24 @@ def owner(directory: Path) -> dict[str, Any] | None:
     return told if isinstance(told, dict) else None
 
 
+def socket_of(directory: Path) -> str | None:
+    """The control socket of the process that has the volume open for writing; None when there is neither."""
+    told = (owner(directory) or {}).get("socket")
+    if not told:
+        return None
+    try:
+        fd = os.open(directory / NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # what a process that died has written stays in the file
+    except OSError:
+        return str(told)
+    finally:
+        os.close(fd)
+    return None
+
+
 def busy_message(directory: Path) -> str:
     """Who has the volume, and what to do about it."""
     told = owner(directory)
@@ -109,6 +128,6 @@ def busy_message(directory: Path) -> str:
     if told.get("mountpoint"):
         ways.append(f"its files are at {told['mountpoint']}")
     if told.get("socket"):
-        ways.append(f"it answers at `vexctl --socket {told['socket']}`")
+        ways.append(f"it answers to commands of vexctl with --socket {told['socket']}")
     ways.append("stop that process to open the volume here" if not ways else "or stop it")
     return f"{who}; {', '.join(ways)}"
