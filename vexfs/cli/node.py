@@ -35,7 +35,7 @@ def status_of(args: argparse.Namespace) -> int:
 
 def _text(told: dict[str, Any]) -> str:
     shown = {key: told[key] for key in ("node_id", "cluster_name", "version", "pid", "volume", "cluster")}
-    shown["up"] = output.duration(told["uptime_s"])
+    shown |= {"pid": str(told["pid"]), "up": output.duration(told["uptime_s"])}
     rows = [
         (name, s["state"], s["fault"] or ", ".join(f"{k}={v}" for k, v in s.items() if k not in _STATE))
         for name, s in told["services"].items()

@@ -23,10 +23,12 @@ def duration(word: str) -> float:
 
 
 def share(word: str) -> float:
-    """``5%`` or ``0.05`` as 0.05."""
+    """``5%`` or ``0.05`` as 0.05; more than 1 is meant only when it says ``%``."""
     value, unit = _split(word, "share; 5% and 0.05 are")
     if unit not in ("", "%"):
         raise argparse.ArgumentTypeError(f"{word!r} is no share; 5% and 0.05 are")
+    if not unit and value > 1:
+        raise argparse.ArgumentTypeError(f"{word!r} would be {value:.0%}; write {value:g}% if you mean that")
     return value / 100 if unit == "%" else value
 
 

@@ -15,6 +15,7 @@ import attrs
 
 from vexfs.cli import output, reach
 from vexfs.cli.progress import Progress
+from vexfs.cli.quantities import switch
 from vexfs.errors import EXIT_WANTING, InvalidArgument
 
 Show = Callable[[Any], str]
@@ -47,6 +48,8 @@ class Option:
         words: dict[str, Any] = {"help": self.about, "default": self.default, "required": self.required}
         if self.type is not None:
             words["type"] = self.type
+        if self.type is switch:
+            words |= {"nargs": "?", "const": True, "help": f"{self.about} (true when no word follows)"}
         if self.choices is not None:
             words["choices"] = self.choices
         elif self.metavar is not None:

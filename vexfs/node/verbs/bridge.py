@@ -10,7 +10,7 @@ from vexfs._core.bridge import CLASSES, KINDS_MOST, Bridge
 from vexfs.errors import UsageError
 from vexfs.node import tuning
 from vexfs.node.node import Node
-from vexfs.node.verbs.terms import Steps, needed, number, parts_of, seconds, waiting, whole
+from vexfs.node.verbs.terms import Steps, needed, number, parts_of, seconds, time_s, waiting, whole
 from vexfs.node.watch import history_of
 
 SECTION = "performance_optimizations"
@@ -98,7 +98,7 @@ def configure(
     if lazy_sync is not None:
         wanted[f"{SECTION}.lazy_sync"] = bool(lazy_sync)
     if lazy_sync_threshold is not None:
-        threshold_ns = round(number(lazy_sync_threshold, "lazy_sync_threshold", 5e-7, 5.0) * 1e9)
+        threshold_ns = round(time_s(lazy_sync_threshold, "lazy_sync_threshold", 5e-7, 5.0) * 1e9)
         wanted[f"{SECTION}.target_latency_ns"] = 3 * threshold_ns
     weights = _weights(priority_levels, priority_weights)
     if wanted:
@@ -139,7 +139,7 @@ def validate(node: Node, target_latency: float | None = None, target_throughput:
     bridge = _bridge(node)
     target_ns = node.settings.performance.target_latency_ns
     if target_latency is not None:
-        target_ns = round(number(target_latency, "target_latency", 1e-7, 60) * 1e9)
+        target_ns = round(time_s(target_latency, "target_latency", 1e-7, 60.0) * 1e9)
     wanted = number(10_000.0 if target_throughput is None else target_throughput, "target_throughput", 1, 1e9)
     yield {"done": 0, "total": 2, "text": "throughput"}
     throughput = probe_throughput(bridge)

@@ -12,6 +12,7 @@ from vexfs.observe.parts import Parts
 
 Steps = Generator[dict[str, Any], None, Any]
 LONGEST_S = 24 * 3600.0
+_UNITS = (("h", 3600.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
 
 
 def number(value: Any, what: str, least: float, most: float) -> float:
@@ -30,7 +31,20 @@ def whole(value: Any, what: str, least: int, most: int) -> int:
 
 def seconds(value: Any, what: str = "duration") -> float:
     """`value` as a time in seconds."""
-    return number(value, what, 0.001, LONGEST_S)
+    return time_s(value, what, 0.001, LONGEST_S)
+
+
+def time_s(value: Any, what: str, least: float, most: float) -> float:
+    """`value` as a time in seconds within bounds; `UsageError` tells both with their units."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        given = _time(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else repr(value)
+        raise UsageError(f"{what} is {given}, and must be a time from {_time(least)} to {_time(most)}")
+    return float(value)
+
+
+def _time(value: float) -> str:
+    unit, size = next(((u, s) for u, s in _UNITS if value >= s), _UNITS[-1])
+    return f"{value / size:g}{unit}"
 
 
 def parts_of(node: Node) -> Parts:
