@@ -1,5 +1,6 @@
 """The mount as one service of a node."""
 
+import logging
 from typing import Any
 
 from vexfs.frontends import fuse
@@ -10,6 +11,8 @@ from vexfs.frontends.fuse.virtual import Text, VirtualTree
 from vexfs.config import Settings
 from vexfs.node import Node
 from vexfs.node.watch import history_of
+
+log = logging.getLogger("vexfs.node")
 
 
 class MountService:
@@ -22,8 +25,15 @@ class MountService:
         self._mount: Any = None
 
     def prepare(self) -> None:
-        """Look at the mountpoint before anything is started."""
+        """Look at the mountpoint before anything is started; what this node's killed predecessor left there is cleared."""
+        while (here := place.find(self._mountpoint)) is not None and self._left_over(here):
+            log.warning("%s: a mount of this volume, whose process has died, is cleared away", self._mountpoint)
+            place.unmount(self._mountpoint, lazy=True)
         place.check(self._mountpoint, nonempty="nonempty" in self._options.kernel)
+
+    def _left_over(self, here: place.Mounted) -> bool:
+        ours = here.fs_type == place.FS_TYPE and here.source == str(self._node.place)
+        return ours and place.is_stale(self._mountpoint)
 
     def start(self) -> None:
         """Mount."""

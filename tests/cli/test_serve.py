@@ -140,3 +140,9 @@ def test_init_check_show(tmp_path):
     limited = {**ENV, "VEXFS_API__RATE_LIMIT": "7"}
     shown = program("vexctl", "config", "show", "--config", tmp_path / "etc/c", env=limited)
     assert "VEXFS_API__RATE_LIMIT" in shown.stdout
+
+
+def test_a_second_node_for_the_same_volume_is_told_who_has_it(served):
+    done = program("vexfs", "serve", "--config", served.file)
+    assert done.returncode == 3 and str(served.process.pid) in done.stderr, done.stderr
+    assert "umount" not in done.stderr

@@ -22,13 +22,13 @@ from vexfs._core.simd import Simd
 from vexfs.config import Change, Origin, Settings, load
 from vexfs.config.model import KEYS
 from vexfs.config.settings import Faults, contradictions
-from vexfs.errors import ConfigError, UsageError, VexfsError, VolumeClosed, describe
+from vexfs.errors import ConfigError, UsageError, VexfsError, VolumeBusy, VolumeClosed, describe
 from vexfs.node import log as node_log
 from vexfs.node import privileges, service, tokens, tuning, uploads, verb
 from vexfs.node.notify import Notifier
 from vexfs.node.tokens import Tokens
 from vexfs.registry import registry
-from vexfs.store import volumefile
+from vexfs.store import lock, volumefile
 from vexfs.volume import Volume
 
 log = logging.getLogger("vexfs.node")
@@ -137,6 +137,11 @@ class Node:
     def data_dir(self) -> Path:
         """Where the node keeps what belongs to it: beside its volume."""
         return self._place.parent if self._place is not None else Path(self.settings.general.data_dir)
+
+    @property
+    def place(self) -> Path:
+        """The directory of its volume, also before that is open or made."""
+        return (self._place if self._place is not None else self.data_dir / VOLUME).absolute()
 
     @functools.cached_property
     def tokens(self) -> Tokens:
@@ -288,6 +293,8 @@ class Node:
         Raises what prevents a start; a service that fails later is started anew, again and again.
         """
         node_log.configure(self.settings)
+        if self._volume is None and lock.owned(self.place):  # before anything of its owner, as the mount, is in the way
+            raise VolumeBusy.at(lock.busy_message(self.place), self.place)
         who = privileges.identity(self.settings.general.run_as)
         try:
             self._make_places(who)

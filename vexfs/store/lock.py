@@ -99,19 +99,22 @@ def owner(directory: Path) -> dict[str, Any] | None:
 def socket_of(directory: Path) -> str | None:
     """The control socket of the process that has the volume open for writing; None when there is neither."""
     told = (owner(directory) or {}).get("socket")
-    if not told:
-        return None
+    return str(told) if told and owned(directory) else None  # what a process that died has written stays in the file
+
+
+def owned(directory: Path) -> bool:
+    """Whether a process has the volume open for writing."""
     try:
         fd = os.open(directory / NAME, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return None
+        return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # what a process that died has written stays in the file
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        return str(told)
+        return True
     finally:
         os.close(fd)
-    return None
+    return False
 
 
 def busy_message(directory: Path) -> str:
