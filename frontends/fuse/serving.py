@@ -25,7 +25,7 @@ class MountService:
         self._mount: Any = None
 
     def prepare(self) -> None:
-        """Look at the mountpoint before anything is started; what this node's killed predecessor left there is cleared."""
+        """Look at the mountpoint before anything is started; clear away what a node that was killed left there."""
         while (here := place.find(self._mountpoint)) is not None and self._left_over(here):
             log.warning("%s: a mount of this volume, whose process has died, is cleared away", self._mountpoint)
             place.unmount(self._mountpoint, lazy=True)
