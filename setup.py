@@ -25,7 +25,7 @@ DIRECTIVES = {
     "cdivision": True,
     "initializedcheck": False,
     "embedsignature": True,
-    "freethreading_compatible": True,
+    "freethreading_compatible": False,  # none was run on such an interpreter: docs/memory-and-bridge.md
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import msgspec
-from vexfs.frontends.http.api.indexes import Vector, Where, hit_body, row_of
+from vexfs.frontends.http.api.indexes import Vector, Where, hit_body, hit_body_with_passages, row_of
 from vexfs.frontends.http.api.performance import figures, strings
 from vexfs.frontends.http.message import Problem, normal
 
@@ -41,6 +41,7 @@ class Subscribe(msgspec.Struct, forbid_unknown_fields=True, tag="subscribe", tag
     threshold: float = 0.5
     where: Where | None = None
     attributes: bool = False
+    passages: bool = False
 
 
 class TooSlow(Exception):
@@ -182,6 +183,7 @@ class Matches(Feed):
         if not token.covers(under):
             raise NotPermitted.at("the token is not for this", under)
         self._token, self._attributes = token, wish.attributes
+        self._body = hit_body_with_passages if wish.passages else hit_body
         self._waiting: deque[Hit] = deque()
         self._lost = 0
         what = wish.text if wish.vector is None else row_of(wish.vector)
@@ -204,7 +206,7 @@ class Matches(Feed):
         if self._waiting:
             self.wake()
         # A directory may have been moved to where the token does not reach.
-        shown = [hit_body(hit, self._attributes) for hit in taken if self._token.covers(normal(hit.path))]
+        shown = [self._body(hit, self._attributes) for hit in taken if self._token.covers(normal(hit.path))]
         return [{"event": "match", **msgspec.to_builtins(body)} for body in shown]
 
     def close(self) -> None:

@@ -246,21 +246,22 @@ def real_path(filesystem: Any, path: str, follow: bool) -> str:
 
 def problem(error: BaseException, request_id: str) -> Reply:
     """The reply that tells of an error, as RFC 9457 has it; ``error`` and ``errno`` are for programs."""
-    headers: dict[str, str] = {}
-    told: dict[str, Any] = {"type": "about:blank", "title": "", "status": 500, "detail": ""}
+    told: dict[str, Any] = {"type": "about:blank", "title": "", **fault_of(error)}
     told["instance"] = f"urn:vexfs:request:{request_id}"
-    if isinstance(error, Problem):
-        told["status"], told["detail"] = error.status, str(error)
-        headers = error.headers
-    elif isinstance(error, (VexfsError, OSError)):
-        row = row_of(error)
-        told |= {"status": row.http_status, "detail": describe(error), "error": row.error.__name__, "errno": row.errno}
-    elif isinstance(error, ValueError) and error.args and _ours(error):
-        told |= {"status": 400, "detail": str(error.args[0]), "error": "UsageError", "errno": UsageError.code}
-    else:
-        told["detail"] = "the node failed at this request; its log says more"
     told["title"] = HTTPStatus(told["status"]).phrase
-    return Reply(told["status"], to_json(told), PROBLEM, headers)
+    return Reply(told["status"], to_json(told), PROBLEM, error.headers if isinstance(error, Problem) else {})
+
+
+def fault_of(error: BaseException) -> dict[str, Any]:
+    """What clients are told of an error: ``status`` and ``detail``; of those in the table, ``error`` and ``errno``."""
+    if isinstance(error, Problem):
+        return {"status": error.status, "detail": str(error)}
+    if isinstance(error, (VexfsError, OSError)):
+        row = row_of(error)
+        return {"status": row.http_status, "detail": describe(error), "error": row.error.__name__, "errno": row.errno}
+    if isinstance(error, ValueError) and error.args and _ours(error):
+        return {"status": 400, "detail": str(error.args[0]), "error": "UsageError", "errno": UsageError.code}
+    return {"status": 500, "detail": "the node failed at this request; its log says more"}
 
 
 def _ours(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vexfs.frontends.http.api import routes
 from vexfs.frontends.http.api.operations import handles
+from vexfs.frontends.http.api.reembed import renewals
 from vexfs.frontends.http.connection import Connection
 from vexfs.frontends.http.gate import Gate
 from vexfs.frontends.http.route import Router
@@ -62,6 +63,7 @@ class RestService:
         finally:
             gate.close()
             await loop.run_in_executor(None, handles(self._node).release_all)
+            await loop.run_in_executor(None, renewals(self._node).stop_all)
 
     def stop(self, timeout_s: float) -> None:
         """Take no new connection, answer what is under way, close."""

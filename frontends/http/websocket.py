@@ -22,13 +22,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 from vexfs.frontends.http.feeds import CHANNELS, Feed, Subscribe, TooSlow
-from vexfs.frontends.http.message import Problem, to_json
+from vexfs.frontends.http.message import Problem, fault_of, to_json
 from vexfs.frontends.http.server import Certificates, LoopThread, bound
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from vexfs.config import Settings
-from vexfs.errors import VexfsError, describe
+from vexfs.errors import VexfsError
 from vexfs.node import Node
 from vexfs.node.tokens import ANYBODY, BadToken, Token
 
@@ -137,10 +137,10 @@ class Client:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self.send({"type": "error", "id": number, "detail": f"not a message that is understood here: {error}"})
         except (VexfsError, OSError, ValueError) as error:
-            self.send({"type": "error", "id": number, "detail": describe(error)})
-        except Exception:
+            self.send({"type": "error", "id": number, **fault_of(error)})
+        except Exception as error:
             log.exception("a subscription failed")
-            self.send({"type": "error", "id": number, "detail": "the node failed at this; its log says more"})
+            self.send({"type": "error", "id": number, **fault_of(error)})
 
     def send(self, message: dict[str, Any]) -> None:
         """Queue a message."""
@@ -219,7 +219,7 @@ class Client:
             except Exception as error:
                 self.feeds.pop(number, None)
                 feed.close()
-                self.send({"type": "error", "id": number, "detail": describe(error)})
+                self.send({"type": "error", "id": number, **fault_of(error)})
 
 
 class WebSocketService:

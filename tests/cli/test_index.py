@@ -63,6 +63,16 @@ def test_vectors_from_an_array(volume, array, tmp_path):
     assert told("search", "--like", "/a/09", "--k", 2, "--volume", volume)["hits"][0]["id"] != "09"
 
 
+def test_where_an_import_leaves_the_vectors(volume, array, tmp_path):
+    told("import", tmp_path / "x.npy", "/a", "--rows-in", "disk", "--volume", volume)
+    assert told("index", "status", "/a", "--volume", volume)["rows_in"] == "disk"
+    assert "rows_in='disk', not 'memory'" in vexctl(
+        "import", tmp_path / "x.npy", "/a", "--rows-in", "memory", "--volume", volume, status=1
+    )
+    told("import", tmp_path / "x.npy", "/b", "--volume", volume)
+    assert told("index", "status", "/b", "--volume", volume)["rows_in"] == "memory"
+
+
 def test_vectors_from_tables(volume, array, tmp_path):
     import pyarrow as pa
     from pyarrow import parquet

@@ -8,12 +8,13 @@ from vexfs.node import Node
 
 
 class Served:
-    """A node in threads of this process, with REST alone."""
+    """A node in threads of this process, with REST and WebSocket alone."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, *more):
         overrides = (
             f"general.data_dir={directory}/data", "general.control_socket=", "api.rest_bind=127.0.0.1:0",
-            "api.websocket_enabled=false", "monitoring.metrics_enabled=false", f"general.log_dir={directory}/log",
+            "api.websocket_bind=127.0.0.1:0", "monitoring.metrics_enabled=false", f"general.log_dir={directory}/log",
+            *more,
         )  # fmt: skip
         self.node = Node(load(environment={}, overrides=overrides))
         self.thread = threading.Thread(target=self.node.run)

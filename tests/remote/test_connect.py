@@ -102,3 +102,51 @@ def test_closed_is_closed(served):
     assert fs.closed and served.node.volume.read_text("/x") == "kept"
     with pytest.raises(errors.VolumeClosed):
         fs.indexes()
+
+
+def test_what_works_at_the_node_alone_says_so(fs, served):
+    assert fs.info()["uuid"] == served.node.volume.about.uuid and fs.encrypted is False
+    for call, instead in ((fs.compact, "vexctl volume compact"), (lambda: fs.backup("/x"), "vexctl volume backup"),
+                          (lambda: fs.mount("/x"), "vexfs mount")):  # fmt: skip
+        with pytest.raises(errors.NotSupported, match=instead):
+            call()
+    reader = served.node.tokens.create("reader", ["read"])[0]
+    with vexfs.connect(served.url, reader) as other, pytest.raises(Refused, match="scope 'admin'"):
+        other.info()
+
+
+def test_every_public_call_of_a_volume_is_there():
+    from vexfs.frontends.local import LocalVolume
+
+    from vexfs.remote import RemoteVolume
+
+    def public(kind):
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    # How a volume is made and found in its own process; the compiled parts.
+    assert public(LocalVolume) - public(RemoteVolume) == {"announce", "catalog", "create", "filesystem", "load"}
+
+
+def test_an_index_tells_what_it_has_not(fs):
+    index = fs.index("points", dim=2, rows_in="disk")
+    assert index.rows_in == "disk" and index.state == {} and index.memory()["table"] == 0
+    assert index.upsert([b"a"], [[1, 0]]) == 1
+    assert index.get(b"a").path == "/points/a" and index.delete(b"a") == 1
+    with pytest.raises(AttributeError, match="no 'set_vectors'; what works on inodes"):
+        index.set_vectors(3, [1, 0])
+    with pytest.raises(errors.NotSupported, match="threads=2"):
+        index.query([1, 0], threads=2)
+    with pytest.raises(TypeError):
+        index.query([1, 0], effrot=3)
+
+
+def test_options_of_searches_by_vector_and_example(fs):
+    index = fs.index("points", dim=2)
+    index.upsert(["a", "b", "c"], [[1, 0], [1, 0.1], [0, 1]])
+    hits = fs.search([1, 0], exact=True, explain=True)
+    assert hits.paths == ["/points/a", "/points/b", "/points/c"] and hits.explanation
+    assert fs.search([1, 0], effort=3, threshold=0.1).paths == ["/points/a", "/points/b"]
+    near = fs.similar("points/a", threshold=0.1, explain=True)
+    assert near.paths == ["/points/b"] and near.explanation
+    with pytest.raises(errors.QueryInvalid, match="exact want a vector"):
+        fs.search("words", exact=True)

@@ -1,18 +1,27 @@
 """Another model for the same text."""
 
 import threading
+import time
 
 import pytest
 
 import vexfs
-from vexfs.errors import IndexMissing
+from vexfs.errors import IndexConflict, IndexMissing, VexfsError
 from vexfs.search import textindex
+from vexfs.search.embedders import remember, resolve
 
 WORDS = ["coffee", "passport", "bread", "bicycle"]
 
 
 def counted(texts):
     return [[text.lower().count(word) + 0.01 for word in WORDS] for text in texts]
+
+
+def named(call):
+    """The word by which that function can be asked for."""
+    model = resolve(call)
+    remember(model)
+    return model.name
 
 
 @pytest.fixture
@@ -34,8 +43,8 @@ def test_old_vectors_answer_until_the_new_ones_are_there(fs):
             assert going.wait(20)
         return counted(texts)
 
-    done = []
-    thread = threading.Thread(target=lambda: done.append(fs.reembed("docs", slow)))
+    model, done = named(slow), []
+    thread = threading.Thread(target=lambda: done.append(fs.reembed("docs", model)))
     thread.start()
     assert holding.wait(20)
     assert fs.search("coffee", k=3)[0].text.startswith("coffee")
@@ -62,13 +71,58 @@ def test_a_newer_version_of_the_model(fs):
     assert fs.search("coffee", k=1, mode="semantic")[0].text.startswith("coffee")
 
 
+def test_a_function_of_this_program(fs):
+    assert fs.reembed("docs", counted).dim == 4
+
+
+def test_progress_counts_files(fs):
+    seen = []
+    index = fs.reembed("docs", named(counted), progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (200, 200) and seen == sorted(seen) and index.embedder == named(counted)
+
+
 def test_ending_it_leaves_everything_as_it_was(fs):
+    ended = threading.Event()
+
+    def slow(texts):
+        if len(texts) > 1 and ended.wait(1):
+            time.sleep(0.3)
+        return counted(texts)
+
     def enough(done, total):
+        ended.set()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fs.reembed("docs", counted, progress=enough)
+        fs.reembed("docs", named(slow), progress=enough)
     assert fs.indexes()[0].dim == 256 and fs.search("coffee", k=1)
+    assert fs.indexes()[0].describe()["reembedding"] is None
+
+
+def test_one_at_a_time(fs):
+    holding, going = threading.Event(), threading.Event()
+
+    def slow(texts):
+        if len(texts) > 1:
+            holding.set()
+            assert going.wait(20)
+        return counted(texts)
+
+    model = named(slow)
+    thread = threading.Thread(target=fs.reembed, args=("docs", model))
+    thread.start()
+    assert holding.wait(20)
+    with pytest.raises(IndexConflict, match="already"):
+        fs.reembed("docs", model)
+    going.set()
+    thread.join(30)
+    assert fs.indexes()[0].dim == 4
+
+
+def test_a_model_that_does_not_exist(fs):
+    with pytest.raises(VexfsError, match="magic"):
+        fs.reembed("docs", "magic")
+    assert fs.indexes()[0].dim == 256
 
 
 def test_what_has_no_text_index_is_refused(fs):

@@ -1,11 +1,12 @@
 """Standing queries: told of files that match from now on."""
 
 import threading
+import time
 
 import pytest
 
 import vexfs
-from vexfs.errors import QueryInvalid
+from vexfs.errors import FilterInvalid, QueryInvalid
 
 
 @pytest.fixture
@@ -15,6 +16,14 @@ def fs(tmp_path):
         made.index("docs", embedder="default")
         assert made.ingest.wait(20)
         yield made
+
+
+def until(holds):
+    """Wait for what another thread tells."""
+    deadline = time.monotonic() + 10
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert holds()
 
 
 def test_new_and_changed_files_are_told(fs):
@@ -51,6 +60,7 @@ def test_a_callback_and_one_that_fails(fs):
     with fs.watch("passport", threshold=0.2, call=failing), fs.watch("passport", threshold=0.2, call=told.append):
         fs.write_text("docs/a.txt", "A passport.")
         assert fs.ingest.wait(20)
+        until(lambda: told)
     assert [hit.path for hit in told] == ["/docs/a.txt"]
     fs.write_text("docs/b.txt", "A passport.")
     assert fs.ingest.wait(20)
@@ -63,6 +73,7 @@ def test_closing_ends_whoever_iterates(fs):
     thread.start()
     fs.write_text("docs/a.txt", "A passport.")
     assert fs.ingest.wait(20)
+    until(lambda: seen)
     standing.close()
     thread.join(10)
     assert not thread.is_alive() and [hit.id for hit in seen] == ["a.txt"]
@@ -73,15 +84,21 @@ def test_what_makes_no_sense_is_refused(fs):
                     {"query": [1], "threshold": float("nan")}):  # fmt: skip
         with pytest.raises(QueryInvalid):
             fs.watch(options.pop("query"), **options)
+    with pytest.raises(FilterInvalid, match="magic"):
+        fs.watch("x", where={"year": {"$magic": 1}})
+    with pytest.raises(FileNotFoundError):
+        fs.watch("x", under="nowhere")
 
 
 def test_vectors_are_told_by_whoever_writes_them(fs):
     points, told = fs.index("points", dim=3, metric="l2"), []
     with fs.watch([1, 0, 0], threshold=0.5, call=told.append) as standing:
         points.upsert(["near", "far"], [[1, 0.5, 0], [5, 5, 5]])
+        until(lambda: told)
         assert [(hit.path, pytest.approx(hit.score)) for hit in told] == [("/points/near", 1 / 1.5)]
         points.update(["far"], [[1, 0, 0]])
         points.update(["far"], attributes=[{"seen": True}])
+        until(lambda: len(told) == 2)
     assert [hit.id for hit in told] == ["near", "far"] and standing.lost == 0
 
 

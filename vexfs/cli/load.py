@@ -13,6 +13,7 @@ the other columns become attributes.
 Examples:
   vexctl import papers.npy /papers --volume notes.vex
   vexctl import papers.parquet /papers --vector-column embedding --id-column doi
+  vexctl import big.fvecs /big --rows-in disk
 """
 
 
@@ -27,6 +28,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("path", metavar="DIR", help="a directory of the volume")
     parser.add_argument("--metric", choices=("cosine", "euclidean", "dot"), help="of a new index; default: cosine")
     parser.add_argument("--dtype", choices=("f32", "f16", "bf16", "i8"), help="of a new index; default: f32")
+    parser.add_argument("--rows-in", choices=("memory", "disk"), help="where a new index keeps vectors; default: memory")
     parser.add_argument("--id-column", metavar="NAME", help="default: id")
     parser.add_argument("--vector-column", metavar="NAME", help="default: vector, embedding")
     parser.add_argument("--text-column", metavar="NAME", help="becomes the content of the files")
@@ -39,7 +41,8 @@ def load(args: argparse.Namespace) -> int:
     with reach.of(args) as node:
         told = node.call(
             "index.load", file=str(Path(args.file).absolute()), path=args.path, metric=args.metric, dtype=args.dtype,
-            id_column=args.id_column, vector_column=args.vector_column, text_column=args.text_column,
+            rows_in=args.rows_in, id_column=args.id_column, vector_column=args.vector_column,
+            text_column=args.text_column,
         ).result(f"importing {Path(args.file).name}", "records")  # fmt: skip
     rate = told["records"] / max(told["seconds"], 1e-9)
     output.emit(args, told, lambda: f"{told['records']:,} records into {told['path']} in "

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vexfs.errors import IndexMissing, InvalidArgument, QueryInvalid
+from vexfs.errors import IndexMissing, InvalidArgument, NotSupported, QueryInvalid
 from vexfs.remote.link import Link, error_of
 
 Where = Mapping[str, Any] | None
@@ -19,7 +19,8 @@ class Record:
     """One record: its id, its vector (None when it has none), its attributes."""
 
     id: str
-    vector: NDArray[np.float32] | None
+    path: str
+    vector: NDArray[np.float32] | None = attrs.field(repr=False)
     attributes: dict[str, Any]
 
 
@@ -149,6 +150,24 @@ class RemoteIndex:
         found: str | None = self._about.get("embedder")
         return found
 
+    @property
+    def rows_in(self) -> str:
+        """Where stored vectors are when a search compares them: ``memory`` or ``disk``."""
+        return str(self._about["rows_in"])
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What is kept with the index by those who work on it, asked now."""
+        return dict(self.describe()["state"])
+
+    def memory(self) -> dict[str, int]:
+        """Bytes in the node's memory, by part."""
+        return dict(self.describe()["memory"])
+
+    def __getattr__(self, name: str) -> Any:
+        why = "what works on inodes and rows is for programs that have the volume open"
+        raise AttributeError(name if name.startswith("_") else f"an index at a node has no {name!r}; {why}")
+
     def describe(self) -> dict[str, Any]:
         """What it is and how it stands, asked now."""
         for about in self._link.ask("GET", "/v1/indexes"):
@@ -172,7 +191,7 @@ class RemoteIndex:
         self, mode: str, ids: Iterable[str], vectors: ArrayLike | None, attributes: Any, contents: Any,
         errors: str | None = None,
     ) -> Any:
-        names = [each if isinstance(each, str) else os.fsdecode(each) for each in ids]
+        names = _names(ids)
         given = None if contents is None else list(contents)
         raw = given is not None and any(isinstance(each, bytes) for each in given)
         if raw and given is not None:
@@ -210,18 +229,18 @@ class RemoteIndex:
 
     def get(self, ids: Iterable[str] | str) -> Any:
         """Records by id, None where there is none; of a single id that alone."""
-        if isinstance(ids, str):
+        if isinstance(ids, str | bytes):
             return self.get([ids])[0]
-        names = list(ids)
+        names = _names(ids)
         found = self._link.ask("POST", "/v1/get", self._body(ids=names), invalid=InvalidArgument)
-        known = {row["id"]: Record(row["id"], _vector(row["vector"]), row["attributes"]) for row in found}
+        known = {row["id"]: Record(row["id"], row["path"], _vector(row["vector"]), row["attributes"]) for row in found}
         return [known.get(name) for name in names]
 
     def delete(self, ids: Iterable[str] | None = None, where: Where = None) -> int:
         """Remove records by id, or all that match; answers how many."""
         if (ids is None) == (where is None):
             raise InvalidArgument.at("delete takes ids or where, one of them")
-        names = None if ids is None else [ids] if isinstance(ids, str) else list(ids)
+        names = None if ids is None else _names([ids] if isinstance(ids, str | bytes) else ids)
         body = self._body(ids=names, where=None if where is None else dict(where))
         return int(self._link.ask("POST", "/v1/delete", body, invalid=QueryInvalid)["count"])
 
@@ -231,15 +250,17 @@ class RemoteIndex:
         return int(self._link.ask("POST", "/v1/count", body, invalid=QueryInvalid)["count"])
 
     def query(
-        self, vector: ArrayLike, k: int = 10, *, where: Where = None, under: Any = None,
+        self, vectors: ArrayLike, k: int = 10, *, where: Where = None, under: Any = None,
         recall: float | None = None, effort: int | None = None, exact: bool | None = None,
-        threshold: float | None = None, explain: bool = False, attributes: bool = True,
+        threshold: float | None = None, explain: bool = False, threads: int = 1, attributes: bool = True,
     ) -> Any:
         """The nearest records of a vector, or (a matrix) of each of its rows.
 
-        `attributes` False leaves them out of the answer, which is then shorter.
+        `attributes` False leaves them out of the answer, which is then shorter.  Each request has one thread at a node.
         """
-        given = np.ascontiguousarray(vector, "<f4")
+        if threads != 1:
+            raise NotSupported.at(f"threads={threads}; a request has one thread at a node, ask from several threads")
+        given = np.ascontiguousarray(vectors, "<f4")
         body = self._body(
             k=k, where=None if where is None else dict(where), under=_path(under), recall=recall, effort=effort,
             exact=exact, threshold=threshold, explain=explain, attributes=attributes,
@@ -250,6 +271,10 @@ class RemoteIndex:
             return hits_of(answer["hits"], answer.get("explanation"))
         told = answer.get("explanations") or [None] * len(answer["results"])
         return [hits_of(rows, each) for rows, each in zip(answer["results"], told, strict=True)]
+
+
+def _names(ids: Iterable[str | bytes]) -> list[str]:
+    return [each if isinstance(each, str) else os.fsdecode(each) for each in ids]
 
 
 def _path(under: Any) -> str | None:

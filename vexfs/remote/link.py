@@ -49,12 +49,19 @@ class Link:
         self.url = f"{parts.scheme}://{parts.netloc}"
         self._host, self._port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 8080)
         self._context = (context or ssl.create_default_context()) if parts.scheme == "https" else None
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
+        self._token = token
         self._headers = {"Accept": "application/msgpack", "Content-Type": "application/msgpack"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._lock = threading.Lock()
+
+    def place(self, port: int) -> tuple[str, str, ssl.SSLContext | None]:
+        """For a WebSocket at another port of the node: its address, the token, what is trusted."""
+        name = f"[{self._host}]" if ":" in self._host else self._host
+        scheme = "ws" if self._context is None else "wss"
+        return f"{scheme}://{name}:{port}/v1/subscribe", self._token or "", self._context
 
     def _take(self) -> http.client.HTTPConnection:
         now = time.monotonic()
@@ -65,8 +72,8 @@ class Link:
                     return link
                 link.close()
         if self._context is not None:
-            return _Https(self._host, self._port, timeout=self._timeout_s, context=self._context)
-        return _Http(self._host, self._port, timeout=self._timeout_s)
+            return _Https(self._host, self._port, timeout=self.timeout_s, context=self._context)
+        return _Http(self._host, self._port, timeout=self.timeout_s)
 
     def _give(self, link: http.client.HTTPConnection) -> None:
         with self._lock:

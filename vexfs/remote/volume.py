@@ -2,9 +2,9 @@
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -12,9 +12,11 @@ import numpy as np
 from vexfs.errors import InvalidArgument, NotSupported, QueryInvalid, VolumeClosed
 from vexfs.frontends.local import Files
 from vexfs.remote.filesystem import RemoteFilesystem
-from vexfs.remote.index import Hits, RemoteIndex, hits_of
+from vexfs.remote.index import Hit, Hits, RemoteIndex, hits_of
 from vexfs.remote.ingest import RemoteIngest
 from vexfs.remote.link import Link, quoted
+from vexfs.remote.reembed import reembed
+from vexfs.remote.standing import RemoteStandingQuery
 from vexfs.search.textsearch import Reranker, reranked
 
 
@@ -98,6 +100,7 @@ class RemoteVolume(Files):
     ) -> RemoteIndex:
         """The index of a directory, which is made, with the directory, when there is none."""
         self._needs("index")
+        _refuse_callable(embedder, path)
         wanted = {"dim": dim, "metric": metric, "dtype": dtype, "embedder": embedder, "rows_in": rows_in}
         body = {name: value for name, value in wanted.items() if value is not None}
         about = self.wire.ask("PUT", f"/v1/indexes/{_in_url(path)}", body, invalid=InvalidArgument)
@@ -119,8 +122,9 @@ class RemoteVolume(Files):
 
     def search(
         self, query: Any, k: int = 10, *, under: Any = "/", where: Mapping[str, Any] | None = None,
-        mode: str = "hybrid", attributes: bool = True, threshold: float | None = None, recall: float | None = None,
-        rerank: str | Reranker | None = None, explain: bool = False,
+        mode: str | None = None, attributes: bool = True, threshold: float | None = None, recall: float | None = None,
+        effort: int | None = None, exact: bool | None = None, rerank: str | Reranker | None = None,
+        explain: bool = False,
     ) -> Hits:
         """The best files below a directory for words, or for a vector: see :meth:`vexfs.Volume.search`.
 
@@ -132,7 +136,7 @@ class RemoteVolume(Files):
             "k": min(max(4 * k, 40), 10_000) if local is not None else k, "under": os.fspath(under), "mode": mode,
             "attributes": attributes, "where": None if where is None else dict(where), "recall": recall,
             "threshold": None if local is not None else threshold, "rerank": None if local is not None else rerank,
-            "explain": explain, "passages": isinstance(query, str),
+            "explain": explain, "passages": isinstance(query, str), "effort": effort, "exact": exact,
         }  # fmt: skip
         body: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
         if isinstance(query, str):
@@ -154,16 +158,79 @@ class RemoteVolume(Files):
 
     def similar(
         self, path: Any, k: int = 10, *, under: Any = None, where: Mapping[str, Any] | None = None,
-        attributes: bool = True,
+        attributes: bool = True, threshold: float | None = None, recall: float | None = None,
+        effort: int | None = None, exact: bool | None = None, explain: bool = False,
     ) -> Hits:
         """Files like the one at `path`, nearest first, without itself."""
         self._needs("similar")
-        body: dict[str, Any] = {"path": os.fspath(path), "k": k, "attributes": attributes}
-        if under is not None:
-            body["under"] = os.fspath(under)
-        if where is not None:
-            body["where"] = dict(where)
-        return hits_of(self.wire.ask("POST", "/v1/similar", body, invalid=QueryInvalid)["hits"])
+        wanted = {
+            "path": os.fspath(path), "k": k, "under": None if under is None else os.fspath(under),
+            "where": None if where is None else dict(where), "attributes": attributes, "threshold": threshold,
+            "recall": recall, "effort": effort, "exact": exact, "explain": explain,
+        }  # fmt: skip
+        body = {name: value for name, value in wanted.items() if value is not None}
+        found = self.wire.ask("POST", "/v1/similar", body, invalid=QueryInvalid)
+        return hits_of(found["hits"], found.get("explanation"))
+
+    def watch(
+        self, query: Any, *, threshold: float = 0.5, under: Any = "/", where: Mapping[str, Any] | None = None,
+        call: Callable[[Hit], Any] | None = None, attributes: bool = True,
+    ) -> RemoteStandingQuery:
+        """A standing query: told when a file that is new, or has changed, matches: see :meth:`vexfs.Volume.watch`.
+
+        `call` is called by a thread of this process.  The node is asked over its WebSocket port.
+
+        Raises
+        ------
+        NotSupported
+            The node serves no WebSocket.
+        Unreachable
+            Its port cannot be reached from here.
+        """
+        self._needs("watch")
+        port = self.wire.ask("GET", "/v1/node")["websocket_port"]
+        if port is None:
+            raise NotSupported.at("the node serves no subscriptions; its setting api.websocket_enabled is off")
+        return RemoteStandingQuery(
+            self.wire, port, query, threshold, under=os.fspath(under), where=where, call=call, attributes=attributes
+        )
+
+    def reembed(
+        self, path: Any, embedder: str | None = None, *, progress: Callable[[int, int], Any] | None = None
+    ) -> RemoteIndex:
+        """Embed the text below a directory anew, at the node: see :meth:`vexfs.Volume.reembed`.
+
+        Returns when that is done.  What `progress` raises, and Ctrl-C, ends the work, and nothing has changed; when the
+        connection breaks, the work goes on.
+        """
+        self._needs("reembed")
+        _refuse_callable(embedder, path)
+        where = reembed(self.wire, os.fsdecode(os.fspath(path)), embedder, progress)
+        return self._known(self.wire.ask("GET", f"/v1/indexes/{_in_url(where)}"))
+
+    # -- the volume as a whole
+
+    def info(self) -> dict[str, Any]:
+        """What the volume is and how it stands: see :meth:`vexfs.volume.Volume.info`; for tokens with scope `admin`."""
+        found: dict[str, Any] = self.wire.ask("POST", "/v1/verbs/volume.info", {"args": {}})
+        return found
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether content, names and attributes are encrypted at the node; for tokens with scope `admin`."""
+        return bool(self.info()["encrypted"])
+
+    def compact(self, *_: Any, **__: Any) -> NoReturn:
+        """Is done at the node: ``vexctl volume compact``."""
+        raise _only_there("compact", "`vexctl volume compact` does it there")
+
+    def backup(self, *_: Any, **__: Any) -> NoReturn:
+        """Is done at the node: ``vexctl volume backup``."""
+        raise _only_there("backup", "`vexctl volume backup` does it there")
+
+    def mount(self, *_: Any, **__: Any) -> NoReturn:
+        """Is done at the node: ``general.mountpoint`` of its configuration."""
+        raise _only_there("mount", "its configuration says where it is mounted there; `vexfs mount` mounts a local one")
 
     def __enter__(self) -> Self:
         return self
@@ -173,6 +240,18 @@ class RemoteVolume(Files):
 
     def __repr__(self) -> str:
         return "<RemoteVolume (closed)>" if self._wire is None else f"<RemoteVolume {self._wire.url!r}>"
+
+
+def _refuse_callable(embedder: Any, path: Any) -> None:
+    if embedder is not None and not isinstance(embedder, str):
+        raise InvalidArgument.at(
+            "an embedder at a node is named by a word, as 'static' or an address; a callable or an object of this "
+            "program cannot run there", os.fspath(path),
+        )  # fmt: skip
+
+
+def _only_there(what: str, instead: str) -> NotSupported:
+    return NotSupported.at(f"{what} works on the host of the node alone: {instead}")
 
 
 def _in_url(path: Any) -> str:

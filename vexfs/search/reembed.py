@@ -7,7 +7,7 @@ either the old index is there as it was, or the new one, and ingest completes it
 
 import contextlib
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -64,12 +64,8 @@ def reembed(
 
 def steps(catalog: "Catalog", path: str, embedder: Any = None) -> Generator[tuple[int, int], None, "Index"]:
     """As `reembed`, step by step: yields the files done and their number; closed before its end it changes nothing."""
-    old = catalog.of(catalog.filesystem.resolve(path or "/"))
-    if old is None or old.embedder is None:
-        raise IndexMissing.at("has no index of text of its own; make one with fs.index(path, embedder=...)", path)
-    if old.renewal is not None:
-        raise IndexConflict.at(f"is being embedded anew already, by {old.renewal['embedder']}", path)
-    model = resolve(old.embedder if embedder is None else embedder)
+    old = renewable(catalog, path)
+    model = resolve(cast(str, old.embedder) if embedder is None else embedder)
     remember(model)
     batches = []
     files = [int(ino) for ino in old.files() if old.made_from_content(int(ino))]
@@ -90,6 +86,24 @@ def steps(catalog: "Catalog", path: str, embedder: Any = None) -> Generator[tupl
         _put(index, found, rows)
     catalog.ingesting().look_through(index)
     return index
+
+
+def renewable(catalog: "Catalog", path: str) -> "Index":
+    """The index that a directory has of its own, if its text can be embedded anew now.
+
+    Raises
+    ------
+    IndexMissing
+        It has none with an embedder.
+    IndexConflict
+        That is under way already.
+    """
+    found = catalog.of(catalog.filesystem.resolve(path or "/"))
+    if found is None or found.embedder is None:
+        raise IndexMissing.at("has no index of text of its own; make one with fs.index(path, embedder=...)", path)
+    if found.renewal is not None:
+        raise IndexConflict.at(f"is being embedded anew already, by {found.renewal['embedder']}", path)
+    return found
 
 
 def _read(index: "Index", ino: int) -> Passages | None:

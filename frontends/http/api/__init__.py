@@ -9,7 +9,9 @@ from vexfs.frontends.http.route import Route
 
 from vexfs.node import Node
 
-MODULES = ("files", "operations", "indexes", "ingest", "performance", "node", "tokens", "description", "pages")
+MODULES = (
+    "files", "operations", "indexes", "ingest", "reembed", "performance", "node", "tokens", "description", "pages",
+)  # fmt: skip
 
 
 def routes(node: Node) -> list[Route]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from vexfs.frontends.http.api.types import Done, HitBody, Passage, Scalar
+from vexfs.frontends.http.api.types import Done, Fault, HitBody, Passage, Scalar
 from vexfs.frontends.http.message import BYTES, JSON, MSGPACK, Problem, Reply, Request, normal
 from vexfs.frontends.http.route import READ, WRITE, Answer, Route
 
@@ -50,14 +50,6 @@ class Upsert(msgspec.Struct, forbid_unknown_fields=True):
     contents_bytes: list[bytes | None] | None = None
     number: int | None = None
     errors: Literal["raise", "report"] = "raise"
-
-
-class Fault(msgspec.Struct):
-    """Why one record was not stored: ``error`` and ``errno`` as in a problem."""
-
-    error: str
-    errno: int
-    detail: str
 
 
 class Stored(msgspec.Struct, omit_defaults=True):
@@ -121,6 +113,8 @@ class Search(msgspec.Struct, forbid_unknown_fields=True):
     attributes: bool = False
     threshold: float | None = None
     recall: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    effort: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    exact: bool | None = None
     rerank: str | None = None
     explain: bool = False
     passages: bool = False
@@ -133,6 +127,11 @@ class Similar(msgspec.Struct, forbid_unknown_fields=True):
     k: Many = 10
     under: Path | None = None
     where: Where | None = None
+    threshold: float | None = None
+    recall: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    effort: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    exact: bool | None = None
+    explain: bool = False
     attributes: bool = False
 
 
@@ -164,6 +163,7 @@ class Record(msgspec.Struct):
     """One record: its vector as base64 of little-endian float32 (bytes in MessagePack)."""
 
     id: str
+    path: str
     vector: bytes | None
     attributes: dict[str, Any]
 
@@ -226,7 +226,7 @@ def hit_body(found: Any, attributes: bool) -> HitBody:
     )  # fmt: skip
 
 
-def _with_passages(found: Any, attributes: bool) -> HitBody:
+def hit_body_with_passages(found: Any, attributes: bool) -> HitBody:
     """The same with its lines, and the file's other passages."""
     body = hit_body(found, attributes)
     body.lines = found.lines
@@ -355,7 +355,7 @@ def get(request: Request) -> Reply:
         if found is not None:
             vector = getattr(found, "vector", None)
             data = None if vector is None else np.asarray(vector, "<f4").tobytes()
-            rows.append(Record(found.id, data, dict(found.attributes)))
+            rows.append(Record(found.id, normal(found.path), data, dict(found.attributes)))
     return request.reply(rows)
 
 
@@ -381,22 +381,28 @@ def count(request: Request) -> Reply:
 # -- across indexes
 
 
+def _told(wanted: Any, *names: str) -> dict[str, Any]:
+    """Those of the options that were given."""
+    return {name: value for name in names if (value := getattr(wanted, name)) is not None}
+
+
 def search(request: Request) -> Reply:
     """POST /v1/search."""
     wanted = request.decoded(Search)
     if (wanted.text is None) == (wanted.vector is None):
         raise Problem(400, "give text, or vector")
     what: Any = wanted.text if wanted.vector is None else row_of(wanted.vector)
-    options: dict[str, Any] = {"threshold": wanted.threshold, "recall": wanted.recall, "rerank": wanted.rerank}
-    options = {name: value for name, value in options.items() if value is not None}
+    options = _told(wanted, "threshold", "recall", "effort", "exact", "rerank")
     if wanted.vector is None:
+        if wanted.effort is not None or wanted.exact is not None:
+            raise Problem(400, "effort and exact want a vector; of a search by text, recall says how thorough it is")
         options["mode"] = wanted.mode
     elif wanted.rerank is not None:
         raise Problem(400, "rerank wants text: it compares a question with passages")
     options["explain"] = wanted.explain
     under = _scope(request, wanted.under) or "/"
     found = request.node.volume.search(what, wanted.k, under=under, where=wanted.where, **options)
-    body = _with_passages if wanted.passages else hit_body
+    body = hit_body_with_passages if wanted.passages else hit_body
     return request.reply(Hits([body(each, wanted.attributes) for each in found], found.explanation))
 
 
@@ -405,7 +411,10 @@ def similar(request: Request) -> Reply:
     wanted = request.decoded(Similar)
     path = request.allow(normal(wanted.path))
     under = _scope(request, wanted.under)
-    found = request.node.volume.similar(path, wanted.k, under=under, where=wanted.where)
+    options = _told(wanted, "threshold", "recall", "effort", "exact")
+    found = request.node.volume.similar(
+        path, wanted.k, under=under, where=wanted.where, explain=wanted.explain, **options
+    )
     return request.reply(Hits([hit_body(each, wanted.attributes) for each in found], found.explanation))
 
 

@@ -38,7 +38,7 @@ class VerbCall(msgspec.Struct, forbid_unknown_fields=True):
 def features(node: Node) -> list[str]:
     """What this node's volume can do beyond files."""
     kind = type(node.volume)
-    return [name for name in ("index", "search", "similar", "ingest") if hasattr(kind, name)]
+    return [name for name in ("index", "search", "similar", "ingest", "reembed", "watch") if hasattr(kind, name)]
 
 
 def about(request: Request) -> Reply:

@@ -60,6 +60,14 @@ class Done(msgspec.Struct):
     count: int
 
 
+class Fault(msgspec.Struct):
+    """What was wrong with one record, or ended work: ``error`` and ``errno`` as in a problem."""
+
+    error: str
+    errno: int
+    detail: str
+
+
 class Passage(msgspec.Struct, omit_defaults=True):
     """A further passage of the same file."""
 

@@ -89,13 +89,13 @@ def reembed(
 
 @Node.verb("index.load")
 def load(
-    node: Node, file: str, path: str, metric: str | None = None, dtype: str | None = None,
+    node: Node, file: str, path: str, metric: str | None = None, dtype: str | None = None, rows_in: str | None = None,
     id_column: str | None = None, vector_column: str | None = None, text_column: str | None = None,
 ) -> Generator[dict[str, Any], None, dict[str, Any]]:
     """Records from a file of the host into the index of a directory, which is made when there is none."""
     source = open_source(file, id_column=id_column, vector_column=vector_column, text_column=text_column)
     catalog = node.volume.catalog
-    index = catalog.create(path, dim=source.dim, metric=metric, dtype=dtype)
+    index = catalog.create(path, dim=source.dim, metric=metric, dtype=dtype, rows_in=rows_in)
     began, done = time.monotonic(), 0
     yield {"done": 0, "total": source.rows}
     for batch in source.batches():

@@ -1,0 +1,73 @@
+"""The tests of standing queries, on a volume at a node; and what only a connection can do."""
+
+import pytest
+
+import vexfs
+from tests.remote.conftest import Served
+from tests.search.test_standing import *  # noqa: F403
+from tests.search.test_standing import until
+from vexfs.errors import NotSupported, Unreachable
+from vexfs.remote.link import Refused
+
+del test_a_file_that_a_callback_writes_is_told_in_turn  # noqa: F821 - here by another thread, so it is told next
+
+
+@pytest.fixture
+def fs(fs):
+    for index in fs.indexes():
+        fs.drop_index(index.path)
+    fs.write_text("docs/old.txt", "An old passport.")
+    fs.index("docs", embedder="default")
+    assert fs.ingest.wait(20)
+    yield fs
+    for index in fs.indexes():
+        fs.drop_index(index.path)
+    fs.rmtree("docs")
+
+
+def test_hits_have_attributes_lines_and_text(fs):
+    with fs.watch("passport", threshold=0.2) as standing, fs.watch("passport", threshold=0.2, attributes=False) as bare:
+        fs.touch("docs/a.txt")
+        fs.attributes("docs/a.txt")["lang"] = "en"
+        fs.write_text("docs/a.txt", "One line.\n\nA passport.\n")
+        assert fs.ingest.wait(20)
+        hit = standing.take(5)
+        assert hit.attributes == {"lang": "en"} and "passport" in hit.text and hit.lines == (1, 3)
+        assert bare.take(5).attributes == {}
+
+
+def test_a_token_that_is_revoked_ends_it(served, fs):
+    text, token = served.node.tokens.create("brief", ["read"], ["/docs"])
+    with vexfs.connect(served.url, text) as other:
+        with pytest.raises(PermissionError, match="not for this"):
+            other.watch("passport")
+        standing = other.watch("passport", under="docs", threshold=0.2)
+        served.node.tokens.revoke(token.id)
+        with pytest.raises(Refused, match="token"):
+            standing.take(10)
+        assert isinstance(standing.fault, Refused)
+        standing.close()
+        assert standing.take(1) is None
+
+
+def test_a_node_that_stops_is_told(tmp_path):
+    node = Served(tmp_path)
+    with vexfs.connect(node.url, node.token) as fs:
+        fs.index("points", dim=2)
+        standing = fs.watch([1, 0])
+        fs.index("points").upsert(["a"], [[1, 0]])
+        until(lambda: not standing._hits.empty())
+        node.stop()
+        assert standing.take(5).id == "a"
+        with pytest.raises(Unreachable, match="stopping"):
+            standing.take(10)
+        with pytest.raises(Unreachable):
+            next(iter(standing))
+
+
+def test_a_node_without_subscriptions(tmp_path):
+    node = Served(tmp_path, "api.websocket_enabled=false")
+    with vexfs.connect(node.url, node.token) as fs:
+        with pytest.raises(NotSupported, match=r"api\.websocket_enabled"):
+            fs.watch("passport")
+    node.stop()
