@@ -269,6 +269,9 @@ TABLE: tuple[Row, ...] = (
     Row(VexfsError, _errno.EIO, 500, EXIT_WANTING),
 )
 
+#: Where the system's own words would mislead.
+_TEXTS = {_errno.E2BIG: "the value of an attribute is too large: 64 KiB at most"}
+
 _BY_ERRNO: dict[int, type[VexfsError]] = {}
 for _row in reversed(TABLE):
     _row.error.code, _row.error.http_status, _row.error.exit_code = _row.errno, _row.http_status, _row.exit_code
@@ -286,7 +289,7 @@ def from_errno(
     cls: Any = _BY_ERRNO.get(code, FileError)
     if not issubclass(cls, OSError):
         cls = FileError
-    text = message or os.strerror(code)
+    text = message or _TEXTS.get(code) or os.strerror(code)
     error: OSError = cls(code, text, *_places(path, path2))
     return error
 

@@ -18,10 +18,12 @@ The kernel answers from its own caches for minutes, as it is told of every chang
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import attrs
 from vexfs.frontends.fuse.figures import Figures
 from vexfs.frontends.fuse.options import MountOptions, parse
 from vexfs.frontends.fuse.searching import Kept, Likes, Searches
@@ -63,7 +65,7 @@ def mount(
         As behind ``-o``: ``"ro,allow_other"``, or several such strings, or parsed already.  Those that say how a
         volume is opened have no say any more.
     tree
-        What stands under ``.vexfs`` beside ``metrics``, ``status`` and ``version``.
+        What stands under ``.vexfs`` beside ``config.toml``, ``metrics``, ``status`` and ``version``.
     closes_with_mount
         The process ends with the mount: ``vexfs umount`` then waits for that.
 
@@ -102,6 +104,8 @@ def mount(
     if not tree.has(b"metrics"):
         figures = Figures(volume)
         tree.register(b"metrics", lambda _: Text(figures.text))
+    if not tree.has(b"config.toml"):
+        tree.register(b"config.toml", lambda _: Text(lambda: _config(made, options)))
     kept = Kept()
     tree.register(b"search", lambda ino: Searches(volume, ino, kept), everywhere=True)
     tree.register(b"similar", lambda ino: Likes(volume, ino, kept), everywhere=True)
@@ -124,6 +128,21 @@ def service(node: Node) -> MountService:
 def _status(made: Mount, closes_with_mount: bool) -> bytes:
     rows = {"version": __version__, "pid": os.getpid(), "closes_with_mount": closes_with_mount, **made.status()}
     return "".join(f"{key}: {_word(value)}\n" for key, value in rows.items()).encode("utf-8", "surrogateescape")
+
+
+def _config(made: Mount, options: MountOptions) -> bytes:
+    """How it is mounted, in TOML; a node's mount shows the node's configuration instead."""
+    rows = {"volume": made.status()["source"], "mountpoint": made.mountpoint, "kernel": sorted(options.kernel)}
+    rows |= {name: value for name, value in attrs.asdict(options).items() if name not in ("kernel", "volume")}
+    told = {"mount": rows, "volume": options.volume}
+    lines = [f"[{head}]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in part.items() if v is not None)
+             for head, part in told.items()]  # fmt: skip
+    return "\n".join(lines).encode("utf-8", "surrogateescape")
+
+
+def _toml(value: object) -> str:
+    """A string of JSON is one of TOML; so are numbers, booleans and lists of them."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _word(value: object) -> object:

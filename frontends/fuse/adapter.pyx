@@ -8,7 +8,7 @@ What is decided here, for every FUSE frontend alike: names and inode numbers of 
 import errno as _errno
 import logging
 
-from libc.errno cimport EINVAL, ENODATA, EPERM
+from libc.errno cimport EINVAL, ENODATA, EOPNOTSUPP, EPERM
 from libc.string cimport memcmp, memcpy, memset
 from posix.fcntl cimport O_ACCMODE, O_RDONLY, O_TRUNC
 from posix.unistd cimport R_OK
@@ -281,7 +281,7 @@ cdef class Adapter:
     cdef int setxattr(self, vx_cred *who, uint64_t ino, const char *name, size_t n, const void *value,
                       size_t vn) noexcept nogil:
         if ino >= VX_FIRST_VIRTUAL:
-            return -EPERM
+            return -EOPNOTSUPP  # programs that copy an access list go on without
         return fs_setxattr(self.fs, who, ino, name, n, value, vn, 0)
 
     cdef int64_t listxattr(self, uint64_t ino, char *buf, size_t cap) noexcept nogil:
@@ -291,7 +291,7 @@ cdef class Adapter:
 
     cdef int removexattr(self, vx_cred *who, uint64_t ino, const char *name, size_t n) noexcept nogil:
         if ino >= VX_FIRST_VIRTUAL:
-            return -EPERM
+            return -EOPNOTSUPP
         return fs_removexattr(self.fs, who, ino, name, n)
 
     # -- open files

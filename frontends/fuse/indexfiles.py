@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from vexfs.frontends.fuse.virtual import Editable, Text
 
-from vexfs.errors import IndexConflict, NotPermitted, VexfsError
+from vexfs.errors import IndexConflict, NotPermitted, VexfsError, describe
 from vexfs.search.indexfile import Incomplete, drop_by_file, index_file, put_index_file
 
 if TYPE_CHECKING:
@@ -44,17 +44,17 @@ class IndexFiles:
         return True
 
     def _refused(self, directory: int, error: Exception) -> OSError:
-        self._errors[directory] = f"{error}\n".encode("utf-8", "surrogateescape")
+        self._errors[directory] = f"{describe(error)}\n".encode("utf-8", "surrogateescape")
         if isinstance(error, OSError) and not isinstance(error, VexfsError):
             return error
-        return OSError(errno.EINVAL, str(error))
+        return OSError(errno.EINVAL, describe(error))
 
     def _drop(self, directory: int) -> None:
         try:
             dropped = drop_by_file(self._volume.catalog, directory)
         except IndexConflict as error:
             self._refused(directory, error)
-            raise NotPermitted.at(str(error)) from None
+            raise NotPermitted.at(describe(error)) from None
         if not dropped:
             raise NotPermitted.at("the directory has no index of its own to drop")
         self._errors.pop(directory, None)

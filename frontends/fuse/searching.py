@@ -6,6 +6,7 @@ themselves, so that nothing that walks a tree starts a search.
 """
 
 import errno
+import math
 import os
 import re
 import stat
@@ -51,6 +52,8 @@ def options_of(text: str) -> tuple[str, dict[str, Any]]:
             options[match[1]] = {"k": int, "mode": str, "threshold": float}[match[1]](match[2])
     if not 1 <= options["k"] <= _K_MOST:
         raise ValueError(f"k is 1 to {_K_MOST}")
+    if math.isnan(options.get("threshold", 0.0)):
+        raise ValueError("threshold is a number")
     if options.get("mode", "hybrid") not in ("hybrid", "semantic", "keyword"):
         raise ValueError("mode is hybrid, semantic or keyword")
     return " ".join(words), {**options, "where": where_of(conditions)}

@@ -359,7 +359,10 @@ def names_of(ids):
             each = each.item() if type(each).__module__ == "numpy" else each
             if not isinstance(each, str | bytes):
                 raise InvalidArgument.at(f"id {place} is {each!r}; ids are the names of files: strings")
-            name = each if isinstance(each, bytes) else each.encode("utf-8", "surrogateescape")
+            try:
+                name = each if isinstance(each, bytes) else each.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError as error:
+                raise InvalidArgument.at(f"id {place} is {each!r}: {error.reason}") from None
         names.append(name)
     if len(set(names)) != len(names):
         seen = set()

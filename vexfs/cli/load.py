@@ -28,7 +28,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("path", metavar="DIR", help="a directory of the volume")
     parser.add_argument("--metric", choices=("cosine", "euclidean", "dot"), help="of a new index; default: cosine")
     parser.add_argument("--dtype", choices=("f32", "f16", "bf16", "i8"), help="of a new index; default: f32")
-    parser.add_argument("--rows-in", choices=("memory", "disk"), help="where a new index keeps vectors; default: memory")
+    parser.add_argument("--rows-in", choices=("memory", "disk"), help="of a new index; default: memory")
     parser.add_argument("--id-column", metavar="NAME", help="default: id")
     parser.add_argument("--vector-column", metavar="NAME", help="default: vector, embedding")
     parser.add_argument("--text-column", metavar="NAME", help="becomes the content of the files")

@@ -8,8 +8,10 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vexfs.errors import IndexMissing, InvalidArgument, NotSupported, QueryInvalid
+from vexfs._core.record import pack
+from vexfs.errors import FilterInvalid, IndexMissing, InvalidArgument, NotSupported, QueryInvalid, VectorInvalid
 from vexfs.remote.link import Link, error_of
+from vexfs.search.records import float32_of, numbers_of
 
 Where = Mapping[str, Any] | None
 
@@ -102,6 +104,31 @@ def _pair(row: Mapping[str, Any], name: str) -> tuple[int, int] | None:
     return (first_last[0], first_last[1]) if first_last else None
 
 
+def filter_of(where: Any) -> dict[str, Any] | None:
+    """A filter as it travels; raises ``FilterInvalid`` for what is none."""
+    if where is not None and not isinstance(where, Mapping):
+        raise FilterInvalid(f"where: a filter is a mapping such as {{'year': {{'$gte': 2020}}}}, not {where!r}")
+    return None if where is None else dict(where)
+
+
+def sent_vectors(values: Any, count: int | None = None) -> NDArray[np.float32]:
+    """Vectors as they travel, little-endian float32; of so many records, when that is told.
+
+    Raises
+    ------
+    VectorInvalid
+        They are no numbers, or not as many as the records.
+    """
+    wanted = "vectors are numbers"
+    given = np.ascontiguousarray(float32_of(numbers_of(values, wanted), wanted), "<f4")
+    if given.ndim not in (1, 2):
+        shape = "x".join(map(str, np.shape(values))) or "scalar"
+        raise VectorInvalid(f"vectors of shape {shape}; one, or a matrix of them, is wanted")
+    if count is not None and given.ndim > 1 and len(given) != count:
+        raise VectorInvalid(f"{len(given)} vectors for {count} ids; one each is wanted")
+    return given
+
+
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes with numpy's scalars as Python's."""
     return {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
@@ -111,6 +138,7 @@ def rows_of(attributes: Any, count: int) -> list[dict[str, Any]] | None:
     """Attributes by record, also where they were given by name."""
     if attributes is None:
         return None
+    pack(attributes, count)  # refuses what cannot be, and names it
     if isinstance(attributes, Mapping):
         columns = {name: list(values) for name, values in attributes.items()}
         return [plain({name: column[i] for name, column in columns.items()}) for i in range(count)]
@@ -191,6 +219,10 @@ class RemoteIndex:
         self, mode: str, ids: Iterable[str], vectors: ArrayLike | None, attributes: Any, contents: Any,
         errors: str | None = None,
     ) -> Any:
+        if isinstance(ids, str | bytes):
+            ids = [os.fsdecode(ids)]
+            attributes = [attributes] if isinstance(attributes, Mapping) else attributes
+            contents = [contents] if isinstance(contents, str | bytes) else contents
         names = _names(ids)
         given = None if contents is None else list(contents)
         raw = given is not None and any(isinstance(each, bytes) for each in given)
@@ -198,7 +230,7 @@ class RemoteIndex:
             given = [each.encode() if isinstance(each, str) else each for each in given]
         body = self._body(
             mode=mode, ids=names, attributes=rows_of(attributes, len(names)), errors=errors,
-            vectors=None if vectors is None else np.ascontiguousarray(vectors, "<f4").tobytes(),
+            vectors=None if vectors is None else sent_vectors(vectors, len(names)).tobytes(),
             **{"contents_bytes" if raw else "contents": given},
         )  # fmt: skip
         answer = self._link.ask("POST", "/v1/upsert", body, invalid=InvalidArgument)
@@ -241,12 +273,12 @@ class RemoteIndex:
         if (ids is None) == (where is None):
             raise InvalidArgument.at("delete takes ids or where, one of them")
         names = None if ids is None else _names([ids] if isinstance(ids, str | bytes) else ids)
-        body = self._body(ids=names, where=None if where is None else dict(where))
+        body = self._body(ids=names, where=filter_of(where))
         return int(self._link.ask("POST", "/v1/delete", body, invalid=QueryInvalid)["count"])
 
     def count(self, where: Where = None, under: Any = None) -> int:
         """How many there are, or match, below a directory."""
-        body = self._body(where=None if where is None else dict(where), under=_path(under))
+        body = self._body(where=filter_of(where), under=_path(under))
         return int(self._link.ask("POST", "/v1/count", body, invalid=QueryInvalid)["count"])
 
     def query(
@@ -260,9 +292,9 @@ class RemoteIndex:
         """
         if threads != 1:
             raise NotSupported.at(f"threads={threads}; a request has one thread at a node, ask from several threads")
-        given = np.ascontiguousarray(vectors, "<f4")
+        given = sent_vectors(vectors)
         body = self._body(
-            k=k, where=None if where is None else dict(where), under=_path(under), recall=recall, effort=effort,
+            k=k, where=filter_of(where), under=_path(under), recall=recall, effort=effort,
             exact=exact, threshold=threshold, explain=explain, attributes=attributes,
         )  # fmt: skip
         body["vector" if given.ndim == 1 else "vectors"] = given.tobytes()

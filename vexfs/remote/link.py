@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from vexfs import errors
-from vexfs.errors import Unreachable, UsageError, VexfsError, from_errno
+from vexfs.errors import InvalidArgument, Unreachable, UsageError, VexfsError, from_errno
 
 IDLE_S = 2.0  # less than a node keeps an idle connection, so that none is used as the node closes it
 KEPT_MOST = 8
@@ -92,7 +92,10 @@ class Link:
         Refused, VexfsError
             What the node tells.
         """
-        data = None if body is None else _encode.encode(body)
+        try:
+            data = None if body is None else _encode.encode(body)
+        except (TypeError, OverflowError, UnicodeEncodeError) as error:
+            raise InvalidArgument.at(f"this cannot be sent to a node: {error}") from None
         link = self._take()
         try:
             link.request(method, path, data, self._headers)

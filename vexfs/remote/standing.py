@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -9,10 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-import numpy as np
 
 from vexfs.errors import NotSupported, QueryInvalid, Unreachable, VexfsError
-from vexfs.remote.index import Hit, hits_of
+from vexfs.remote.index import Hit, filter_of, hits_of, sent_vectors
 from vexfs.remote.link import Link, Refused, error_of
 
 log = logging.getLogger("vexfs.remote")
@@ -192,7 +192,7 @@ def _opened(link: Link, port: int, stack: contextlib.ExitStack) -> Any:
 
 
 def _vector(query: Any) -> Any:
-    found = np.asarray(query, np.float32)
+    found = sent_vectors(query)
     if found.ndim != 1 or not found.size:
         raise QueryInvalid(f"a vector of shape {found.shape}; one of finite numbers, not all zero, is wanted")
     return found
@@ -201,12 +201,12 @@ def _vector(query: Any) -> Any:
 def _wish(
     query: Any, threshold: float, under: Any, where: Mapping[str, Any] | None, attributes: bool
 ) -> dict[str, Any]:
-    if not np.isfinite(threshold):
+    if not math.isfinite(threshold):
         raise QueryInvalid(f"threshold={threshold!r}; a finite score is wanted")
-    what = {"text": query} if isinstance(query, str) else {"vector": query.astype("<f4").tobytes()}
+    what = {"text": query} if isinstance(query, str) else {"vector": query.tobytes()}
     return {
         "action": "subscribe", "channel": "search", "id": "watch", "path": under, "threshold": threshold,
-        "attributes": attributes, "passages": True, **what, **({} if where is None else {"where": dict(where)}),
+        "attributes": attributes, "passages": True, **what, **({} if where is None else {"where": filter_of(where)}),
     }  # fmt: skip
 
 

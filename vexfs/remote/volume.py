@@ -7,12 +7,10 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 from weakref import WeakValueDictionary
 
-import numpy as np
-
 from vexfs.errors import InvalidArgument, NotSupported, QueryInvalid, VolumeClosed
 from vexfs.frontends.local import Files
 from vexfs.remote.filesystem import RemoteFilesystem
-from vexfs.remote.index import Hit, Hits, RemoteIndex, hits_of
+from vexfs.remote.index import Hit, Hits, RemoteIndex, filter_of, hits_of, sent_vectors
 from vexfs.remote.ingest import RemoteIngest
 from vexfs.remote.link import Link, quoted
 from vexfs.remote.reembed import reembed
@@ -134,7 +132,7 @@ class RemoteVolume(Files):
         local = None if isinstance(rerank, str) else rerank
         wanted = {
             "k": min(max(4 * k, 40), 10_000) if local is not None else k, "under": os.fspath(under), "mode": mode,
-            "attributes": attributes, "where": None if where is None else dict(where), "recall": recall,
+            "attributes": attributes, "where": filter_of(where), "recall": recall,
             "threshold": None if local is not None else threshold, "rerank": None if local is not None else rerank,
             "explain": explain, "passages": isinstance(query, str), "effort": effort, "exact": exact,
         }  # fmt: skip
@@ -142,7 +140,7 @@ class RemoteVolume(Files):
         if isinstance(query, str):
             body["text"] = query
         else:
-            body["vector"] = np.ascontiguousarray(query, "<f4").tobytes()
+            body["vector"] = sent_vectors(query).tobytes()
         found = self.wire.ask("POST", "/v1/search", body, invalid=QueryInvalid)
         hits = hits_of(found["hits"], found.get("explanation"))
         if local is not None:
@@ -165,7 +163,7 @@ class RemoteVolume(Files):
         self._needs("similar")
         wanted = {
             "path": os.fspath(path), "k": k, "under": None if under is None else os.fspath(under),
-            "where": None if where is None else dict(where), "attributes": attributes, "threshold": threshold,
+            "where": filter_of(where), "attributes": attributes, "threshold": threshold,
             "recall": recall, "effort": effort, "exact": exact, "explain": explain,
         }  # fmt: skip
         body = {name: value for name, value in wanted.items() if value is not None}

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from vexfs.errors import IndexMissing, QueryInvalid
 from vexfs.observe.tally import tallied
 from vexfs.search.hits import Hit, Hits
+from vexfs.search.query import check_k, directory_at
+from vexfs.search.records import numbers_of
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
@@ -20,7 +21,7 @@ PASSAGES = 8
 
 def scoped(catalog: "Catalog", under: Any) -> list[tuple["Index", Any]]:
     """The indexes that a search below `under` meets, each with the directory that limits it (None: its own)."""
-    ino = under if isinstance(under, int) else catalog.filesystem.resolve(_text(under))
+    ino = under if isinstance(under, int) else directory_at(catalog.filesystem, under)
     over = catalog.covering(ino)
     found: list[tuple[Index, Any]] = [] if over is None else [(over, ino)]
     return found + [(index, None) for index in catalog.below(ino)]
@@ -55,7 +56,8 @@ def search_vector(
     IndexMissing
         There is none.
     """
-    q = np.asarray(vector, np.float32)
+    check_k(k)
+    q = numbers_of(vector, "a query is a list of numbers")
     if q.ndim != 1:
         raise QueryInvalid(f"a vector of shape {q.shape}; one vector is wanted, or Index.query for several")
     met = scoped(catalog, under)
@@ -80,6 +82,7 @@ def similar(
     IndexMissing
         The file has no vector, or nothing covers it.
     """
+    check_k(k)
     catalog.settle()
     ino = catalog.filesystem.resolve(_text(path))
     index = catalog.at(path)

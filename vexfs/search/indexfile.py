@@ -31,6 +31,7 @@ NONE = """\
 #   rows_in = "memory"        (or "disk")
 """
 #: Keys that say what the index is, and what their values are.
+_KINDS = {int: "a whole number", str: "a text in quotes"}
 KEYS: dict[str, type] = {"dim": int, "metric": str, "dtype": str, "rows_in": str, "embedder": str}
 #: What is told and cannot be set.
 STATE = ("files", "passages", "out_of_date", "memory_bytes")
@@ -88,7 +89,7 @@ def settings_of(text: bytes) -> tuple[dict[str, Any], str | None]:
         if kind is None:
             raise InvalidArgument.at(f"{_place(text, key)}{key} is unknown; {', '.join(KEYS)} are known")
         if type(value) is not kind:
-            raise InvalidArgument.at(f"{_place(text, key)}{key} = {value!r}: {kind.__name__} is wanted")
+            raise InvalidArgument.at(f"{_place(text, key)}{key} = {value!r}: {_KINDS[kind]} is wanted")
     if "metric" in told:
         told["metric"] = checked_metric(told["metric"])
     Description.make(0, 0, told.get("dim", 1), told.get("metric", "cosine"), told.get("dtype", "f32"), None,

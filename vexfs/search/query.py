@@ -1,5 +1,6 @@
 """The reading side of an index: filters and scopes to rows, the plan of a search, rows to files."""
 
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vexfs._core.columns import Columns, places
+from vexfs._core.fs import Filesystem
 from vexfs._core.hits import HIT_XATTRS, files_of, rows_described
-from vexfs.errors import QueryInvalid
+from vexfs.errors import NotADirectory, QueryInvalid
 from vexfs.search.description import K_MAX
 from vexfs.search.filters import Filter, Table, compile_filter
 from vexfs.search.hits import Hit, Hits
@@ -49,6 +51,38 @@ class Mask:
         self.version = version
 
 
+def check_k(k: Any) -> None:
+    """Raise ``QueryInvalid`` for a number of files that cannot be."""
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= K_MAX:
+        raise QueryInvalid(f"k={k!r}; a whole number from 1 to {K_MAX} is wanted")
+
+
+def check_options(recall: Any, effort: Any, exact: Any, threshold: Any, threads: Any) -> None:
+    """Raise ``QueryInvalid`` for an option of a search by vector that cannot be."""
+    if not _is_number(recall) or not 0 < recall <= 1:
+        raise QueryInvalid(f"recall={recall!r}; a share above 0 and at most 1 is wanted")
+    if effort is not None and (not isinstance(effort, (int, np.integer)) or isinstance(effort, bool) or effort < 1):
+        raise QueryInvalid(f"effort={effort!r}; a whole number of lists, from 1, is wanted")
+    if exact is not None and not isinstance(exact, (bool, np.bool_)):
+        raise QueryInvalid(f"exact={exact!r}; True, False or None is wanted")
+    if threshold is not None and (not _is_number(threshold) or threshold != threshold):
+        raise QueryInvalid(f"threshold={threshold!r}; a number is wanted")
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
+        raise QueryInvalid(f"threads={threads!r}; a whole number from 1 is wanted")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def directory_at(filesystem: Filesystem, path: Any) -> int:
+    """The inode number of a directory; raises ``NotADirectory`` for what is none."""
+    found = filesystem.stat(path if isinstance(path, str | bytes) else str(path))
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectory.at("is no directory; a search is below one", path)
+    return int(found.st_ino)
+
+
 def score_of(metric: str, distances: NDArray[np.float32]) -> Any:
     """What people see: larger is nearer."""
     if metric == "cosine":
@@ -71,14 +105,11 @@ class Reader:
 
     # -- masks
 
-    def _text(self, path: Any) -> str | bytes:
-        return path if isinstance(path, str | bytes) else str(path)
-
     def _scope(self, under: Any) -> int:
         directory: int = self._index.description.directory
         if under is None:
             return directory
-        return under if isinstance(under, int) else self._index.filesystem.resolve(self._text(under))
+        return under if isinstance(under, int) else directory_at(self._index.filesystem, under)
 
     def mask(self, where: Mapping[str, Any] | None, under: Any = None) -> tuple[Bits | None, int]:
         """As a bit array and a count; None where every live row is in it."""
@@ -88,9 +119,10 @@ class Reader:
     def allowed(self, where: Mapping[str, Any] | None, under: Any = None) -> Mask | None:
         """The rows that match; None: every live one."""
         scope = self._scope(under)
-        if not where and scope == self._index.description.directory:
+        unfiltered = where is None or where == {}
+        if unfiltered and scope == self._index.description.directory:
             return None
-        compiled = compile_filter(where) if where else None
+        compiled = None if where is None or unfiltered else compile_filter(where)
         key = (scope, compiled.key if compiled else None)
         version = self._table.version
         with self._lock:
@@ -177,10 +209,8 @@ class Reader:
     ) -> Any:
         """See :meth:`Index.query`."""
         index = self._index
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= K_MAX:
-            raise QueryInvalid(f"k={k!r}; a whole number from 1 to {K_MAX} is wanted")
-        if not 0 < recall <= 1:
-            raise QueryInvalid(f"recall={recall!r}; a share above 0 and at most 1 is wanted")
+        check_k(k)
+        check_options(recall, effort, exact, threshold, threads)
         q = vectors_of(vectors, index.dim, index.metric, what="query")
         if self._table.waiting or index.catalog.settling.pending:
             index.catalog.settle()

@@ -21,25 +21,54 @@ def vectors_of(vectors: ArrayLike, dim: int, metric: str, n: int | None = None, 
     VectorInvalid
         Names the row and the value that cannot be.
     """
-    try:
-        x = np.asarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise VectorInvalid(f"{what}s are numbers, {dim} each: {error}") from None
+    many = "queries" if what == "query" else f"{what}s"
+    given = numbers_of(vectors, f"{many} are numbers, {dim} each")
+    x = given if given.dtype == np.float32 else float32_of(given, f"{many} are numbers, {dim} each")
     if x.ndim == 1 and n in (None, 1):
         x = x[None, :]
+    elif n == x.size == 0:
+        x = x.reshape(0, dim)
     if x.ndim != 2 or x.shape[1] != dim:
-        shape = "x".join(map(str, np.shape(vectors)))
-        raise VectorInvalid(f"{what}s of shape {shape or 'scalar'}; the index holds vectors of dimension {dim}")
+        shape = "x".join(map(str, given.shape))
+        raise VectorInvalid(f"{many} of shape {shape or 'scalar'}; the index holds vectors of dimension {dim}")
     if n is not None and len(x) != n:
-        raise VectorInvalid(f"{len(x)} {what}s for {n} ids; one each is wanted")
+        raise VectorInvalid(f"{len(x)} {many} for {n} ids; one each is wanted")
     x = np.ascontiguousarray(x)
     row = first_unfit(x, metric != "cosine")
     if row >= 0:
         if not np.isfinite(x[row]).all():
             place = int(np.flatnonzero(~np.isfinite(x[row]))[0])
-            raise VectorInvalid(f"{what} {row} has {x[row, place]} at place {place}; finite numbers are wanted")
+            value = given.reshape(x.shape)[row, place]
+            why = "float32 cannot hold that" if np.isfinite(float(value)) else "finite numbers are wanted"
+            raise VectorInvalid(f"{what} {row} has {value} at place {place}; {why}")
         raise VectorInvalid(f"{what} {row} is all zeros, which has no direction: the index compares by cosine")
     return x
+
+
+def numbers_of(values: Any, wanted: str) -> NDArray[Any]:
+    """An array of something that can be a number.
+
+    Raises
+    ------
+    VectorInvalid
+        It is none, or one of text, times or complex numbers, of which a part would be lost.
+    """
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise VectorInvalid(f"{wanted}: {error}") from None
+    if found.dtype.kind in "cmMSU":
+        raise VectorInvalid(f"{wanted}, not {found.dtype}")
+    return found
+
+
+def float32_of(given: NDArray[Any], wanted: str) -> Floats:
+    """The same as float32; what is too large for it becomes infinite."""
+    try:
+        with np.errstate(over="ignore"):
+            return given.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise VectorInvalid(f"{wanted}: {error}") from None
 
 
 def contents_of(contents: Sequence[str | bytes | None] | None, n: int) -> list[bytes | None] | None:

@@ -15,7 +15,8 @@ from vexfs._core.columns import Columns
 from vexfs.errors import QueryInvalid
 from vexfs.search.filters import Table, compile_filter
 from vexfs.search.hits import Hit
-from vexfs.search.query import score_of
+from vexfs.search.query import directory_at, score_of
+from vexfs.search.records import float32_of, numbers_of
 from vexfs.search.textindex import embedder_of
 
 if TYPE_CHECKING:
@@ -62,15 +63,15 @@ class StandingQuery:
             if not -1 <= threshold <= 1:
                 raise QueryInvalid(f"threshold={threshold!r}; a cosine similarity from -1 to 1 is wanted")
         else:
-            query = np.asarray(query, np.float32)
+            query = float32_of(numbers_of(query, "a query is a list of numbers"), "a query is a list of numbers")
             if query.ndim != 1 or not query.size or not np.isfinite(query).all() or not query.any():
                 raise QueryInvalid(f"a vector of shape {query.shape}; one of finite numbers, not all zero, is wanted")
             if not math.isfinite(threshold):
                 raise QueryInvalid(f"threshold={threshold!r}; a finite score is wanted")
         self.query, self.threshold, self.lost = query, threshold, 0
         self._catalog, self._call = catalog, call
-        self._filter = compile_filter(where) if where else None
-        self._scope: int = catalog.filesystem.resolve(under if isinstance(under, str | bytes) else str(under))
+        self._filter = None if where is None or where == {} else compile_filter(where)
+        self._scope = directory_at(catalog.filesystem, under)
         self._vectors: dict[str, Floats] = {}
         self._hits: queue.Queue[Hit | None] = queue.Queue(_HELD)
         self._closed = False

@@ -17,7 +17,7 @@ from vexfs.observe.tally import tallied
 from vexfs.registry import registry
 from vexfs.search.across import merged, scoped
 from vexfs.search.hits import Hits
-from vexfs.search.query import score_of
+from vexfs.search.query import check_k, check_options, score_of
 from vexfs.search.textindex import embedder_of
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def search_text(
         No index of text covers the directory or lies below it.
     """
     _checked(query, k, mode)
+    check_options(recall, None, None, threshold, 1)
     met = [(index, scope) for index, scope in scoped(catalog, under) if index.embedder is not None]
     if not met:
         raise IndexMissing.at("no index of text covers it, and there is none below it; make one with fs.index(path, "
@@ -97,8 +98,7 @@ def _checked(query: str, k: Any, mode: str) -> None:
         raise QueryInvalid("the question is empty; give it a few words")
     if len(query) > QUERY_MOST:
         raise QueryInvalid(f"a question of {len(query)} characters; the most is {QUERY_MOST}")
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= 10_000:
-        raise QueryInvalid(f"k={k!r}; a whole number from 1 to 10000 is wanted")
+    check_k(k)
     if mode not in MODES:
         raise QueryInvalid(f"mode={mode!r}; {', '.join(MODES)} are known")
 

@@ -6,7 +6,7 @@ One writer at a time: a row that the table gives out is in the vector index befo
 import contextlib
 import errno
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from vexfs._core.record import names_of, pack
 from vexfs._core.rows import PUT_MAX, RecordFailed
 from vexfs.errors import InvalidArgument, VectorInvalid
-from vexfs.search.records import Attributes, contents_of, vectors_of
+from vexfs.search.records import Attributes, contents_of, float32_of, numbers_of, vectors_of
 
 if TYPE_CHECKING:
     from vexfs.search.index import Index
@@ -53,6 +53,8 @@ class Writer:
         """Records, new or there: see :meth:`Index.upsert`, :meth:`Index.add`, :meth:`Index.update`."""
         if errors not in ("raise", "report"):
             raise InvalidArgument.at(f'errors={errors!r}; "raise" and "report" are known')
+        if isinstance(ids, str | bytes):
+            ids, attributes, contents = [ids], _as_one(attributes), _as_one(contents)
         names = names_of(ids)
         n = len(names)
         report: list[Exception | None] = [None] * n
@@ -72,18 +74,23 @@ class Writer:
                     break
                 except RecordFailed as failed:
                     if errors == "raise":
-                        raise failed.error from None
-                    report[int(batch[failed.at])] = failed.error
+                        raise _placed(failed.error) from None
+                    report[int(batch[failed.at])] = _placed(failed.error)
                     batch = np.delete(batch, failed.at)
         return report if errors == "report" else n
 
     def _sound(self, vectors: ArrayLike, report: list[Exception | None]) -> tuple[Floats, NDArray[np.bool_]]:
         """Vectors with those that cannot be stored replaced by one that can, and which are sound."""
-        x = np.array(vectors, dtype=np.float32)
-        keep = np.ones(len(report), np.bool_)
+        wanted = f"vectors are numbers, {self._index.dim} each"
+        given = numbers_of(vectors, wanted)
+        x = np.array(float32_of(given, wanted), ndmin=2)
+        if x.shape != (len(report), self._index.dim):
+            shape = "x".join(map(str, given.shape)) or "scalar"
+            raise VectorInvalid(f"vectors of shape {shape}; {len(report)}x{self._index.dim} is wanted")
+        given, keep = given.reshape(x.shape), np.ones(len(report), np.bool_)
         for k in range(len(report)):
             try:
-                self._encoded(vectors_of(x[k], self._index.dim, self._index.metric, 1))
+                self._encoded(vectors_of(given[k], self._index.dim, self._index.metric, 1))
             except VectorInvalid as error:
                 report[k], keep[k], x[k] = error, False, 1.0
         return x, keep
@@ -266,3 +273,15 @@ class Writer:
         found = other.table.rows_of(ino)
         if len(found):
             self.set_vectors(ino, other.vectors.decode(other.stored(found)))
+
+
+def _as_one(given: Any) -> Any:
+    """What was given for a record that was named alone."""
+    return [given] if isinstance(given, Mapping | str | bytes) else given
+
+
+def _placed(error: OSError) -> OSError:
+    """The error with its file's name as text."""
+    if isinstance(error.filename, bytes):
+        error.filename = error.filename.decode("utf-8", "surrogateescape")
+    return error

@@ -183,6 +183,8 @@ def _float32(values: Any) -> Floats:
 
 
 def _rows(vectors: Matrix, count: int) -> Floats:
+    if not count and not vectors:
+        return np.empty(0, np.float32)
     if isinstance(vectors, bytes):
         if not count or not vectors or len(vectors) % (4 * count):
             raise Problem(400, f"{len(vectors)} bytes are not {count} vectors of float32")

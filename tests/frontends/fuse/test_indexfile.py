@@ -45,6 +45,17 @@ def test_a_line_of_shell_makes_an_index(box):
     assert not (here / ".vexfs/index.toml.error").exists()
 
 
+def test_programs_that_copy_access_lists_are_content(box):
+    volume, here = box
+    shell("echo 'dim = 4' > .vexfs/index.toml && mkdir b && echo 'dim = 5' > b/.vexfs/index.toml", here)
+    assert shell("sed -i 's/cosine/l2/' .vexfs/index.toml", here) == ""
+    assert shell("cp -p .vexfs/index.toml b/.vexfs/index.toml", here) == ""
+    assert (index_of(volume, "box/b").dim, index_of(volume, "box/b").metric) == (4, "l2")
+    with pytest.raises(OSError) as caught:
+        os.setxattr(here / ".vexfs/index.toml", "user.x", b"1")
+    assert caught.value.errno == errno.EOPNOTSUPP
+
+
 def test_lines_one_by_one_no_newline_and_copies(box, tmp_path):
     volume, here = box
     shell("{ echo 'metric = \"l2\"'; echo 'dtype = \"f16\"'; echo 'dim = 8'; } > .vexfs/index.toml", here)
@@ -66,7 +77,7 @@ def test_lines_one_by_one_no_newline_and_copies(box, tmp_path):
     [
         ("dim = 0\n", "from 1 to 65536"),
         ("dim = 70000\n", "from 1 to 65536"),
-        ("dim = '8'\n", "line 1: dim = '8': int is wanted"),
+        ("dim = '8'\n", "line 1: dim = '8': a whole number is wanted"),
         ("dim = 8\nmetrik = 'l2'\n", "line 2: metrik is unknown; dim, metric, dtype, rows_in, embedder"),
         ("dim = 8\nmetric = 'l3'\n", "'l3' is unknown; cosine, l2, dot"),
         ("dim = 8\ndtype = 'f64'\n", "'f64' is unknown; f32"),

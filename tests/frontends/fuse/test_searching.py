@@ -149,6 +149,8 @@ def test_options_of():
     assert (text, options["k"], options["mode"], options["threshold"]) == ("light roasts", 20, "keyword", 0.3)
     assert options["where"] == {"$and": [{"year": {"$gte": 2020}}, {"lang": {"$in": ["en", "de"]}}]}
     assert options_of("and%2For")[0] == "and/or"
+    with pytest.raises(ValueError, match="threshold"):
+        options_of("light threshold=nan")
 
 
 def test_link_names_fit():
@@ -168,3 +170,10 @@ def test_the_index_of_a_directory_is_readable(found):
     with pytest.raises(OSError):
         (mnt / "docs/.vexfs/index.toml").write_text("dim = 3")
     assert volume.catalog.of(volume.filesystem.resolve("docs")).dim == 256
+
+
+def test_the_tree_tells_how_it_is_mounted(found):
+    volume, mnt = found
+    told = tomllib.loads((mnt / ".vexfs/config.toml").read_text())
+    assert told["mount"]["mountpoint"] == str(mnt) and told["mount"]["volume"] == str(volume.directory)
+    assert told["mount"]["read_only"] is False and told["mount"]["workers"] == 16
