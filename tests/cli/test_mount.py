@@ -336,3 +336,46 @@ def test_a_backup_that_unmounting_ends_leaves_nothing(home):
         assert run(*VEXFS, "umount", home / "mnt").returncode == 0
         _, said = backup.communicate()
     assert (backup.returncode == 0 and copy.exists()) or (backup.returncode != 0 and not list(home.glob("copy*"))), said
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    place_ = tmp_path / "disk"
+    place_.mkdir()
+    if run("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place_).returncode:
+        pytest.skip("cannot mount a small disk")
+    yield place_
+    run("umount", "-l", place_)
+
+
+def test_unmounting_on_a_full_disk_loses_nothing_unless_told_to(home, small_disk):
+    volume, filler = small_disk / "v.vex", small_disk / "filler"
+    Volume.create(volume).close()
+    assert run(*VEXFS, "mount", volume, home / "mnt").returncode == 0
+    (home / "mnt/a").write_text("kept")
+    (home / "mnt/b").write_text("removed")
+    os.sync()
+    with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    (home / "mnt/b").unlink()
+    done = run(*VEXFS, "umount", home / "mnt")
+    assert done.returncode == 1 and "still mounted" in done.stderr and "--lazy" in done.stderr
+    assert os.listdir(home / "mnt") == ["a"]
+    said = vexctl("volume", "create", small_disk / "other.vex", status=1)
+    assert "make room" in said
+    filler.unlink()
+    assert run(*VEXFS, "umount", home / "mnt").returncode == 0
+    with Volume.load(volume) as opened:
+        assert opened.filesystem.read_file("/a") == b"kept"
+        with pytest.raises(FileNotFoundError):
+            opened.filesystem.read_file("/b")
+
+
+def test_a_warning_is_one_line_for_people(home):
+    vexctl("volume", "create", home / "e.vex", "--key-file", home / "key")
+    (home / "key").chmod(0o644)
+    done = run(sys.executable, "-c", "from vexfs.cli.main import vexctl; vexctl()", "volume", "info", home / "e.vex",
+               "--key-file", home / "key")  # fmt: skip
+    assert done.returncode == 0
+    assert done.stderr.startswith("vexctl: warning: ") and done.stderr.count("\n") == 1

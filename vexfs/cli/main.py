@@ -1,13 +1,15 @@
 """Entry points, the registry of commands, and what happens when a command fails."""
 
 import argparse
+import errno
 import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from vexfs.errors import VexfsError, describe, row_of
 from vexfs.version import __version__
@@ -123,6 +125,16 @@ def _expected(error: Exception) -> bool:
     return isinstance(error, (VexfsError, OSError, ValueError, MemoryError))
 
 
+def _remedy(error: Exception) -> str:
+    """What to do about an error that the host alone names."""
+    code = error.errno if isinstance(error, OSError) and error.filename is None else None
+    if code == errno.ENOSPC:
+        return "; make room on the disk that holds the volume, or what is written beside it, and do it again"
+    if code == errno.EDQUOT:
+        return "; the volume has reached its size limit: remove something from it"
+    return ""
+
+
 def run(program: str, arguments: Sequence[str] | None = None) -> int:
     """Parse `arguments`, run the command, and answer the exit status.  Errors become one line on standard error.
 
@@ -148,15 +160,26 @@ def run(program: str, arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug or not _expected(error):
             raise
-        print(f"{program}: {' '.join(describe(error).split())}", file=sys.stderr)
+        print(f"{program}: {' '.join(describe(error).split())}{_remedy(error)}", file=sys.stderr)
         return row_of(error).exit_code
+
+
+def _main(program: str) -> None:
+    def warn(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:  # fmt: skip
+        print(f"{program}: warning: {message}", file=sys.stderr)
+
+    warnings.showwarning = warn  # a line for people, not the place in our source
+    sys.exit(run(program))
 
 
 def vexfs() -> None:
     """Entry point of ``vexfs``."""
-    sys.exit(run("vexfs"))
+    _main("vexfs")
 
 
 def vexctl() -> None:
     """Entry point of ``vexctl``."""
-    sys.exit(run("vexctl"))
+    _main("vexctl")

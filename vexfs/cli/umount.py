@@ -2,13 +2,14 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import select
 from collections.abc import Iterator
 from typing import Any
 
 from vexfs.cli import output
-from vexfs.errors import InvalidArgument
+from vexfs.errors import InvalidArgument, from_errno
 from vexfs.frontends.fuse import mountpoint as place
 
 HELP = """\
@@ -35,6 +36,8 @@ def umount(args: argparse.Namespace) -> int:
     if here.fs_type != place.FS_TYPE:
         raise InvalidArgument.at(f"has a {here.fs_type} filesystem mounted, not a volume; use umount", directory)
     stale = place.is_stale(directory)
+    if not stale and not args.lazy:
+        _written(directory)
     with _process_of(directory) as process:
         place.unmount(directory, lazy=stale or args.lazy)
         closed = stale
@@ -43,6 +46,32 @@ def umount(args: argparse.Namespace) -> int:
     text = f"removed the stale mount of {here.source}" if stale else ""
     output.emit(args, {"volume": here.source, "mountpoint": directory, "stale": stale, "closed": closed}, text)
     return 0
+
+
+def _written(directory: str) -> None:
+    """Have everything written while the mount can still say that it cannot be, and nothing is lost yet.
+
+    Raises
+    ------
+    FileError
+        The host refuses to take it.
+    """
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return  # not ours to look into, as root's way to a mount of somebody else
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            return
+        raise from_errno(
+            error.errno, directory,
+            message=f"is still mounted, because not everything can be written: {error.strerror}; "
+                    "mend that (make room on the host), or lose what was not written with --lazy",
+        ) from None  # fmt: skip
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -315,13 +315,17 @@ class Node:
 
     def _make_places(self, who: privileges.Identity | None) -> None:
         general = self.settings.general
-        places = [self.data_dir] if self._place is None else []
-        places += [Path(general.log_dir)] if general.log_dir else []
-        places += [Path(general.control_socket).parent] if general.control_socket else []
-        for place in places:
-            if not place.exists():
-                place.mkdir(parents=True, mode=0o755)
-                privileges.own(place, who)
+        places = {"data_dir": self.data_dir} if self._place is None else {}
+        places |= {"log_dir": Path(general.log_dir)} if general.log_dir else {}
+        places |= {"control_socket": Path(general.control_socket).parent} if general.control_socket else {}
+        for key, place in places.items():
+            try:
+                if not place.exists():
+                    place.mkdir(parents=True, mode=0o755)
+                    privileges.own(place, who)
+            except OSError as error:
+                raise ConfigError(f"general.{key}: {place} cannot be made: {error.strerror}; start the node as root, "
+                                  "or name a place that its user may write to") from None  # fmt: skip
 
     def _started(self) -> None:
         for name, why in self.missing.items():
