@@ -159,3 +159,12 @@ def test_other_shells_accept_their_script(program, shell, capsys):
         subprocess.run([shell, "-n"], input=script, text=True, check=True)
     except FileNotFoundError:
         pytest.skip(f"{shell} is not installed; the script's content was checked")
+
+
+def test_ctrl_c_while_a_command_is_imported_is_one_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "build_parser", interrupted)
+    assert main.run("vexctl", ["volume", "info", "x"]) == 130
+    assert capsys.readouterr().err == "vexctl: interrupted\n"

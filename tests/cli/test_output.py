@@ -115,6 +115,9 @@ def test_progress_line():
 
 
 def test_progress_advances_over_items():
+    progress = Progress("x", 120, unit="s", stream=io.StringIO())
+    progress(30)
+    assert progress.line(30).endswith("30 s of 2 min 00 s  1 min 30 s left")  # not "1 s/s"
     progress = Progress("x", 3, unit="files", stream=io.StringIO())
     assert list(progress.over("abc")) == ["a", "b", "c"]
     assert progress.done == 3

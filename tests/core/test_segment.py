@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vexfs._core import codec
+from vexfs._core import codec, segment
 from vexfs._core.segment import FRAME_MAX, Frame, SegmentStore
 
 KEY = bytes(range(32))
@@ -98,6 +98,25 @@ def test_frames_do_not_overlap(store):
     assert spans[0][1] == BLOCK
     for (seg, _, end), (other, begin, _) in itertools.pairwise(spans):
         assert seg != other or end <= begin
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_a_walk_that_is_interrupted_is_not_a_walk_with_frames_missing(store, monkeypatch, error):
+    (first, *_) = store.append([(i, 0, blob(i, 100)) for i in range(1, 9)])
+    plain, seen = segment.ScannedFrame, []
+
+    def arriving(*fields):
+        seen.append(fields)
+        if len(seen) == 3:
+            raise error  # as Ctrl-C does, which comes while Python runs
+        return plain(*fields)
+
+    monkeypatch.setattr(segment, "ScannedFrame", arriving)
+    with pytest.raises(error):
+        store.scan(first.seg)
+    assert len(seen) == 3  # and ends there
+    monkeypatch.undo()
+    assert len(store.scan(first.seg)) >= 8
 
 
 def test_compression_only_when_it_saves_an_eighth(tmp_path):

@@ -4,11 +4,13 @@ import os
 import shutil
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import vexfs
 from tests.store.planted import REPAIRABLE, Edit, overlapping_extents
+from vexfs._core import segment
 from vexfs.errors import VolumeBusy
 from vexfs.store.check import Report
 from vexfs.store.rows import SegmentRow
@@ -207,6 +209,22 @@ def test_the_volume_file_is_mended_from_its_spare(volume: Path) -> None:
     (volume / "volume.spare.toml").unlink()
     assert "volume-spare" in kinds(check(volume))
     assert check(volume, repair=True).sound and (volume / "volume.spare.toml").read_text() == good
+
+
+def test_a_repair_that_is_interrupted_repairs_nothing(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with vexfs.open(volume) as fs:
+        before = {name: fs.read_bytes(name) for name in all_files(fs)}
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(segment, "ScannedFrame", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        check(volume, repair=True)
+    monkeypatch.undo()
+    assert check(volume).sound
+    with vexfs.open(volume) as fs:
+        assert {name: fs.read_bytes(name) for name in all_files(fs)} == before
 
 
 def test_an_open_volume_is_not_checked(volume: Path) -> None:

@@ -14,29 +14,60 @@ from vexfs.errors import FormatUnknown, KeyMissing, KeyWrong, from_errno
 _OPENING = {_errno.EPROTONOSUPPORT: FormatUnknown, _errno.ENOKEY: KeyMissing, _errno.EKEYREJECTED: KeyWrong}
 
 
+cdef class _Rows:
+    """What a scan found, and the error that ended it: a row that went missing in silence would look like damage."""
+
+    cdef list rows
+    cdef object error
+
+    def __cinit__(self):
+        self.rows = []
+        self.error = None
+
+    cdef list found(self):
+        if self.error is not None:
+            raise self.error
+        return self.rows
+
+
 cdef int add_dentry(void *ctx, const vx_dentry_row *row) noexcept with gil:
-    (<list> ctx).append((row.slot, row.ino, row.type, row.name[: row.name_n]))
-    return 0
+    try:
+        (<_Rows> ctx).rows.append((row.slot, row.ino, row.type, row.name[: row.name_n]))
+        return 0
+    except BaseException as error:
+        (<_Rows> ctx).error = error
+        return 1
 
 
 cdef int add_entry(void *ctx, uint64_t parent, const vx_dentry_row *row) noexcept with gil:
-    (<list> ctx).append((parent, row.slot, row.ino, row.type, row.name[: row.name_n]))
-    return 0
+    try:
+        (<_Rows> ctx).rows.append((parent, row.slot, row.ino, row.type, row.name[: row.name_n]))
+        return 0
+    except BaseException as error:
+        (<_Rows> ctx).error = error
+        return 1
 
 
 cdef int add_row(void *ctx, uint64_t key, const void *data, size_t n) noexcept with gil:
-    (<list> ctx).append((key, (<const char *> data)[:n]))
-    return 0
+    try:
+        (<_Rows> ctx).rows.append((key, (<const char *> data)[:n]))
+        return 0
+    except BaseException as error:
+        (<_Rows> ctx).error = error
+        return 1
 
 
 cdef int add_small_row(void *ctx, uint32_t key, const void *data, size_t n) noexcept with gil:
-    (<list> ctx).append((key, (<const char *> data)[:n]))
-    return 0
+    return add_row(ctx, key, data, n)
 
 
 cdef int add_ino(void *ctx, uint64_t ino) noexcept with gil:
-    (<list> ctx).append(ino)
-    return 0
+    try:
+        (<_Rows> ctx).rows.append(ino)
+        return 0
+    except BaseException as error:
+        (<_Rows> ctx).error = error
+        return 1
 
 
 cdef int tell_progress(void *ctx, int done, int total) noexcept with gil:
@@ -187,17 +218,17 @@ cdef class Meta:
 
     def scan(self, uint64_t parent, uint64_t after=0, uint32_t limit=1000):
         """Entries of a directory with a slot above `after`: a list of ``(slot, ino, type, name)``."""
-        rows = []
+        rows = _Rows()
         self.closed()
         self.check(vx_meta_scan(self.m, parent, after, limit, add_dentry, <void *> rows))
-        return rows
+        return rows.found()
 
     def scan_maps(self, uint64_t ino, uint32_t first=0):
         """Extent maps of a file from a region on: a list of ``(region, map)``."""
-        rows = []
+        rows = _Rows()
         self.closed()
         self.check(vx_meta_scan_maps(self.m, ino, first, add_small_row, <void *> rows))
-        return rows
+        return rows.found()
 
     def get_int(self, str name):
         """A number of the ``meta`` table."""
@@ -218,59 +249,59 @@ cdef class Meta:
 
     def scan_segments(self):
         """All segments: a list of ``(seg, row)``."""
-        rows = []
+        rows = _Rows()
         self.closed()
         self.check(vx_meta_scan_segments(self.m, add_small_row, <void *> rows))
-        return rows
+        return rows.found()
 
     def scan_orphans(self):
         """Inodes that have no name left but may still be open."""
-        rows = []
+        rows = _Rows()
         self.closed()
         self.check(vx_meta_scan_orphans(self.m, add_ino, <void *> rows))
-        return rows
+        return rows.found()
 
     def scan_oplog(self, uint64_t after=0, uint32_t limit=1000):
         """Entries of the outbox with a number above `after`: a list of ``(seq, data)``."""
-        rows = []
+        rows = _Rows()
         self.closed()
         self.check(vx_meta_scan_oplog(self.m, after, limit, add_row, <void *> rows))
-        return rows
+        return rows.found()
 
     def scan_inodes(self, int64_t after=-1, uint32_t limit=1000):
         """Inodes above `after`: a list of ``(ino, row)``."""
-        rows = []
+        rows = _Rows()
         self.closed()
         self.check(vx_meta_scan_inodes(self.m, after, limit, add_row, <void *> rows))
-        return rows
+        return rows.found()
 
     def scan_all_maps(self, int64_t after=-1, uint32_t limit=1000):
         """Extent maps of all files: a list of ``(ino << 24 | region, map)``."""
-        rows = []
+        rows = _Rows()
         self.closed()
         self.check(vx_meta_scan_all_maps(self.m, after, limit, add_row, <void *> rows))
-        return rows
+        return rows.found()
 
     def scan_xattrs(self, int64_t after=-1, uint32_t limit=1000):
         """Extended attributes of all files: a list of ``(ino, data)``."""
-        rows = []
+        rows = _Rows()
         self.closed()
         self.check(vx_meta_scan_xattrs(self.m, after, limit, add_row, <void *> rows))
-        return rows
+        return rows.found()
 
     def scan_contents(self, int64_t after=-1, uint32_t limit=1000):
         """Contents of small files: a list of ``(ino, data)``."""
-        rows = []
+        rows = _Rows()
         self.closed()
         self.check(vx_meta_scan_contents(self.m, after, limit, add_row, <void *> rows))
-        return rows
+        return rows.found()
 
     def scan_dentries(self, uint64_t parent=0, uint64_t after=0, uint32_t limit=1000):
         """Entries of all directories behind ``(parent, after)``: a list of ``(parent, slot, ino, type, name)``."""
-        rows = []
+        rows = _Rows()
         self.closed()
         self.check(vx_meta_scan_dentries(self.m, parent, after, limit, add_entry, <void *> rows))
-        return rows
+        return rows.found()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 

@@ -45,14 +45,33 @@ cdef object _number(str compression):
     return COMPRESSIONS.index(compression)
 
 
+cdef class _Found:
+    """What a walk collects, and the error that ended it.
+
+    Python runs between two frames, and Ctrl-C arrives there: a frame that went missing in silence would look like
+    damage, and a repair would act on it.
+    """
+
+    cdef object into
+    cdef object error
+
+
 cdef int _collect_frame(void *ctx, const vx_frame_info *f) noexcept with gil:
-    (<list>ctx).append(ScannedFrame(f.ino, f.off, f.pos, f.stored, f.raw_len, -f.err))
-    return 0
+    try:
+        (<_Found>ctx).into.append(ScannedFrame(f.ino, f.off, f.pos, f.stored, f.raw_len, -f.err))
+        return 0
+    except BaseException as error:
+        (<_Found>ctx).error = error
+        return -4  # EINTR
 
 
 cdef int _collect_segment(void *ctx, uint32_t seg, uint64_t n) noexcept with gil:
-    (<dict>ctx)[seg] = n
-    return 0
+    try:
+        (<_Found>ctx).into[seg] = n
+        return 0
+    except BaseException as error:
+        (<_Found>ctx).error = error
+        return -4  # EINTR
 
 
 cdef class _Puts:
@@ -314,19 +333,27 @@ cdef class SegmentStore:
         list of ScannedFrame
         """
         cdef vx_segstore *s = self._opened()
-        cdef list found = []
+        cdef _Found found = _Found()
         cdef void *ctx = <void *>found
         cdef int status
+        found.into = []
         with nogil:
             status = vx_segstore_scan(s, seg, verify, _collect_frame, ctx)
+        if found.error is not None:
+            raise found.error
         self._checked(status, seg)
-        return found
+        return found.into
 
     def segments(self):
         """Size in bytes of every segment file, by number."""
-        cdef dict found = {}
-        self._checked(vx_segstore_list(self._opened(), _collect_segment, <void *>found))
-        return dict(sorted(found.items()))
+        cdef _Found found = _Found()
+        cdef int status
+        found.into = {}
+        status = vx_segstore_list(self._opened(), _collect_segment, <void *>found)
+        if found.error is not None:
+            raise found.error
+        self._checked(status)
+        return dict(sorted(found.into.items()))
 
     def size(self, uint32_t seg):
         """Bytes of a segment file, 0 when there is none."""

@@ -144,9 +144,9 @@ def run(program: str, arguments: Sequence[str] | None = None) -> int:
         From argparse: 0 after ``--help`` and ``--version``, 2 for wrong usage.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parser = build_parser(program, first_word(arguments))
-    args: Any = parser.parse_args(arguments)
+    args: Any = argparse.Namespace(debug=False)
     try:
+        args = build_parser(program, first_word(arguments)).parse_args(arguments)
         status = args.run(args)
         sys.stdout.flush()
         return 0 if status is None else int(status)

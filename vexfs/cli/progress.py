@@ -72,6 +72,7 @@ class Progress:
     def line(self, elapsed_s: float) -> str:
         """The line as it is drawn after `elapsed_s` seconds."""
         rate = self.done / elapsed_s if elapsed_s > 0 else 0.0
+        timed = self.unit == "s"  # what is done is the time itself
         parts = [self.label]
         if self.total:
             share = min(1.0, self.done / self.total)
@@ -80,10 +81,13 @@ class Progress:
             parts.append(f"{self._amount(self.done)} of {self._amount(self.total)}")
         else:
             parts.append(self._amount(self.done))
-        parts.append(f"{self._amount(rate)}/s")
+        if not timed:
+            parts.append(f"{self._amount(rate)}/s")
         if self.total and rate and self.done < self.total:
             parts.append(f"{duration((self.total - self.done) / rate)} left")
         return "  ".join(parts)
 
     def _amount(self, n: float) -> str:
+        if self.unit == "s":
+            return duration(n)
         return size(n) if self.unit == "B" else f"{n:,.0f} {self.unit}"
