@@ -176,6 +176,10 @@ class IndexMissing(SearchError, LookupError):
     """No index covers the place that was named."""
 
 
+class IndexClosed(IndexMissing, ValueError):
+    """An index is worked with that was dropped, or whose volume was closed."""
+
+
 class IndexConflict(SearchError, ValueError):
     """An index exists and is not the one that was asked for."""
 
@@ -258,6 +262,7 @@ TABLE: tuple[Row, ...] = (
     Row(ConfigError, _errno.EINVAL, 400, EXIT_USAGE),
     Row(UsageError, _errno.EINVAL, 400, EXIT_USAGE),
     Row(IndexMissing, _errno.ENOENT, 404, EXIT_WANTING),
+    Row(IndexClosed, _errno.ENOENT, 404, EXIT_WANTING),
     Row(IndexConflict, _errno.EEXIST, 409, EXIT_WANTING),
     Row(VectorInvalid, _errno.EINVAL, 422, EXIT_USAGE),
     Row(FilterInvalid, _errno.EINVAL, 400, EXIT_USAGE),

@@ -3,6 +3,7 @@
 >>> fs = fsspec.filesystem("vexfs", volume="notes.vex")
 >>> pandas.read_csv("vexfs://data/t.csv", storage_options={"volume": "notes.vex"})
 >>> fsspec.open("vexfs://data/t.csv::/srv/notes.vex")
+>>> fsspec.open("vexfs://data/t.csv", volume="http://node:8080", token="vex_...")
 """
 
 import errno
@@ -21,6 +22,7 @@ from vexfs.errors import UsageError, from_errno
 from vexfs.volume import opened
 
 KINDS = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
+NODES = ("http", "https")
 UNCOMMITTED = ".vexfs-uncommitted-"
 
 
@@ -30,11 +32,14 @@ class VexFileSystem(AbstractFileSystem):
     Parameters
     ----------
     volume : path or Volume
-        An open volume, or where one is; it is opened, or shared if this process has it open already.
+        An open volume, or where one is; it is opened, or shared if this process has it open already.  The address of
+        a node (``http://...``) means the volume that it serves.
     fo : path
         The same, as chained URLs give it.
     key_file, read_only, create
         As for :func:`vexfs.open`; a volume is not made unless `create` says so.
+    token : str, optional
+        As for :func:`vexfs.connect`, of a node.
     """
 
     protocol = "vexfs"
@@ -43,7 +48,8 @@ class VexFileSystem(AbstractFileSystem):
 
     def __init__(
         self, volume: Any = None, *, fo: Any = None, key_file: Any = None, read_only: bool = False,
-        create: bool = False, target_protocol: str | None = None, target_options: Any = None, **storage_options: Any,
+        create: bool = False, token: str | None = None, target_protocol: str | None = None,
+        target_options: Any = None, **storage_options: Any,
     ) -> None:
         super().__init__(**storage_options)
         place = volume if volume is not None else fo
@@ -52,7 +58,9 @@ class VexFileSystem(AbstractFileSystem):
         if target_protocol not in (None, "file", "local"):
             raise UsageError(f"a volume is a directory of the host, not of {target_protocol}")
         self._owned = False
-        if not hasattr(place, "filesystem"):
+        if isinstance(place, str) and place.partition("://")[0] in NODES:
+            place, self._owned = vexfs.connect(place, token), True
+        elif not hasattr(place, "filesystem"):
             found = opened(place)
             self._owned = found is None
             place = found or vexfs.open(place, key_file=key_file, read_only=read_only, create=create)
@@ -66,7 +74,7 @@ class VexFileSystem(AbstractFileSystem):
     @property
     def fsid(self) -> str:
         """The volume's identity."""
-        return f"vexfs_{self.volume.about.uuid}"
+        return f"vexfs_{getattr(self.volume.about, 'uuid', None) or self.volume.url}"
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:

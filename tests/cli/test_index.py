@@ -114,6 +114,58 @@ def test_files_that_cannot_be(volume, tmp_path, name, content, message):
     assert message in vexctl("import", tmp_path / name, "/a", "--volume", volume, status=2)
 
 
+def test_what_cannot_be_an_attribute_is_told(volume, tmp_path):
+    rows = [{"id": "a", "vector": [1, 0], "tags": ["x"], "year": 1, "rate": float("nan")}]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert told("import", tmp_path / "x.jsonl", "/a", "--volume", volume)["left_out"] == {"tags": 1}
+    assert "left out: tags, of 1 record" in vexctl("import", tmp_path / "x.jsonl", "/a", "--volume", volume)
+    with vexfs.open(volume) as fs:
+        assert fs.index("a").get("a").attributes == {"year": 1}
+
+
+def test_tables_with_gaps(volume, tmp_path):
+    import datetime as dt
+
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    def imported(status, **columns):
+        parquet.write_table(pa.table(columns), tmp_path / "x.parquet")
+        return vexctl("import", tmp_path / "x.parquet", "/a", "--volume", volume, status=status)
+
+    assert "record 1: 'vector' is not a list of 2 numbers" in imported(2, id=["a", "b"], vector=[[1.0, 0.0], None])
+    assert "record 0: 'vector' is no list" in imported(2, id=["a"], vector=pa.array([None], pa.list_(pa.float32())))
+    assert "record 1 has no 'id'" in imported(2, id=["a", None], vector=[[1.0, 0.0]] * 2)
+    assert "no indexes" in vexctl("index", "list", "--volume", volume)
+    imported(0, id=["a"], vector=[[1.0, 0.0]], when=[dt.datetime(2020, 1, 2)])
+    with vexfs.open(volume) as fs:
+        assert fs.index("a").get("a").attributes == {"when": "2020-01-02T00:00:00"}
+
+
+def test_what_is_stored_when_a_later_batch_fails(volume, tmp_path, monkeypatch):
+    monkeypatch.setattr("vexfs.search.sources.BATCH", 2)
+    rows = [{"id": str(k), "vector": [1, k] if k < 3 else [0, 0]} for k in range(4)]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    out = vexctl("import", tmp_path / "x.jsonl", "/a", "--volume", volume, status=2)
+    assert "vector 1 is all zeros" in out and "the 2 records before are stored" in out
+    with vexfs.open(volume) as fs:
+        assert fs.index("a").count() == 2
+
+
+def test_options_of_a_search_by_vector(volume, array, tmp_path):
+    told("import", tmp_path / "x.npy", "/a", "--volume", volume)
+    numbers = ",".join(map(str, array[7].tolist()))
+    for ask in (("--vector", numbers), ("--like", "/a/07")):
+        hits = told("search", *ask, "--k", 20, "--threshold", 0.2, "--explain", "--volume", volume)
+        assert hits["explanation"] and hits["hits"] and all(hit["score"] >= 0.2 for hit in hits["hits"])
+        assert len(hits["hits"]) < 20
+        assert "--mode is for words" in vexctl("search", *ask, "--mode", "keyword", "--volume", volume, status=2)
+    assert "--like does not go" in vexctl("search", "--like", "/a/07", "--watch", "--volume", volume, status=2)
+    assert "--explain does not go" in vexctl("search", "x", "--watch", "--explain", "--volume", volume, status=2)
+    assert "numbers between commas" in vexctl("search", "--vector", "a,b", "--watch", "--volume", volume, status=2)
+    assert "shape (50, 8)" in vexctl("search", "--vector", f"@{tmp_path}/x.npy", "--volume", volume, status=2)
+
+
 def test_wrong_searches(volume):
     assert "one of them" in vexctl("search", "--volume", volume, status=2)
     assert "no index" in vexctl("search", "--vector", "1,2", "--volume", volume, status=1)

@@ -128,4 +128,11 @@ def test_watch_tells_of_what_comes(tmp_path: Path) -> None:
         told = next(steps)
         assert told["hit"]["path"] == "/docs/a.txt" and "passport" in told["hit"]["snippet"]
         steps.close()
+        fs.index("points", dim=2)
+        steps = search.watch(Node(), [1.0, 0.0])  # type: ignore[arg-type]  # all that a verb needs
+        next(steps)
+        fs.index("points").upsert(["near", "far"], [[1, 0.1], [0, 1]])
+        told = next(steps)
+        assert told["hit"]["path"] == "/points/near" and told["hit"]["snippet"] == ""
+        steps.close()
         assert not fs.catalog.on_written

@@ -5,7 +5,16 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from vexfs.errors import FilterInvalid, InvalidArgument, NotADirectory, QueryInvalid, SearchError, ValueTooLarge
+from vexfs.errors import (
+    FilterInvalid,
+    IndexMissing,
+    InvalidArgument,
+    NotADirectory,
+    QueryInvalid,
+    SearchError,
+    ValueTooLarge,
+    VexfsError,
+)
 
 
 @pytest.fixture
@@ -98,3 +107,50 @@ def test_reports_of_batches_that_do_not_fit(points):
         points.upsert(["c", "d"], [[1, 0]], errors="report")
     told = points.upsert(["c", "d"], [[1, 0], [1e300, 0]], errors="report")
     assert told[0] is None and ("1e+300" in str(told[1]) or "inf" in str(told[1]))
+
+
+def test_what_a_nested_index_has_is_for_that_one(fs, points):
+    inner = fs.index("points/in", dim=2)
+    inner.upsert(["x"], [[1, 0]])
+    with pytest.raises(InvalidArgument, match="another index, /points/in"):
+        points.upsert(["in/y"], [[1, 0]])
+    assert points.count() == 2 and inner.count() == 1
+    fs.drop_index("points/in")
+
+
+def test_names_of_the_volumes_own_have_no_index(fs):
+    for place in (".vexfs", "a/.vexfs/b"):
+        with pytest.raises(VexfsError, match="volume's own"):
+            fs.index(place, dim=2)
+    assert not any(".vexfs" in each.path for each in fs.indexes())
+
+
+def test_an_index_that_was_dropped_says_so(fs, points):
+    fs.drop_index("points")
+    for call in (lambda: points.query([1, 0]), points.count, lambda: points.upsert(["c"], [[1, 0]]), points.describe):
+        with pytest.raises(IndexMissing, match="no more|no index"):
+            call()
+
+
+def test_what_a_type_cannot_tell_from_zero(fs):
+    small = fs.index("small", dim=2, dtype="f16")
+    with pytest.raises(SearchError, match="vector 1 .*f16"):
+        small.upsert(["a", "b"], [[1, 0], [1e-9, 1e-9]])
+    assert small.count() == 0
+    assert fs.index("scaled", dim=2, dtype="i8").upsert(["a"], [[1e-9, 1e-9]]) == 1
+
+
+def test_reading_twice_is_no_fault(points):
+    assert [each and each.id for each in points.get(["a", "zz", "a"])] == ["a", None, "a"]
+    assert points.delete(["a", "a"]) == 1
+
+
+def test_an_update_of_nothing(points):
+    with pytest.raises(InvalidArgument, match="vectors, attributes"):
+        points.update(["a"])
+
+
+def test_a_watch_that_makes_no_sense(fs):
+    for options in ({"threshold": "near"}, {"call": 5}):
+        with pytest.raises(QueryInvalid, match=next(iter(options))):
+            fs.watch("x", **options)

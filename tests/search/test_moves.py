@@ -192,7 +192,7 @@ def test_dropped_and_closed_while_others_ask(fs, reopen, vectors):
                 try:
                     index.query(vectors[:4], 50, where={"n": {"$lt": 150}})
                     index.count(under="busy")
-                except (ValueError, OSError):  # it is closed
+                except (LookupError, OSError):  # it is closed
                     return
 
         threads = [threading.Thread(target=ask) for _ in range(3)]

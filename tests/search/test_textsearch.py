@@ -142,6 +142,10 @@ def test_rerankers(fs):
         registry("rerankers")._loaded.pop("shortest")
     with pytest.raises(QueryInvalid, match="scores of shape"):
         fs.search("water", rerank=lambda query, texts: [1.0])
+    with pytest.raises(QueryInvalid, match="not finite"):
+        fs.search("water", rerank=lambda query, texts: [float("nan")] * len(texts))
+    with pytest.raises(QueryInvalid, match="can be called"):
+        fs.search("water", rerank=5)
 
 
 def test_files_like_another_one(fs):

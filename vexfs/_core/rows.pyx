@@ -4,6 +4,8 @@ import time
 
 import numpy as np
 
+from vexfs.errors import IndexClosed
+
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -136,7 +138,7 @@ cdef class RowTable:
     cdef int begin(self) except -1:
         """A call begins: the filesystem and the table stay until its `end`."""
         if self.ptr is NULL or self.closing:
-            raise ValueError("the index is closed")
+            raise IndexClosed("the index is no more: it was dropped, or its volume was closed")
         self.filesystem.enter()
         self.calls += 1
         return 0

@@ -45,6 +45,9 @@ def load(args: argparse.Namespace) -> int:
             text_column=args.text_column,
         ).result(f"importing {Path(args.file).name}", "records")  # fmt: skip
     rate = told["records"] / max(told["seconds"], 1e-9)
-    output.emit(args, told, lambda: f"{told['records']:,} records into {told['path']} in "
-                f"{output.duration(told['seconds'])}, {rate:,.0f} a second")  # fmt: skip
+    spent = output.duration(told["seconds"])
+    lines = [f"{told['records']:,} records into {told['path']} in {spent}, {rate:,.0f} a second"]
+    lines += [f"left out: {output.printable(name)}, of {count:,} records: is no string, number or boolean"
+              for name, count in told["left_out"].items()]  # fmt: skip
+    output.emit(args, told, lambda: "\n".join(lines))
     return 0

@@ -31,7 +31,7 @@ def register(subparsers: Any) -> None:
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--vector", metavar="NUMBERS", help="a vector instead: numbers between commas, or @FILE.npy")
     instead.add_argument("--like", metavar="PATH", help="files like this one of the volume")
-    parser.add_argument("--mode", choices=MODES, default="hybrid", help="default: hybrid")
+    parser.add_argument("--mode", choices=MODES, help="default: hybrid")
     parser.add_argument("--threshold", type=float, metavar="SCORE", help="only what scores as much")
     parser.add_argument("--explain", action="store_true", help="say how the search was done")
     parser.add_argument("--watch", action="store_true", help="stay, and tell of files that match from now on")
@@ -56,40 +56,73 @@ def search(args: argparse.Namespace) -> int:
     where = where_of(args.where)
     if (args.query is not None) + (args.vector is not None) + (args.like is not None) != 1:
         raise UsageError("give words, --vector or --like: one of them")
+    _refuse_idle(args)
     with reach.of(args) as node:
+        if args.watch:
+            return _watch(args, node, where)
         if args.query is None:
             told = _nearest(args, node, where)
             output.emit(args, told, lambda: shown(told))
             return 0 if told["hits"] else EXIT_WANTING
-        if args.watch:
-            return _watch(args, node, where)
         told = node.call(
-            "search.text", query=args.query, k=args.k, under=args.under or "/", where=where, mode=args.mode,
-            threshold=args.threshold, explain=args.explain, wait_s=args.wait,
+            "search.text", query=args.query, k=args.k, under=args.under or "/", where=where,
+            mode=args.mode or "hybrid", threshold=args.threshold, explain=args.explain, wait_s=args.wait,
         ).result()  # fmt: skip
     output.emit(args, told, lambda: shown(told))
     return 0 if told["hits"] else EXIT_WANTING
 
 
+def _refuse_idle(args: argparse.Namespace) -> None:
+    """An option that would do nothing is refused."""
+    if args.query is None and args.mode is not None:
+        raise UsageError("--mode is for words: a vector, and a file, are compared by meaning alone")
+    if args.watch:
+        idle = [name for name, given in (("--mode", args.mode), ("--explain", args.explain), ("--like", args.like),
+                                         ("--wait", args.wait)) if given]  # fmt: skip
+        if idle:
+            raise UsageError(f"{idle[0]} does not go with --watch, which tells of files as they come")
+
+
 def _nearest(args: argparse.Namespace, node: reach.Reach, where: Any) -> Any:
     if args.like is not None:
-        return node.call("search.similar", path=args.like, k=args.k, under=args.under, where=where).result()
-    vector: Any = args.vector
-    if vector.startswith("@"):
-        import numpy as np
-
-        try:
-            vector = np.load(vector[1:], allow_pickle=False).ravel().tolist()
-        except ValueError as error:
-            raise UsageError(f"{vector[1:]}: is no array of numbers: {error}") from None
+        return node.call(
+            "search.similar", path=args.like, k=args.k, under=args.under, where=where, threshold=args.threshold,
+            explain=args.explain, wait_s=args.wait,
+        ).result()  # fmt: skip
     return node.call(
-        "index.search", vector=vector, k=args.k, under=args.under or "/", where=where, explain=args.explain
-    ).result()
+        "index.search", vector=_vector(args.vector), k=args.k, under=args.under or "/", where=where,
+        explain=args.explain, threshold=args.threshold, wait_s=args.wait,
+    ).result()  # fmt: skip
+
+
+def _vector(word: str) -> Any:
+    """What stands behind ``--vector``: the array of a file as numbers, or the text as it is."""
+    if not word.startswith("@"):
+        return word
+    import numpy as np
+
+    try:
+        found = np.load(word[1:], allow_pickle=False)
+    except ValueError as error:
+        raise UsageError(f"{word[1:]}: is no array of numbers: {error}") from None
+    if found.ndim > 1 and found.size != found.shape[-1]:
+        raise UsageError(f"{word[1:]}: holds an array of shape {found.shape}; one vector is wanted")
+    return found.ravel().tolist()
+
+
+def _numbers(word: str) -> Any:
+    """The same as numbers."""
+    found = _vector(word)
+    try:
+        return [float(part) for part in found.split(",")] if isinstance(found, str) else found
+    except ValueError:
+        raise UsageError(f"--vector {word!r}: numbers between commas are wanted") from None
 
 
 def _watch(args: argparse.Namespace, node: reach.Reach, where: Any) -> int:
     threshold = 0.5 if args.threshold is None else args.threshold
-    call = node.call("search.watch", query=args.query, threshold=threshold, under=args.under or "/", where=where)
+    query = _numbers(args.vector) if args.query is None else args.query
+    call = node.call("search.watch", query=query, threshold=threshold, under=args.under or "/", where=where)
     for step in call:
         if "hit" in step:
             hit = step["hit"]

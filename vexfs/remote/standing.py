@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+import numpy as np
 
 from vexfs.errors import NotSupported, QueryInvalid, Unreachable, VexfsError
 from vexfs.remote.index import Hit, filter_of, hits_of, sent_vectors
@@ -51,6 +52,8 @@ class RemoteStandingQuery:
         self, link: Link, port: int, query: Any, threshold: float, *, under: Any, where: Mapping[str, Any] | None,
         call: Callable[[Hit], Any] | None, attributes: bool = True,
     ) -> None:
+        if call is not None and not callable(call):
+            raise QueryInvalid(f"call={call!r}; something that can be called is wanted")
         self.query = query if isinstance(query, str) else _vector(query)
         self.threshold, self.lost = threshold, 0
         self.fault: Exception | None = None
@@ -201,11 +204,12 @@ def _vector(query: Any) -> Any:
 def _wish(
     query: Any, threshold: float, under: Any, where: Mapping[str, Any] | None, attributes: bool
 ) -> dict[str, Any]:
-    if not math.isfinite(threshold):
+    number = isinstance(threshold, (int, float, np.number)) and not isinstance(threshold, bool)
+    if not number or not math.isfinite(threshold):
         raise QueryInvalid(f"threshold={threshold!r}; a finite score is wanted")
     what = {"text": query} if isinstance(query, str) else {"vector": query.tobytes()}
     return {
-        "action": "subscribe", "channel": "search", "id": "watch", "path": under, "threshold": threshold,
+        "action": "subscribe", "channel": "search", "id": "watch", "path": under, "threshold": float(threshold),
         "attributes": attributes, "passages": True, **what, **({} if where is None else {"where": filter_of(where)}),
     }  # fmt: skip
 

@@ -285,6 +285,8 @@ class Catalog:
 
     def _directory(self, path: str) -> int:
         parts = [p for p in path.split("/") if p not in ("", ".")]
+        if ".vexfs" in parts:
+            raise InvalidArgument.at("names under .vexfs are the volume's own; index another directory", path)
         try:
             stat = self.filesystem.stat("/".join(parts) or "/")
         except FileNotFoundError:

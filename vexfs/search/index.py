@@ -278,7 +278,10 @@ class Index:
             return self.get([ids])[0]
         self.catalog.settle()
         base = self.filesystem.path_of(self.description.directory).rstrip(b"/")
-        return [self._record(base + b"/" + name, name) for name in names_of(ids)]
+        wanted = list(ids)
+        once = list(dict.fromkeys(wanted))
+        known = dict(zip(once, (self._record(base + b"/" + name, name) for name in names_of(once)), strict=True))
+        return [known[each] for each in wanted]
 
     def _record(self, path: bytes, name: bytes) -> Record | None:
         try:
@@ -336,7 +339,8 @@ class Index:
             raise InvalidArgument.at("delete takes ids or where, one of them")
         base = self.filesystem.path_of(self.description.directory).rstrip(b"/")
         if ids is not None:
-            paths = [base + b"/" + name for name in names_of([ids] if isinstance(ids, str | bytes) else ids)]
+            names = names_of([ids] if isinstance(ids, str | bytes) else dict.fromkeys(ids))
+            paths = [base + b"/" + name for name in names]
         else:
             paths = self._reader.paths(where)
         gone = 0

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vexfs._core.watch import Watch
-from vexfs.errors import PluginBroken, Unreachable
+from vexfs.errors import IndexClosed, PluginBroken, Unreachable
 from vexfs.search.backlog import Backlog
 from vexfs.search.chunk import Chunker
 from vexfs.search.embedding import Batch, Embedding
@@ -337,7 +337,7 @@ class Ingest:
     def _is_wanted(self, index: "Index", ino: int, generation: int) -> bool:
         try:
             return wanted(index, ino, generation) and not index.aside.has(ino, generation)
-        except ValueError:  # it is closed: it was dropped meanwhile
+        except IndexClosed:  # it was dropped meanwhile
             return False
 
     # -- files

@@ -4,7 +4,10 @@ Arrays have no ids: a row's number, with zeros in front so that names sort, is i
 (``id``) and one of vectors (``vector``), or those that are named; the other columns of scalars become attributes.
 """
 
+import datetime as dt
 import json
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,12 +26,16 @@ VECTOR_COLUMNS = ("vector", "embedding", "vectors", "embeddings", "emb", "values
 
 @attrs.frozen
 class Batch:
-    """Some records: ids, vectors (n, dim), attributes of each, and contents where there are any."""
+    """Some records: ids, vectors (n, dim), attributes of each, contents where there are any.
+
+    `left_out` counts by column what cannot be an attribute.
+    """
 
     ids: list[str]
-    vectors: NDArray[np.float32]
+    vectors: NDArray[Any]
     attributes: list[dict[str, Any]] | None = None
     contents: list[str | None] | None = None
+    left_out: Counter[str] = attrs.field(factory=Counter)
 
 
 @attrs.frozen
@@ -133,17 +140,50 @@ def _column(names: list[str], wanted: str | None, usual: tuple[str, ...], what: 
     return found
 
 
-def _scalars(row: dict[str, Any], without: set[str | None]) -> dict[str, Any]:
-    return {k: v for k, v in row.items() if k not in without and isinstance(v, str | int | float | bool)}
+def _scalars(row: dict[str, Any], without: set[str | None], left_out: Counter[str]) -> dict[str, Any]:
+    """What can be attributes: times as ISO 8601 has them; nothing and NaN are no values; the rest is counted."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        if name in without or value is None or value != value:
+            continue
+        if isinstance(value, dt.date | dt.time):
+            found[name] = value.isoformat()
+        elif isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+            found[name] = value
+        else:
+            left_out[name] += 1
+    return found
 
 
-def _records(rows: list[dict[str, Any]], at: int, id_at: str | None, vector_at: str, text_at: str | None) -> Batch:
-    without = {id_at, vector_at, text_at}
+def _vectors(lists: list[Any], at: int, name: str, dim: int) -> NDArray[Any]:
+    def fits(given: Any, shape: tuple[int, ...]) -> NDArray[Any] | None:
+        try:
+            made = np.array(given)
+        except ValueError:
+            return None
+        return made if made.shape == shape and made.dtype.kind in "fiu" else None
+
+    found = fits(lists, (len(lists), dim))
+    if found is None:
+        bad = next(k for k, each in enumerate(lists) if fits(each, (dim,)) is None)
+        raise InvalidArgument.at(f"record {at + bad}: {name!r} is not a list of {dim} numbers")
+    return found
+
+
+def _records(
+    rows: list[dict[str, Any]], at: int, id_at: str | None, vector_at: str, text_at: str | None, dim: int
+) -> Batch:
+    without, left_out = {id_at, vector_at, text_at}, Counter[str]()
+    if id_at is not None:
+        for k, row in enumerate(rows):
+            if row[id_at] is None:
+                raise InvalidArgument.at(f"record {at + k} has no {id_at!r}")
     return Batch(
         [str(row[id_at]) if id_at is not None else f"{at + k:08d}" for k, row in enumerate(rows)],
-        np.array([row[vector_at] for row in rows], np.float32),
-        [_scalars(row, without) for row in rows],
+        _vectors([row[vector_at] for row in rows], at, vector_at, dim),
+        [_scalars(row, without, left_out) for row in rows],
         None if text_at is None else [row.get(text_at) for row in rows],
+        left_out,
     )
 
 
@@ -161,16 +201,21 @@ def _parquet(file: Path, id_column: str | None, vector_column: str | None, text_
     text_at = _column(names, text_column, (), "texts", file) if text_column else None
     assert vector_at is not None
 
-    def batches() -> Iterator[Batch]:
-        at = 0
-        for part in table.iter_batches(BATCH):
-            yield _records(part.to_pylist(), at, id_at, vector_at, text_at)
-            at += part.num_rows
-
     first = next(table.iter_batches(1, columns=[vector_at]), None)
     if first is None:
         raise InvalidArgument.at("holds no rows", file)
-    return Source(table.metadata.num_rows, len(first.to_pylist()[0][vector_at]), batches)
+    vector = first.to_pylist()[0][vector_at]
+    dim = len(vector) if isinstance(vector, list) else 0
+    if not dim:
+        raise InvalidArgument.at(f"record 0: {vector_at!r} is no list of numbers", file)
+
+    def batches() -> Iterator[Batch]:
+        at = 0
+        for part in table.iter_batches(BATCH):
+            yield _records(part.to_pylist(), at, id_at, vector_at, text_at, dim)
+            at += part.num_rows
+
+    return Source(table.metadata.num_rows, dim, batches)
 
 
 def _json_lines(file: Path, id_column: str | None, vector_column: str | None, text_column: str | None) -> Source:
@@ -208,9 +253,9 @@ def _json_lines(file: Path, id_column: str | None, vector_column: str | None, te
                 raise InvalidArgument.at(f"line {number}: has no {id_at!r}", file)
             some.append(row)
             if len(some) == BATCH:
-                yield _records(some, at, id_at, vector_at, text_at)
+                yield _records(some, at, id_at, vector_at, text_at, dim)
                 at, some = at + BATCH, []
         if some:
-            yield _records(some, at, id_at, vector_at, text_at)
+            yield _records(some, at, id_at, vector_at, text_at, dim)
 
     return Source(None, dim, batches)

@@ -57,6 +57,10 @@ class StandingQuery:
         self, catalog: "Catalog", query: Any, threshold: float = 0.5, *, under: Any = "/",
         where: Mapping[str, Any] | None = None, call: Callable[[Hit], Any] | None = None,
     ) -> None:
+        if call is not None and not callable(call):
+            raise QueryInvalid(f"call={call!r}; something that can be called is wanted")
+        if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.number)):
+            raise QueryInvalid(f"threshold={threshold!r}; a number is wanted")
         if isinstance(query, str):
             if not query.strip():
                 raise QueryInvalid("the question is empty; give it a few words")

@@ -185,8 +185,12 @@ def reranked(query: str, hits: Any, rerank: str | Reranker) -> Any:
         It did not give a finite score for each.
     """
     call: Any = registry("rerankers").get(rerank) if isinstance(rerank, str) else rerank
+    if not callable(call):
+        raise QueryInvalid(f"rerank={rerank!r}; a name, or something that can be called, is wanted")
     scores = np.asarray(call(query, [hit.text for hit in hits]), np.float64)
-    if scores.shape != (len(hits),) or not np.isfinite(scores).all():
+    if scores.shape == (len(hits),) and not np.isfinite(scores).all():
+        raise QueryInvalid("the re-ranker gave a score that is not finite")
+    if scores.shape != (len(hits),):
         raise QueryInvalid(f"the re-ranker gave scores of shape {scores.shape} for {len(hits)} passages")
     out = []
     for at in np.argsort(-scores, kind="stable").tolist():

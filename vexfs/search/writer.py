@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Records of a batch that are one change; a larger batch is cut into such.
 BATCH = 8192
 INLINE_MAX = 4096
+#: Numbers of smaller size are zero as f16.
+F16_LEAST = 2.0**-24
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -51,6 +53,8 @@ class Writer:
         create: bool = True,
     ) -> Any:
         """Records, new or there: see :meth:`Index.upsert`, :meth:`Index.add`, :meth:`Index.update`."""
+        if not create and vectors is None and attributes is None:
+            raise InvalidArgument.at("update takes vectors, attributes, or both")
         if errors not in ("raise", "report"):
             raise InvalidArgument.at(f'errors={errors!r}; "raise" and "report" are known')
         if isinstance(ids, str | bytes):
@@ -96,6 +100,11 @@ class Writer:
         return x, keep
 
     def _encoded(self, x: Floats) -> Bytes:
+        if self._index.dtype == "f16" and self._index.metric == "cosine" and len(x):
+            least = np.abs(x).max(axis=1)
+            if least.min() < F16_LEAST:
+                small = f"vector {int(least.argmin())} has no number above {least.min():g}"
+                raise VectorInvalid(f"{small}, which f16 cannot tell from zero")
         try:
             return self._vectors.encode(x)
         except (ValueError, OverflowError) as error:
@@ -123,7 +132,15 @@ class Writer:
         for k in range(1, len(parts) + 1 if create else 0):
             with contextlib.suppress(FileExistsError):
                 self._filesystem.mkdir(base + b"/" + b"/".join(parts[:k]), 0o755)
-        return self._filesystem.resolve(base + b"/" + above)
+        return self._mine(self._filesystem.resolve(base + b"/" + above), above)
+
+    def _mine(self, directory: int, name: bytes) -> int:
+        """The same directory, unless a nested index has it."""
+        over = self._index.catalog.covering(directory)
+        if over is not None and over is not self._index:
+            told = f"lies in the directory of another index, {over.path}: it is for that one"
+            raise InvalidArgument.at(told, name.decode("utf-8", "replace"))
+        return directory
 
     def _put_batch(
         self, places: Places, names: list[bytes], stored: Bytes, xattrs: list[bytes | None] | None,

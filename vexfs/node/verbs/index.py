@@ -2,12 +2,13 @@
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Generator
 from typing import Any
 
 import numpy as np
 
-from vexfs.errors import IndexMissing
+from vexfs.errors import IndexMissing, VexfsError, describe
 from vexfs.node.node import Node
 from vexfs.search.across import search_vector
 from vexfs.search.index import Index
@@ -95,24 +96,37 @@ def load(
     """Records from a file of the host into the index of a directory, which is made when there is none."""
     source = open_source(file, id_column=id_column, vector_column=vector_column, text_column=text_column)
     catalog = node.volume.catalog
+    there = {each.description.number for each in catalog.indexes()}
     index = catalog.create(path, dim=source.dim, metric=metric, dtype=dtype, rows_in=rows_in)
-    began, done = time.monotonic(), 0
+    made = index.description.number not in there
+    began, done, left_out = time.monotonic(), 0, Counter[str]()
     yield {"done": 0, "total": source.rows}
-    for batch in source.batches():
-        index.upsert(batch.ids, batch.vectors, batch.attributes, batch.contents)
-        done += len(batch.ids)
-        yield {"done": done, "total": source.rows}
+    try:
+        for batch in source.batches():
+            index.upsert(batch.ids, batch.vectors, batch.attributes, batch.contents)
+            done += len(batch.ids)
+            left_out += batch.left_out
+            yield {"done": done, "total": source.rows}
+    except VexfsError as error:
+        if not done and made:
+            catalog.drop(path)
+            raise
+        told = f"{describe(error)}; the {done:,} records before are stored, and what it names is counted from there"
+        raise (type(error).at(told) if done else error) from None
     node.volume.filesystem.sync()
-    return {"path": index.path, "records": done, "seconds": time.monotonic() - began, "files": len(index)}
+    return {"path": index.path, "records": done, "seconds": time.monotonic() - began, "files": len(index),
+            "left_out": dict(left_out)}  # fmt: skip
 
 
 @Node.verb("index.search")
 def search(
     node: Node, vector: str | list[float], k: int = 10, under: str = "/", where: dict[str, Any] | None = None,
-    explain: bool = False,
+    explain: bool = False, threshold: float | None = None, wait_s: float | None = None,
 ) -> dict[str, Any]:
-    """The nearest files to a vector: numbers, or text with numbers between commas."""
+    """The nearest files to a vector: numbers, or text with numbers between commas; that score `threshold` or more."""
     catalog = node.volume.catalog
+    if wait_s:
+        catalog.ingesting().wait(wait_s)
     if isinstance(vector, str):
         index = catalog.covering(under) or next(iter(catalog.below(catalog.filesystem.resolve(under))), None)
         if index is None:
@@ -120,5 +134,7 @@ def search(
         vector = parse_vector(vector.encode(), index.dim).tolist()
     began = time.monotonic()
     hits = search_vector(catalog, np.array(vector, np.float32), k, under=under, where=where, explain=explain)
+    if threshold is not None:
+        hits[:] = [hit for hit in hits if hit.score >= threshold]
     shown = [{**hit.as_dict(), "lines": None, "snippet": hit.text, "marks": []} for hit in hits]
     return {"hits": shown, "seconds": time.monotonic() - began, "explanation": hits.explanation}

@@ -50,24 +50,28 @@ def text(
 @Node.verb("search.similar")
 def similar(
     node: Node, path: str, k: int = 10, under: str | None = None, where: dict[str, Any] | None = None,
-    wait_s: float | None = None,
+    threshold: float | None = None, explain: bool = False, wait_s: float | None = None,
 ) -> dict[str, Any]:
-    """Files like another one."""
+    """Files like another one; that score `threshold` or more."""
     _waited(node, wait_s)
     began = time.monotonic()
-    return _answer(find_similar(node.volume.catalog, path, k, under=under, where=where), "", began)
+    hits = find_similar(node.volume.catalog, path, k, under=under, where=where, explain=explain)
+    if threshold is not None:
+        hits[:] = [hit for hit in hits if hit.score >= threshold]
+    return _answer(hits, "", began)
 
 
 @Node.verb("search.watch")
 def watch(
-    node: Node, query: str, threshold: float = 0.5, under: str = "/", where: dict[str, Any] | None = None,
+    node: Node, query: str | list[float], threshold: float = 0.5, under: str = "/", where: dict[str, Any] | None = None,
 ) -> Generator[dict[str, Any], None, None]:
     """Hits as they come, each in a step under ``hit``; for ever, or until nobody waits for more."""
+    words = query if isinstance(query, str) else ""
     with StandingQuery(node.volume.catalog, query, threshold, under=under, where=where) as standing:
         yield {"watching": query}
         while True:
             hit = standing.take(_STEP_S)
-            yield {"hit": shown(hit, query)} if hit is not None else {"watching": query}
+            yield {"hit": shown(hit, words)} if hit is not None else {"watching": query}
 
 
 @Node.verb("search.ingest")

@@ -1,0 +1,33 @@
+"""``vexfs://`` on a volume that a node serves."""
+
+import fsspec
+import pandas as pd
+import pytest
+
+from vexfs.errors import Unreachable
+from vexfs.remote.link import Refused
+
+
+def test_files_by_url(served, fs, monkeypatch):
+    options = {"volume": served.url, "token": served.token}
+    pd.DataFrame({"a": [1, 2]}).to_csv("vexfs://data/t.csv", index=False, storage_options=options)
+    assert fs.read_text("data/t.csv") == "a\n1\n2\n"
+    assert pd.read_csv("vexfs://data/t.csv", storage_options=options)["a"].tolist() == [1, 2]
+    there = fsspec.filesystem("vexfs", **options)
+    assert there.find("data") == ["data/t.csv"] and there.ukey("data/t.csv").startswith(f"vexfs_{served.url}")
+    there.pipe("data/b", b"12345")
+    assert there.cat_file("data/b", 1, 3) == b"23"
+    there.mv("data/b", "data/c")
+    there.rm("data", recursive=True)
+    assert not fs.exists("data")
+    fs.write_text("x", "by its address")
+    monkeypatch.setenv("VEXFS_TOKEN", served.token)
+    with fsspec.open("vexfs://x", "r", volume=served.url) as file:
+        assert file.read() == "by its address"
+
+
+def test_what_keeps_out(served):
+    with pytest.raises(Refused, match="token"):
+        fsspec.filesystem("vexfs", volume=served.url, token="vex_no").ls("/")
+    with pytest.raises(Unreachable):
+        fsspec.filesystem("vexfs", volume="http://127.0.0.1:9").ls("/")
