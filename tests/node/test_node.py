@@ -1,6 +1,8 @@
+import inspect
 import json
 import logging
 import os
+import re
 import time
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from vexfs.cli.reach import Reach
 from vexfs.config import load
 from vexfs.errors import ConfigError, UsageError, VolumeBusy, VolumeNotFound
-from vexfs.node import Node, service
+from vexfs.node import Node, service, verb
 
 
 def opened(tmp_path, *overrides, **more):
@@ -183,3 +185,32 @@ def test_the_log_is_json_and_rotates(running, tmp_path):
     assert sorted(p.name for p in log.iterdir()) == ["vexfs.log", "vexfs.log.1", "vexfs.log.2"]
     row = json.loads((log / "vexfs.log").read_text().splitlines()[-1])
     assert row["message"] == "line 199" and row["level"] == "info" and row["request"] == "r1" and row["node"]
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "says"),
+    [
+        ("search.text", {"query": 5}, "query is 5, and must be a string"),
+        ("search.text", {"query": "a", "k": "x"}, "k is 'x', and must be a whole number"),
+        ("search.text", {"query": "a", "k": True}, "k is True, and must be a whole number"),
+        ("search.text", {"query": "a", "under": None}, "under is None, and must be a string"),
+        ("search.watch", {"query": "a", "threshold": "x"}, "threshold is 'x', and must be a number"),
+        ("index.load", {"file": 5, "path": "/x"}, "file is 5, and must be a string"),
+        ("token.create", {"name": "a", "scopes": "read"}, "scopes is 'read', and must be a list or null"),
+        ("security.pools.configure", {"zero_on_free": "x"}, "zero_on_free is 'x', and must be true or false"),
+        ("volume.backup", {"target": 5}, "target is 5, and must be a string"),
+        ("volume.backup", {"target": "here"}, "target is 'here', and must be an absolute path"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_usage_errors(name, args, says):
+    """Before anything is done, so that none of them is an error of the node."""
+    with pytest.raises(UsageError, match=re.escape(says)):
+        list(verb.run(None, name, args))
+
+
+def test_every_argument_of_a_verb_says_what_it_takes():
+    loose = {"percentiles"}  # a number or a list of them, which the verb looks at
+    for name in verb.names():
+        function = verb.find(name)
+        takes = [p for p in list(inspect.signature(function).parameters.values())[1:] if p.kind is not p.VAR_KEYWORD]
+        assert {p.name for p in takes} - loose <= set(verb._wanted(function)), name

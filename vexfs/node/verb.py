@@ -7,9 +7,14 @@ Verbs are named ``noun.action``.  The module with a noun's verbs is imported whe
 ``MODULES`` is the list of nouns.
 """
 
+import functools
 import importlib
 import inspect
+import numbers
+import os
 import threading
+import types
+import typing
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
@@ -85,7 +90,50 @@ def run(node: Any, name: str, args: Mapping[str, Any]) -> Generator[Mapping[str,
         inspect.signature(function).bind(node, **args)
     except TypeError as error:
         raise UsageError(f"{name}: {error}") from None
+    kinds = _wanted(function)
+    for argument, value in args.items():
+        wanted = kinds.get(argument, kinds.get("**"))
+        if wanted and not _fits(value, wanted):
+            raise UsageError(f"{name}: {argument} is {repr(value)[:100]}, and must be {_named(wanted)}")
     found = function(node, **args)
     if inspect.isgenerator(found):
         return (yield from found)
     return found
+
+
+@functools.cache
+def _wanted(function: Function) -> dict[str, tuple[Any, ...]]:
+    """What each argument of a verb may be, as its annotation says; ``**`` stands for those that have no name there.
+
+    Annotations that are not plain types are left to the verb.
+    """
+    hints, found = typing.get_type_hints(function), {}
+    for argument in list(inspect.signature(function).parameters.values())[1:]:
+        hint = hints.get(argument.name, Any)
+        kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        plain = tuple(typing.get_origin(kind) or kind for kind in kinds)
+        if set(plain) <= set(_KINDS):
+            found["**" if argument.kind is argument.VAR_KEYWORD else argument.name] = plain
+    return found
+
+
+def _fits(value: Any, wanted: tuple[Any, ...]) -> bool:
+    return any(
+        isinstance(value, _KINDS[kind][1]) and (kind is bool or not isinstance(value, bool)) for kind in wanted
+    )
+
+
+def _named(wanted: tuple[Any, ...]) -> str:
+    return " or ".join(_KINDS[kind][0] for kind in wanted)
+
+
+#: Types of arguments: in words, and what is taken for one.
+_KINDS: dict[Any, tuple[str, Any]] = {
+    str: ("a string", (str, os.PathLike)),
+    int: ("a whole number", numbers.Integral),
+    float: ("a number", numbers.Real),
+    bool: ("true or false", bool),
+    list: ("a list", (list, tuple)),
+    dict: ("an object", Mapping),
+    types.NoneType: ("null", types.NoneType),
+}

@@ -1,10 +1,12 @@
 """``volume.*``: what can be done with the volume while it is served."""
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
+from vexfs.errors import UsageError
 from vexfs.node.node import Node
 
 Steps = Generator[dict[str, Any], None, Any]
@@ -68,6 +70,8 @@ def compact(node: Node) -> Steps:
 
 @Node.verb("volume.backup")
 def backup(node: Node, target: str) -> Steps:
-    """Copy a consistent snapshot into the new directory `target` of the node's host."""
+    """Copy a consistent snapshot into the new directory `target` of the node's host, an absolute path."""
+    if not os.path.isabs(target):
+        raise UsageError(f"target is {target!r}, and must be an absolute path: the node has a directory of its own")
     where = yield from with_progress(lambda progress: node.volume.backup(target, progress), "copying")
     return {"path": str(where)}
