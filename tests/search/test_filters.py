@@ -172,7 +172,11 @@ def test_too_deep_is_refused():
         compile_filter(where)
 
 
-@given(st.lists(st.booleans(), max_size=100))
-def test_places_of_what_was_found(bools):
-    those = np.array(bools, np.bool_)
-    assert places(those.view(np.uint8), int(those.sum())).tolist() == np.flatnonzero(those).tolist()
+@given(st.lists(st.booleans(), max_size=200), st.integers(0, 60))
+def test_places_of_what_was_found(bools, most):
+    bits = np.zeros((len(bools) + 63) // 64, np.uint64)
+    packed = np.packbits(np.array(bools, np.bool_), bitorder="little")
+    bits.view(np.uint8)[: len(packed)] = packed
+    count, found = places(bits, most)
+    assert count == sum(bools)
+    assert found is None if count > most else found.tolist() == np.flatnonzero(bools).tolist()

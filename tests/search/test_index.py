@@ -235,7 +235,8 @@ def test_k_beyond_what_there_is(papers, vectors):
 
 def test_explained(papers, vectors):
     hits = papers.query(vectors[0], 5, where={"lang": "de"}, explain=True)
-    assert hits.explanation["candidates"] == 167 and hits.explanation["filter"] == "rows"
+    assert hits.explanation["candidates"] == 167 and hits.explanation["filter"] == "mask"
+    assert papers.query(vectors[0], 5, where={"year": 2000}, explain=True).explanation["filter"] == "rows"
     assert papers.query(vectors[0], 5).explanation is None
 
 

@@ -8,8 +8,10 @@ NONE: int
 BOOL: int
 NUMBER: int
 STRING: int
+FALSE: int
+TRUE: int
 
-def places(found: NDArray[np.uint8], count: int) -> NDArray[np.uint32]: ...
+def places(bits: NDArray[np.uint64], most: int) -> tuple[int, NDArray[np.uint32] | None]: ...
 
 class Column:
     kind: NDArray[np.uint8]

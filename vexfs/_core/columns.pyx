@@ -12,9 +12,10 @@ from libc.string cimport memcpy
 
 from vexfs._core.record cimport decode_at, is_attribute
 
-__all__ = ["ABSENT", "BOOL", "NONE", "NUMBER", "STRING", "Column", "Columns", "places"]
+__all__ = ["ABSENT", "BOOL", "FALSE", "NONE", "NUMBER", "STRING", "TRUE", "Column", "Columns", "places"]
 
 ABSENT, NONE, BOOL, NUMBER, STRING = range(5)
+FALSE, TRUE = -2, -3  # codes
 
 cdef enum:
     K_ABSENT = 0
@@ -26,25 +27,34 @@ cdef enum:
 cdef double EXACT = 9007199254740992.0  # 2^53: integers up to here are what they are as a float64
 
 
-def places(const uint8_t[::1] found, size_t count):
-    """Where `found` is not 0, uint32 (count,): `count` of its bytes are not."""
+cdef extern from *:
+    """
+    #define ctz64(x) __builtin_ctzll(x)
+    #define popcount64(x) __builtin_popcountll(x)
+    """
+    int ctz64(uint64_t x) noexcept nogil
+    int popcount64(uint64_t x) noexcept nogil
+
+
+def places(const uint64_t[::1] bits, size_t most):
+    """How many bits are set, and where, uint32 (count,); None for those if they are more than `most`."""
+    cdef size_t n = bits.shape[0], at, count = 0, k = 0
+    cdef uint64_t word
+    with nogil:
+        for at in range(n):
+            count += popcount64(bits[at])
+    if count > most:
+        return count, None
     out = np.empty(count, np.uint32)
     cdef uint32_t[::1] into = out
-    cdef size_t n = found.shape[0], at = 0, k = 0, end
-    cdef uint64_t eight
     with nogil:
-        while at < n and k < count:
-            end = min(at + 8, n)
-            eight = 1
-            if end == at + 8:
-                memcpy(&eight, &found[at], 8)
-            while eight and at < end:
-                if found[at] and k < count:
-                    into[k] = <uint32_t>at
-                    k += 1
-                at += 1
-            at = end
-    return out[:k]
+        for at in range(n):
+            word = bits[at]
+            while word:
+                into[k] = <uint32_t>(64 * at + ctz64(word))
+                k += 1
+                word &= word - 1
+    return count, out
 
 
 cdef class Column:
@@ -55,9 +65,9 @@ cdef class Column:
     kind : uint8 (rows,)
         ``ABSENT``, ``NONE``, ``BOOL``, ``NUMBER`` or ``STRING``.
     number : float64 (rows,)
-        The number; of a boolean 0 or 1; else NaN.
+        The number; else NaN, which compares with nothing.
     code : int32 (rows,)
-        Of a string its place in `strings`; else -1.
+        Of a string its place in `strings`; of a boolean ``FALSE`` or ``TRUE``; else -1.
     strings : list of str
     exact : dict
         Integers beyond 2^53 by row, as Python has them.
@@ -109,7 +119,7 @@ cdef class Column:
             self.kind_at[row] = K_NULL
         elif isinstance(value, bool):
             self.kind_at[row] = K_BOOL
-            self.number_at[row] = value
+            self.code_at[row] = -3 if value else -2
         else:
             self.kind_at[row] = K_NUMBER
             try:

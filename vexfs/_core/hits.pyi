@@ -4,11 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexfs._core.rows import RowTable
+from vexfs._core.vindex import VectorIndex
 
 HIT_PATH: int
 HIT_XATTRS: int
 
-F = TypeVar("F", bound="Found")
+L = TypeVar("L", bound=list[Any])
 
 class Found:
     score: float
@@ -18,14 +19,20 @@ class Found:
     row: int
     span: tuple[int, int] | None
     index: Any
-    others: list[Any]
     packed: bytes
     kept_text: str | None
+    @property
+    def others(self) -> list[Any]: ...
 
 def rows_described(
     table: RowTable, rows: NDArray[np.uint32], what: int = ...
 ) -> list[tuple[int, int, bytes, bytes]]: ...
 def files_of(
-    table: RowTable, kind: type[F], index: Any, rows: NDArray[np.uint32],
-    scores: NDArray[np.float32], distances: NDArray[np.float32], k: int,
-) -> list[F]: ...
+    table: RowTable, kind: type[Found], index: Any, rows: NDArray[np.uint32],
+    scores: NDArray[np.float32], distances: NDArray[np.float32], k: int, out: L,
+) -> L: ...
+def nearest(
+    table: RowTable, vectors: VectorIndex, kind: type[Found], lists: type[L], index: Any, q: NDArray[np.float32],
+    want: int, k: int, mask: NDArray[np.uint64] | None, only: NDArray[np.uint32] | None, recall: float, effort: int,
+    exact: bool | None, threshold: float | None, threads: int, work: dict[str, Any] | None,
+) -> tuple[list[L], list[int]]: ...

@@ -1,15 +1,17 @@
 """From rows that a search found to the files that they stand for."""
 
+from cpython.list cimport PyList_Append, PyList_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from vexfs._core.opened cimport failed
 from vexfs._core.ops cimport vx_fs
 from vexfs._core.rows cimport VX_HIT_PATH, VX_HIT_XATTRS, RowTable, vx_hit, vx_table_hits
+from vexfs._core.vindex cimport VX_VINDEX_K_MAX, VectorIndex, vx_vindex_ask
 
-__all__ = ["HIT_PATH", "HIT_XATTRS", "Found", "files_of", "rows_described"]
+__all__ = ["HIT_PATH", "HIT_XATTRS", "Found", "files_of", "nearest", "rows_described"]
 
 HIT_PATH = VX_HIT_PATH
 HIT_XATTRS = VX_HIT_XATTRS
@@ -44,8 +46,7 @@ cdef int gather(void *ctx, const vx_hit *hit, const char *path, const void *xatt
     return 0
 
 
-cdef int gather_all(RowTable table, const uint32_t[::1] rows, uint32_t what, basket *b) except -1:
-    cdef size_t n = rows.shape[0]
+cdef int gather_all(RowTable table, const uint32_t *rows, size_t n, uint32_t what, basket *b) except -1:
     cdef int rc
     memset(b, 0, sizeof(basket))
     if not n:
@@ -53,7 +54,7 @@ cdef int gather_all(RowTable table, const uint32_t[::1] rows, uint32_t what, bas
     table.begin()
     cdef vx_fs *p = table.filesystem.fs
     with nogil:
-        rc = vx_table_hits(p, table.ptr, &rows[0], n, what, gather, b)
+        rc = vx_table_hits(p, table.ptr, rows, n, what, gather, b)
     table.end()
     if rc:
         free(b.data)
@@ -71,7 +72,10 @@ def rows_described(RowTable table not None, const uint32_t[::1] rows, uint32_t w
     cdef vx_hit *h
     cdef char *text
     cdef list out = []
-    gather_all(table, rows, what, &b)
+    if rows.shape[0]:
+        gather_all(table, &rows[0], rows.shape[0], what, &b)
+    else:
+        b.data, b.n = NULL, 0
     try:
         while at < b.n:
             h = <vx_hit *>(b.data + at)
@@ -91,13 +95,19 @@ cdef class Found:
     cdef public uint64_t ino
     cdef public uint32_t row
     cdef public object span, index
-    cdef public list others
     cdef readonly bytes packed
     cdef public str kept_text
+    cdef list further  # None until there are any, or somebody asks
 
     def __cinit__(self):
-        self.others = []
         self.packed = b""
+
+    @property
+    def others(self):
+        """Further passages of the same file."""
+        if self.further is None:
+            self.further = []
+        return self.further
 
 
 cdef Found made(kind, index, const vx_hit *h, double score, double distance, str path, const char *xattrs):
@@ -118,12 +128,8 @@ cdef str path_text(index, const vx_hit *h, const char *path):
         return None  # it went meanwhile
 
 
-def files_of(RowTable table not None, kind, index, const uint32_t[::1] rows, const float[::1] scores,
-             const float[::1] distances, size_t k):
-    """At most k files of rows that are in order, as objects of `kind`, a class over `Found`.
-
-    The best passage of a file is first, the others with it.
-    """
+cdef int collect(RowTable table, kind, index, const uint32_t *rows, const float *scores, const float *distances,
+                 size_t n, size_t k, out) except -1:
     cdef basket b
     cdef size_t at = 0
     cdef vx_hit *h
@@ -131,8 +137,7 @@ def files_of(RowTable table not None, kind, index, const uint32_t[::1] rows, con
     cdef str path
     cdef Found first, f
     cdef dict files = {}
-    cdef list out = []
-    gather_all(table, rows, VX_HIT_PATH | VX_HIT_XATTRS, &b)
+    gather_all(table, rows, n, VX_HIT_PATH | VX_HIT_XATTRS, &b)
     try:
         while at < b.n:
             h = <vx_hit *>(b.data + at)
@@ -140,17 +145,96 @@ def files_of(RowTable table not None, kind, index, const uint32_t[::1] rows, con
             at += room(h)
             first = files.get(h.ino)
             if first is None:
-                if <size_t>len(out) >= k:
+                if <size_t>PyList_GET_SIZE(out) >= k:
                     continue
                 path = path_text(index, h, text)
                 if path is None:
                     continue
                 f = made(kind, index, h, scores[h.at], distances[h.at], path, text + h.path_n)
                 files[h.ino] = f
-                out.append(f)
+                PyList_Append(out, f)
             else:
                 f = made(kind, index, h, scores[h.at], distances[h.at], first.path, text + h.path_n)
                 first.others.append(f)
-        return out
     finally:
         free(b.data)
+    return 0
+
+
+def files_of(RowTable table not None, kind, index, const uint32_t[::1] rows, const float[::1] scores,
+             const float[::1] distances, size_t k, out):
+    """At most k files of rows that are in order, put into `out` as objects of `kind`, a class over `Found`.
+
+    The best passage of a file is first, the others with it.
+    """
+    if rows.shape[0]:
+        collect(table, kind, index, &rows[0], &scores[0], &distances[0], rows.shape[0], k, out)
+    return out
+
+
+cdef inline float score_of(str metric, float distance) noexcept:
+    if metric == "cosine":
+        return 1 - distance
+    return -distance if metric == "dot" else 1 / (1 + distance)
+
+
+def nearest(RowTable table not None, VectorIndex vectors not None, kind, lists, index, const float[:, ::1] q,
+            uint32_t want, size_t k, const uint64_t[::1] mask, const uint32_t[::1] only, float recall, uint32_t effort,
+            exact, threshold, uint32_t threads, dict work):
+    """At most k files of the `want` nearest rows to each query.
+
+    Parameters
+    ----------
+    kind, lists : type
+        What files and answers are made as: a class over `Found`, and one over list.
+    q : float32 (nq, dim)
+    mask, only, exact, threshold, threads, work
+        As for ``VectorIndex.search``.
+
+    Returns
+    -------
+    answers : list of `lists`
+    filled : list of int
+        How many rows each answer was made of: `want`, or all that there are.
+    """
+    cdef size_t nq = q.shape[0], at, n
+    cdef list answers = [], found = []
+    cdef vx_vindex_ask ask
+    cdef uint32_t *rows = NULL
+    cdef float *distances
+    cdef float *scores
+    cdef uint32_t *filled
+    if <uint32_t>q.shape[1] != vectors.dim or not 1 <= want <= VX_VINDEX_K_MAX:
+        raise ValueError(f"queries of {q.shape[1]} for {want} rows; the dimension is {vectors.dim}")
+    memset(&ask, 0, sizeof(ask))
+    ask.k, ask.recall, ask.effort, ask.threads = want, recall, effort, threads
+    ask.exact = -1 if exact is None else 1 if exact else 0
+    if threshold is not None:
+        ask.limited, ask.threshold = 1, threshold
+    if mask is not None:
+        ask.mask, ask.mask_bits = &mask[0], 64 * <uint64_t>mask.shape[0]
+    if only is not None:
+        ask.only, ask.only_n = &only[0], only.shape[0]
+    n = nq * want
+    rows = <uint32_t *>malloc((2 * n + nq) * sizeof(uint32_t) + n * sizeof(float))
+    if rows is NULL:
+        raise MemoryError("rows of a search")
+    distances, scores, filled = <float *>(rows + n), <float *>(rows + 2 * n), rows + 3 * n
+    try:
+        table.begin()  # the filesystem stays open: rows may have to be read
+        try:
+            vectors._search(&q[0, 0], nq, &ask, rows, distances, filled, work)
+        finally:
+            table.end()
+        for at in range(nq):
+            for n in range(at * want, at * want + filled[at]):
+                scores[n] = score_of(vectors.metric, distances[n])
+            n = at * want
+            out = lists()
+            if filled[at]:
+                collect(table, kind, index, rows + n, scores + n, distances + n, filled[at], k, out)
+            answers.append(out)
+            found.append(filled[at])
+    finally:
+        free(rows)
+    return answers, found

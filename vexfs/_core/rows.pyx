@@ -224,6 +224,12 @@ cdef class RowTable:
         return self.read().files
 
     @property
+    def counts(self):
+        """(live, files), of one moment."""
+        cdef vx_table_stats s = self.read()
+        return s.live, s.files
+
+    @property
     def waiting(self):
         """Files that `moved` would give out."""
         return self.read().moved

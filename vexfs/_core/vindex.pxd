@@ -98,3 +98,5 @@ cdef class VectorIndex:
     cdef readonly str metric, dtype
     cdef readonly size_t row_bytes
     cdef object _check(self, int status)
+    cdef object _search(self, const float *q, size_t nq, const vx_vindex_ask *ask, uint32_t *rows, float *distances,
+                        uint32_t *filled, dict work)

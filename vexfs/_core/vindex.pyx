@@ -292,18 +292,21 @@ cdef class VectorIndex:
         cdef uint32_t[:, ::1] out_rows = found
         cdef float[:, ::1] out_distances = distances
         cdef uint32_t[::1] out_filled = filled
+        if nq:
+            self._search(&q[0, 0], nq, &ask, &out_rows[0, 0], &out_distances[0, 0], &out_filled[0], work)
+        return found, distances, filled
+
+    cdef object _search(self, const float *q, size_t nq, const vx_vindex_ask *ask, uint32_t *rows, float *distances,
+                        uint32_t *filled, dict work):
         cdef vx_vindex_work done
         cdef int status
         memset(&done, 0, sizeof(done))
-        if nq:
-            with nogil:
-                status = vx_vindex_search(self.index, &q[0, 0], nq, &ask, &out_rows[0, 0], &out_distances[0, 0],
-                                          &out_filled[0], &done)
-            self._check(status)
+        with nogil:
+            status = vx_vindex_search(self.index, q, nq, ask, rows, distances, filled, &done)
+        self._check(status)
         if work is not None:
             work.update(done)
             work["plan"] = PLANS[done.plan]
-        return found, distances, filled
 
     def maintain(self, budget_ms=50):
         """About `budget_ms` of background work; True when there is more to do."""

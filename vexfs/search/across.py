@@ -23,7 +23,9 @@ def scoped(catalog: "Catalog", under: Any) -> list[tuple["Index", Any]]:
     """The indexes that a search below `under` meets, each with the directory that limits it (None: its own)."""
     ino = under if isinstance(under, int) else directory_at(catalog.filesystem, under)
     over = catalog.covering(ino)
-    found: list[tuple[Index, Any]] = [] if over is None else [(over, ino)]
+    found: list[tuple[Index, Any]] = []
+    if over is not None:
+        found = [(over, None if ino == over.description.directory else ino)]
     return found + [(index, None) for index in catalog.below(ino)]
 
 

@@ -11,13 +11,14 @@ import marshal
 import math
 import re
 from collections.abc import Callable, Mapping
+from operator import ge, gt, le, lt
 from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from vexfs._core.columns import ABSENT, BOOL, NONE, NUMBER, Column, Columns
+from vexfs._core.columns import ABSENT, FALSE, NONE, TRUE, Column, Columns
 from vexfs.errors import FilterInvalid
 
 Bools = NDArray[np.bool_]
@@ -122,6 +123,9 @@ def _all_of(where: Any, names: set[str], at: str, depth: int) -> Test:
 
 
 def _junction(tests: list[Test], *, every: bool) -> Test:
+    if len(tests) == 1:
+        return tests[0]
+
     def test(table: Table, among: Bools) -> Bools:
         found = among if every else table.none()
         for each in tests:
@@ -196,58 +200,62 @@ def _comparison(name: str, operator: str, operand: Any, at: str) -> Test:
     if operator == "$exists":
         if not isinstance(operand, bool):
             raise FilterInvalid(f"{at}: takes true or false, not {operand!r}")
-        return _of_column(name, lambda c: (c.kind != ABSENT) == operand, missing=not operand)
+        return _of_column(name, lambda c, n: (c.kind[:n] != ABSENT) == operand, missing=not operand)
     if operator in ("$in", "$nin"):
         if isinstance(operand, str) or not hasattr(operand, "__iter__"):
             raise FilterInvalid(f"{at}: takes a list of values, not {operand!r}")
         values = [_scalar(v, at) for v in operand]
         outside = operator == "$nin"
-        return _of_column(name, lambda c: _any_equal(c, values) != outside, missing=outside)
+        return _of_column(name, lambda c, n: _any_equal(c, n, values) != outside, missing=outside)
     value = _scalar(operand, at)
     if operator in ("$eq", "$ne"):
-        return _of_column(name, lambda c: _equal(c, value) == (operator == "$eq"), missing=operator == "$ne")
+        return _of_column(name, lambda c, n: _equal(c, n, value) == (operator == "$eq"), missing=operator == "$ne")
     if value is None or isinstance(value, bool):
         raise FilterInvalid(f"{at}: {value!r} has no order; numbers and strings have")
-    return _of_column(name, lambda c: _ordered(c, operator, value), missing=False)
+    return _of_column(name, lambda c, n: _ordered(c, n, operator, value), missing=False)
 
 
-def _of_column(name: str, test: Callable[[Column], Bools], *, missing: bool) -> Test:
+def _of_column(name: str, test: Callable[[Column, int], Bools], *, missing: bool) -> Test:
     def over(table: Table, among: Bools) -> Bools:
         column = table.columns.get(name)
         if column is None:
             return among if missing else table.none()
-        return test(column)[: table.rows]
+        return test(column, table.rows)
 
     return over
 
 
-def _equal(column: Column, value: Any) -> Bools:
+def _equal(column: Column, rows: int, value: Any) -> Bools:
     found: Bools
     if value is None:
-        found = column.kind == NONE
-        return found
-    if isinstance(value, bool):
-        found = (column.kind == BOOL) & (column.number == value)
-        return found
-    if isinstance(value, str):
+        found = column.kind[:rows] == NONE
+    elif isinstance(value, bool):
+        found = column.code[:rows] == (TRUE if value else FALSE)
+    elif isinstance(value, str):
         code = column.codes.get(value)
-        return column.code == code if code is not None else np.zeros(len(column.kind), np.bool_)
-    found = (column.kind == NUMBER) & (column.number == _float(value))
-    if isinstance(value, int) and abs(value) >= EXACT:
-        found = np.zeros(len(column.kind), np.bool_)
-    for row, exact in column.exact.items():
-        found[row] = exact == value
+        found = column.code[:rows] == code if code is not None else np.zeros(rows, np.bool_)
+    else:
+        far = isinstance(value, int) and abs(value) >= EXACT
+        found = np.zeros(rows, np.bool_) if far else column.number[:rows] == _float(value)
+        _compare_exactly(column, found, lambda exact: exact == value)
     return found
 
 
-def _any_equal(column: Column, values: list[Any]) -> Bools:
-    found = np.zeros(len(column.kind), np.bool_)
+def _compare_exactly(column: Column, found: Bools, matches: Callable[[int], bool]) -> None:
+    """Integers that a float64 does not tell apart."""
+    for row, exact in column.exact.items():
+        if row < len(found):
+            found[row] = matches(exact)
+
+
+def _any_equal(column: Column, rows: int, values: list[Any]) -> Bools:
+    found = np.zeros(rows, np.bool_)
     codes = [column.codes[v] for v in values if isinstance(v, str) and v in column.codes]
     if codes:
-        found |= np.isin(column.code, codes)
+        found |= np.isin(column.code[:rows], codes)
     for value in values:
         if not isinstance(value, str):
-            found |= _equal(column, value)
+            found |= _equal(column, rows, value)
     return found
 
 
@@ -258,18 +266,16 @@ def _float(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-_ORDER: dict[str, Callable[[Any, Any], Any]] = {
-    "$gt": lambda a, b: a > b, "$gte": lambda a, b: a >= b, "$lt": lambda a, b: a < b, "$lte": lambda a, b: a <= b,
-}  # fmt: skip
+_ORDER: dict[str, Callable[[Any, Any], Any]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
+_NOT_STRINGS = [False, False, False]  # the codes -3, -2 and -1
 
 
-def _ordered(column: Column, operator: str, value: Any) -> Bools:
-    compare = _ORDER[operator]
+def _ordered(column: Column, rows: int, comparison: str, value: Any) -> Bools:
+    compare = _ORDER[comparison]
     if isinstance(value, str):
-        of_code = np.array([*(compare(s, value) for s in column.strings), False], np.bool_)
-        matched: Bools = of_code[column.code]  # code -1 is the False at the end
+        of_code = np.array([*(compare(s, value) for s in column.strings), *_NOT_STRINGS], np.bool_)
+        matched: Bools = of_code[column.code[:rows]]
         return matched
-    found: Bools = (column.kind == NUMBER) & compare(column.number, _float(value))
-    for row, exact in column.exact.items():
-        found[row] = compare(exact, value)
+    found: Bools = compare(column.number[:rows], _float(value))
+    _compare_exactly(column, found, lambda exact: compare(exact, value))
     return found

@@ -33,7 +33,6 @@ class Hit(Found):
     """
 
     __slots__ = ()
-    others: list["Hit"]
 
     @property
     def text(self) -> str:

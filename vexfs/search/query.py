@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vexfs._core.columns import Columns, places
 from vexfs._core.fs import Filesystem
-from vexfs._core.hits import HIT_XATTRS, files_of, rows_described
+from vexfs._core.hits import HIT_XATTRS, files_of, nearest, rows_described
 from vexfs.errors import NotADirectory, QueryInvalid
 from vexfs.search.description import K_MAX
 from vexfs.search.filters import Filter, Table, compile_filter
@@ -21,8 +21,8 @@ from vexfs.search.records import vectors_of
 if TYPE_CHECKING:
     from vexfs.search.index import Index
 
-#: So few rows are compared one by one; more are filtered inside the scan of the lists.
-FEW_ROWS = 4000
+#: So few rows are compared one by one; of more, their codes are looked at first.
+FEW_ROWS = 128
 KEPT_MASKS = 64
 CHUNK = 1024
 
@@ -43,11 +43,10 @@ class Mask:
     __slots__ = ("bits", "count", "few", "version")
 
     def __init__(self, found: NDArray[np.bool_], version: tuple[int, int]) -> None:
-        self.count = int(np.count_nonzero(found))
-        self.few = places(found.view(np.uint8), self.count) if self.count <= FEW_ROWS else None
         packed = np.packbits(found, bitorder="little")
         self.bits = np.zeros((len(found) + 63) // 64, np.uint64)
         self.bits.view(np.uint8)[: len(packed)] = packed
+        self.count, self.few = places(self.bits, FEW_ROWS)
         self.version = version
 
 
@@ -99,7 +98,8 @@ class Reader:
         self._lock = threading.Lock()
         self._masks: OrderedDict[Any, Mask] = OrderedDict()
         self.columns = Columns()
-        self._columns_made = False
+        #: Changes of the table that the columns know of.
+        self._known_changes: int | None = None
         #: The rows of the directory that was looked at last, for the next filter over it.
         self._base: tuple[tuple[int, tuple[int, int]], NDArray[np.bool_]] | None = None
 
@@ -118,8 +118,10 @@ class Reader:
 
     def allowed(self, where: Mapping[str, Any] | None, under: Any = None) -> Mask | None:
         """The rows that match; None: every live one."""
-        scope = self._scope(under)
         unfiltered = where is None or where == {}
+        if unfiltered and under is None:
+            return None
+        scope = self._scope(under)
         if unfiltered and scope == self._index.description.directory:
             return None
         compiled = None if where is None or unfiltered else compile_filter(where)
@@ -147,20 +149,20 @@ class Reader:
         rows = len(found)
         if compiled is not None:
             with self._lock:
-                if compiled.names:
+                if compiled.names and self._known_changes != version[0]:
                     self._refresh(rows)
+                    self._known_changes = version[0]
                 self.columns.resize(rows)
                 found = compiled.rows(Table(self.columns, rows, self._paths_of), found)
         return Mask(found, version)
 
     def _refresh(self, rows: int) -> None:
         """Bring the columns up to date: rows whose attributes changed, or all of them the first time."""
-        touched = self._table.touched() if self._columns_made else None
+        touched = self._table.touched() if self._known_changes is not None else None
         if touched is None:
             bits, _ = self._table.scope(self._index.description.directory)
             touched = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).astype(np.uint32)
             self._table.touched()
-            self._columns_made = True
         self.columns.resize(max(rows, int(touched[-1]) + 1 if len(touched) else 0))
         for at in range(0, len(touched), CHUNK):
             part = touched[at : at + CHUNK]
@@ -215,67 +217,54 @@ class Reader:
         if self._table.waiting or index.catalog.settling.pending:
             index.catalog.settle()
         allowed = self.allowed(where, under)
-        options: dict[str, Any] = {"recall": recall, "effort": effort or 0, "exact": exact, "threads": threads}
-        if threshold is not None:
-            options["threshold"] = threshold
+        options = recall, min(effort or 0, 1 << 31), exact, threshold, min(threads, 1 << 16)
         # Several rows may be one file's: enough of them for k files, as far as there are.
-        several = self._table.live != self._table.files
+        live, files = self._table.counts
+        several = live != files
         want = 4 * int(k) + 16 if several else int(k)
-        answers, whole = self._answers(q, int(k), want, allowed, options, explain)
+        answers, filled = self._answers(q, int(k), want, allowed, options, explain)
         if several:
             for at, hits in enumerate(answers):
-                answers[at] = self._more(q[at : at + 1], hits, whole[at], int(k), want, allowed, options, explain)
+                if filled[at] == want and len(hits) < min(k, files):
+                    answers[at] = self._more(q[at : at + 1], int(k), want, allowed, options, explain)
         return answers[0] if np.ndim(vectors) == 1 else answers
 
     def _more(
-        self, q: NDArray[np.float32], hits: Hits, whole: bool, k: int, want: int, allowed: Mask | None,
-        options: dict[str, Any], explain: bool,
+        self, q: NDArray[np.float32], k: int, want: int, allowed: Mask | None, options: tuple[Any, ...], explain: bool
     ) -> Hits:
         """Rows of few files came first: more rows, until there are k files, or no more."""
         files = min(k, self._table.files)
-        while not whole and len(hits) < files and want < K_MAX:
+        while True:
             want *= 4
-            (hits,), (whole,) = self._answers(q, k, want, allowed, options, explain)
-        return hits
+            (hits,), (filled,) = self._answers(q, k, want, allowed, options, explain)
+            if filled < want or len(hits) >= files or want >= K_MAX:
+                return hits
 
     def _answers(
-        self, q: NDArray[np.float32], k: int, want: int, allowed: Mask | None, options: dict[str, Any], explain: bool
-    ) -> tuple[list[Hits], list[bool]]:
-        """At most k files of the `want` nearest rows to each query; and whether there are no more rows."""
-        found, distances, filled, work = self._search(q, want, allowed, options, explain)
-        explanation = self._explain(allowed, work) if explain else None
-        scores = score_of(self._index.metric, distances)
-        answers = []
-        for each, score, distance, n in zip(found, scores, distances, filled.tolist(), strict=True):
-            hits = self.hits(each[:n], score[:n], distance[:n], k)
-            hits.explanation = explanation
-            answers.append(hits)
-        return answers, [n < want for n in filled.tolist()]
+        self, q: NDArray[np.float32], k: int, want: int, allowed: Mask | None, options: tuple[Any, ...], explain: bool
+    ) -> tuple[list[Hits], list[int]]:
+        """At most k files of the `want` nearest rows to each query; and how many rows there were."""
+        index, table = self._index, self._table
+        candidates = table.live if allowed is None else allowed.count
+        if not candidates:
+            nothing = {"candidates": 0, "filter": "none" if allowed is None else "rows", "plan": "empty"}
+            return [Hits((), nothing if explain else None) for _ in q], [0] * len(q)
+        recall, effort, exact, threshold, threads = options
+        few = allowed.few if allowed is not None and exact is not False else None
+        bits = allowed.bits if allowed is not None and few is None else None
+        work: dict[str, Any] | None = {} if explain else None
+        most = max(1, min(want, candidates, K_MAX))
+        answers, filled = nearest(
+            table, index.vectors, Hit, Hits, index, q, most, k, bits, few, recall, effort, exact, threshold, threads, work
+        )
+        if work is not None:
+            for hits in answers:
+                hits.explanation = self._explain(allowed, candidates, work)
+        return answers, filled
 
-    def _search(
-        self, q: NDArray[np.float32], want: int, allowed: Mask | None, options: dict[str, Any], explain: bool
-    ) -> Any:
-        table, vectors = self._table, self._index.vectors
-        live = table.live if allowed is None else allowed.count
-        want = max(1, min(want, live, K_MAX))
-        if not live:
-            nothing = np.empty((len(q), 0), np.uint32), np.empty((len(q), 0), np.float32), np.zeros(len(q), np.uint32)
-            return (*nothing, {"plan": "empty"})
-        options = dict(options)
-        if allowed is not None and allowed.few is not None and options["exact"] is not False:
-            options["rows"] = allowed.few
-        elif allowed is not None:
-            options["mask"] = allowed.bits
-        work: dict[str, Any] = {}
-        if explain:
-            options["work"] = work
-        with table:  # the filesystem stays open: rows may have to be read
-            found, distances, filled = vectors.search(q, want, **options)
-        return found, distances, filled, work
-
-    def _explain(self, allowed: Mask | None, work: dict[str, Any]) -> dict[str, Any]:
+    def _explain(self, allowed: Mask | None, candidates: int, work: dict[str, Any]) -> dict[str, Any]:
         return {
-            "candidates": self._table.live if allowed is None else allowed.count,
+            "candidates": candidates,
             "filter": "none" if allowed is None else "rows" if allowed.few is not None else "mask", **work,
         }  # fmt: skip
 
@@ -286,7 +275,7 @@ class Reader:
     ) -> Hits:
         """At most k files, best passage first, the others with it."""
         scores, distances = np.ascontiguousarray(scores, np.float32), np.ascontiguousarray(distances, np.float32)
-        return Hits(files_of(self._table, Hit, self._index, found, scores, distances, k))
+        return files_of(self._table, Hit, self._index, found, scores, distances, k, Hits())
 
     def hit_of(self, ino: int, score: float) -> Hit | None:
         """One file as a hit."""

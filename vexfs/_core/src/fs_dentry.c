@@ -81,6 +81,14 @@ vx_dentry *vx_dentry_at(vx_fs *fs, uint64_t parent, uint64_t slot)
     return NULL;
 }
 
+void vx_dentry_ahead(const vx_fs *fs, uint64_t parent, uint64_t slot, int found)
+{
+    vx_dentry **bucket = &fs->buckets[bucket_of(fs, parent, slot & ~(uint64_t)(VX_SLOTS - 1))];
+    __builtin_prefetch(found ? (const void *)*bucket : (const void *)bucket);
+    if (found && *bucket)
+        __builtin_prefetch((*bucket)->name);
+}
+
 vx_dentry *vx_dentry_insert(vx_fs *fs, uint64_t parent, uint64_t hash, uint64_t slot, const char *name, size_t n)
 {
     vx_dentry *d = calloc(1, sizeof *d + n + 1);

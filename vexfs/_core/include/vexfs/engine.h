@@ -216,6 +216,8 @@ int vx_dentry_get(vx_fs *fs, uint64_t parent, const char *name, size_t n, vx_den
 vx_dentry *vx_dentry_insert(vx_fs *fs, uint64_t parent, uint64_t hash, uint64_t slot, const char *name, size_t n);
 vx_dentry *vx_dentry_find(vx_fs *fs, uint64_t parent, uint64_t hash, const char *name, size_t n);
 vx_dentry *vx_dentry_at(vx_fs *fs, uint64_t parent, uint64_t slot); /* the one cached with that slot, or NULL */
+/* Asks memory for what vx_dentry_at will look at: first where it begins, then (found) what is there. */
+void vx_dentry_ahead(const vx_fs *fs, uint64_t parent, uint64_t slot, int found);
 void vx_dentry_set(vx_fs *fs, vx_inode *dir, vx_dentry *d, uint64_t ino, uint32_t type); /* ino 0: remove */
 void vx_dentry_unpin(vx_fs *fs, vx_dentry *d);
 void vx_dentry_drop(vx_fs *fs, vx_dentry *d);
