@@ -89,6 +89,7 @@ cdef extern from "vexfs/rows.h" nogil:
     void vx_table_watch(vx_fs *fs, vx_table *t, vx_row_gone_fn gone, void *ctx)
     void vx_table_read(vx_fs *fs, vx_table *t, vx_table_stats *out)
     uint32_t vx_table_rows(vx_fs *fs, vx_table *t, uint32_t first, uint32_t n, vx_row *out)
+    uint32_t vx_table_versions(vx_fs *fs, vx_table *t, uint32_t *out, uint32_t cap)
     uint32_t vx_table_rows_of(vx_fs *fs, vx_table *t, uint64_t ino, uint32_t *out, uint32_t cap)
     vx_table *vx_table_over(vx_fs *fs, uint64_t ino)
     uint64_t vx_table_dir(const vx_table *t)

@@ -23,7 +23,7 @@ __all__ = ["NO_ROW", "PUT_MAX", "ROW", "RecordFailed", "RowTable", "covering", "
 #: A row as it lies in the table; ``ino`` and ``dir`` hold flags and version in their upper 24 bits.
 ROW = np.dtype([("ino", "<u8"), ("dir", "<u8"), ("generation", "<u4"), ("start", "<u4"), ("length", "<u4"),
                 ("next", "<u4")])
-NO_ROW = VX_ROW_NONE
+NO_ROW = <uint32_t>VX_ROW_NONE
 PUT_MAX = VX_PUT_MAX
 
 
@@ -246,6 +246,18 @@ cdef class RowTable:
             got = vx_table_rows(p, self.ptr, first, want, <vx_row *>at)
         self.end()
         return out[:got]
+
+    def versions(self):
+        """How often each row was taken into use, uint32; ``NO_ROW`` where it is not searched."""
+        cdef uint32_t cap = self.read().rows, n
+        out = np.empty(cap, np.uint32)
+        cdef size_t at = out.ctypes.data
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            n = vx_table_versions(p, self.ptr, <uint32_t *>at, cap)
+        self.end()
+        return out[:n]
 
     def rows_of(self, uint64_t ino):
         """The rows of a file, uint32 array, whatever their state."""

@@ -55,7 +55,7 @@ class VectorIndex:
         metric: str = "cosine",
         dtype: str = "f32",
         *,
-        read: Callable[[int], bytes],
+        read: Callable[[int], bytes | NDArray[np.uint8]],
         simd: Simd | None = None,
         pool: Pool | None = None,
     ) -> Self: ...

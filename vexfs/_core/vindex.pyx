@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.string cimport memcpy, memset
 
@@ -56,15 +56,17 @@ cdef int _read(void *ctx, void *data, size_t n) noexcept nogil:
 
 
 cdef int _read_chunks(_Stream stream, char *data, size_t n) noexcept:
-    cdef size_t at = 0, some
+    cdef size_t at = 0, some, got
+    cdef const uint8_t[::1] found
     try:
         while at < n:
             some = min(n - at, <size_t>_CHUNK)
             found = stream.call(<Py_ssize_t>some)
-            if len(found) == 0 or len(found) > some:
+            got = found.shape[0]
+            if got == 0 or got > some:
                 return -errno.EBADMSG
-            memcpy(data + at, PyBytes_AS_STRING(bytes(found)), len(found))
-            at += len(found)
+            memcpy(data + at, &found[0], got)
+            at += got
         return 0
     except BaseException as error:
         stream.failure = error
@@ -347,7 +349,7 @@ cdef class VectorIndex:
 
     @classmethod
     def restore(cls, dim, metric="cosine", dtype="f32", *, read, simd=None, pool=None):
-        """An index from a snapshot, read through ``read(n) -> bytes`` (at most n of them, not none).
+        """An index from a snapshot, read through ``read(n)``: bytes or an array of them, at most n, not none.
 
         Stored rows are not in it: give the index a :meth:`source`, and :meth:`load` what is to be in memory.
 

@@ -8,13 +8,15 @@ wrong, only more or less useful, and one that cannot be read costs time and noth
 import contextlib
 import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vexfs._core.fs import Filesystem
+from vexfs._core.rows import NO_ROW
 from vexfs._core.vindex import VectorIndex
 from vexfs._core.words import WordIndex
 
@@ -25,11 +27,8 @@ log = logging.getLogger("vexfs.search")
 
 HEAD = struct.Struct("<16sQ")
 MAGIC = b"VexFS snapshot 1"
-UNUSED = 0xFFFFFFFF
-INO_MASK = np.uint64((1 << 40) - 1)
-FLAG_SHIFT = np.uint64(40)
-OUT_OF_USE = np.uint64(2 | 4)  # stale, away
-READ_BYTES = 16 << 20
+UNUSED = NO_ROW
+READ_BYTES, AHEAD_BYTES = 16 << 20, 4 << 20
 WORD_HEAD = struct.Struct("<III")
 VECTORS, WORDS = "snapshot", "snapshot-words"
 #: A log of keyword records is rewritten when it is longer and less than half of it is in use.
@@ -37,48 +36,69 @@ LOG_BYTES = 4 << 20
 
 
 class _Reader:
-    """A file of the volume from beginning to end."""
+    """A file of the volume from beginning to end, read in long stretches by a thread that is one ahead."""
 
     def __init__(self, filesystem: Filesystem, path: str) -> None:
-        self._filesystem, self._ino, self._at = filesystem, filesystem.resolve(path), 0
+        self._filesystem, self._ino = filesystem, filesystem.resolve(path)
         self.size = filesystem.getattr(self._ino).st_size
+        self._asked = self._at = self._n = 0
+        self._now, self._next = (np.empty(min(AHEAD_BYTES, self.size), np.uint8) for _ in range(2))
+        self._thread = ThreadPoolExecutor(1, "vexfs-snapshot")
+        self._coming = self._ask()
 
-    def __call__(self, n: int) -> bytes:
-        data = self._filesystem.read(self._ino, n, self._at)
-        self._at += len(data)
-        if len(data) < n:
-            raise ValueError(f"ends at byte {self._at}; {n - len(data)} more were expected")
-        return data
+    def _ask(self) -> "Future[int]":
+        at, self._asked = self._asked, self._asked + len(self._next)
+        return self._thread.submit(self._filesystem.readinto, self._ino, self._next, at)
+
+    def some(self, n: int) -> NDArray[np.uint8]:
+        """At most n bytes, not none."""
+        if self._at == self._n:
+            self._n, self._at = self._coming.result(), 0
+            self._now, self._next = self._next, self._now
+            if not self._n:
+                raise ValueError("ends too early")
+            self._coming = self._ask()
+        begin, self._at = self._at, min(self._at + n, self._n)
+        return self._now[begin : self._at]
+
+    def exactly(self, n: int) -> bytes:
+        """n bytes."""
+        parts, left = [], n
+        while left:
+            parts.append(self.some(left).tobytes())
+            left -= len(parts[-1])
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Nothing more is read."""
+        self._thread.shutdown()
 
 
-def live_versions(rows: NDArray[np.void]) -> NDArray[np.uint32]:
-    """How often each row was taken into use, uint32; `UNUSED` where it is not searched."""
-    versions = (rows["dir"] >> FLAG_SHIFT).astype(np.uint32)
-    flags = rows["ino"] >> FLAG_SHIFT
-    versions[(rows["ino"] & INO_MASK == 0) | (flags & OUT_OF_USE != 0)] = UNUSED
-    return versions
-
-
-def _opened(index: "Index", name: str) -> tuple[_Reader, NDArray[np.uint32]] | None:
+@contextlib.contextmanager
+def _opened(index: "Index", name: str) -> Iterator[tuple[_Reader, NDArray[np.uint32]] | None]:
     """A snapshot behind its head, and the versions that it says; None where there is none to use."""
     try:
         read = _Reader(index.filesystem, f"{index.home}/{name}")
     except FileNotFoundError:
-        return None
-    magic, n = HEAD.unpack(read(HEAD.size))
-    if magic != MAGIC or n * 4 > read.size:
-        raise ValueError("is no snapshot of this version")
-    return read, np.frombuffer(read(n * 4), np.uint32)
+        yield None
+        return
+    try:
+        magic, n = HEAD.unpack(read.exactly(HEAD.size))
+        if magic != MAGIC or n * 4 > read.size:
+            raise ValueError("is no snapshot of this version")
+        yield read, np.frombuffer(read.exactly(n * 4), np.uint32)
+    finally:
+        read.close()
 
 
 def _restored(index: "Index") -> tuple[VectorIndex, NDArray[np.uint32]] | None:
     catalog, d = index.catalog, index.description
     try:
-        opened = _opened(index, VECTORS)
-        if opened is None:
-            return None
-        read, versions = opened
-        vectors = VectorIndex.restore(d.dim, d.metric, d.dtype, read=read, simd=catalog.simd, pool=catalog.pool)
+        with _opened(index, VECTORS) as opened:
+            if opened is None:
+                return None
+            read, versions = opened
+            vectors = VectorIndex.restore(d.dim, d.metric, d.dtype, read=read.some, simd=catalog.simd, pool=catalog.pool)
     except (OSError, ValueError, MemoryError) as error:
         log.warning("the snapshot of index %d is not used: %s", d.number, error)
         return None
@@ -88,12 +108,12 @@ def _restored(index: "Index") -> tuple[VectorIndex, NDArray[np.uint32]] | None:
 def _restored_words(index: "Index") -> tuple[WordIndex, NDArray[np.uint32]]:
     none = WordIndex(), np.full(0, UNUSED, np.uint32)
     try:
-        opened = _opened(index, WORDS)
-        if opened is None:
-            return none
-        read, versions = opened
-        words = WordIndex()
-        words.restore(read)
+        with _opened(index, WORDS) as opened:
+            if opened is None:
+                return none
+            read, versions = opened
+            words = WordIndex()
+            words.restore(read.exactly)
     except (OSError, ValueError, MemoryError) as error:
         log.warning("the keyword snapshot of index %d is not used: %s", index.description.number, error)
         return none
@@ -102,7 +122,7 @@ def _restored_words(index: "Index") -> tuple[WordIndex, NDArray[np.uint32]]:
 
 def load_snapshot(index: "Index") -> tuple[VectorIndex, int]:
     """The vector index over a table, brought up to date; and how many rows the snapshot did not have."""
-    now = live_versions(index.table.rows())
+    now = index.table.versions()
     restored = _restored(index)
     if restored is None:
         vectors, had = index.vectors, np.full(0, UNUSED, np.uint32)
@@ -155,7 +175,7 @@ def _save(index: "Index", name: str, dump: Callable[[Callable[[Any], None]], Non
     filesystem.write_file(path + ".new", b"", 0o600)
     ino = filesystem.resolve(path + ".new")
     # What is put or removed while this goes on has another version, or none, when the snapshot is read.
-    versions = live_versions(index.table.rows())
+    versions = index.table.versions()
     filesystem.write(ino, HEAD.pack(MAGIC, len(versions)) + versions.tobytes(), 0)
     at = HEAD.size + versions.nbytes
 
@@ -170,7 +190,7 @@ def _save(index: "Index", name: str, dump: Callable[[Callable[[Any], None]], Non
 def load_words(index: "Index") -> tuple[WordIndex, bool]:
     """The keyword index over a table: snapshot and log together; and whether most of the log is dead."""
     words, had = _restored_words(index)
-    now = live_versions(index.table.rows())
+    now = index.table.versions()
     gone = np.flatnonzero((had != UNUSED) & (_fitted(now, len(had)) != had)).astype(np.uint32)
     if len(gone):
         words.remove(gone)
@@ -187,7 +207,7 @@ def _logged(index: "Index", versions: NDArray[np.uint32]) -> tuple[dict[int, byt
     """The records of rows as they are in use now, and how many bytes of the log they take."""
     ino = index.file("words")
     data = index.filesystem.read(ino, index.filesystem.getattr(ino).st_size, 0)
-    known = versions.tolist()
+    known = versions.tolist() if data else []
     found: dict[int, bytes] = {}
     at = live = 0
     while at + WORD_HEAD.size <= len(data):
@@ -205,7 +225,7 @@ def _logged(index: "Index", versions: NDArray[np.uint32]) -> tuple[dict[int, byt
 
 def rewrite_words(index: "Index") -> None:
     """A log of the records that are in use, in place of one that is mostly dead; before anybody writes to it."""
-    versions = live_versions(index.table.rows())
+    versions = index.table.versions()
     found, _ = _logged(index, versions)
     text = b"".join(WORD_HEAD.pack(row, versions[row], len(record)) + record for row, record in found.items())
     path = f"{index.home}/words"

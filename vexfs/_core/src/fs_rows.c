@@ -300,9 +300,18 @@ void vx_rows_rehome(vx_fs *fs, uint64_t top)
         return;
     for (uint32_t n = 0; n < fs->ntables; n++) {
         vx_table *t = fs->tables[n];
+        uint64_t dir = 0; /* of the row before */
+        int inside = 0, at_home = 0;
         for (uint32_t k = 0; t && k < t->n; k++) {
             const vx_row *r = &t->row[k];
-            if (r->ino && (uint32_t)vx_rows_find(fs, r->ino) == k && below(fs, r->dir, top, &known))
+            if (r->ino && r->dir != dir) {
+                dir = r->dir;
+                inside = below(fs, dir, top, &known);
+                at_home = inside && vx_rows_over(fs, dir) == t;
+            }
+            if (!r->ino || !inside || (at_home && !(r->flags & VX_ROW_AWAY)))
+                continue;
+            if ((uint32_t)vx_rows_find(fs, r->ino) == k)
                 rehome(fs, t, k);
         }
     }

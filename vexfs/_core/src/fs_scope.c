@@ -29,6 +29,16 @@ uint32_t vx_table_rows(vx_fs *fs, vx_table *t, uint32_t first, uint32_t n, vx_ro
     return n;
 }
 
+uint32_t vx_table_versions(vx_fs *fs, vx_table *t, uint32_t *out, uint32_t cap)
+{
+    pthread_mutex_lock(&fs->lock);
+    uint32_t n = t->n < cap ? t->n : cap;
+    for (uint32_t k = 0; k < n; k++)
+        out[k] = vx_row_searched(&t->row[k]) ? (uint32_t)t->row[k].version : VX_ROW_NONE;
+    pthread_mutex_unlock(&fs->lock);
+    return n;
+}
+
 uint32_t vx_table_rows_of(vx_fs *fs, vx_table *t, uint64_t ino, uint32_t *out, uint32_t cap)
 {
     uint32_t n = 0;

@@ -7,6 +7,8 @@
 
 static const char MAGIC[16] = "VexFS rows 1\n";
 
+enum { AHEAD = 16 };
+
 static void table_free(vx_table *t)
 {
     free(t->image);
@@ -53,11 +55,15 @@ static int adopt_all(vx_fs *fs, vx_table *t)
 {
     vx_hmap linked;
     int rc = vx_hmap_init(&linked, 64);
+    rc = rc ? rc : vx_hmap_reserve(&fs->rows_of, t->n);
     for (uint32_t k = 0; k < t->n && !rc; k++)
         rc = adopt(t, k, &linked);
-    for (uint32_t k = 0; k < t->n && !rc; k++)
+    for (uint32_t k = 0; k < t->n && !rc; k++) {
+        if (t->n - k > AHEAD) /* the cell of one that comes soon is asked of memory now */
+            __builtin_prefetch(&fs->rows_of.cells[vx_hmap_home(&fs->rows_of, t->row[k + AHEAD].ino)], 1);
         if (t->row[k].ino && !vx_hmap_get(&linked, (uint64_t)k + 1))
             rc = adopt_file(fs, t, k);
+    }
     free(linked.cells);
     return rc;
 }
@@ -124,7 +130,14 @@ static int enlist(vx_fs *fs, vx_table *t)
 /* Out of all maps; what the other tables know stays. */
 static void delist(vx_fs *fs, vx_table *t)
 {
-    for (uint32_t k = 0; k < t->n; k++)
+    if (fs->open_tables == 1) { /* all that the map has is this one's */
+        vx_hmap none;
+        if (!vx_hmap_init(&none, 1024)) {
+            free(fs->rows_of.cells);
+            fs->rows_of = none;
+        }
+    }
+    for (uint32_t k = 0; k < t->n && fs->rows_of.used; k++)
         if (t->row[k].ino && vx_rows_find(fs, t->row[k].ino) >> 32 == t->number + 1)
             vx_hmap_del(&fs->rows_of, t->row[k].ino);
     if ((vx_table *)vx_hmap_get(&fs->covers, t->o.dir) == t)

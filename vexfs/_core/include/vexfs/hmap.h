@@ -41,18 +41,12 @@ static inline uintptr_t vx_hmap_get(const vx_hmap *m, uint64_t key)
     }
 }
 
+static inline int vx_hmap_reserve(vx_hmap *m, size_t more);
+
 static inline int vx_hmap_put(vx_hmap *m, uint64_t key, uintptr_t value)
 {
-    if ((m->used + 1) * 4 > (m->mask + 1) * 3) {
-        vx_hmap bigger;
-        if (vx_hmap_init(&bigger, (m->mask + 1) * 2))
-            return -ENOMEM;
-        for (size_t i = 0; i <= m->mask; i++)
-            if (m->cells[i].value)
-                (void)vx_hmap_put(&bigger, m->cells[i].key, m->cells[i].value);
-        free(m->cells);
-        *m = bigger;
-    }
+    if ((m->used + 1) * 4 > (m->mask + 1) * 3 && vx_hmap_reserve(m, 1))
+        return -ENOMEM;
     size_t i = vx_hmap_home(m, key);
     while (m->cells[i].value && m->cells[i].key != key)
         i = (i + 1) & m->mask;
@@ -60,6 +54,25 @@ static inline int vx_hmap_put(vx_hmap *m, uint64_t key, uintptr_t value)
         m->used++;
     m->cells[i].key = key;
     m->cells[i].value = value;
+    return 0;
+}
+
+/* Room for `more` keys beside those there, so that putting them does not grow the map step by step. */
+static inline int vx_hmap_reserve(vx_hmap *m, size_t more)
+{
+    size_t cells = m->mask + 1;
+    vx_hmap bigger;
+    while ((m->used + more + 1) * 4 > cells * 3)
+        cells *= 2;
+    if (cells == m->mask + 1)
+        return 0;
+    if (vx_hmap_init(&bigger, cells))
+        return -ENOMEM;
+    for (size_t i = 0; i <= m->mask; i++)
+        if (m->cells[i].value)
+            (void)vx_hmap_put(&bigger, m->cells[i].key, m->cells[i].value);
+    free(m->cells);
+    *m = bigger;
     return 0;
 }
 

@@ -62,6 +62,8 @@ typedef struct {
 void vx_table_read(vx_fs *fs, vx_table *t, vx_table_stats *out);
 /* Copies rows first..first+n of the table; how many there were. */
 uint32_t vx_table_rows(vx_fs *fs, vx_table *t, uint32_t first, uint32_t n, vx_row *out);
+/* How often each row was taken into use; VX_ROW_NONE where it is not searched.  How many there are. */
+uint32_t vx_table_versions(vx_fs *fs, vx_table *t, uint32_t *out, uint32_t cap);
 /* The rows of a file in order of the chain, at most cap; how many it has (any state). */
 uint32_t vx_table_rows_of(vx_fs *fs, vx_table *t, uint64_t ino, uint32_t *out, uint32_t cap);
 /* The table that covers a directory or the file in it, or NULL; NULL also where `ino` is unknown. */
