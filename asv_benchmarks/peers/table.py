@@ -45,12 +45,12 @@ class Row:
 
 @attrs.define
 class Report:
-    """All rows of one area, what could not be compared, and for some a picture (SVG)."""
+    """All rows of one area, what could not be compared, and for some pictures (SVG) by name."""
 
     area: str
     rows: list[Row] = attrs.field(factory=list)
     notes: list[str] = attrs.field(factory=list)
-    picture: str | None = None
+    pictures: dict[str, str] = attrs.field(factory=dict)
 
     @property
     def met(self) -> bool:
@@ -81,9 +81,9 @@ class Report:
         return "\n".join([*(line.rstrip() for line in lines), *(f"- {note}" for note in self.notes)])
 
     def save(self, path: Path) -> None:
-        """The same as JSON; the picture beside it, as ``.svg``."""
-        if self.picture:
-            path.with_suffix(".svg").write_text(self.picture)
+        """The same as JSON; the pictures beside it, as ``.NAME.svg``."""
+        for name, picture in self.pictures.items():
+            path.with_suffix(f".{name}.svg").write_text(picture)
         rows = [{**attrs.asdict(row), "ratio": row.ratio, "met": row.met} for row in self.rows]
         machine = {"machine": platform.machine(), "system": platform.release(), "python": platform.python_version()}
         path.write_text(json.dumps({"area": self.area, **machine, "rows": rows, "notes": self.notes}, indent=2) + "\n")
