@@ -194,9 +194,8 @@ def more_rows(index: VectorIndex, base: np.ndarray, queries: np.ndarray) -> list
             index.search(queries, K, recall=0.95, threads=threads)
             seen.append(len(queries) / (time.perf_counter() - begin))
     one, two = (statistics.median(seen) for seen in rates.values())
-    rows: list[dict[str, Any]] = [
-        {"figure": "queries/s at recall 0.95, two threads", "ours": two, "peer": "one thread", "theirs": one, "target": 1.8}
-    ]
+    figure = "queries/s at recall 0.95, two threads"
+    rows: list[dict[str, Any]] = [{"figure": figure, "ours": two, "peer": "one thread", "theirs": one, "target": 1.8}]
     if base.nbytes > BEYOND_CACHES:
         plain, exact = [], []
         for query in queries[:7]:

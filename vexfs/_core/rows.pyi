@@ -8,6 +8,8 @@ from vexfs._core.vindex import VectorIndex
 from vexfs._core.words import WordIndex
 
 ROW: np.dtype[np.void]
+INO_MASK: np.uint64
+FLAG_SHIFT: np.uint64
 NO_ROW: int
 PUT_MAX: int
 

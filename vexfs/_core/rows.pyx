@@ -17,12 +17,14 @@ from vexfs._core.ops cimport fs_read, vx_fs
 from vexfs._core.vindex cimport VectorIndex, vx_vindex, vx_vindex_remove, vx_vindex_source
 from vexfs._core.words cimport WordIndex, vx_words, vx_words_remove
 
-__all__ = ["NO_ROW", "PUT_MAX", "ROW", "RecordFailed", "RowTable", "covering", "hidden",
+__all__ = ["FLAG_SHIFT", "INO_MASK", "NO_ROW", "PUT_MAX", "ROW", "RecordFailed", "RowTable", "covering", "hidden",
            "moved"]
 
 #: A row as it lies in the table; ``ino`` and ``dir`` hold flags and version in their upper 24 bits.
 ROW = np.dtype([("ino", "<u8"), ("dir", "<u8"), ("generation", "<u4"), ("start", "<u4"), ("length", "<u4"),
                 ("next", "<u4")])
+#: ``ino`` has the inode number below its flags.
+INO_MASK, FLAG_SHIFT = np.uint64((1 << 40) - 1), np.uint64(40)
 NO_ROW = <uint32_t>VX_ROW_NONE
 PUT_MAX = VX_PUT_MAX
 

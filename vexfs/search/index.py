@@ -19,7 +19,7 @@ from vexfs._core.fs import Filesystem
 from vexfs._core.hits import HIT_PATH, HIT_XATTRS, rows_described
 from vexfs._core.origin import AWAY, CONTENT, STALE, origin
 from vexfs._core.record import names_of, unpack
-from vexfs._core.rows import RowTable
+from vexfs._core.rows import INO_MASK, RowTable
 from vexfs._core.vindex import VectorIndex
 from vexfs.errors import InvalidArgument
 from vexfs.observe.tally import as_many, tallied
@@ -320,7 +320,7 @@ class Index:
 
     def files(self) -> NDArray[np.uint64]:
         """Inode numbers of the files that have rows, uint64 (n,), ascending."""
-        inos = self.table.rows()["ino"] & np.uint64((1 << 40) - 1)
+        inos = self.table.rows()["ino"] & INO_MASK
         return np.unique(inos[inos != 0])
 
     # -- taking away

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vexfs._core.origin import CONTENT
+from vexfs._core.rows import FLAG_SHIFT, INO_MASK
 from vexfs.errors import IndexConflict, InvalidArgument
 from vexfs.search.description import Description, checked_metric
 from vexfs.search.embedders import resolve
-from vexfs.search.snapshot import FLAG_SHIFT, INO_MASK
 from vexfs.search.textindex import create_text_index
 
 if TYPE_CHECKING:

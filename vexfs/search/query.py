@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from vexfs._core.columns import Columns, places
 from vexfs._core.fs import Filesystem
 from vexfs._core.hits import HIT_XATTRS, files_of, nearest, rows_described
+from vexfs._core.rows import INO_MASK
 from vexfs.errors import NotADirectory, QueryInvalid
 from vexfs.search.description import K_MAX
 from vexfs.search.filters import Filter, Table, compile_filter
@@ -188,7 +189,7 @@ class Reader:
         if self._table.files == self._table.live:
             return allowed.count
         found = np.flatnonzero(np.unpackbits(allowed.bits.view(np.uint8), bitorder="little"))
-        return len(np.unique(self._table.rows()["ino"][found] & np.uint64((1 << 40) - 1)))
+        return len(np.unique(self._table.rows()["ino"][found] & INO_MASK))
 
     def paths(self, where: Mapping[str, Any] | None) -> list[bytes]:
         """Paths of the files that match."""
@@ -255,8 +256,9 @@ class Reader:
         work: dict[str, Any] | None = {} if explain else None
         most = max(1, min(want, candidates, K_MAX))
         answers, filled = nearest(
-            table, index.vectors, Hit, Hits, index, q, most, k, bits, few, recall, effort, exact, threshold, threads, work
-        )
+            table, index.vectors, Hit, Hits, index, q, most, k, bits, few, recall, effort, exact, threshold, threads,
+            work,
+        )  # fmt: skip
         if work is not None:
             for hits in answers:
                 hits.explanation = self._explain(allowed, candidates, work)

@@ -48,7 +48,7 @@ class _Reader:
 
     def _ask(self) -> "Future[int]":
         at, self._asked = self._asked, self._asked + len(self._next)
-        return self._thread.submit(self._filesystem.readinto, self._ino, self._next, at)
+        return self._thread.submit(self._filesystem.readinto, self._ino, self._next.data, at)
 
     def some(self, n: int) -> NDArray[np.uint8]:
         """At most n bytes, not none."""
@@ -98,7 +98,8 @@ def _restored(index: "Index") -> tuple[VectorIndex, NDArray[np.uint32]] | None:
             if opened is None:
                 return None
             read, versions = opened
-            vectors = VectorIndex.restore(d.dim, d.metric, d.dtype, read=read.some, simd=catalog.simd, pool=catalog.pool)
+            kind = d.dim, d.metric, d.dtype
+            vectors = VectorIndex.restore(*kind, read=read.some, simd=catalog.simd, pool=catalog.pool)
     except (OSError, ValueError, MemoryError) as error:
         log.warning("the snapshot of index %d is not used: %s", d.number, error)
         return None
