@@ -135,7 +135,8 @@ class Client:
             feed.wake = lambda: self._service.soon(self)
             self.look()
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.send({"type": "error", "id": number, "detail": f"not a message that is understood here: {error}"})
+            detail = f"not a message that is understood here: {error}"
+            self.send({"type": "error", "id": number, "status": 400, "detail": detail})
         except (VexfsError, OSError, ValueError) as error:
             self.send({"type": "error", "id": number, **fault_of(error)})
         except Exception as error:

@@ -12,7 +12,7 @@ from vexfs.errors import PluginBroken
 try:
     import langchain_core  # noqa: F401
 except ImportError as error:
-    raise PluginBroken("LangChain is not installed: pip install vexfs[langchain]") from error
+    raise PluginBroken("LangChain is not installed: pip install 'vexfs[langchain]'") from error
 
 from vexfs.frontends.langchain.retriever import VexRetriever
 from vexfs.frontends.langchain.store import VexVectorStore

@@ -8,7 +8,7 @@ from vexfs.errors import PluginBroken
 try:
     import mcp  # noqa: F401
 except ImportError as error:
-    raise PluginBroken("the MCP package is not installed: pip install vexfs[mcp]") from error
+    raise PluginBroken("the MCP package is not installed: pip install 'vexfs[mcp]'") from error
 
 from vexfs.frontends.mcp.server import make_server
 

@@ -11,7 +11,7 @@ Example: vexfs mcp notes.vex
          vexfs mcp http://127.0.0.1:8080 --token-file token
 
 An agent starts this command itself; in its configuration: {"command": "vexfs", "args": ["mcp", "/srv/notes.vex"]}.
-The tools search, read, list and similar only read.  Needs pip install vexfs[mcp].
+The tools search, read, list and similar only read.  Needs pip install 'vexfs[mcp]'.
 """
 
 
