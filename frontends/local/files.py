@@ -16,7 +16,7 @@ from typing import IO, Any
 from vexfs.frontends.local.attributes import Attributes
 from vexfs.frontends.local.fileobject import RawFile, open_file
 from vexfs.frontends.local.globbing import glob, join
-from vexfs.frontends.local.paths import AnyPath, VolumePath, bind, text
+from vexfs.frontends.local.paths import AnyPath, VolumePath, bind, is_own, plain_text, text
 from vexfs.frontends.local.transfers import copy_content, copy_metadata, remove_tree
 
 from vexfs._core.fs import Filesystem, Stat
@@ -95,7 +95,7 @@ class Files:
 
     def path(self, *parts: AnyPath) -> VolumePath:
         """A path object in this volume that behaves as ``pathlib.Path`` does."""
-        return self._path_class(*(text(part) for part in parts))
+        return self._path_class(*(plain_text(part) for part in parts))
 
     def open(
         self, path: AnyPath, mode: str = "r", buffering: int = -1, encoding: str | None = None,
@@ -178,8 +178,11 @@ class Files:
         return self.filesystem.stat(text(path), False)
 
     def _kind(self, path: AnyPath, follow_symlinks: bool = True) -> int:
+        where = plain_text(path)
+        if is_own(where):
+            return 0
         try:
-            return stat.S_IFMT(self.filesystem.stat(text(path), follow_symlinks).st_mode)
+            return stat.S_IFMT(self.filesystem.stat(where, follow_symlinks).st_mode)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL):
                 return 0

@@ -13,7 +13,7 @@ from pathlib import PurePath, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Self
 
 from vexfs._core.fs import Stat
-from vexfs.errors import NotSupported, from_errno
+from vexfs.errors import NotPermitted, NotSupported, from_errno
 
 if TYPE_CHECKING:
     from vexfs.frontends.local.attributes import Attributes
@@ -22,8 +22,31 @@ if TYPE_CHECKING:
 AnyPath = str | bytes | PurePath | os.PathLike[str] | os.PathLike[bytes]
 
 
+#: What is below such a name shows in no listing.
+OWN = ".vexfs"
+
+
 def text(path: AnyPath) -> str:
-    """A path as a ``str``; the empty path is the root, as ``Path("")`` is ``.``."""
+    """A path as a ``str``; the empty path is the root, as ``Path("")`` is ``.``.
+
+    Raises
+    ------
+    NotPermitted
+        It leads into ``.vexfs``, where a volume keeps what is its own.
+    """
+    found = plain_text(path)
+    if OWN in found and is_own(found):
+        raise NotPermitted.at("names under .vexfs are the volume's own", found)
+    return found
+
+
+def is_own(path: str) -> bool:
+    """Whether a path leads into ``.vexfs``."""
+    return OWN in path.split("/")
+
+
+def plain_text(path: AnyPath) -> str:
+    """As `text`, of any path."""
     if isinstance(path, str):
         return path or "."
     if isinstance(path, PurePath):

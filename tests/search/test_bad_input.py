@@ -154,3 +154,21 @@ def test_a_watch_that_makes_no_sense(fs):
     for options in ({"threshold": "near"}, {"call": 5}):
         with pytest.raises(QueryInvalid, match=next(iter(options))):
             fs.watch("x", **options)
+
+
+def test_what_is_the_volumes_own_cannot_be_reached(fs):
+    fs.index("points", dim=2).upsert(["a"], [[1, 0]])
+    own = "/.vexfs/indexes.json"
+    for call in (
+        lambda: fs.listdir("/.vexfs"), lambda: fs.remove(own), lambda: fs.rmtree(".vexfs"), lambda: fs.read_bytes(own),
+        lambda: fs.rename(own, "/x"), lambda: fs.link(own, "/x"), lambda: fs.copy(own, "/x"),
+        lambda: fs.symlink(own, "/x"), lambda: fs.open(own, "r+b"), lambda: fs.path(own).unlink(),
+        lambda: fs.mkdir("points/.vexfs"), lambda: fs.index(".vexfs/deep", dim=2),
+    ):  # fmt: skip
+        with pytest.raises(PermissionError, match="volume's own"):
+            call()
+    assert not fs.exists(own) and not fs.path("/.vexfs").is_dir() and not list(fs.path("/").glob(".vexfs*"))
+    assert not fs.exists("/x") and fs.index("points").count() == 1
+    fs.write_text("points/.vexfs-load", "a name of its own")
+    assert set(fs.listdir("points")) == {".vexfs-load", "a"}
+    fs.drop_index("points")

@@ -128,6 +128,24 @@ def test_what_cannot_be_searched_is_refused(fs, tmp_path):
             vexfs.search.textindex.embedder_of(other.indexes()[0])
 
 
+@pytest.mark.parametrize("mode", ["hybrid", "semantic", "keyword"])
+def test_a_file_that_has_all_the_best_passages_leaves_room_for_others(fs, mode):
+    fs.write_text("docs/long.log", "galaxies and telescopes observed tonight.\n\n" * 4000)
+    for k in range(12):
+        fs.write_text(f"docs/star{k}.txt", f"Notes, page {k}: one of the telescopes saw galaxies far away.")
+    try:
+        assert fs.ingest.wait(30)
+        hits = fs.search("galaxies telescopes", k=10, mode=mode)
+        assert len(hits) == 10 and len(set(names(hits))) == 10
+        assert max(len(hit.others) for hit in hits) <= 100
+        assert len(fs.search("galaxies telescopes", k=10, mode=mode, where={"$path": "*.log"})) == 1
+    finally:
+        fs.remove("docs/long.log")
+        for k in range(12):
+            fs.remove(f"docs/star{k}.txt")
+        assert fs.ingest.wait(30)
+
+
 def test_rerankers(fs):
     def by_length(query, texts):
         assert query == "water" and all(texts)

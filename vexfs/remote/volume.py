@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from vexfs.errors import InvalidArgument, NotSupported, QueryInvalid, VolumeClosed
 from vexfs.frontends.local import Files
+from vexfs.frontends.local.paths import text
 from vexfs.remote.filesystem import RemoteFilesystem
 from vexfs.remote.index import Hit, Hits, RemoteIndex, filter_of, hits_of, sent_vectors
 from vexfs.remote.ingest import RemoteIngest
@@ -253,4 +254,4 @@ def _only_there(what: str, instead: str) -> NotSupported:
 
 
 def _in_url(path: Any) -> str:
-    return quoted(os.fsdecode(os.fspath(path)))
+    return quoted(text(path))

@@ -32,6 +32,10 @@ WEIGHTS = {"static": 0.3}
 WEIGHT = 1.0
 #: Passages of each list that are fused: so many, or so many for each file wanted.
 DEPTH, DEPTH_PER_HIT = 30, 3
+#: Where these are of few files, so many times as many are looked at.
+DEEPER = 8
+#: Further passages of a file that are told then.
+OTHERS = 100
 QUERY_MOST = 100_000
 
 Rows = NDArray[np.uint32]
@@ -114,11 +118,30 @@ def _one(
     model = embedder_of(index) if mode != "keyword" else None
     if not depth:
         return Hits(explanation=explanation)
+    vector = None if model is None else model.embed([query])
+    if vector is not None and not vector.any():
+        vector = None
+    hits, cut = _deep(index, query, vector, depth, k, mode, recall, bits, explanation)
+    if cut and len(hits) < k:
+        # Passages of few files came first: deeper, until there are k files, or as many as there are.
+        files, most = min(k, index.count(where, scope)), min(count, 10_000)
+        while cut and len(hits) < files and depth < most:
+            depth = min(DEEPER * depth, most)
+            hits, cut = _deep(index, query, vector, depth, k, mode, recall, bits, explanation)
+        for hit in hits:
+            del hit.others[OTHERS:]
+    hits.explanation = explanation
+    return hits
+
+
+def _deep(
+    index: "Index", query: str, vector: Floats | None, depth: int, k: int, mode: str, recall: float, bits: Any,
+    explanation: dict[str, Any] | None,
+) -> tuple[Hits, bool]:
+    """At most k files of the best `depth` passages of each list; and whether a list had more."""
     near, distances, words, scores = _NO_ROWS, _NO_SCORES, _NO_ROWS, _NO_SCORES
-    if model is not None:
-        vector = model.embed([query])
-        if vector.any():
-            near, distances = _nearest(index, vector, depth, recall, bits)
+    if vector is not None:
+        near, distances = _nearest(index, vector, depth, recall, bits)
     if mode != "semantic":
         words, scores = index.words.search(query, depth, mask=bits)
     if mode == "semantic":
@@ -128,14 +151,13 @@ def _one(
     else:
         rows, fused = fuse([near, words], [WEIGHTS.get(index.embedder or "", WEIGHT), 1.0])
     if explanation is not None:
-        explanation |= {"near": len(near), "words": len(words)}
+        explanation |= {"depth": depth, "near": len(near), "words": len(words)}
     # Enough rows for k files, if a file has a few of them.
     few = slice(0, max(2 * k, 20))
     hits = index.hits(rows[few], fused[few], _distances(rows[few], near, distances), k)
     if len(hits) < k and len(rows) > few.stop:
         hits = index.hits(rows, fused, _distances(rows, near, distances), k)
-    hits.explanation = explanation
-    return hits
+    return hits, len(near) >= depth or len(words) >= depth
 
 
 _NO_ROWS: Rows = np.empty(0, np.uint32)
