@@ -295,3 +295,7 @@ class VolumePath(PurePosixPath):
     def expanduser(self) -> NoReturn:
         """Refused: a volume has no home directories."""
         raise NotSupported.at("a volume has no home directories", str(self))
+
+    def as_uri(self) -> NoReturn:
+        """Refused: ``file://`` would lead to a file of the host."""
+        raise NotSupported.at("lies in a volume, file:// does not reach it; fsspec has vexfs://PATH::VOLUME", str(self))

@@ -308,6 +308,8 @@ def test_a_path_stays_in_its_volume(fs: Files, other_files: Files) -> None:
     for host in (open, os.stat, os.listdir, os.fspath):
         with pytest.raises(TypeError, match="not on the host"):
             host(fs.path("a"))  # type: ignore[operator]
+    with pytest.raises(OSError, match="vexfs://"):
+        fs.path("/a").as_uri()
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(fs.path("a"))
     assert sorted([fs.path("b"), fs.path("a")])[0].name == "a" and bytes(fs.path("b")) == b"b"
