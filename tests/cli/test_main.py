@@ -1,5 +1,6 @@
 """The commands' frame: statuses, errors, interruption, help."""
 
+import errno
 import json
 import os
 import signal
@@ -168,3 +169,22 @@ def test_ctrl_c_while_a_command_is_imported_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(main, "build_parser", interrupted)
     assert main.run("vexctl", ["volume", "info", "x"]) == 130
     assert capsys.readouterr().err == "vexctl: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "vexctl: No space left on device; make room"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/v.vex"), "/v.vex: No space left on device; make room"),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "size limit"),
+        (OSError(errno.ENOSPC, "said in other words"), "vexctl: said in other words\n"),
+        (OSError(errno.EACCES, os.strerror(errno.EACCES)), "vexctl: Permission denied\n"),
+    ],
+)
+def test_what_the_host_refuses_is_told_with_a_remedy(monkeypatch, capsys, error, says):
+    def refused(*_):
+        raise error
+
+    monkeypatch.setattr(main, "build_parser", refused)
+    assert main.run("vexctl", ["volume", "info", "x"]) == 1
+    assert says in capsys.readouterr().err

@@ -127,7 +127,8 @@ def _expected(error: Exception) -> bool:
 
 def _remedy(error: Exception) -> str:
     """What to do about an error that the host alone names."""
-    code = error.errno if isinstance(error, OSError) and error.filename is None else None
+    plain = isinstance(error, OSError) and error.errno is not None and error.strerror == os.strerror(error.errno)
+    code = error.errno if isinstance(error, OSError) and plain else None
     if code == errno.ENOSPC:
         return "; make room on the disk that holds the volume, or what is written beside it, and do it again"
     if code == errno.EDQUOT:
