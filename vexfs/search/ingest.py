@@ -79,8 +79,8 @@ class Ingest:
         self._looked = time.monotonic()
         self._thread: threading.Thread | None = None
         self._marks = Marks(catalog)
-        #: Whether everything up to the epoch seen has been worked off.
-        self._all_done, self._seen = False, 0
+        #: The epoch up to which everything has been worked off; None: not known yet.
+        self._followed: int | None = None
         #: Something may have been lost; the next process is to look again.
         self._faulted = False
         self._turns = Turns(self.filesystem, catalog.bridge, self._stop)
@@ -149,11 +149,12 @@ class Ingest:
 
     def _keep(self, now: bool) -> None:
         """Write down, now or once in a while, which files are set aside and how far the changes were followed."""
-        due = self._all_done and not self._faulted and self._marks.due(self._seen, now)
+        followed = None if self._faulted else self._followed
+        due = followed is not None and self._marks.due(followed, now)
         for index in self.catalog.known():
             index.aside.save(now or due)
-        if due:
-            self._marks.save(self._seen)
+        if due and followed is not None:
+            self._marks.save(followed)
 
     # -- what people ask
 
@@ -241,11 +242,10 @@ class Ingest:
 
     def _step(self) -> float:
         """One round; how long to rest after it."""
-        asked = self._asked
-        self._all_done, self._seen = False, self._marks.epoch()
+        asked, epoch = self._asked, self._marks.epoch()
         self._gather()
         if self._backlog.empty and not self._gathered and not self._under_way:
-            self._settled(asked)
+            self._settled(asked, epoch)
             return _POLL_S
         hurry = asked > self._answered
         if not hurry and self._turns.others_are_busy():
@@ -267,7 +267,7 @@ class Ingest:
                 self._take_in()
                 return 0.0
             if self._backlog.empty:
-                self._settled(asked)
+                self._settled(asked, epoch)
             else:
                 self._state = "waiting for a model" if self._holds else "idle"
             return min(_POLL_S, max(0.005, self._backlog.soonest))
@@ -278,10 +278,10 @@ class Ingest:
         self._work_off(through)
         return 0.0
 
-    def _settled(self, asked: int) -> None:
+    def _settled(self, asked: int, epoch: int) -> None:
         if self._stop.is_set():
             return
-        self._state, self._all_done = "idle", True
+        self._state, self._followed = "idle", epoch
         self._keep(now=False)
         if asked > self._answered:
             with self._lock:
