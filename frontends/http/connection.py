@@ -17,6 +17,10 @@ from vexfs.frontends.http.message import Problem, Reply, Request, Sink, Source, 
 HEADERS_MOST = 32 << 10
 HEADERS_S = 10.0
 PIECE = 256 << 10
+#: So much of the body of a request that was refused is read, to keep the connection.
+READ_OVER = 4 * PIECE
+#: So long a client may go on sending a body that nobody wants, once it has its answer.
+LINGER_S = 2.0
 QUEUE_MOST = 16
 _STATUS = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _FIXED = b"server: vexfs\r\nx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\n"
@@ -151,7 +155,11 @@ class Connection(asyncio.Protocol):
         except BaseException as error:
             turn.error = error
         self._wait(self._gate.timeout_s, self._too_slow)
-        if turn.error is None and request.route is not None and request.route.upload is not None:
+        if turn.error is not None:
+            # A client that waits to be asked for its body, or has a long one, is told now.
+            turn.hasty = "expect" in headers or int(headers.get("content-length", "0")) > READ_OVER
+            self._advance()
+        elif request.route is not None and request.route.upload is not None:
             turn.pieces = deque()
             self._advance()
 
@@ -161,7 +169,7 @@ class Connection(asyncio.Protocol):
         if turn is None or turn.error is not None:
             if self._turn is not None:
                 self._turn.wasted += len(body)
-                if self._turn.wasted > PIECE * 4:
+                if self._turn.wasted > READ_OVER:
                     raise Problem(413, "the request was refused, and its body is too long to be read over")
             return
         if turn.pieces is not None:
@@ -196,7 +204,7 @@ class Connection(asyncio.Protocol):
         if not self._queue or self._closing:
             return
         turn = self._queue[0]
-        if turn.running or not (turn.complete or turn.pieces is not None):
+        if turn.running or not (turn.complete or turn.pieces is not None or turn.hasty):
             return
         turn.running = True
         if turn.error is None:
@@ -274,7 +282,9 @@ class Connection(asyncio.Protocol):
             return
         if self._queue and self._queue[0] is turn:
             self._queue.popleft()
-        if not turn.request.keep_alive or self._gate.stopping:
+        if not turn.complete:
+            self._linger()
+        elif not turn.request.keep_alive or self._gate.stopping:
             self._close()
         elif self._queue:
             self._advance()
@@ -375,6 +385,13 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         self._closing = True
 
+    def _linger(self) -> None:
+        """Hang up when the client does, or soon: closed under what it still sends, it would lose the reply."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._wait(LINGER_S, self._close)
+        self._closing = True
+
     def _abort(self) -> None:
         self._transport.abort()
 
@@ -394,7 +411,8 @@ class _Turn:
     """A request in the queue of its connection."""
 
     __slots__ = (
-        "answered", "arrived", "complete", "entered", "error", "pieces", "request", "running", "waiting", "wasted",
+        "answered", "arrived", "complete", "entered", "error", "hasty", "pieces", "request", "running", "waiting",
+        "wasted",
     )  # fmt: skip
 
     def __init__(self, request: Request) -> None:
@@ -402,7 +420,7 @@ class _Turn:
         self.error: BaseException | None = None
         self.pieces: deque[bytes] | None = None
         self.arrived = asyncio.Event()
-        self.complete = self.running = self.answered = self.entered = False
+        self.complete = self.running = self.answered = self.entered = self.hasty = False
         self.waiting = self.wasted = 0
 
 

@@ -161,6 +161,21 @@ def test_expect_100_continue(served):
     assert served.node.volume.read_text("e") == "abc"
 
 
+@pytest.mark.parametrize(
+    ("token", "request_line", "header", "status"),
+    [("none", "PUT /v1/files/refused", "Content-Length: 3\r\nExpect: 100-continue", 401),
+     (None, "POST /v1/operations", "Content-Length: 1000000000000", 413)],
+)  # fmt: skip
+def test_who_is_refused_is_told_before_the_body_is_sent(served, token, request_line, header, status):
+    with socket.create_connection(served.host.split(":"), timeout=5) as link:
+        link.sendall(f"{request_line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token or served.token}\r\n"
+                     f"{header}\r\n\r\n".encode())  # fmt: skip
+        assert link.recv(4000).startswith(b"HTTP/1.1 %d " % status)
+        link.sendall(b"x" * 3)  # the reply is not lost to what is still sent
+        assert link.recv(4000) == b""
+    assert not served.node.volume.exists("refused")
+
+
 def test_oversized(serve):
     served = serve("api.max_body_size=1KB", "api.max_file_size=2KB")
     body = {"calls": [{"op": "read_file", "args": ["x" * 2000]}]}
