@@ -7,11 +7,22 @@ import threading
 
 import pytest
 
-from tests.core.metastore import FRAME, KEY, WAL_HEADER, crash_copy, fill, frames, inode_row, wal_of
+from tests.core.metastore import (
+    FRAME,
+    KEY,
+    WAL_HEADER,
+    crash_copy,
+    fill,
+    flip,
+    frame_offset,
+    frames,
+    inode_row,
+    wal_of,
+)
 from tests.core.test_meta_powercut import replay
 from vexfs._core import io
 from vexfs._core.meta import Meta
-from vexfs.errors import IoFailed, NoSpace, SizeLimitReached
+from vexfs.errors import Damaged, IoFailed, NoSpace, SizeLimitReached
 
 
 @pytest.fixture(params=[None, KEY], ids=["plain", "encrypted"])
@@ -77,6 +88,51 @@ def test_a_sync_is_one_sync_and_the_next_none(meta, path):
         meta.commit()
         meta.sync()
     assert recording.count("sync") == 1
+
+
+def small_syncs(meta, count, first=1):
+    for k in range(count):
+        fill(meta, first, 3, k)
+        meta.sync()
+
+
+def test_small_syncs_find_room_that_is_there_already(meta, path):
+    """A sync of a longer file costs the host a journal commit: where they follow each other the log grows ahead."""
+    small_syncs(meta, 8)
+    ahead = wal_of(path).stat().st_size
+    small_syncs(meta, 20)
+    assert wal_of(path).stat().st_size == ahead > WAL_HEADER + len(frames(path)) * FRAME
+    assert not any(wal_of(path).read_bytes()[WAL_HEADER + (len(frames(path)) + 1) * FRAME :])
+
+
+def test_room_ahead_is_no_end_and_no_damage(meta, path, key):
+    """What a killed process leaves in front of the zeros is there, and goes on; damage before them is told."""
+    small_syncs(meta, 30)
+    fill(meta, 100, 5)
+    copy = crash_copy(path, path.parent / "copy")
+    log = wal_of(copy).read_bytes()
+    synced = len(frames(path)) - 1
+    with Meta(copy, key=key) as again:
+        assert (again.get_inode(2), again.get_inode(104)) == (inode_row(2, 29), inode_row(104))
+        small_syncs(again, 10, 200)
+        second = crash_copy(copy, path.parent / "second")
+    with Meta(second, key=key) as again:
+        assert (again.get_inode(104), again.get_inode(202)) == (inode_row(104), inode_row(202, 9))
+    wal_of(copy).write_bytes(log)
+    flip(wal_of(copy), frame_offset(synced // 2) + 500)
+    with pytest.raises(Damaged, match="frame"):
+        Meta(copy, key=key)
+
+
+def test_no_room_ahead_fails_no_commit(meta, path):
+    small_syncs(meta, 1)
+    for k in range(12):
+        io.fault("write", 1, errno.ENOSPC)  # the frames pass, zeros behind them do not
+        fill(meta, 1, 3, k)
+        io.clear_fault()
+        meta.sync()
+    assert meta.get_inode(2) == inode_row(2, 11)
+    assert wal_of(path).stat().st_size <= WAL_HEADER + (len(frames(path)) + 1) * FRAME
 
 
 def test_callers_at_the_same_time_share_syncs(meta, path):

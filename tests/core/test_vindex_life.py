@@ -177,6 +177,24 @@ def test_memory_is_told():
     assert memory["codes"] <= memory["lists"]
 
 
+def test_lists_that_have_grown_leave_few_gaps():
+    """What lists take from memory, gaps between them included, beside the codes that are in use."""
+    x = clustered(12_000, 128)
+    index, told = VectorIndex(128), []
+    for at in range(0, len(x), 500):
+        index.put(np.arange(at, at + 500), index.encode(x[at : at + 500]))
+        while index.maintain(100):
+            pass
+        if index.stats()["lists"] > 1:
+            told.append(index.memory()["lists"] / index.memory()["codes"])
+    assert max(told) < 1.8
+    index.put(np.arange(len(x)), index.encode(x))
+    index.put(np.arange(len(x)), index.encode(x))  # most rows are others now: lists are trained anew
+    while index.maintain(100):
+        pass
+    assert index.memory()["lists"] / index.memory()["codes"] < 1.25
+
+
 def test_an_index_goes_in_the_middle_of_its_growth():
     x = clustered(6000, 32)
 

@@ -14,8 +14,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define GATHER 64u /* frames a write */
+#define ZERO_FRAMES 256u
+#define ZERO_AFTER 4u   /* small syncs */
+#define SMALL_FRAMES 16u /* of a sync */
 
 static const uint8_t MARK_MAGIC[4] = {'V', 'X', 'S', '1'};
 
@@ -35,6 +39,8 @@ struct vx_wal {
     uint32_t durable;          /* of these, on stable storage */
     uint32_t copied;           /* of these, done with by a checkpoint */
     uint64_t commits, commits_synced;
+    off_t extent;         /* how long the file is known to be */
+    uint32_t small_syncs; /* in a row */
     int syncing, dirty_name;
     int doubtful; /* a sync failed: what it was to cover must be written again before the next one counts */
 };
@@ -62,6 +68,9 @@ int vx_wal_new(vx_wal **out, vx_page_codec *c, const char *path, int fd, uint32_
     pthread_mutex_init(&w->mutex, NULL);
     pthread_cond_init(&w->synced, NULL);
     uint8_t header[VX_WAL_HEADER];
+    struct stat st;
+    if (fd >= 0 && fstat(fd, &st) == 0)
+        w->extent = st.st_size;
     if (fd >= 0 && vx_io_pread(fd, header, sizeof header, 0) == (ssize_t)sizeof header) {
         memcpy(w->salts, header + 16, 8);
         /* Frames found on opening may never have been synced: whoever asks first must do it. */
@@ -84,13 +93,33 @@ void vx_wal_free(vx_wal *w)
     free(w);
 }
 
+/* A log that grows has its new length committed through the host's journal by every sync, which costs as much as the
+ * sync.  Where small syncs follow each other it is made longer by a stretch of zeros at once: no frames to any reader. */
+static void zero_ahead(vx_wal *w)
+{
+    const size_t n = ZERO_FRAMES * (size_t)VX_WAL_FRAME;
+    void *zeros = calloc(1, n);
+    if (!zeros || vx_io_pwrite(w->fd, zeros, n, w->extent))
+        w->small_syncs = 0; /* the frames will meet the error themselves, if it stays */
+    else
+        w->extent += (off_t)n;
+    free(zeros);
+}
+
 static int flush_locked(vx_wal *w)
 {
     if (w->gathered == 0)
         return 0;
     uint32_t n = w->gathered;
     w->gathered = 0;
-    return vx_io_pwrite(w->fd, w->buffer, n * (size_t)VX_WAL_FRAME, w->start);
+    int rc = vx_io_pwrite(w->fd, w->buffer, n * (size_t)VX_WAL_FRAME, w->start);
+    off_t end = w->start + (off_t)n * VX_WAL_FRAME;
+    if (!rc && end > w->extent) {
+        w->extent = end;
+        if (w->small_syncs >= ZERO_AFTER)
+            zero_ahead(w);
+    }
+    return rc;
 }
 
 int vx_wal_flush(vx_wal *w)
@@ -193,6 +222,8 @@ int vx_wal_truncate(vx_wal *w, off_t size)
     w->gathered = 0;
     w->held = 0;
     int rc = vx_io_ftruncate(w->fd, size);
+    if (!rc)
+        w->extent = size;
     if (!rc && size == 0) {
         w->generation++;
         w->committed = w->durable = w->copied = 0;
@@ -275,6 +306,7 @@ static int sync_once(vx_wal *w)
     if (commits > w->commits_synced)
         w->commits_synced = commits;
     if (same) {
+        w->small_syncs = committed - w->durable <= SMALL_FRAMES ? w->small_syncs + 1 : 0;
         w->doubtful = 0;
         if (committed > w->durable)
             w->durable = committed;

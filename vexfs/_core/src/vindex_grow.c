@@ -17,6 +17,7 @@ enum stage { SAMPLING, ASSIGNING, FILLING };
 struct vx_growth {
     enum stage stage;
     vx_generation *next;
+    vx_arena *loose; /* where its lists have grown, while they move to one without gaps */
     uint32_t lists, sample_n, sampled, round, assigned, trimmed;
     uint64_t cursor, sample_at; /* rows below are filled or noted */
     float *sample;              /* sample_n x padded, prepared */
@@ -50,8 +51,8 @@ void vx_growth_free(vx_vindex *v)
     if (!w)
         return;
     /* Lists of its memory may be on their way out: it goes after them.  Without memory to note that, it stays. */
-    if (w->next)
-        (void)vx_retire(v, w->next, vx_generation_free);
+    if (w->next && vx_retire(v, w->next, vx_generation_free) == 0 && w->loose)
+        (void)vx_retire(v, w->loose, vx_arena_free);
     free(w->sample);
     free(w->sum);
     free(w->members);
@@ -271,6 +272,25 @@ static int calibrate(vx_vindex *v, vx_growth *w, uint64_t end)
     return 0;
 }
 
+/* The next list to where there are no gaps between lists: growing has left three times what they take. */
+static int trim(vx_vindex *v, vx_growth *w)
+{
+    vx_generation *g = w->next;
+    if (!w->loose) {
+        vx_arena *packed = vx_arena_new(v);
+        if (!packed)
+            return -ENOMEM;
+        w->loose = g->arena;
+        g->arena = packed;
+    }
+    const int status = atomic_load(&g->list[w->trimmed]) ? vx_list_compact(v, g, w->trimmed) : 0;
+    if (++w->trimmed == w->lists && status == 0) {
+        vx_arena_free(w->loose);
+        w->loose = NULL;
+    }
+    return status;
+}
+
 /* Rows in order, then those that were put meanwhile; the last few under the lock. */
 static int fill_step(vx_vindex *v, vx_growth *w)
 {
@@ -287,10 +307,7 @@ static int fill_step(vx_vindex *v, vx_growth *w)
             pthread_mutex_unlock(&v->writer);
             status = fill_row(v, w, row, 0);
         } else if (w->trimmed < w->lists) {
-            const vx_list *list = atomic_load(&w->next->list[w->trimmed]);
-            if (list && list->room - atomic_load(&list->count) >= VX_BLOCK)
-                status = vx_list_compact(v, w->next, w->trimmed);
-            w->trimmed++;
+            status = trim(v, w);
             pthread_mutex_unlock(&v->writer);
         } else if (w->calibration.done < VX_CALIBRATION_ROWS) {
             pthread_mutex_unlock(&v->writer);
@@ -354,7 +371,8 @@ int vx_vindex_maintain(vx_vindex *v, uint32_t budget_ms)
         vx_growth_free(v);
     if (status == -EAGAIN)
         status = 0;
-    vx_retired_free(v, 0);
+    for (int i = 0; i < 3; i++) /* it takes two for what has just been retired, when nobody reads it */
+        vx_retired_free(v, 0);
     pthread_mutex_unlock(&v->writer);
     pthread_mutex_unlock(&v->maintenance);
     return status;

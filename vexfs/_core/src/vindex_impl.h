@@ -257,6 +257,8 @@ int vx_generation_reserve(const vx_vindex *v, vx_generation *g, uint64_t end);
 /* With `writer` held: the row as b holds it; entries of what it was before no longer count. */
 int vx_generation_enter(vx_vindex *v, vx_generation *g, uint32_t row, const vx_bench *b);
 vx_list *vx_list_new(const vx_vindex *v, vx_arena *arena, uint32_t room);
+vx_arena *vx_arena_new(const vx_vindex *v);
+void vx_arena_free(void *what);
 /* With `writer` held: the list without its dead entries. */
 int vx_list_compact(vx_vindex *v, vx_generation *g, uint32_t list);
 uint32_t vx_list_dead(vx_vindex *v, vx_generation *g, uint32_t list);

@@ -38,6 +38,24 @@ static void *from_arena(vx_arena *arena, size_t bytes, uint32_t blocks)
     return piece;
 }
 
+vx_arena *vx_arena_new(const vx_vindex *v)
+{
+    vx_arena *arena = calloc(1, sizeof *arena);
+    if (arena && vx_span_reserve(&arena->span, UINT32_MAX * v->block_bytes) != 0) {
+        free(arena);
+        arena = NULL;
+    }
+    return arena;
+}
+
+void vx_arena_free(void *what)
+{
+    vx_arena *arena = what;
+    if (arena)
+        vx_span_release(&arena->span);
+    free(arena);
+}
+
 vx_list *vx_list_new(const vx_vindex *v, vx_arena *arena, uint32_t room)
 {
     const uint32_t blocks = (room + VX_BLOCK - 1) / VX_BLOCK;
@@ -74,9 +92,7 @@ void vx_generation_free(void *what)
     free(g->coarse_step);
     free(g->signs);
     free(g->half);
-    if (g->arena)
-        vx_span_release(&g->arena->span);
-    free(g->arena);
+    vx_arena_free(g->arena);
     vx_span_release(&g->place);
     vx_span_release(&g->fine);
     free(g);
@@ -95,15 +111,14 @@ vx_generation *vx_generation_new(const vx_vindex *v, uint32_t lists)
     g->square = calloc(lists, sizeof *g->square);
     g->bias = calloc(blocks * VX_BLOCK, sizeof *g->bias);
     g->half = calloc(blocks * VX_BLOCK, sizeof *g->half);
-    g->arena = calloc(1, sizeof *g->arena);
+    g->arena = vx_arena_new(v);
     g->coarse = aligned_alloc(LIST_ALIGN, values);
     g->coarse_step = calloc(lists, sizeof *g->coarse_step);
     g->signs = aligned_alloc(LIST_ALIGN, (blocks * v->block_bytes + LIST_ALIGN - 1) / LIST_ALIGN * LIST_ALIGN);
     g->list = calloc(lists, sizeof *g->list);
     int status = vx_span_reserve(&g->place, (size_t)UINT32_MAX * VX_PLACES * sizeof(uint32_t));
     status = status ? status : vx_span_reserve(&g->fine, UINT32_MAX * v->fine_bytes);
-    status = status || !g->arena ? -ENOMEM : vx_span_reserve(&g->arena->span, UINT32_MAX * v->block_bytes);
-    if (!g->origin || !g->centroid || !g->square || !g->bias || !g->half || !g->coarse || !g->coarse_step || !g->signs || !g->list ||
+    if (!g->arena || !g->origin || !g->centroid || !g->square || !g->bias || !g->half || !g->coarse || !g->coarse_step || !g->signs || !g->list ||
         status) {
         vx_generation_free(g);
         return NULL;
@@ -223,11 +238,14 @@ static int replace_list(vx_vindex *v, vx_generation *g, uint32_t list, uint32_t 
         }
     }
     atomic_store(&fresh->count, into);
-    if (l && vx_retire(v, l, list_free) != 0) {
+    const int unseen = g != atomic_load(&v->generation); /* nobody reads it yet: what it frees it can use again at once */
+    if (l && !unseen && vx_retire(v, l, list_free) != 0) {
         list_free(fresh);
         return -ENOMEM;
     }
     atomic_store(&g->list[list], fresh);
+    if (unseen)
+        list_free(l);
     return 0;
 }
 
@@ -240,7 +258,7 @@ static int append(vx_vindex *v, vx_generation *g, uint32_t list, uint32_t row, c
 {
     vx_list *l = atomic_load(&g->list[list]);
     if (!l || atomic_load(&l->count) == l->room) {
-        const int status = replace_list(v, g, list, VX_BLOCK + (l ? l->room / 8 : 0));
+        const int status = replace_list(v, g, list, VX_BLOCK + (l ? l->room / 4 : 0));
         if (status != 0)
             return status;
         l = atomic_load(&g->list[list]);

@@ -183,7 +183,7 @@ void vx_vindex_read_memory(vx_vindex *v, vx_vindex_memory *out)
     memset(out, 0, sizeof *out);
     for (uint32_t l = 0; l < g->lists; l++) {
         const vx_list *list = atomic_load(&g->list[l]);
-        out->lists += list ? list->bytes : 0;
+        out->lists += list && !list->arena ? list->bytes : 0;
         out->codes += list ? atomic_load(&list->count) * entry : 0;
     }
     out->rows = atomic_load(&v->resident_rows) * v->row_bytes;
@@ -192,6 +192,9 @@ void vx_vindex_read_memory(vx_vindex *v, vx_vindex_memory *out)
     out->maps = end * VX_PLACES * sizeof(uint32_t) + 2 * (end / 8) + (v->metric == VX_COSINE ? end * sizeof(float) : 0);
     out->model = g->lists * (5 * (uint64_t)v->padded + v->block_bytes / VX_BLOCK + 24);
     vx_epoch_leave(v, ticket);
+    pthread_mutex_lock(&v->writer);
+    out->lists += atomic_load(&v->generation)->arena->used; /* gaps that lists left when they grew are counted */
+    pthread_mutex_unlock(&v->writer);
 }
 
 void vx_vindex_read_stats(vx_vindex *v, vx_vindex_stats *out)
