@@ -233,6 +233,10 @@ def test_k_beyond_what_there_is(papers, vectors):
     assert papers.query(vectors[0], 5, where={"year": 1900}) == []
 
 
+def test_no_queries_have_no_answers(papers, vectors):
+    assert papers.query(vectors[:0], 5) == [] and papers.query(vectors[:0], 5, where={"lang": "de"}, explain=True) == []
+
+
 def test_explained(papers, vectors):
     hits = papers.query(vectors[0], 5, where={"lang": "de"}, explain=True)
     assert hits.explanation["candidates"] == 167 and hits.explanation["filter"] == "mask"

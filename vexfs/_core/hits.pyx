@@ -206,6 +206,8 @@ def nearest(RowTable table not None, VectorIndex vectors not None, kind, lists, 
     cdef uint32_t *filled
     if <uint32_t>q.shape[1] != vectors.dim or not 1 <= want <= VX_VINDEX_K_MAX:
         raise ValueError(f"queries of {q.shape[1]} for {want} rows; the dimension is {vectors.dim}")
+    if not nq:
+        return answers, found
     memset(&ask, 0, sizeof(ask))
     ask.k, ask.recall, ask.effort, ask.threads = want, recall, effort, threads
     ask.exact = -1 if exact is None else 1 if exact else 0
