@@ -77,7 +77,7 @@ def test_reload_changes_what_can_and_tells_what_cannot(running):
     with Reach(socket=run.socket) as node:
         told = node.call("config.reload").result()
         assert told["applied"] == ["performance_optimizations.batch_size"]
-        assert told["needs_restart"] == ["storage.io_queue_depth"]
+        assert told["needs_restart"] == ["storage.io_queue_depth"] and told["read_again"] == []
         assert run.node.bridge.settings["batch_size"] == 20
         shown = node.call("config.show").result()
         row = next(r for r in shown["keys"] if r["key"] == "storage.io_queue_depth")

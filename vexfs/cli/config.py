@@ -99,6 +99,8 @@ def reload_of(args: argparse.Namespace) -> None:
     with reach.Reach(socket=args.socket) as node:
         told = node.call("config.reload").result()
     lines = [f"changed: {', '.join(told['applied']) or 'nothing'}"]
+    if told["read_again"]:
+        lines.append(f"read again: {', '.join(told['read_again'])}")
     if told["needs_restart"]:
         lines.append(f"waits for a restart: {', '.join(told['needs_restart'])}")
     output.emit(args, told, "\n".join(lines))

@@ -216,7 +216,7 @@ class Node:
         Returns
         -------
         dict
-            ``applied`` and ``needs_restart``: paths of keys.
+            ``applied`` and ``needs_restart``: paths of keys; ``read_again``: other files, whatever they say now.
 
         Raises
         ------
@@ -225,7 +225,10 @@ class Node:
         """
         if self.source is None:
             raise UsageError("the node was started without a configuration file; there is nothing to reload")
-        return self._adopt(load(self.source, overrides=self._overrides))
+        told = self._adopt(load(self.source, overrides=self._overrides))
+        api = self.settings.api
+        files = (api.tls_cert_file, api.tls_key_file, api.tls_client_ca_file) if api.tls_enabled else ()
+        return {**told, "read_again": [str(file) for file in files if file]}
 
     def change(self, values: Mapping[str, Any], origin: str = "control") -> dict[str, list[str]]:
         """Set keys (``section.name``) while running, until the next reload; values as the file would have them.
