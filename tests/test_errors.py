@@ -69,3 +69,8 @@ def test_describe_names_the_file_and_the_fault() -> None:
 def test_a_builtin_error_is_answered_from_its_errno() -> None:
     row = errors.row_of(PermissionError(errno.EACCES, "no"))
     assert (row.http_status, row.exit_code) == (403, 1)
+
+
+def test_a_message_that_names_the_file_within_is_not_given_the_place_again() -> None:
+    assert errors.describe(errors.VolumeDamaged.at("/v.vex/meta.db: truncated", "/v.vex")) == "/v.vex/meta.db: truncated"
+    assert errors.describe(errors.VolumeDamaged.at("truncated", "/v.vex")) == "/v.vex: truncated"

@@ -315,4 +315,6 @@ def describe(error: BaseException) -> str:
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error) or type(error).__name__
     places = [os.fsdecode(p) for p in (error.filename, error.filename2) if isinstance(p, str | bytes | os.PathLike)]
+    if len(places) == 1 and error.strerror.startswith(places[0]):
+        return error.strerror  # it names the very file within
     return ": ".join([" -> ".join(places), error.strerror]) if places else error.strerror

@@ -150,8 +150,14 @@ def _round(
             with SegmentStore(directory / SEGMENTS, key=master, read_only=True) as store:
                 check_data(meta, store, check_tree(meta, report), report, read_data, progress)
     except Damaged as error:
-        report.add("metadata", META, describe(error), remedy="run with --repair, or restore the volume from a backup")
+        told = _found(error, directory / META)
+        report.add("metadata", META, told, remedy="run with --repair, or restore the volume from a backup")
     return report
+
+
+def _found(error: Damaged, path: Path) -> str:
+    """What is wrong with a file that is named already, without the advice to run this check."""
+    return describe(error).removeprefix(f"{path}: ").partition("; run 'vexctl volume fsck'")[0]
 
 
 def _damaged_pages(directory: Path, master: bytes | None, report: Report) -> bool:
@@ -161,7 +167,7 @@ def _damaged_pages(directory: Path, master: bytes | None, report: Report) -> boo
         with Meta(path, key=master, read_only=True) as meta:
             pages, damaged = meta.verify()
     except Damaged as error:
-        report.add("metadata-log", META, describe(error), remedy="run with --repair, or restore from a backup")
+        report.add("metadata-log", META, _found(error, path), remedy="run with --repair, or restore from a backup")
         return True
     except VexfsError as error:
         report.add("metadata", META, describe(error), remedy="restore the volume from a backup")
