@@ -141,3 +141,31 @@ os._exit(0)
     with vexfs.open(tmp_path / "v") as fs:
         assert fs.ingest.status()["backlog"] == 0
         assert [hit.path for hit in fs.search("kettle", k=1)] == ["/docs/b.txt"]
+
+
+def test_an_index_that_came_is_finished_by_the_next_opening(tmp_path):
+    """Files that were there before it are in no log: closing before they are indexed leaves no mark behind."""
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.index("docs", embedder="default")
+        fs.write_text("docs/one.txt", "coffee one")
+        for n in range(1500):
+            fs.write_text(f"other/{n}.txt", f"tea number{n}")
+        fs.sync()
+        assert fs.ingest.wait(20)
+        fs.index("other", embedder="default")
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        assert fs.ingest.wait(60) and len(fs.index("other")) == 1500
+
+
+def test_what_is_tried_again_is_tried_by_the_next_opening(tmp_path):
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        index = fs.index("docs", embedder="default")
+        for n in range(300):
+            fs.write_bytes(f"docs/{n}.png", b"\x89PNG")
+        fs.sync()
+        assert fs.ingest.wait(20) and fs.ingest.status()["without_text"] == 300
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        index = fs.index("docs")
+        assert fs.ingest.wait(20) and fs.ingest.retry(index) == 300
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        assert fs.ingest.wait(20) and fs.ingest.status()["without_text"] == 300

@@ -79,10 +79,6 @@ class Ingest:
         self._looked = time.monotonic()
         self._thread: threading.Thread | None = None
         self._marks = Marks(catalog)
-        #: The epoch up to which everything has been worked off; None: not known yet.
-        self._followed: int | None = None
-        #: Something may have been lost; the next process is to look again.
-        self._faulted = False
         self._turns = Turns(self.filesystem, catalog.bridge, self._stop)
         self._embedding = Embedding(self._stop, self._breathe, _NICE)
         self._gathered: dict[str, list[Passages]] = {}
@@ -149,12 +145,11 @@ class Ingest:
 
     def _keep(self, now: bool) -> None:
         """Write down, now or once in a while, which files are set aside and how far the changes were followed."""
-        followed = None if self._faulted else self._followed
-        due = followed is not None and self._marks.due(followed, now)
+        due = self._marks.due(now)
         for index in self.catalog.known():
             index.aside.save(now or due)
-        if due and followed is not None:
-            self._marks.save(followed)
+        if due:
+            self._marks.save()
 
     # -- what people ask
 
@@ -163,6 +158,7 @@ class Ingest:
         if index.embedder is not None:
             self._holds.pop(index.embedder, None)
             self._backlog.tree(index.description.directory)
+            self._marks.forget()
             self._wake.set()
 
     def look_at(self, ino: int) -> None:
@@ -176,6 +172,7 @@ class Ingest:
         for ino in inos:
             self._tries.pop(ino, None)
             self._backlog.add(ino)
+        self._marks.forget()
         self.catalog.settling.tree(index.description.directory)
         self._wake.set()
         return len(inos)
@@ -233,7 +230,7 @@ class Ingest:
                 if self._stop.is_set():
                     return
                 self.failures += 1
-                self._faulted = True
+                self._marks.faulted = True
                 log.exception("ingest failed on something; going on")
                 rested = 1.0
             if rested:
@@ -242,10 +239,10 @@ class Ingest:
 
     def _step(self) -> float:
         """One round; how long to rest after it."""
-        asked, epoch = self._asked, self._marks.epoch()
+        asked, looks, epoch = self._asked, self._marks.looks, self._marks.epoch()
         self._gather()
         if self._backlog.empty and not self._gathered and not self._under_way:
-            self._settled(asked, epoch)
+            self._settled(asked, looks, epoch)
             return _POLL_S
         hurry = asked > self._answered
         if not hurry and self._turns.others_are_busy():
@@ -267,7 +264,7 @@ class Ingest:
                 self._take_in()
                 return 0.0
             if self._backlog.empty:
-                self._settled(asked, epoch)
+                self._settled(asked, looks, epoch)
             else:
                 self._state = "waiting for a model" if self._holds else "idle"
             return min(_POLL_S, max(0.005, self._backlog.soonest))
@@ -278,10 +275,11 @@ class Ingest:
         self._work_off(through)
         return 0.0
 
-    def _settled(self, asked: int, epoch: int) -> None:
+    def _settled(self, asked: int, looks: int, epoch: int) -> None:
         if self._stop.is_set():
             return
-        self._state, self._followed = "idle", epoch
+        self._state = "idle"
+        self._marks.settled(epoch, looks)
         self._keep(now=False)
         if asked > self._answered:
             with self._lock:

@@ -6,6 +6,7 @@ when the log no longer reaches back to it, every file is compared with its rows.
 """
 
 import contextlib
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -25,14 +26,28 @@ _FILE = 0o100000
 
 
 class Marks:
-    """The marks of a catalog's text indexes.  For one thread."""
+    """The marks of a catalog's text indexes.  For the thread of ingest, but for :meth:`forget`.
+
+    Attributes
+    ----------
+    worked : bool
+        Something was indexed or set aside since a mark was written.
+    faulted : bool
+        Something may have been lost; the next process is to look again.
+    looks : int
+        How often it was asked to look at what the log does not tell.
+    """
 
     def __init__(self, catalog: "Catalog") -> None:
         self._catalog, self._filesystem = catalog, catalog.filesystem
         self._saved_at = time.monotonic()
         self._saved = -1
-        #: Something was indexed or set aside since a mark was written.
-        self.worked = False
+        self.worked = self.faulted = False
+        self.looks = 0
+        #: The epoch up to which everything has been worked off; None: not known.
+        self._followed: int | None = None
+        self._lock = threading.Lock()
+        self._there = True
 
     def epoch(self) -> int:
         """The last committed epoch."""
@@ -67,14 +82,45 @@ class Marks:
                     return None
         return files, names
 
-    def due(self, epoch: int, now: bool = False) -> bool:
+    def settled(self, epoch: int, looks: int) -> None:
+        """All changes up to `epoch` have been worked off, and what it was asked to look at, `looks` times."""
+        with self._lock:
+            if looks == self.looks:
+                self._followed = epoch
+
+    def due(self, now: bool = False) -> bool:
         """Whether a mark is to be written; `now`: however long ago the last one was."""
-        news = self.worked or epoch - self._saved >= _EPOCHS
+        if self.faulted or self._followed is None:
+            return False
+        news = self.worked or self._followed - self._saved >= _EPOCHS
         return news and (now or time.monotonic() - self._saved_at >= _EVERY_S)
 
-    def save(self, epoch: int) -> None:
-        """Write the mark of every text index: all changes up to `epoch` have been worked off."""
+    def save(self) -> None:
+        """Write the mark of every text index."""
+        looks, epoch = self.looks, self._followed
+        if epoch is None:
+            return
         self.worked, self._saved, self._saved_at = False, epoch, time.monotonic()
         for index in self._catalog.indexes():
             if index.embedder is not None:
                 self._filesystem.write_file(f"{index.home}/ingested", b"%d" % epoch, 0o600)
+        self._there = True
+        if self.looks != looks:
+            self._remove()
+
+    def forget(self) -> None:
+        """What is to be looked at now is not in the log: no mark holds until it has been.  For any thread."""
+        with self._lock:
+            self.looks += 1
+            self._followed = None
+        self._remove()
+
+    def _remove(self) -> None:
+        self.worked = True
+        if not self._there:
+            return
+        self._there = False
+        for index in self._catalog.known():
+            if index.embedder is not None:
+                with contextlib.suppress(OSError):
+                    self._filesystem.unlink(f"{index.home}/ingested")
