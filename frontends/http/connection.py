@@ -354,9 +354,11 @@ class Connection(asyncio.Protocol):
 
     def _wait(self, seconds: float, then: Any) -> None:
         """Have `then` happen unless something else is waited for by then."""
+        if self._closing:
+            return  # what ends the connection is waited for, and nothing else
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if self._closing else self._gate.loop.call_later(seconds, then)
+        self._timer = self._gate.loop.call_later(seconds, then)
 
     def _too_slow(self) -> None:
         """No request, or not all of one, came in time."""
@@ -389,6 +391,9 @@ class Connection(asyncio.Protocol):
         """Hang up when the client does, or soon: closed under what it still sends, it would lose the reply."""
         if self._transport.can_write_eof():
             self._transport.write_eof()
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
         self._wait(LINGER_S, self._close)
         self._closing = True
 

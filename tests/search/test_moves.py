@@ -29,6 +29,16 @@ def test_out_and_back(fs, box, vectors):
     assert len(one) == 10 and one.query(vectors[3], 1)[0].path == "/one/back"
 
 
+def test_attributes_that_changed_meanwhile_are_filtered_by(fs, box):
+    one, _, _ = box
+    assert one.count({"n": 3}) == 1
+    fs.rename("one/a3", "away")
+    fs.attributes("away")["n"] = 30
+    assert one.count({"n": 3}) == 0
+    fs.rename("away", "one/a3")
+    assert one.count({"n": 30}) == 1 and one.count({"n": 3}) == 0
+
+
 def test_into_another_index(fs, box, vectors):
     one, two, nested = box
     fs.rename("one/a1", "two/a1")

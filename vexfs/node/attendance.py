@@ -65,9 +65,16 @@ def attended(volume: Volume) -> Iterator[None]:
         log.warning("vexctl cannot reach this mount: %s", describe(error))
         yield
         return
-    volume.announce(socket=str(service.path))
     try:
+        _announce(volume, str(service.path))
         yield
     finally:
-        volume.announce(socket=None)
+        _announce(volume, None)
         service.stop(_STOP_S)
+
+
+def _announce(volume: Volume, path: str | None) -> None:
+    try:
+        volume.announce(socket=path)
+    except OSError as error:  # a full disk must not end the mount
+        log.warning("the lock file does not tell where vexctl reaches this mount: %s", describe(error))

@@ -159,11 +159,10 @@ class Reader:
 
     def _refresh(self, rows: int) -> None:
         """Bring the columns up to date: rows whose attributes changed, or all of them the first time."""
-        touched = self._table.touched() if self._known_changes is not None else None
-        if touched is None:
+        touched = self._table.touched()  # before the rows are looked at: what changes later is touched again
+        if touched is None or self._known_changes is None:
             bits, _ = self._table.scope(self._index.description.directory)
             touched = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).astype(np.uint32)
-            self._table.touched()
         self.columns.resize(max(rows, int(touched[-1]) + 1 if len(touched) else 0))
         for at in range(0, len(touched), CHUNK):
             part = touched[at : at + CHUNK]

@@ -18,6 +18,8 @@ from typing import Any
 from vexfs.errors import VolumeBusy, from_errno
 
 NAME = "lock"
+#: Who asks whether a volume is owned holds its lock for a moment.
+_GLANCE_S = 0.02
 SOCKET = "control.sock"  # beside it, while a mount without a node has the volume
 
 
@@ -29,7 +31,7 @@ class Lock:
         self.shared = shared
         self._fd = self._open(directory)
         try:
-            fcntl.flock(self._fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            self._take()
         except OSError as error:
             os.close(self._fd)
             self._fd = -1
@@ -44,6 +46,14 @@ class Lock:
         }
         if not shared:
             self.announce()
+
+    def _take(self) -> None:
+        how = (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+        try:
+            fcntl.flock(self._fd, how)
+        except BlockingIOError:
+            time.sleep(_GLANCE_S)
+            fcntl.flock(self._fd, how)
 
     def _open(self, directory: Path) -> int:
         try:

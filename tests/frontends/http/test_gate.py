@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from vexfs.frontends.http.connection import LINGER_S
+
 
 def test_no_token_wrong_token_wrong_scope(served):
     none = served.ask("GET", "/v1/files", token="")
@@ -174,6 +176,18 @@ def test_who_is_refused_is_told_before_the_body_is_sent(served, token, request_l
         link.sendall(b"x" * 3)  # the reply is not lost to what is still sent
         assert link.recv(4000) == b""
     assert not served.node.volume.exists("refused")
+
+
+def test_no_second_request_keeps_a_refused_connection(served):
+    refused = b"PUT /v1/files/x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc"
+    with socket.create_connection(served.host.split(":"), timeout=8) as link:
+        link.sendall(refused + b"GET /v1/files HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert link.recv(4000).startswith(b"HTTP/1.1 401 ")
+        time.sleep(LINGER_S + 1)
+        with pytest.raises(OSError):  # nobody reads it any more
+            for _ in range(20):
+                link.sendall(b"x" * 1000)
+                time.sleep(0.05)
 
 
 def test_oversized(serve):

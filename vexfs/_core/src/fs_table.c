@@ -54,10 +54,13 @@ static int adopt_file(vx_fs *fs, vx_table *t, uint32_t first)
 static int adopt_all(vx_fs *fs, vx_table *t)
 {
     vx_hmap linked;
+    uint32_t rows = 0;
     int rc = vx_hmap_init(&linked, 64);
-    rc = rc ? rc : vx_hmap_reserve(&fs->rows_of, t->n);
-    for (uint32_t k = 0; k < t->n && !rc; k++)
+    for (uint32_t k = 0; k < t->n && !rc; k++) {
+        rows += t->row[k].ino != 0;
         rc = adopt(t, k, &linked);
+    }
+    rc = rc ? rc : vx_hmap_reserve(&fs->rows_of, rows - linked.used); /* as many as there are files */
     for (uint32_t k = 0; k < t->n && !rc; k++) {
         if (t->n - k > AHEAD) /* the cell of one that comes soon is asked of memory now */
             __builtin_prefetch(&fs->rows_of.cells[vx_hmap_home(&fs->rows_of, t->row[k + AHEAD].ino)], 1);
@@ -106,9 +109,13 @@ static int read_image(vx_fs *fs, vx_table *t, uint64_t size)
     return memcmp(t->image, MAGIC, sizeof MAGIC) ? -EBADMSG : 0;
 }
 
+/* -EEXIST and -ENOMEM before the table is in the list leave everything as it was. */
 static int enlist(vx_fs *fs, vx_table *t)
 {
-    if (!fs->rows_of.cells && (vx_hmap_init(&fs->rows_of, 1024) || vx_hmap_init(&fs->covers, 64)))
+    t->number = UINT32_MAX;
+    if (!fs->rows_of.cells && vx_hmap_init(&fs->rows_of, 1024))
+        return -ENOMEM;
+    if (!fs->covers.cells && vx_hmap_init(&fs->covers, 64))
         return -ENOMEM;
     if (vx_hmap_get(&fs->covers, t->o.dir))
         return -EEXIST;
@@ -130,6 +137,8 @@ static int enlist(vx_fs *fs, vx_table *t)
 /* Out of all maps; what the other tables know stays. */
 static void delist(vx_fs *fs, vx_table *t)
 {
+    if (t->number == UINT32_MAX)
+        return;
     if (fs->open_tables == 1) { /* all that the map has is this one's */
         vx_hmap none;
         if (!vx_hmap_init(&none, 1024)) {
@@ -259,6 +268,7 @@ int vx_table_return(vx_fs *fs, vx_table *t, uint64_t ino)
             vx_rows_flag(t, first, VX_ROW_AWAY, 0);
             for (uint32_t k = first; k != VX_ROW_NONE; k = t->row[k].next)
                 rows += vx_row_searched(&t->row[k]);
+            vx_rows_touched(fs, ino); /* its attributes may be others than when it left */
             vx_inode_dirty(fs, t->file);
             vx_mutated(fs, ino);
         }

@@ -116,7 +116,7 @@ static int flush_locked(vx_wal *w)
     off_t end = w->start + (off_t)n * VX_WAL_FRAME;
     if (!rc && end > w->extent) {
         w->extent = end;
-        if (w->small_syncs >= ZERO_AFTER)
+        if (w->small_syncs >= ZERO_AFTER && n <= SMALL_FRAMES)
             zero_ahead(w);
     }
     return rc;
