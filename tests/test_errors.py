@@ -72,5 +72,6 @@ def test_a_builtin_error_is_answered_from_its_errno() -> None:
 
 
 def test_a_message_that_names_the_file_within_is_not_given_the_place_again() -> None:
-    assert errors.describe(errors.VolumeDamaged.at("/v.vex/meta.db: truncated", "/v.vex")) == "/v.vex/meta.db: truncated"
+    within = errors.VolumeDamaged.at("/v.vex/meta.db: truncated", "/v.vex")
+    assert errors.describe(within) == "/v.vex/meta.db: truncated"
     assert errors.describe(errors.VolumeDamaged.at("truncated", "/v.vex")) == "/v.vex: truncated"

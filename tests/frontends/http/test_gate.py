@@ -5,7 +5,6 @@ import threading
 import time
 
 import pytest
-
 from vexfs.frontends.http.connection import LINGER_S
 
 
