@@ -245,7 +245,7 @@ def test_the_virtual_tree_cannot_be_changed(inside):
     ):
         with pytest.raises(OSError) as caught:
             change()
-        assert caught.value.errno in (errno.EPERM, errno.EACCES), caught.value
+        assert caught.value.errno in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP), caught.value
     (disk / "d").mkdir()
     for change in (lambda: os.mkdir(disk / "d" / ".vexfs"), lambda: (disk / "d" / ".vexfs").touch()):
         with pytest.raises((FileExistsError, IsADirectoryError)):  # searches stand there
