@@ -97,7 +97,8 @@ class Marks:
 
     def save(self) -> None:
         """Write the mark of every text index."""
-        looks, epoch = self.looks, self._followed
+        with self._lock:
+            looks, epoch = self.looks, self._followed
         if epoch is None:
             return
         self.worked, self._saved, self._saved_at = False, epoch, time.monotonic()
