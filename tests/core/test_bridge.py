@@ -417,9 +417,10 @@ def test_a_bell_is_rung_while_python_is_kept_from_running():
     with Bridge() as bridge:
         bridge.handler(3, bell)
         waiter.start()
+        time.sleep(0.2)  # until it waits for the bell, not for Python
         sys.setswitchinterval(5)
         try:
-            bridge.enqueue(1, 0, 3)
+            assert bridge.enqueue(1, 0, 3, wait=False)  # one that may wait would let the other thread in
             until = time.perf_counter() + 0.3
             while time.perf_counter() < until and not bridge.stats()["handled"]:
                 pass
