@@ -247,6 +247,7 @@ cdef class Adapter:
     cdef int setattr(self, vx_cred *who, uint64_t ino, uint32_t fields, vx_attr *value, vx_attr *out) noexcept nogil:
         if ino >= VX_FIRST_VIRTUAL:
             return self.virtual_setattr(ino, fields & VX_SET_SIZE, value.size, out)
+        cdef bint bare = fields == 0
         # What is shown instead of what is stored cannot be changed, only confirmed.
         if fields & VX_SET_UID and self.show_uid:
             if value.uid != self.uid:
@@ -260,7 +261,11 @@ cdef class Adapter:
             if value.mode & 0o777 != self.permissions:
                 return -EPERM
             fields &= ~<uint32_t>VX_SET_MODE
-        cdef int rc = fs_setattr(self.fs, who, ino, fields, value, out) if fields else fs_getattr(self.fs, ino, out)
+        cdef int rc
+        if fields or bare:
+            rc = fs_setattr(self.fs, who, ino, fields, value, out)
+        else:
+            rc = fs_getattr(self.fs, ino, out)
         if rc == 0:
             self.show(out)
         return rc
@@ -326,7 +331,7 @@ cdef class Adapter:
     cdef int64_t write(self, uint64_t ino, uint64_t offset, const void *src, size_t n) noexcept nogil:
         if ino >= VX_FIRST_VIRTUAL:
             return self.virtual_write(ino, offset, src, n)
-        # The kernel takes the setuid bits away itself and decides where an append goes: no flags.
+        # The kernel has the setuid bits taken away by setattr before, and decides where an append goes: no flags.
         cdef vx_cred who = self.cred()
         return fs_write(self.fs, &who, ino, offset, src, n, 0)
 

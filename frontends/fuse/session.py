@@ -11,12 +11,12 @@ import ctypes
 import errno
 import logging
 import os
-import struct
 import threading
 import time
 from collections.abc import Callable
 
 import llfuse
+from vexfs.frontends.fuse import device
 from vexfs.frontends.fuse import mountpoint as place
 from vexfs.frontends.fuse.adapter import Adapter
 from vexfs.frontends.fuse.handler import RetireWorker
@@ -31,7 +31,6 @@ log = logging.getLogger("vexfs.fuse")
 
 _READY_TIMEOUT_S = 10.0
 _QUIET_S = 2.0
-_NOTIFY_INC_EPOCH = 8
 _slot = threading.Lock()
 _holder: "Mount | None" = None
 
@@ -119,14 +118,15 @@ class Mount:
     def _mount(self) -> None:
         adapter = Adapter(self._filesystem, self._tree, self._options)
         crowd = self._crowded.set if self._options.workers > 1 else _nothing
-        self.operations = Operations(adapter, self._options, self._ready.set, crowd)
+        self.operations = Operations(adapter, self._options, self._greet, crowd)
         words = {w for w in self._options.kernel if w != "rw"}
-        words |= {"default_permissions", "big_writes", "max_write=131072", "max_read=131072", "no_splice_read"}
+        words |= {"default_permissions", "big_writes", "no_splice_read"}
+        words |= {f"max_write={device.WRITE_MOST}", f"max_read={device.REQUEST_MOST}"}
         words |= {f"fsname={_escaped(self._source)}", "subtype=vexfs"}
         if os.geteuid() == 0:
             # What root mounts is a disk like any other, unless asked otherwise; libfuse would forbid both.
             words |= {w for w in ("dev", "suid") if f"no{w}" not in words}
-        before = _fuse_devices()
+        before = device.devices()
         try:
             llfuse.init(self.operations, self.mountpoint, words)
         except RuntimeError as error:
@@ -134,7 +134,7 @@ class Mount:
             adapter.wait_event()
             message = f"could not be mounted on ({error}); the line before this one says why"
             raise IoFailed.at(message, self.mountpoint) from None
-        self._devices = [fd for fd in _fuse_devices() if fd not in before]
+        self._devices = [fd for fd in device.devices() if fd not in before]
         self._watchers = [self._spawn("changes", self._forward_changes), self._spawn("crowd", self._watch_crowd)]
         self._add_worker()
         deadline = time.monotonic() + _READY_TIMEOUT_S
@@ -144,6 +144,12 @@ class Mount:
                 raise IoFailed.at(f"the kernel did not greet the mount: {self._failure or 'no answer'}",
                                   self.mountpoint)  # fmt: skip
         self._connection = os.minor(os.stat(self.mountpoint).st_dev)
+        device.read_ahead(self._connection)
+
+    def _greet(self) -> None:
+        if not device.greet(self._devices):
+            log.info("this kernel is answered by libfuse: it asks once more before every write")
+        self._ready.set()
 
     def status(self) -> dict[str, object]:
         """What ``.vexfs/status`` tells: the mount, then the filesystem's counters."""
@@ -230,13 +236,8 @@ class Mount:
 
     def _invalidate_all(self) -> None:
         """Have the kernel ask again about every name; where it is too old for that, about those it is sure to use."""
-        message = struct.pack("IiQ", 16, _NOTIFY_INC_EPOCH, 0)
-        for device in self._devices:
-            try:
-                os.write(device, message)
-                return
-            except OSError:
-                continue
+        if device.forget_names(self._devices):
+            return
         for name, _, _ in self._filesystem.scandir("/"):
             llfuse.invalidate_entry(1, name)
 
@@ -339,15 +340,6 @@ def _nothing() -> None:
 
 def _escaped(source: str) -> str:
     return source.replace("\\", "\\\\").replace(",", "\\,")
-
-
-def _fuse_devices() -> list[int]:
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{name}") == "/dev/fuse":
-                found.append(int(name))
-    return found
 
 
 def _sync_mapped(root: int) -> None:

@@ -375,13 +375,19 @@ def as_user(uid, *command):
     )
 
 
-@root_only
-def test_two_users(shared_disk, here):
-    # The directories above are the host's, made for the test's user alone.
+@pytest.fixture
+def open_to_all(shared_disk, here):
+    """The directory, and the way to it, open to every user."""
     for parent in [shared_disk.path.parent, *shared_disk.path.parent.parents][:4]:
-        if parent.stat().st_uid == 0 and str(parent).startswith("/tmp/"):
+        if parent.stat().st_uid == 0 and str(parent).startswith("/tmp/"):  # the host's, made for the test's user alone
             os.chmod(parent, 0o755)
     os.chmod(here, 0o1777)
+    return here
+
+
+@root_only
+def test_two_users(open_to_all):
+    here = open_to_all
     assert as_user(1234, "touch", here / "mine").returncode == 0
     assert os.stat(here / "mine").st_uid == 1234
     os.chmod(here / "mine", 0o600)
@@ -403,7 +409,52 @@ def test_setgid_directories_and_setuid_bits(here):
     (here / "d").mkdir()
     assert (here / "f").stat().st_gid == 4321
     assert (here / "d").stat().st_mode & stat.S_ISGID
-    os.chmod(here / "f", 0o6777)
-    assert as_user(1234, "sh", "-c", f"echo x >> '{here}/f'").returncode in (0, 2)
-    os.chown(here / "f", 1, 1)
-    assert (here / "f").stat().st_mode & (stat.S_ISUID | stat.S_ISGID) == 0
+
+
+CHANGES = {
+    "append": "echo more >> {}",
+    "overwrite": "echo other 1<> {}",
+    "truncate": "truncate -s 3 {}",
+    "empty": ": > {}",
+    "shorter than before, then a write": "truncate -s 3 {}; echo more >> {}",
+}
+
+
+@root_only
+@pytest.mark.parametrize("how", CHANGES)
+@pytest.mark.parametrize(("mode", "left"), [(0o6777, 0o777), (0o4766, 0o766), (0o2767, 0o2767)])
+def test_who_may_not_keep_setuid_bits_takes_them_away_by_changing_the_file(open_to_all, how, mode, left):
+    path = open_to_all / "f"
+    path.write_text("some words\n")
+    os.chmod(path, mode)
+    done = as_user(1234, "sh", "-c", CHANGES[how].format(path, path))
+    assert done.returncode == 0, done.stderr
+    assert stat.S_IMODE(os.stat(path).st_mode) == left
+
+
+@root_only
+def test_root_keeps_setuid_bits_while_it_writes_and_every_new_owner_loses_them(here):
+    path = here / "f"
+    path.touch()
+    os.chmod(path, 0o6777)
+    with open(path, "ab") as file:
+        file.write(b"more")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o6777
+    os.chown(path, -1, -1)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o777
+    os.chmod(path, 0o6777)
+    os.chown(path, 1, 1)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o777
+
+
+@root_only
+def test_a_write_takes_away_what_a_program_may(here):
+    path = here / "f"
+    path.write_bytes(b"program")
+    os.setxattr(path, "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
+    assert "security.capability" in os.listxattr(path)
+    with open(path, "ab") as file:
+        for _ in range(3):
+            file.write(b"more")
+            file.flush()
+    assert os.listxattr(path) == []

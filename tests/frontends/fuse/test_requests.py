@@ -1,6 +1,8 @@
 """The mount counts the requests of the kernel, each once."""
 
 import os
+import subprocess
+import sys
 
 
 def test_every_request_is_counted_once(inside):
@@ -16,6 +18,29 @@ def test_every_request_is_counted_once(inside):
     grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
     assert (grown["statfs"], grown["mkdir"], grown["rmdir"]) == (500, 40, 40)
     assert "write" not in grown
+
+
+WRITES_AND_READS = """
+import os, sys
+with open(sys.argv[1], "wb", buffering=0) as file:
+    for _ in range(1024):
+        file.write(b"x" * 4096)
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+with open(sys.argv[1], "rb", buffering=0) as file:
+    while file.read(1 << 20):
+        pass
+"""
+
+
+def test_a_write_is_one_request_and_reads_are_long(inside):
+    _, path, mount = inside
+    before = mount.requests()
+    subprocess.run([sys.executable, "-c", WRITES_AND_READS, path / "f"], check=True)
+    after = mount.requests()
+    assert after["write"] - before["write"] == 1024
+    assert after["getxattr"] - before["getxattr"] < 10, "the kernel asks for security.capability before every write"
+    # Only root may have the kernel read further ahead than 128 KiB.
+    assert after["read"] - before["read"] <= (10 if os.geteuid() == 0 else 40)
 
 
 def test_the_volume_knows_what_it_works_with(inside):

@@ -108,13 +108,15 @@ static int setattr_allowed(const vx_cred *c, const vx_inode *i, uint32_t fields,
     return 0;
 }
 
-static void set_owner(vx_inode *i, uint32_t fields, const vx_attr *v)
+/* No field at all is chown to nobody in particular, and what a kernel asks before one without privileges writes. */
+static void set_owner(const vx_cred *c, vx_inode *i, uint32_t fields, const vx_attr *v)
 {
     if (fields & VX_SET_UID)
         i->a.uid = v->uid;
     if (fields & VX_SET_GID)
         i->a.gid = v->gid;
-    if ((fields & (VX_SET_UID | VX_SET_GID)) && !(fields & VX_SET_MODE))
+    int bare = !fields && (!c->check || !c->uid || c->uid == i->a.uid);
+    if (bare || ((fields & (VX_SET_UID | VX_SET_GID)) && !(fields & VX_SET_MODE)))
         vx_drop_privileges(i);
 }
 
@@ -161,7 +163,7 @@ int vx_fs_setattr(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t fields, co
         rc = vx_set_size(fs, c, i, v->size);
     if (!rc) {
         int64_t now = vx_now();
-        set_owner(i, fields, v);
+        set_owner(c, i, fields, v);
         if (fields & VX_SET_MODE)
             set_mode(c, i, v->mode);
         set_times(i, fields, v, now);
