@@ -44,6 +44,9 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._in_head = True
         self._head: tuple[bytearray, dict[str, str]] = (bytearray(), {})
+        self._head_size = 0  # of what was parsed: line and headers, or trailers
+        self._framing = 0  # bytes within a body, since something of it came
+        self._refused = False
         self._timer: Any = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -60,6 +63,7 @@ class Connection(asyncio.Protocol):
         self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
         if not self._gate.welcome(self):
             self._refuse(Problem(503, "too many connections are open; try again later", {"Retry-After": "1"}))
+            self._close()
             return
         self._wait(HEADERS_S, self._too_slow)
 
@@ -72,14 +76,17 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         for turn in self._queue:
             turn.arrived.set()
+            self._let_go(turn)
         self._queue.clear()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        if self._closing:
+        if self._closing or self._refused:
             return
         if self._in_head:
             self._head_bytes += len(data)
+        else:
+            self._framing += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -89,8 +96,8 @@ class Connection(asyncio.Protocol):
             self._refuse(cause if isinstance(cause, Problem) else Problem(400, "the request is not HTTP"))
         except httptools.HttpParserError:
             self._refuse(Problem(400, "the request is not well-formed HTTP/1.1"))
-        if self._in_head and self._head_bytes > HEADERS_MOST and not self._closing:
-            self._refuse(Problem(431, f"a request's line and headers have {HEADERS_MOST} bytes at most"))
+        if (self._head_bytes if self._in_head else self._framing) > HEADERS_MOST:
+            self._refuse(_too_long())
 
     def eof_received(self) -> bool:
         """The client sends no more; replies may still be wanted, but not to a request that is not whole."""
@@ -114,14 +121,18 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._in_head = True
-        self._head = (bytearray(), {})
+        self._head, self._head_size = (bytearray(), {}), 0
 
     def on_url(self, url: bytes) -> None:
         """Its target."""
         self._head[0].extend(url)
+        self._grow(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
+        """One header; those behind a body are read over: what they say comes after the request was let in."""
+        self._grow(len(name) + len(value) + 4)
+        if not self._in_head:
+            return
         headers, key = self._head[1], name.decode("latin-1").lower()
         text = value.decode("latin-1")
         if key in headers:
@@ -130,9 +141,14 @@ class Connection(asyncio.Protocol):
             text = f"{headers[key]}, {text}"
         headers[key] = text
 
+    def _grow(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > HEADERS_MOST:
+            raise _too_long()
+
     def on_headers_complete(self) -> None:
         """Line and headers are there: is the request let in?"""
-        self._in_head, self._head_bytes = False, 0
+        self._in_head, self._head_bytes, self._head_size, self._framing = False, 0, 0, 0
         url, headers = self._head
         try:
             target = httptools.parse_url(bytes(url))
@@ -144,6 +160,9 @@ class Connection(asyncio.Protocol):
         )  # fmt: skip
         if self._parser.get_http_version() == "1.1" and "host" not in headers:
             raise Problem(400, "a request of HTTP/1.1 has a Host header")
+        coding = headers.get("transfer-encoding", "chunked")
+        if coding.lower() != "chunked":
+            raise Problem(400, f"a body of the transfer coding {coding!r} is not understood here; send it chunked")
         turn = self._turn = _Turn(request)
         if len(self._queue) >= QUEUE_MOST:
             raise Problem(429, f"at most {QUEUE_MOST} requests may wait on one connection")
@@ -165,7 +184,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Bytes of a body."""
-        turn = self._turn
+        turn, self._framing = self._turn, 0
         if turn is None or turn.error is not None:
             if self._turn is not None:
                 self._turn.wasted += len(body)
@@ -182,10 +201,12 @@ class Connection(asyncio.Protocol):
         else:
             turn.request.body += body
             try:
-                self._gate.check_body(turn.request, len(body))
+                self._gate.hold(turn.request, len(body))
+                turn.held += len(body)
             except Problem as error:
                 turn.error = error
                 turn.request.body = bytearray()
+                self._let_go(turn)
         self._wait(self._gate.timeout_s, self._too_slow)
 
     def on_message_complete(self) -> None:
@@ -270,6 +291,10 @@ class Connection(asyncio.Protocol):
         lines.append(b"\r\n")
         return b"".join(lines)
 
+    def _let_go(self, turn: "_Turn") -> None:
+        self._gate.let_go(turn.held)
+        turn.held = 0
+
     def _leave(self, turn: "_Turn") -> None:
         if turn.entered:
             turn.entered = False
@@ -278,6 +303,7 @@ class Connection(asyncio.Protocol):
     def _done(self, turn: "_Turn", status: int) -> None:
         """A reply is written: on to the next request, or to the end."""
         self._gate.log(turn.request, status)
+        self._let_go(turn)
         if self._closing:
             return
         if self._queue and self._queue[0] is turn:
@@ -370,9 +396,12 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: Problem) -> None:
         """Tell what is wrong with something that is not even a request, and hang up."""
-        if self._closing:
+        if self._closing or self._refused:
             return
         turn = self._queue[-1] if self._queue and not self._queue[-1].complete else None
+        if self._queue and self._queue[0] is not turn:
+            self._refuse_in_turn(turn, error)
+            return
         request = turn.request if turn is not None else Request("GET", b"", b"", {}, self._peer)
         request.keep_alive = False
         request.id = request.id or self._gate.new_id("")
@@ -380,7 +409,16 @@ class Connection(asyncio.Protocol):
             reply = problem(error, request.id)
             self._transport.write(self._head_of(request, reply) + reply.body)
             self._gate.log(request, reply.status)
-        self._close()
+        self._linger()
+
+    def _refuse_in_turn(self, turn: "_Turn | None", error: Problem) -> None:
+        """What came before is answered first, or this would pass for the answer to it."""
+        self._refused = True
+        if turn is None:
+            turn = _Turn(Request("GET", b"", b"", {}, self._peer, id=self._gate.new_id("")))
+            self._queue.append(turn)
+        turn.error, turn.complete, turn.request.keep_alive = turn.error or error, True, False
+        self._advance()
 
     def _close(self) -> None:
         if not self._transport.is_closing():
@@ -416,8 +454,8 @@ class _Turn:
     """A request in the queue of its connection."""
 
     __slots__ = (
-        "answered", "arrived", "complete", "entered", "error", "hasty", "pieces", "request", "running", "waiting",
-        "wasted",
+        "answered", "arrived", "complete", "entered", "error", "hasty", "held", "pieces", "request", "running",
+        "waiting", "wasted",
     )  # fmt: skip
 
     def __init__(self, request: Request) -> None:
@@ -426,7 +464,11 @@ class _Turn:
         self.pieces: deque[bytes] | None = None
         self.arrived = asyncio.Event()
         self.complete = self.running = self.answered = self.entered = self.hasty = False
-        self.waiting = self.wasted = 0
+        self.waiting = self.wasted = self.held = 0
+
+
+def _too_long() -> Problem:
+    return Problem(431, f"a request's line and headers have {HEADERS_MOST} bytes at most")
 
 
 _today = (0, b"")

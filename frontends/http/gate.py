@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vexfs.frontends.http.message import JSON, Problem, Reply, Request, Source, new_id, problem
-from vexfs.frontends.http.route import Route, Router
+from vexfs.frontends.http.route import ADMIN, Route, Router
 
 from vexfs.config import Settings
 from vexfs.errors import VexfsError
@@ -120,6 +120,8 @@ class Gate:
             raise Problem(401, f"the token {error}", challenge) from None
         if scope not in token.scopes:
             raise Problem(403, f"this needs a token with the scope {scope!r}; this one has {', '.join(token.scopes)}")
+        if scope == ADMIN and "/" not in token.prefixes:
+            raise Problem(403, f"this is about the whole node, and the token is for {', '.join(token.prefixes)}")
         self._check_rate(token)
         return token
 
@@ -143,10 +145,18 @@ class Gate:
         if coding not in ("", "identity"):
             raise Problem(415, f"a body of coding {coding!r} is not understood here; send it as it is")
 
-    def check_body(self, request: Request, more: int) -> None:
-        """Another `more` bytes of a body without a stated length came."""
+    def hold(self, request: Request, more: int) -> None:
+        """Another `more` bytes of a body came; they are kept until :meth:`let_go`."""
         if len(request.body) > self._body_most:
             raise Problem(413, f"a body here has {self._body_most} bytes at most")
+        if self._held + more > _BODIES * self._body_most:
+            what = f"bodies of requests under way fill {_BODIES} times api.max_body_size; try again"
+            raise Problem(503, what, {"Retry-After": "1"})
+        self._held += more
+
+    def let_go(self, size: int) -> None:
+        """So many bytes of bodies are no longer kept."""
+        self._held -= size
 
     def enter(self) -> None:
         """A request begins to be worked on; 503 when there are too many."""

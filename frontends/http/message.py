@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import attrs
 import msgspec
+from vexfs.frontends.http.fence import real_path
 
 from vexfs.errors import NotPermitted, UsageError, VexfsError, describe, row_of
 from vexfs.node.tokens import ANYBODY, Token
@@ -227,21 +228,6 @@ def normal(path: str) -> str:
     if ".vexfs" in parts:
         raise Problem(404, "names under .vexfs are the volume's own")
     return "/" + "/".join(parts)
-
-
-def real_path(filesystem: Any, path: str, follow: bool) -> str:
-    """Where `path` leads: its deepest existing part without symlinks, and the rest as it is."""
-    rest: list[str] = []
-    at = path
-    while True:
-        try:
-            ino = filesystem.resolve(at, follow or bool(rest))
-            break
-        except FileNotFoundError:
-            at, _, name = at.rpartition("/")
-            rest.insert(0, name)
-    real: str = os.fsdecode(filesystem.path_of(ino))
-    return "/".join([real.rstrip("/"), *rest]) or "/"
 
 
 def problem(error: BaseException, request_id: str) -> Reply:

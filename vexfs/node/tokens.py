@@ -125,6 +125,8 @@ class Tokens:
         if not name or len(name) > 64 or not name.isprintable():
             raise UsageError("a token's name is 1 to 64 printable characters")
         places = tuple(dict.fromkeys(_prefix(p) for p in prefixes or ["/"]))
+        if "admin" in wanted and "/" not in places:
+            raise UsageError("the scope 'admin' is for the whole node: a token with a path prefix cannot have it")
         secret, now = secrets.token_urlsafe(32), time.time()
         expires = now + lifetime_s if lifetime_s else None
         token = Token(secrets.token_hex(6), name, _hash(secret), wanted, places, now, expires)

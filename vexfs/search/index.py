@@ -29,6 +29,7 @@ from vexfs.search.hits import Hit, Hits
 from vexfs.search.query import Reader
 from vexfs.search.records import Attributes
 from vexfs.search.snapshot import load_snapshot, load_words, rewrite_words, save_snapshot
+from vexfs.search.straight import straight
 from vexfs.search.writer import Writer
 from vexfs.store.attributes import Scalar
 
@@ -280,12 +281,14 @@ class Index:
         base = self.filesystem.path_of(self.description.directory).rstrip(b"/")
         wanted = list(ids)
         once = list(dict.fromkeys(wanted))
-        known = dict(zip(once, (self._record(base + b"/" + name, name) for name in names_of(once)), strict=True))
+        names = names_of(once)
+        straight(self.filesystem, base, names)
+        known = dict(zip(once, (self._record(base + b"/" + name, name) for name in names), strict=True))
         return [known[each] for each in wanted]
 
     def _record(self, path: bytes, name: bytes) -> Record | None:
         try:
-            found = self.table.rows_of(self.filesystem.resolve(path))
+            found = self.table.rows_of(self.filesystem.resolve(path, False))
         except FileNotFoundError:
             return None
         hits = rows_described(self.table, found[:1], HIT_PATH | HIT_XATTRS)
@@ -340,6 +343,7 @@ class Index:
         base = self.filesystem.path_of(self.description.directory).rstrip(b"/")
         if ids is not None:
             names = names_of([ids] if isinstance(ids, str | bytes) else dict.fromkeys(ids))
+            straight(self.filesystem, base, names)
             paths = [base + b"/" + name for name in names]
         else:
             paths = self._reader.paths(where)

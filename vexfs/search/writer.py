@@ -16,6 +16,7 @@ from vexfs._core.record import names_of, pack
 from vexfs._core.rows import PUT_MAX, RecordFailed
 from vexfs.errors import InvalidArgument, VectorInvalid
 from vexfs.search.records import Attributes, contents_of, float32_of, numbers_of, vectors_of
+from vexfs.search.straight import straight
 
 if TYPE_CHECKING:
     from vexfs.search.index import Index
@@ -128,6 +129,7 @@ class Writer:
         if not above:
             return self._index.description.directory
         base = self._filesystem.path_of(self._index.description.directory).rstrip(b"/")
+        straight(self._filesystem, base, [name])
         parts = above.split(b"/")
         for k in range(1, len(parts) + 1 if create else 0):
             with contextlib.suppress(FileExistsError):

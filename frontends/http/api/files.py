@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 from vexfs.frontends.http.api.types import Entry, FileInfo, Listing, Scalar
+from vexfs.frontends.http.fence import fence, fenced
 from vexfs.frontends.http.message import BYTES, JSON, Problem, Reply, Request, Sink, normal
 from vexfs.frontends.http.route import WRITE, Answer, Route
 
@@ -87,6 +88,7 @@ def info(request: Request, path: str, attributes: bool = True) -> FileInfo:
 # -- reading
 
 
+@fenced
 def read(request: Request) -> Reply:
     """GET: a file's bytes, a directory's listing, or what is known of either."""
     query, path = request.query(ReadQuery), request.path
@@ -223,6 +225,7 @@ def _writable(request: Request, path: str) -> str:
     return request.allow(path)
 
 
+@fenced
 def write(request: Request) -> Sink:
     """PUT: a sink for a file's content."""
     query, path = request.query(WriteQuery), _writable(request, request.path)
@@ -265,12 +268,14 @@ class _DirectorySink:
 
     def finish(self) -> Reply:
         volume = self._request.node.volume
-        made = not volume.exists(self._path)
-        if self._parents:
-            volume.makedirs(self._path, exist_ok=True)
-        else:
-            volume.mkdir(self._path)
-        return self._request.reply(info(self._request, self._path), 201 if made else 200)
+        with fence(self._request):
+            self._request.allow(self._path)
+            made = not volume.exists(self._path)
+            if self._parents:
+                volume.makedirs(self._path, exist_ok=True)
+            else:
+                volume.mkdir(self._path)
+            return self._request.reply(info(self._request, self._path), 201 if made else 200)
 
     def abort(self) -> None:
         """Nothing was made yet."""
@@ -336,6 +341,11 @@ class _FileSink:
         self._filesystem.write(self._ino, data, self._size - len(data))
 
     def finish(self) -> Reply:
+        with fence(self._request):
+            self._request.allow(self._path)  # links may have come while the body did
+            return self._put()
+
+    def _put(self) -> Reply:
         if not self._ino:
             self._filesystem.write_file(self._path, bytes(self._held), 0o644)
         else:
@@ -372,13 +382,18 @@ class _FileSink:
 
 def change(request: Request) -> Reply:
     """PATCH: rename, attributes, mode, time."""
-    patch, path = request.decoded(Patch), _writable(request, request.path)
+    patch = request.decoded(Patch)
+    with fence(request, changes=patch.rename_to is not None):
+        return _changed(request, patch, _writable(request, request.path))
+
+
+def _changed(request: Request, patch: Patch, path: str) -> Reply:
     filesystem = request.node.volume.filesystem
     filesystem.stat(path)
     if patch.rename_to is not None:
         goal = request.allow(normal_target(patch.rename_to), follow=False)
         filesystem.rename(path, goal, 0 if patch.replace else NOREPLACE)
-        path = goal
+        path = request.allow(goal)  # a link leads elsewhere from another place
     for name, value in (patch.attributes or {}).items():
         raw = PREFIX + os.fsencode(name)
         if raw.startswith(RESERVED):
@@ -405,6 +420,7 @@ def normal_target(path: str) -> str:
     return goal
 
 
+@fenced
 def remove(request: Request) -> Reply:
     """DELETE: a file, or a directory."""
     query, path = request.query(RemoveQuery), request.path

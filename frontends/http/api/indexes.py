@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from vexfs.frontends.http.api.types import Done, Fault, HitBody, Passage, Scalar
+from vexfs.frontends.http.fence import fenced
 from vexfs.frontends.http.message import BYTES, JSON, MSGPACK, Problem, Reply, Request, normal
 from vexfs.frontends.http.route import READ, WRITE, Answer, Route
 
@@ -259,11 +260,13 @@ def listing(request: Request) -> Reply:
     return request.reply(found)
 
 
+@fenced
 def show(request: Request) -> Reply:
     """GET /v1/indexes/PATH."""
     return request.reply(_index(request, request.path).describe())
 
 
+@fenced
 def create(request: Request) -> Reply:
     """PUT /v1/indexes/PATH."""
     wanted = request.decoded(NewIndex) if request.body else NewIndex()
@@ -275,6 +278,7 @@ def create(request: Request) -> Reply:
     return request.reply(found.describe(), 200 if had else 201)
 
 
+@fenced
 def drop(request: Request) -> Reply:
     """DELETE /v1/indexes/PATH."""
     _index(request, request.path)
@@ -285,6 +289,7 @@ def drop(request: Request) -> Reply:
 # -- records
 
 
+@fenced
 def upsert(request: Request) -> Reply:
     """POST /v1/upsert."""
     wanted = request.decoded(Upsert)
@@ -314,6 +319,7 @@ def _fault(error: Exception) -> Fault:
     return Fault(row.error.__name__, row.errno, describe(error))
 
 
+@fenced
 def query(request: Request) -> Reply:
     """POST /v1/query."""
     if request.content_type == BYTES:
@@ -347,6 +353,7 @@ def query(request: Request) -> Reply:
     return request.reply(HitsOfEach([[hit_body(each, wanted.attributes) for each in found] for found in lists], told))
 
 
+@fenced
 def get(request: Request) -> Reply:
     """POST /v1/get."""
     wanted = request.decoded(Selection)
@@ -361,6 +368,7 @@ def get(request: Request) -> Reply:
     return request.reply(rows)
 
 
+@fenced
 def delete(request: Request) -> Reply:
     """POST /v1/delete."""
     wanted = request.decoded(Selection)
@@ -371,6 +379,7 @@ def delete(request: Request) -> Reply:
     return request.reply(Done(int(gone or 0)))
 
 
+@fenced
 def count(request: Request) -> Reply:
     """POST /v1/count."""
     wanted = request.decoded(Selection)
@@ -388,6 +397,7 @@ def _told(wanted: Any, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(wanted, name)) is not None}
 
 
+@fenced
 def search(request: Request) -> Reply:
     """POST /v1/search."""
     wanted = request.decoded(Search)
@@ -408,6 +418,7 @@ def search(request: Request) -> Reply:
     return request.reply(Hits([body(each, wanted.attributes) for each in found], found.explanation))
 
 
+@fenced
 def similar(request: Request) -> Reply:
     """POST /v1/similar."""
     wanted = request.decoded(Similar)

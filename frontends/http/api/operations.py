@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import attrs
 import msgspec
+from vexfs.frontends.http.fence import fence
 from vexfs.frontends.http.message import Problem, Reply, Request, normal
 from vexfs.frontends.http.route import READ, Answer, Route
 
@@ -136,7 +137,8 @@ def _path(request: Request, given: Any, follow: bool = True) -> str:
         raise Problem(400, "a path is a string or bytes")
     text = os.fsdecode(given)
     trailing = "/" if text.endswith("/") and text.strip("/") else ""
-    return request.allow(normal(text), follow=follow) + trailing
+    # A slash at the end follows the link before it, whatever the operation would do with the link itself.
+    return request.allow(normal(text), follow=follow or bool(trailing)) + trailing
 
 
 def _writer(request: Request) -> None:
@@ -288,6 +290,10 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+#: Those that change where a path leads.
+LEADING = frozenset({"symlink", "link", "rename"})
+
+
 def run(request: Request) -> Reply:
     """POST: operations in order."""
     calls = request.decoded(Calls).calls
@@ -297,7 +303,8 @@ def run(request: Request) -> Reply:
         if operation is None:
             raise Problem(400, f"there is no operation {call.op!r}; there are {', '.join(OPERATIONS)}")
         try:
-            results.append(operation(request, *call.args))
+            with fence(request, call.op in LEADING):
+                results.append(operation(request, *call.args))
         except Problem:
             raise
         except (VexfsError, OSError) as error:

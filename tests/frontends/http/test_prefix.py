@@ -1,0 +1,147 @@
+"""A token for a part of the volume reaches nothing else: by no link, whenever it comes, and by no name."""
+
+import base64
+import os
+import threading
+import time
+
+import pytest
+
+
+@pytest.fixture
+def part(served):
+    """A token for /part alone, and links that lead out of it, also to what does not exist."""
+    fs = served.node.volume
+    fs.makedirs("/part/sub/deep")
+    fs.makedirs("/out/dir")
+    fs.write_text("/out/secret", "secret")
+    for target, name in (
+        ("/out/new", "new"), ("../out/new", "relative"), ("/part/new", "twice"), ("/out", "dir"),
+        ("/out/secret", "file"), ("/nowhere/../out/new", "around"), ("/out/none/", "slash"),
+    ):  # fmt: skip
+        fs.symlink(target, f"/part/{name}")
+    yield served.node.tokens.create("part", ["read", "write", "watch"], ["/part"])[0]
+    fs.rmtree("/part")
+    fs.rmtree("/out")
+
+
+def call(served, token, name, *args):
+    args = [{"__bytes__": a} if isinstance(a, bytes) else a for a in args]
+    return served.ask("POST", "/v1/operations", {"calls": [{"op": name, "args": args}]}, token=token)
+
+
+@pytest.mark.parametrize("name", ["new", "relative", "twice", "around", "slash", "dir/x", "dir/y/z"])
+def test_nothing_is_made_through_a_link_that_leads_out(served, part, name):
+    tries = [
+        served.ask("PUT", f"/v1/files/part/{name}", b"evil", token=part),
+        served.ask("PUT", f"/v1/files/part/{name}", b"e", {"Content-Range": "bytes 0-0/*"}, part),
+        served.ask("PUT", f"/v1/files/part/{name}?directory=true", token=part),
+    ]
+    assert [each.status for each in tries] == [403] * 3
+    faults = [call(served, part, "open", f"/part/{name}", os.O_RDWR | os.O_CREAT)]
+    for each in faults:
+        assert each.json["fault"]["error"] == "NotPermitted"
+    assert sorted(served.node.volume.listdir("/out")) == ["dir", "secret"]
+
+
+def test_what_a_link_within_the_part_makes_is_made(served, part):
+    served.node.volume.symlink("sub/made", "/part/inner")
+    assert served.ask("PUT", "/v1/files/part/inner", b"fine", token=part).status == 201
+    assert served.node.volume.read_bytes("/part/sub/made") == b"fine"
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [("stat", (False,)), ("resolve", (False,)), ("listxattr", (False,)), ("chmod", (0o777, False)),
+     ("chown", (7, 7, False)), ("utimens", (1, 1, False)), ("readlink", ()), ("scandir", ())],
+)  # fmt: skip
+def test_a_slash_behind_a_link_does_not_follow_it_out(served, part, name, args):
+    before = served.node.volume.stat("/out")
+    answer = call(served, part, name, "/part/dir/", *args).json
+    assert answer["fault"]["error"] == "NotPermitted" and not answer["results"]
+    after = served.node.volume.stat("/out")
+    assert (after.st_mode, after.st_uid, after.st_mtime_ns) == (before.st_mode, before.st_uid, before.st_mtime_ns)
+
+
+def test_a_link_that_comes_while_a_body_is_sent(served, part):
+    link = served.connection()
+    link.putrequest("PUT", "/v1/files/part/sub/deep/secret")
+    link.putheader("Authorization", f"Bearer {part}")
+    link.putheader("Content-Length", "4")
+    link.endheaders(b"ev")
+    time.sleep(0.3)
+    assert served.ask("PATCH", "/v1/files/part/sub/deep", {"rename_to": "/part/away"}, token=part).status == 200
+    assert "fault" not in call(served, part, "symlink", "/out", "/part/sub/deep").json
+    link.send(b"il")
+    assert link.getresponse().status == 403
+    assert served.node.volume.read_text("/out/secret") == "secret"
+
+
+def test_links_that_come_and_go_let_nothing_out(served, part):
+    """Two that work together: one swaps a directory for a link, the other writes through it."""
+    fs, over = served.node.volume, time.monotonic() + 3
+    fs.makedirs("/part/swap")
+    fs.symlink("/out", "/part/link")
+
+    def swap():
+        moves = [["/part/swap", "/part/kept"], ["/part/link", "/part/swap"],
+                 ["/part/swap", "/part/link"], ["/part/kept", "/part/swap"]]  # fmt: skip
+        calls = [{"op": "rename", "args": move} for move in moves]
+        with_link = served.connection()
+        while time.monotonic() < over:
+            for some in (calls[:2], calls[2:]):
+                served.ask("POST", "/v1/operations", {"calls": some}, token=part, connection=with_link)
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    with_link, seen = served.connection(), set()
+    while time.monotonic() < over:
+        calls = [{"op": "mkdir", "args": ["/part/swap/evil"]}, {"op": "rmdir", "args": ["/part/swap/evil"]}]
+        got = served.ask("POST", "/v1/operations", {"calls": calls}, token=part, connection=with_link).json
+        seen.add(got.get("fault", {}).get("error"))
+        assert "evil" not in fs.listdir("/out")
+    swapper.join()
+    assert "NotPermitted" in seen
+
+
+def test_a_link_that_is_moved_leads_elsewhere(served, part):
+    fs = served.node.volume
+    fs.makedirs("/part/out")
+    fs.write_text("/part/out/secret", "mine")
+    fs.symlink("../../out/secret", "/part/sub/deep/hop")  # /part/out/secret; one level up it leads to /out/secret
+    patch = {"rename_to": "/part/sub/hop", "mode": 0o777, "attributes": {"x": "evil"}}
+    assert served.ask("PATCH", "/v1/files/part/sub/deep/hop", patch, token=part).status == 403
+    assert fs.stat("/out/secret").st_mode & 0o777 != 0o777 and "x" not in fs.attributes("/out/secret")
+
+
+def test_records_do_not_go_through_links(served, part):
+    fs = served.node.volume
+    fs.index("/part", dim=2)
+    index = {"index": "/part", "ids": ["dir/secret"]}
+    vector = base64.b64encode(b"\0\0\x80?\0\0\0\0").decode()
+    got = served.ask("POST", "/v1/upsert", {**index, "vectors": vector, "contents": ["evil"]}, token=part)
+    assert got.status == 400 and "symbolic link" in got.json["detail"]
+    assert served.ask("POST", "/v1/upsert", {**index, "ids": ["dir/a/b"], "vectors": vector}, token=part).status == 400
+    assert served.ask("POST", "/v1/get", index, token=part).status == 400
+    assert served.ask("POST", "/v1/delete", index, token=part).status == 400
+    assert fs.read_text("/out/secret") == "secret" and sorted(fs.listdir("/out")) == ["dir", "secret"]
+    fs.drop_index("/part")
+
+
+def test_operating_the_node_is_for_tokens_of_the_whole_volume(served):
+    made = served.ask("POST", "/v1/tokens", {"name": "op", "scopes": ["read", "admin"], "prefixes": ["/part"]})
+    assert made.status == 400 and "whole node" in made.json["detail"]
+    # One that an older version made.
+    text, token = served.node.tokens.create("old", ["read"], ["/part"])
+    tokens = served.node.tokens
+    tokens._save({**tokens._known, token.id: type(token)(**{**_fields(token), "scopes": ("read", "admin")})})
+    time.sleep(0.6)
+    for method, path, body in (
+        ("POST", "/v1/tokens", {"name": "all", "scopes": ["read"]}), ("GET", "/v1/config", None),
+        ("POST", "/v1/verbs/volume.info", {}),
+    ):  # fmt: skip
+        assert served.ask(method, path, body, token=text).status == 403
+
+
+def _fields(token):
+    return {name: getattr(token, name) for name in token.__slots__ if not name.startswith("__")}

@@ -1,0 +1,102 @@
+"""What is no sound HTTP/1.1, and what would keep the node busy before it knows who asks."""
+
+import re
+import socket
+import time
+
+import pytest
+
+
+def talk(served, data, wait_s=3.0):
+    """Send bytes; everything that comes back until the node hangs up, or is silent for so long."""
+    host, _, port = served.host.rpartition(":")
+    got = b""
+    with socket.create_connection((host, int(port)), timeout=wait_s) as link:
+        try:
+            link.sendall(data)
+            while more := link.recv(1 << 16):
+                got += more
+        except (TimeoutError, ConnectionError):
+            pass
+    return got
+
+
+def head(served, line, *headers):
+    return "\r\n".join([line, "Host: x", f"Authorization: Bearer {served.token}", *headers, "", ""]).encode()
+
+
+def statuses(answer):
+    return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d+) ", answer)]
+
+
+SEARCH = "POST /v1/count HTTP/1.1"
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+def test_headers_behind_a_body_change_nothing(served):
+    body = b'2\r\n{}\r\n0\r\nContent-Type: text/evil\r\nAuthorization: x\r\nX-Request-Id: evil\r\n\r\n'
+    answer = talk(served, head(served, SEARCH, CHUNKED, "Connection: close") + body)
+    assert statuses(answer) == [400] and b"index" in answer and b"evil" not in answer
+
+
+@pytest.mark.parametrize("end", [b"a:b\r\n" * 100_000, b"a: " + b"b" * 600_000])
+def test_endless_headers_behind_a_body_are_refused(served, end):
+    begun = time.monotonic()
+    answer = talk(served, head(served, SEARCH, CHUNKED) + b"0\r\n" + end)
+    assert statuses(answer) == [431] and time.monotonic() - begun < 2
+
+
+def test_many_small_headers_are_refused_whatever_comes_at_once(served):
+    answer = talk(served, head(served, "GET /v1/node HTTP/1.1", *["a:b"] * 9000))
+    assert statuses(answer) == [431]
+    assert statuses(talk(served, head(served, f"GET /v1/files/{'x' * 40_000} HTTP/1.1"))) == [431]
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "chunked, chunked", "deflate, chunked"])
+def test_transfer_codings_that_are_not_undone_are_refused(served, coding):
+    begun = head(served, "PUT /v1/files/coded HTTP/1.1", f"Transfer-Encoding: {coding}")
+    assert statuses(talk(served, begun + b"1\r\nx\r\n0\r\n\r\n")) == [400]
+    assert not served.node.volume.exists("/coded")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [["Content-Length: 5", CHUNKED], ["Content-Length: 1", "Content-Length: 1"], ["Content-Length: +1"],
+     ["Transfer-Encoding: xchunked"], ["Transfer-Encoding : chunked"], ["X: a\r\n b"], ["X: a\0b"], ["X: a\rb"]],
+)  # fmt: skip
+def test_what_two_programs_could_read_differently_is_refused(served, headers):
+    assert statuses(talk(served, head(served, "PUT /v1/files/two HTTP/1.1", *headers) + b"0\r\n\r\n")) == [400]
+
+
+def test_what_came_before_something_broken_is_answered_first(served):
+    whole = head(served, "GET /v1/node HTTP/1.1")
+    assert statuses(talk(served, whole * 3 + b"broken\r\n\r\n")) == [200, 200, 200, 400]
+    assert statuses(talk(served, whole * 40)) == [200] * 16 + [429]
+    half = head(served, "PUT /v1/files/half HTTP/1.1", CHUNKED) + b"zz\r\n"
+    assert statuses(talk(served, whole + half)) == [200, 400]
+
+
+def test_who_is_refused_early_reads_why(served):
+    """The reply comes whole though most of what was sent is not read."""
+    for _ in range(5):
+        answer = talk(served, head(served, "GET /v1/node HTTP/1.1", "X: " + "a" * 3_000_000))
+        assert statuses(answer) == [431] and answer.endswith(b"}")
+
+
+def test_bodies_that_wait_are_bounded_together(serve):
+    served = serve("api.max_body_size=1MB")
+    host, _, port = served.host.rpartition(":")
+    links = []
+    for _ in range(17):
+        link = socket.create_connection((host, int(port)), timeout=5)
+        link.sendall(head(served, SEARCH, "Content-Length: 1000000") + b" " * 999_000)
+        links.append(link)
+    time.sleep(0.5)
+    seen = []
+    for link in links:
+        link.sendall(b" " * 1000)
+        seen.append(statuses(link.recv(4096)))
+        link.close()
+    assert seen.count([503]) >= 1 and seen.count([400]) >= 15
+    time.sleep(0.3)
+    assert served.node.services["rest"].service._gate._held == 0
