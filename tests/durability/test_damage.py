@@ -6,9 +6,12 @@ import os
 import random
 import shutil
 
+import numpy as np
 import pytest
 
+import vexfs
 from vexfs._core.fs import Filesystem
+from vexfs._core.meta import Meta
 from vexfs.testing.workload import read_state
 
 KEY = bytes(range(32))
@@ -171,3 +174,82 @@ def test_random_bytes_in_the_place_of_any_file(made, tmp_path):
             data[:] = os.urandom(len(data))
 
         damaged(made, name, change, tmp_path)
+
+
+def readable(meta, ino, region):
+    try:
+        return meta.get_map(ino, region) is not None
+    except OSError:
+        return False
+
+
+def damage_map(volume, ino, region):
+    """Flip a bit of the metadata so that this map of the file cannot be read, but the first one can."""
+    path = volume / "meta.db"
+    whole = path.read_bytes()
+    for page in range(len(whole) // 4096 - 1, 1, -1):
+        flipped = bytearray(whole)
+        flipped[page * 4096 + 2000] ^= 1
+        path.write_bytes(flipped)
+        try:
+            meta = Meta(path)
+        except OSError:
+            continue
+        found = readable(meta, ino, 0) and not readable(meta, ino, region)
+        meta.close()
+        if found:
+            return
+    raise AssertionError("no such page")
+
+
+def test_a_truncation_that_cannot_be_counts_no_byte_as_dead(tmp_path):
+    where, regions = tmp_path / "v", 600
+    (where / "segments").mkdir(parents=True)
+    fs = Filesystem(where, create=True, commit_delay_ms=60_000)
+    fs.write_file("beside", os.urandom(2_000_000))
+    ino = fs.open("pieces", os.O_CREAT | os.O_RDWR)
+    for k in range(regions):
+        fs.write(ino, b"%4d" % k * 1024, k << 20)
+    fs.release(ino)
+    fs.close()
+    damage_map(where, ino, regions - 1)
+    fs = Filesystem(where, commit_delay_ms=60_000)
+    before = fs.status()
+    for size in (100, 5, 1 << 20):
+        with pytest.raises(OSError, match="Bad message"):
+            fs.truncate("pieces", size)
+    after = fs.status()
+    assert {k: after[k] for k in ("live_bytes", "used_bytes")} == {k: before[k] for k in ("live_bytes", "used_bytes")}
+    assert fs.read(ino, 4096, 0) == b"   0" * 1024 and fs.stat("pieces").st_size == ((regions - 1) << 20) + 4096
+    fs.compact()
+    assert len(fs.read_file("beside")) == 2_000_000
+    fs.close()
+
+
+@pytest.mark.parametrize("name", [b"n" * 3000, b"a/b", b"..", b"a\0b"], ids=["long", "slash", "dots", "zero"])
+def test_a_row_whose_name_is_none_is_damage(tmp_path, name):
+    with vexfs.open(tmp_path / "v") as fs:
+        index = fs.index("d", dim=4)
+        fs.makedirs("d/sub")
+        fs.write_text("d/file", "x")
+        fs.write_text("d/sub/below", "x")
+        fs.write_text("other", "y")
+        inos = {path: fs.stat(path).st_ino for path in ("d", "d/file", "d/sub", "d/sub/below")}
+        for path in ("d/file", "d/sub/below"):
+            index.set_vectors(inos[path], np.ones((1, 4), np.float32))
+    meta = Meta(tmp_path / "v" / "meta.db")
+    meta.begin()
+    for path in ("d/file", "d/sub"):
+        slot, ino, kind, _ = next(entry for entry in meta.scan(inos["d"]) if entry[1] == inos[path])
+        meta.put_dentry(inos["d"], slot, ino, kind, name)
+    meta.commit()
+    meta.sync()
+    meta.close()
+    with vexfs.open(tmp_path / "v") as fs:
+        with pytest.raises(OSError, match="Bad message"):
+            fs.listdir("d")
+        with pytest.raises(OSError, match="Bad message"):
+            fs.filesystem.path_of(inos["d/sub/below"])
+        fs.index("d").query(np.ones(4), 5)
+        fs.filesystem.write(inos["d/file"], b"z", 0)
+        assert fs.read_text("other") == "y"

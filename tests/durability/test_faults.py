@@ -215,3 +215,68 @@ def test_a_segment_that_could_be_neither_made_nor_removed_is_passed_over(volume,
     fs.close()
     left = volume().status()["segments"]
     assert left == len(list((tmp_path / "volume" / "segments").iterdir()))
+
+
+def test_what_memory_keeps_is_bounded_also_of_small_files_and_names(volume):
+    fs = volume(commit_delay_ms=5, commit_ops=50, dirty_limit=512 << 10)
+    fs.mkdir("d")
+    fs.sync()
+    io.fault(("write", "sync"), 0, errno.EIO)
+    kept = {}
+    with pytest.raises(OSError, match="Input/output") as caught:
+        for k in range(1000):
+            fs.write_file(f"d/{k}", b"%d" % k * 1000)
+            kept[f"d/{k}"] = b"%d" % k * 1000
+    assert caught.value.errno == errno.EIO and kept
+    with pytest.raises(OSError, match="Input/output") as caught:
+        for k in range(1000):
+            fs.mkdir(f"e{k}")
+    fs.unlink("d/0")
+    del kept["d/0"]
+    io.clear_fault()
+    fs.sync()
+    fs.mkdir("again")
+    assert {name: fs.read_file(name) for name in kept} == kept
+
+
+WITHOUT_MEMORY = """
+import errno, os, resource, sys
+from vexfs._core.fs import Filesystem
+
+fs = Filesystem(sys.argv[1], create=True, commit_delay_ms=60_000, commit_ops=100_000, dirty_limit=1 << 30)
+fs.write_file("before", b"x" * 50_000)
+fs.sync()
+names = [f"f{k}" for k in range(120)]
+for name in names:
+    fs.write_file(name, b"")
+    for k in range(12):
+        fs.setxattr(name, f"user.{k}", os.urandom(65536))
+hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (24 << 20), hard))
+try:
+    fs.fsync()
+    print("enough memory")
+except OSError as error:
+    print(errno.errorcode[error.errno])
+resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+try:
+    fs.fsync()
+    print("done")
+except OSError as error:
+    print(errno.errorcode[error.errno])
+os._exit(0)
+"""
+
+
+def test_an_epoch_for_which_memory_ran_out_is_never_committed_in_part(tmp_path, volume):
+    (tmp_path / "volume" / "segments").mkdir(parents=True)
+    command = [sys.executable, "-c", WITHOUT_MEMORY, str(tmp_path / "volume")]
+    first, second = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[:2]
+    fs = volume()
+    names = {name.decode() for name, *_ in fs.scandir("/")}
+    if first == "ENOMEM" and second == "ENOMEM":
+        assert names == {"before"}
+    else:
+        assert second == "done" and len(names) == 121
+        assert all(len(fs.listxattr(name)) == 12 for name in names - {"before"})

@@ -163,6 +163,7 @@ class Reader:
         if touched is None or self._known_changes is None:
             bits, _ = self._table.scope(self._index.description.directory)
             touched = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).astype(np.uint32)
+        self._known_changes = None  # until all are filled: what was given out as touched is not given out again
         self.columns.resize(max(rows, int(touched[-1]) + 1 if len(touched) else 0))
         for at in range(0, len(touched), CHUNK):
             part = touched[at : at + CHUNK]

@@ -70,9 +70,7 @@ void vx_fs_on_mutations(void *ctx, const vx_item *items, size_t n)
 void vx_throttle(vx_fs *fs)
 {
     int waited = 0;
-    while (!fs->commit_err && !fs->stopping &&
-           (fs->dirty_bytes + fs->dirty_inline + fs->frozen_bytes + fs->frozen_inline > fs->o.dirty_limit ||
-            fs->dirty_ops > 4ull * fs->o.commit_ops)) {
+    while (!fs->commit_err && !fs->stopping && (vx_many_bytes(fs) || vx_many_ops(fs))) {
         fs->s.throttled += !waited;
         waited = 1;
         fs->want_commit = 1;
@@ -85,6 +83,8 @@ static int apply(vx_fs *fs)
 {
     vx_meta *m = fs->meta;
     uint64_t epoch = fs->batch_epoch;
+    if (fs->batch.failed || fs->frozen_oplog.failed)
+        return -ENOMEM; /* memory ran out while the epoch was frozen: never half of it, however often it is tried */
     int rc = vx_meta_begin(m);
     if (rc)
         return rc;
@@ -114,8 +114,15 @@ static void note_failure(vx_fs *fs, int rc, const char *what)
 /* One commit.  Lock held, released inside; fs->committing is ours. */
 static int commit_once(vx_fs *fs)
 {
-    if (!fs->batch_pending)
+    if (!fs->batch_pending) {
+        int rc = vx_rows_freeze(fs);
+        if (rc == -ENOMEM) {
+            note_failure(fs, rc, "rows of an index");
+            return rc;
+        }
+        fs->s.commit_errors += rc != 0; /* what cannot be reached of an index keeps no file from its commit */
         vx_freeze_epoch(fs);
+    }
     pthread_mutex_unlock(&fs->lock);
     const char *what = "data";
     int64_t from = monotonic();

@@ -62,7 +62,7 @@ int vx_space_check(vx_fs *fs, uint64_t bytes)
 
 int vx_space_make(vx_fs *fs, uint64_t bytes)
 {
-    if (fs->commit_err && fs->dirty_bytes + fs->frozen_bytes > fs->o.dirty_limit)
+    if (fs->commit_err && vx_many_bytes(fs))
         return fs->commit_err;
     int rc = vx_space_check(fs, bytes);
     if (rc && fs->dirty_ops && !fs->commit_err && !vx_commit_until(fs, fs->epoch, 0))

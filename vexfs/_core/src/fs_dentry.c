@@ -145,7 +145,7 @@ static int load_row(void *ctx, const vx_dentry_row *row)
     if (row->slot > l->hash + VX_SLOTS - 1)
         return 1;
     l->used |= 1u << (row->slot - l->hash);
-    if (row->name_n == 0 || row->name_n > VX_NAME_MAX) {
+    if (!vx_row_named(row)) {
         l->rc = -EBADMSG;
         return 1;
     }

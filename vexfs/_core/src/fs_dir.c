@@ -30,7 +30,7 @@ static void add(page_t *p, uint64_t slot, uint64_t ino, uint32_t type, const cha
         uint32_t cap = p->cap ? p->cap * 2 : PAGE_ROWS + 32;
         entry_t *e = realloc(p->e, cap * sizeof *e);
         if (!e) {
-            p->failed = 1;
+            p->failed = -ENOMEM;
             return;
         }
         p->e = e;
@@ -40,7 +40,7 @@ static void add(page_t *p, uint64_t slot, uint64_t ino, uint32_t type, const cha
         size_t cap = p->names_cap * 2 + PAGE_ROWS * NAME_ROOM;
         char *s = realloc(p->names, cap);
         if (!s) {
-            p->failed = 1;
+            p->failed = -ENOMEM;
             return;
         }
         p->names = s;
@@ -53,6 +53,10 @@ static void add(page_t *p, uint64_t slot, uint64_t ino, uint32_t type, const cha
 
 static int add_row(void *ctx, const vx_dentry_row *row)
 {
+    if (!vx_row_named(row)) {
+        ((page_t *)ctx)->failed = -EBADMSG;
+        return 1;
+    }
     add(ctx, row->slot, row->ino, row->type, row->name, row->name_n);
     return 0;
 }
@@ -81,8 +85,8 @@ static int fill_page(vx_fs *fs, vx_inode *dir, uint64_t after, page_t *p)
             fs->meta_stale = 0;
         }
         int rc = vx_meta_scan(fs->meta, dir->a.ino, after, PAGE_ROWS, add_row, p);
-        if (rc < 0)
-            return rc;
+        if (rc < 0 || p->failed)
+            return rc < 0 ? rc : p->failed;
         if (rc == PAGE_ROWS)
             last = p->e[p->n - 1].slot;
     }
@@ -98,7 +102,7 @@ static int fill_page(vx_fs *fs, vx_inode *dir, uint64_t after, page_t *p)
             add(p, d->slot, d->ino, d->type, d->name, d->name_n);
     }
     if (p->failed)
-        return -ENOMEM;
+        return p->failed;
     if (dir->a.ino == VX_ROOT_INO)
         hide(p);
     if (p->n > rows)

@@ -271,31 +271,32 @@ int vx_extents_lay(vx_fs *fs, vx_region *r, const vx_extent *e)
 int vx_extents_cut(vx_fs *fs, vx_region *r, uint32_t from)
 {
     int rc = vx_region_load(fs, r);
-    if (!rc)
-        rc = reserve(r, 1);
     if (!rc && r->ext_n)
-        punch(fs, r, from, VX_REGION);
+        punch(fs, r, from, VX_REGION); /* to the end: no extent is split */
     return rc;
 }
 
 typedef struct {
     vx_fs *fs;
     vx_inode *i;
+    int sign;
+    uint32_t rows, most;
 } forget_t;
 
-/* A committed map that memory has not loaded: its bytes are dead from now on. */
+/* A committed map that memory has not loaded: its bytes are dead from now on (sign -1), or alive after all. */
 static int forget_row(void *ctx, uint32_t index, const void *data, size_t n)
 {
     forget_t *f = ctx;
-    if (index >= f->i->map_floor)
+    if (index >= f->i->map_floor || f->rows == f->most)
         return 1;
+    f->rows++;
     vx_region *r = (vx_region *)vx_hmap_get(&f->fs->regions, key_of(f->i, index));
     if (r && r->loaded)
         return 0;
     vx_region row = {.inode = f->i};
     if (!vx_extents_unpack(data, n, &row.ext, &row.ext_n, &row.ext_cap)) {
         for (uint32_t k = 0; k < row.ext_n; k++)
-            account(f->fs, &row, row.ext[k].seg, -(int64_t)row.ext[k].len);
+            account(f->fs, &row, row.ext[k].seg, f->sign * (int64_t)row.ext[k].len);
         free(row.ext);
     }
     return 0;
@@ -308,10 +309,13 @@ int vx_extents_forget(vx_fs *fs, vx_inode *i, uint32_t from)
             vx_meta_refresh(fs->meta);
             fs->meta_stale = 0;
         }
-        forget_t f = {fs, i};
+        forget_t f = {.fs = fs, .i = i, .sign = -1, .most = UINT32_MAX};
         int rc = vx_meta_scan_maps(fs->meta, i->a.ino, from, forget_row, &f);
-        if (rc < 0)
+        if (rc < 0) { /* nothing is forgotten: a segment that these maps still name must not seem empty */
+            forget_t back = {.fs = fs, .i = i, .sign = 1, .most = f.rows};
+            (void)vx_meta_scan_maps(fs->meta, i->a.ino, from, forget_row, &back);
             return rc;
+        }
     }
     for (vx_region *r = i->regions; r; r = r->next) {
         if (r->index < from)

@@ -124,8 +124,6 @@ void vx_freeze_epoch(vx_fs *fs)
     fs->batch_epoch = fs->epoch++;
     fs->batch_pending = 1;
     fs->batch_data_done = 0;
-    if (vx_rows_freeze(fs))
-        fs->batch.failed = 1;
     for (vx_inode *i = fs->dirty_inodes, *next; i; i = next) {
         next = i->dnext;
         freeze_inode(fs, i);

@@ -103,7 +103,8 @@ typedef struct {
     uint64_t rdev;
     const char *target;
     size_t target_n;
-    int hidden; /* the reserved name is allowed */
+    int hidden;   /* the reserved name is allowed */
+    int reserved; /* there is room: the caller saw to that for all that it makes */
 } make_t;
 
 /* Directory and dentry for a change of a name; checks that the directory is alive and may be written. */
@@ -175,7 +176,7 @@ static int make(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, 
         return -EEXIST;
     if (S_ISDIR(m->mode) && dir->a.nlink >= VX_LINK_MAX)
         return -EMLINK;
-    rc = vx_space_check(fs, VX_META_COST);
+    rc = m->reserved ? 0 : vx_space_check(fs, VX_META_COST);
     if (!rc)
         rc = make_inode(fs, c, dir, m, &i);
     if (rc)
@@ -199,7 +200,7 @@ static int make(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, 
 int vx_make_file(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint32_t mode, int hidden,
                  vx_inode **out)
 {
-    make_t m = {.mode = mode, .hidden = hidden};
+    make_t m = {.mode = mode, .hidden = hidden, .reserved = !hidden};
     return make(fs, c, parent, name, n, &m, out);
 }
 
@@ -209,7 +210,7 @@ int vx_fs_hidden(vx_fs *fs, uint64_t *ino)
     vx_cred c = {.uid = fs->o.root_uid, .gid = fs->o.root_gid};
     vx_op_enter(fs, &f, VX_OP_MKDIR);
     vx_inode *root, *i;
-    vx_make_room(fs);
+    (void)vx_make_room(fs);
     int rc = vx_inode_get(fs, VX_ROOT_INO, &root);
     if (!rc)
         rc = vx_lookup_at(fs, root, VX_HIDDEN, strlen(VX_HIDDEN), &i);
@@ -221,12 +222,12 @@ int vx_fs_hidden(vx_fs *fs, uint64_t *ino)
     return vx_op_leave(fs, &f, rc);
 }
 
-/* Room before pointers are held: waiting and committing release the lock. */
-void vx_make_room(vx_fs *fs)
+int vx_make_room(vx_fs *fs)
 {
     vx_throttle(fs);
     if (!fs->read_only)
         (void)vx_space_make(fs, VX_META_COST);
+    return fs->commit_err && vx_many_ops(fs) ? fs->commit_err : 0;
 }
 
 static int make_op(vx_fs *fs, int op, const vx_cred *c, uint64_t parent, const char *name, size_t n, const make_t *m,
@@ -235,8 +236,9 @@ static int make_op(vx_fs *fs, int op, const vx_cred *c, uint64_t parent, const c
     vx_frame f;
     vx_op_enter(fs, &f, op);
     vx_inode *i;
-    vx_make_room(fs);
-    int rc = make(fs, c, parent, name, n, m, &i);
+    int rc = vx_make_room(fs);
+    if (!rc)
+        rc = make(fs, c, parent, name, n, m, &i);
     if (!rc)
         vx_fill_attr(i, out);
     return vx_op_leave(fs, &f, rc);
@@ -276,7 +278,7 @@ int vx_fs_create(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name,
     vx_frame f;
     vx_op_enter(fs, &f, VX_OP_CREATE);
     vx_inode *dir, *i = NULL;
-    vx_make_room(fs);
+    const int room = vx_make_room(fs);
     int rc = vx_name_check(name, n);
     if (!rc)
         rc = vx_dir_get(fs, c, parent, 1, &dir);
@@ -284,7 +286,7 @@ int vx_fs_create(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name,
         rc = vx_lookup_at(fs, dir, name, n, &i);
     if (rc == -ENOENT) {
         make_t m = {.mode = S_IFREG | (mode & 07777)};
-        rc = make(fs, c, parent, name, n, &m, &i);
+        rc = room ? room : make(fs, c, parent, name, n, &m, &i);
         if (!rc)
             i->opens++;
     } else if (!rc && (flags & O_EXCL)) {
@@ -305,8 +307,9 @@ int vx_fs_link(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t parent, const
     vx_op_enter(fs, &f, VX_OP_LINK);
     vx_inode *dir, *i;
     vx_dentry *d;
-    vx_make_room(fs);
-    int rc = vx_new_name_check(name, n);
+    int rc = vx_make_room(fs);
+    if (!rc)
+        rc = vx_new_name_check(name, n);
     if (!rc)
         rc = vx_inode_get(fs, ino, &i);
     if (!rc)

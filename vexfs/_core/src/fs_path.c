@@ -19,8 +19,9 @@ static int take_name(void *ctx, const vx_dentry_row *row)
 {
     name_of_t *t = ctx;
     if (row->slot == t->slot && row->ino == t->ino) {
-        memcpy(t->out, row->name, row->name_n);
-        t->n = (int)row->name_n;
+        t->n = vx_row_named(row) ? (int)row->name_n : -EBADMSG;
+        if (t->n > 0)
+            memcpy(t->out, row->name, row->name_n);
     }
     return 1;
 }

@@ -159,6 +159,9 @@ static int relocate(vx_fs *fs, const piece_t *p, const vx_frame_put *put)
         rc = vx_region_get(fs, i, p->index, 1, &r);
     if (rc)
         return rc == -ENOENT ? 0 : rc;
+    r->cut = 1; /* also when it stops in the middle: what has changed must be committed */
+    i->flags |= VX_I_CUT;
+    vx_inode_dirty(fs, i);
     vx_segment_live(fs, put->seg, 0, put->raw_len, (uint64_t)put->pos + put->stored);
     for (uint32_t at = p->e.off; at < p->e.off + p->e.len;) {
         uint32_t hole;
@@ -177,9 +180,6 @@ static int relocate(vx_fs *fs, const piece_t *p, const vx_frame_put *put)
         }
         at = end;
     }
-    r->cut = 1;
-    i->flags |= VX_I_CUT;
-    vx_inode_dirty(fs, i);
     return 0;
 }
 

@@ -113,8 +113,9 @@ int vx_fs_rename(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name,
     vx_frame f;
     vx_op_enter(fs, &f, VX_OP_RENAME);
     rename_t r = {.over = NULL};
-    vx_make_room(fs);
-    int rc = vx_name_check(name, n);
+    int rc = vx_make_room(fs);
+    if (!rc)
+        rc = vx_name_check(name, n);
     if (!rc)
         rc = vx_new_name_check(new_name, new_n);
     if (rc == -EEXIST || (!rc && (is_dot(name, n) || is_dotdot(name, n))))

@@ -215,19 +215,20 @@ void vx_rows_touched(vx_fs *fs, uint64_t ino)
     if (!t)
         return;
     t->changes++;
-    if (t->touched_n == t->touched_cap) {
-        uint32_t cap = t->touched_cap ? t->touched_cap * 2 : 256;
-        uint32_t *p = cap > TOUCHED_MAX ? NULL : realloc(t->touched, cap * sizeof *p);
-        if (!p) {
-            t->touched_lost = 1;
-            t->touched_n = 0;
-            return;
+    for (uint32_t k = (uint32_t)at; k != VX_ROW_NONE && !t->touched_lost; k = t->row[k].next) {
+        if (t->touched_n == t->touched_cap) {
+            uint32_t cap = t->touched_cap ? t->touched_cap * 2 : 256;
+            uint32_t *p = cap > TOUCHED_MAX ? NULL : realloc(t->touched, cap * sizeof *p);
+            if (!p) {
+                t->touched_lost = 1;
+                t->touched_n = 0;
+                return;
+            }
+            t->touched = p;
+            t->touched_cap = cap;
         }
-        t->touched = p;
-        t->touched_cap = cap;
-    }
-    for (uint32_t k = (uint32_t)at; k != VX_ROW_NONE && t->touched_n < t->touched_cap; k = t->row[k].next)
         t->touched[t->touched_n++] = k;
+    }
 }
 
 vx_table *vx_rows_over(vx_fs *fs, uint64_t ino)

@@ -10,6 +10,7 @@ static int fill_gap(vx_fs *fs, vx_inode *i, vx_region *r, uint32_t page, uint32_
     uint64_t base = ((uint64_t)r->index << VX_REGION_SHIFT) + (uint64_t)page * VX_PAGE;
     uint32_t lo = r->dirty[page].lo, hi = r->dirty[page].hi;
     uint32_t a = to < lo ? to : hi, b = to < lo ? lo : from; /* the gap a..b */
+    const uint64_t generation = i->a.generation;
     char *gap = vx_pool_acquire(fs->o.pool, VX_PAGE, VX_TAG_REQUEST);
     if (!gap)
         return -ENOMEM;
@@ -19,7 +20,8 @@ static int fill_gap(vx_fs *fs, vx_inode *i, vx_region *r, uint32_t page, uint32_
         rc = vx_data_read(fs, i, base + a, gap, (size_t)(i->a.size - base - a < b - a ? i->a.size - base - a : b - a));
     if (rc >= 0) {
         rc = -EAGAIN; /* unless nothing changed while the lock was away */
-        if (r->dirty && r->dirty[page].buf && r->dirty[page].lo == lo && r->dirty[page].hi == hi) {
+        if (i->a.generation == generation && r->dirty && r->dirty[page].buf && r->dirty[page].lo == lo &&
+            r->dirty[page].hi == hi) {
             memcpy(r->dirty[page].buf + a, gap, b - a);
             r->dirty[page].lo = (uint16_t)(a < lo ? a : lo);
             r->dirty[page].hi = (uint16_t)(b > hi ? b : hi);
@@ -268,13 +270,15 @@ static int cut_regions(vx_fs *fs, vx_inode *i, uint64_t size)
 {
     uint32_t keep = (uint32_t)((size + VX_REGION - 1) >> VX_REGION_SHIFT); /* regions from here on go whole */
     uint32_t in = (uint32_t)(size & (VX_REGION - 1));
+    vx_region *r = NULL;
+    int rc = in ? vx_region_get(fs, i, (uint32_t)(size >> VX_REGION_SHIFT), 1, &r) : 0;
+    if (!rc)
+        rc = vx_extents_forget(fs, i, keep);
+    if (!rc && in)
+        rc = vx_extents_cut(fs, r, in); /* loaded: it cannot fail any more */
+    if (rc)
+        return rc;
     if (in) {
-        vx_region *r;
-        int rc = vx_region_get(fs, i, (uint32_t)(size >> VX_REGION_SHIFT), 1, &r);
-        if (!rc)
-            rc = vx_extents_cut(fs, r, in);
-        if (rc)
-            return rc;
         if (r->dirty) {
             vx_slot *s = &r->dirty[in / VX_PAGE];
             uint32_t end = in % VX_PAGE, keeps = end && s->buf && s->lo < end;
@@ -284,9 +288,6 @@ static int cut_regions(vx_fs *fs, vx_inode *i, uint64_t size)
         }
         r->cut = 1;
     }
-    int rc = vx_extents_forget(fs, i, keep);
-    if (rc)
-        return rc;
     if (keep < i->map_floor)
         i->map_floor = keep;
     if (keep < i->cut)

@@ -215,8 +215,10 @@ int vx_fs_setxattr(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, 
     vx_frame f;
     vx_op_enter(fs, &f, VX_OP_SETXATTR);
     vx_inode *i;
-    vx_throttle(fs);
+    const int room = vx_make_room(fs);
     int rc = fs->read_only ? -EROFS : vn > VX_XATTR_VALUE_MAX ? -E2BIG : name_check(name, n);
+    if (!rc)
+        rc = room;
     if (!rc)
         rc = vx_space_make(fs, VX_META_COST + vn);
     if (!rc)

@@ -274,6 +274,15 @@ void vx_inline_drop(vx_fs *fs);
 void vx_mutated(vx_fs *fs, uint64_t ino); /* one operation changed something */
 int vx_commit_until(vx_fs *fs, uint64_t epoch, int durable); /* lock held, released while waiting */
 void *vx_committer(void *fs);
+/* As much as memory keeps of what is not committed: who adds to it waits, or is refused while commits fail. */
+static inline int vx_many_bytes(const vx_fs *fs)
+{
+    return fs->dirty_bytes + fs->dirty_inline + fs->frozen_bytes + fs->frozen_inline > fs->o.dirty_limit;
+}
+static inline int vx_many_ops(const vx_fs *fs)
+{
+    return fs->dirty_ops > 4ull * fs->o.commit_ops;
+}
 void vx_throttle(vx_fs *fs); /* waits while too much is dirty; lock held */
 void vx_wake_committer(vx_fs *fs);
 /* Item kinds on the bridge, and the handler of mutations. */
@@ -364,8 +373,9 @@ int vx_new_name_check(const char *name, size_t n);
 /* Directory and dentry for a change of a name; checks that the directory is alive and may be written. */
 int vx_change_begin(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, vx_inode **dir,
                     vx_dentry **d);
-/* Room before pointers are held: waiting and committing release the lock. */
-void vx_make_room(vx_fs *fs);
+/* Room before pointers are held: waiting and committing release the lock.  An error: commits fail, and memory keeps as many
+ * operations as it will; whether the volume and the host have room is for vx_space_check to tell. */
+int vx_make_room(vx_fs *fs);
 int vx_sticky(const vx_cred *c, const vx_inode *dir, const vx_inode *i);
 /* Takes the name away from its file; the file goes with its last name, unless it is open. */
 void vx_drop_name(vx_fs *fs, const vx_cred *c, vx_inode *dir, vx_dentry *d, vx_inode *i, int64_t now);
@@ -384,6 +394,13 @@ static inline int is_dot(const char *name, size_t n)
 static inline int is_dotdot(const char *name, size_t n)
 {
     return n == 2 && name[0] == '.' && name[1] == '.';
+}
+
+/* Whether what a row of the metadata has for a name is one: nothing else is kept, copied or shown as such. */
+static inline int vx_row_named(const vx_dentry_row *row)
+{
+    return row->name_n && row->name_n <= VX_NAME_MAX && !memchr(row->name, '/', row->name_n) &&
+           !memchr(row->name, 0, row->name_n) && !is_dot(row->name, row->name_n) && !is_dotdot(row->name, row->name_n);
 }
 
 void vx_remember(vx_fs *fs, const vx_cred *c, uint64_t ino);
