@@ -39,6 +39,7 @@ EOF
 program vexfs vexfs vexfs.cli.main /usr/bin ../lib/vexfs
 program vexctl vexctl vexfs.cli.main /usr/bin ../lib/vexfs
 program mount.vexfs mount_vexfs vexfs.cli.mount /sbin ../usr/lib/vexfs
+ln -s mount.vexfs "$root/sbin/mount.fuse.vexfs"
 
 PATH=$root/usr/bin:$PATH PYTHONPATH=$lib "$python" -c 'from vexfs.cli.main import run; import sys; sys.exit(run("vexctl", sys.argv[1:]))' \
     setup install systemd sysctl man --root "$work/host" --lib /usr/lib/vexfs-scripts >/dev/null

@@ -9,7 +9,6 @@ facts, compaction, backup, key rotation.  The files in it are reached through a 
 import atexit
 import ctypes
 import os
-import shutil
 import threading
 import warnings
 import weakref
@@ -30,6 +29,7 @@ from vexfs.store import host, keys, snapshot, unlock, volumefile
 from vexfs.store.check import Report
 from vexfs.store.check import check as run_check
 from vexfs.store.lock import Lock
+from vexfs.store.making import making, unfinished, vacant
 from vexfs.store.snapshot import INDEX, META, SEGMENTS
 
 if TYPE_CHECKING:
@@ -121,20 +121,15 @@ class Volume:
         """
         geometry = volumefile.checked_geometry(segment_size, size_limit, compression)
         directory = Path(path).absolute()
-        if directory.is_dir() and not host.vacant(directory):
+        if directory.is_dir() and not vacant(directory):
             is_volume = (directory / volumefile.NAME).exists()
             what = "is a volume already" if is_volume else "is a directory with files in it"
             raise VolumeExists.at(f"{what}; give the new volume a path of its own", directory)
         if directory.exists() and not directory.is_dir():
             raise VolumeExists.at("is a file; a volume is a directory of its own", directory)
         host.refuse_unsuitable(host.existing(directory))
-        made = not directory.exists()
-        directory.mkdir(parents=True, exist_ok=True)
-        try:
+        with making(directory):
             return cls._create(directory, geometry, key_file, options)
-        except BaseException:
-            host.clear(directory, made)
-            raise
 
     @classmethod
     def _create(
@@ -191,7 +186,7 @@ class Volume:
             The key does not fit.
         """
         directory = Path(path).absolute()
-        if create and not read_only and host.vacant(directory):
+        if create and not read_only and vacant(directory):
             return cls.create(directory, key_file=key_file, compression=compression or "lz4", **options)
         about = volumefile.load(directory)
         host.refuse_unsuitable(directory)
@@ -311,7 +306,8 @@ class Volume:
     def backup(self, target: HostPath, progress: Progress | None = None) -> Path:
         """Copy a consistent snapshot of the volume, while it works, into the new directory `target`.
 
-        The copy is a volume like any other, under the same key.  An interrupted backup leaves nothing behind.
+        The copy is a volume like any other, under the same key.  An interrupted backup leaves nothing behind; what a
+        killed one leaves is cleared away by doing it again.
 
         Raises
         ------
@@ -319,18 +315,14 @@ class Volume:
             `target` exists; a backup overwrites nothing.
         """
         place = Path(target).absolute()
-        if place.exists() or place.is_symlink():
+        if (place.exists() or place.is_symlink()) and not unfinished(place):
             raise VolumeExists.at("exists; a backup overwrites nothing: give it a path of its own", place)
         if place.is_relative_to(self.directory):
             raise UsageError(f"{place}: lies inside the volume; a backup belongs somewhere else")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with making(place):
             snapshot.take(self.filesystem, self.directory, place, self._master, progress)
             self.about.save(place)
             volumefile.sync_directory(place.parent)
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
         return place
 
     def close(self) -> None:
@@ -439,7 +431,7 @@ def restore(
         The backup is not sound; the message says what is wrong first.
     """
     source, place = Path(backup).absolute(), Path(target).absolute()
-    if place.exists() or place.is_symlink():
+    if (place.exists() or place.is_symlink()) and not unfinished(place):
         raise VolumeExists.at("exists; restore to a path of its own, and move it into place then", place)
     host.refuse_unsuitable(host.existing(place))
     report = check(source, key_file=key_file)
@@ -454,13 +446,10 @@ def restore(
     master = unlock.master_key(source, about, key_file)
     lock = Lock(source)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        snapshot.copy_closed(source, place, master, progress)
-        about.save(place)
-        volumefile.sync_directory(place.parent)
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
+        with making(place):
+            snapshot.copy_closed(source, place, master, progress)
+            about.save(place)
+            volumefile.sync_directory(place.parent)
     finally:
         lock.release()
     return report

@@ -12,7 +12,8 @@ import shutil
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -177,6 +178,49 @@ def unmount(path: str, *, lazy: bool = False) -> None:
         raise NotPermitted.at("was mounted by somebody else; unmount it as that user or as root", path)
     if code:
         raise from_errno(code, path)
+
+
+def remount(path: str, words: Iterable[str]) -> None:
+    """Change the flags of the volume that is mounted at `path` to `words`, those of ``mount -o remount,...``.
+
+    The kernel keeps them; what the mount was told when it began stays.
+
+    Raises
+    ------
+    InvalidArgument
+        No volume is mounted there.
+    NotSupported
+        ``rw``, and the volume is open for reading alone.
+    NotPermitted
+        The caller is not root.
+    """
+    path = resolve(path)
+    here = find(path)
+    if here is None or here.fs_type != FS_TYPE:
+        raise InvalidArgument.at("no volume is mounted there; a remount wants one", path)
+    flags = frozenset(words)
+    if "ro" not in flags and _opened_read_only(path):
+        again = f"vexfs umount {path}, then mount it without ro"
+        raise NotSupported.at(f"the volume was opened for reading alone, and a remount cannot change that; {again}", path)
+    program = shutil.which("mount", path="/bin:/usr/bin:/sbin:/usr/sbin")
+    if program is None:
+        raise NotSupported.at("is missing, which changes the flags of a mount (Debian: apt-get install mount)", "mount")
+    if os.geteuid() != 0:
+        raise NotPermitted.at("only root may change the flags of a mount", path)
+    # With source and directory mount(8) asks no fstab, and with -i no helper: that would be us again.
+    options = ",".join(["remount", *sorted(flags)])
+    command = [program, "-i", "-n", "-t", FS_TYPE, "-o", options, "--", here.source, path]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        raise FileError(errno.EIO, f"the kernel did not remount it: {' '.join(done.stderr.split())}", path)
+
+
+def _opened_read_only(path: str) -> bool:
+    try:
+        with open(os.path.join(path, ".vexfs", "config.toml"), "rb") as told:
+            return bool(tomllib.load(told).get("mount", {}).get("read_only"))
+    except (OSError, ValueError):
+        return False
 
 
 def _umount2(path: str, flags: int) -> int:

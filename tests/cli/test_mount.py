@@ -275,6 +275,48 @@ def test_a_line_of_fstab(home):
     assert done.returncode == 0, done.stderr
 
 
+def test_as_mount_fuse_calls_it_for_the_type_fuse_vexfs(home):
+    done = run(*VEXFS, home / "v.vex", home / "mnt", "-o", "rw,nodev,suid,_netdev")
+    assert done.returncode == 0, done.stderr
+    assert os.path.ismount(home / "mnt")
+    assert run(*VEXFS, "umount", home / "mnt").returncode == 0
+
+
+def flags(directory):
+    return run("findmnt", "-n", "-o", "OPTIONS", directory).stdout.strip().split(",")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to change the flags of a mount")
+def test_remount(home):
+    mnt = home / "mnt"
+    assert run(*HELPER, home / "v.vex", mnt, "-o", "rw,allow_other,cache_size=64MB").returncode == 0
+    (mnt / "a").write_text("kept")
+    done = run(*HELPER, home / "v.vex", mnt, "-o", "ro,noexec,remount,allow_other,cache_size=64MB,nofail")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"ro", "noexec"} <= set(flags(mnt))
+    with pytest.raises(OSError, match="Read-only"):
+        (mnt / "b").touch()
+    assert run(*VEXFS, "mount", home / "v.vex", mnt, "-o", "remount,rw").returncode == 0
+    assert "rw" in flags(mnt)
+    (mnt / "b").touch()
+    done = run(*HELPER, home / "another.vex", mnt, "-o", "remount,ro")
+    assert done.returncode == 1
+    assert "v.vex mounted, not" in done.stderr
+    assert run(*VEXFS, "umount", mnt).returncode == 0
+    done = run(*HELPER, home / "v.vex", mnt, "-o", "remount,ro")
+    assert "no volume is mounted there" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to change the flags of a mount")
+def test_remount_cannot_make_a_volume_writable(home):
+    assert run(*HELPER, home / "v.vex", home / "mnt", "-o", "ro").returncode == 0
+    done = run(*HELPER, home / "v.vex", home / "mnt", "-o", "remount,rw")
+    assert done.returncode == 32
+    assert "opened for reading alone" in done.stderr
+    assert "umount" in done.stderr
+    assert "ro" in flags(home / "mnt")
+
+
 def vexctl(*words, status=0):
     done = run(sys.executable, "-c", "from vexfs.cli.main import vexctl; vexctl()", *words)
     assert done.returncode == status, (words, done.stdout, done.stderr)

@@ -69,6 +69,7 @@ def test_what_it_says_of_itself(package):
     assert "__pycache__" not in listed and str(ROOT) not in listed
     for place in ("./lib/systemd/system/vexfs.service", "./sbin/mount.vexfs", "./usr/share/man/man1/vexctl.1.gz"):
         assert place in listed
+    assert "./sbin/mount.fuse.vexfs -> mount.vexfs" in listed
 
 
 def test_installed_used_removed_purged(package, host, tmp_path):

@@ -177,7 +177,9 @@ def _main(program: str) -> None:
 
 
 def vexfs() -> None:
-    """Entry point of ``vexfs``."""
+    """Entry point of ``vexfs``; ``vexfs /SOURCE DIRECTORY -o ...`` is how mount.fuse mounts the type fuse.vexfs."""
+    if sys.argv[1:2] and sys.argv[1].startswith("/"):
+        sys.exit(importlib.import_module("vexfs.cli.mount").helper())
     _main("vexfs")
 
 

@@ -10,15 +10,17 @@ from types import FrameType
 from typing import Any
 
 from vexfs.cli import daemon, output
-from vexfs.errors import EXIT_USAGE, VexfsError, describe, row_of
+from vexfs.errors import EXIT_USAGE, InvalidArgument, VexfsError, describe, row_of
 from vexfs.frontends import fuse
 from vexfs.frontends.fuse import mountpoint as place
-from vexfs.frontends.fuse.options import MountOptions
+from vexfs.frontends.fuse.options import ATIME_WORDS, KERNEL_WORDS, MountOptions
 from vexfs.node.attendance import attended
 from vexfs.volume import Volume
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK_S = 0.5
+#: What the kernel changes about a mount that is there.
+_CHANGEABLE = KERNEL_WORDS - {"allow_other", "allow_root", "nonempty"}
 
 MOUNT_HELP = """\
 Examples:
@@ -26,8 +28,10 @@ Examples:
   vexfs mount notes.vex /mnt/notes -o ro,allow_other
   vexfs mount notes.vex /mnt/notes --foreground      (Ctrl-C unmounts)
 
+  vexfs mount notes.vex /mnt/notes -o remount,ro     (as mount -o remount,ro /mnt/notes)
+
 In /etc/fstab:
-  mount.vexfs#/srv/notes.vex  /mnt/notes  fuse  allow_other,nofail  0  0
+  /srv/notes.vex  /mnt/notes  fuse.vexfs  allow_other,nofail  0  0
 """
 
 
@@ -44,8 +48,13 @@ def register(subparsers: Any) -> None:
 
 def mount(args: argparse.Namespace) -> int:
     """Mount a volume; return when the mount is ready, or, in the foreground, when it has ended."""
-    options = fuse.parse(args.options)
+    again, words = _remount_asked(args.options)
+    options = fuse.parse(words)
     volume, directory = os.path.abspath(args.volume), place.resolve(args.mountpoint)
+    if again:
+        _remount(volume, directory, options, words)
+        output.emit(args, {"volume": volume, "mountpoint": directory, "remounted": True}, "")
+        return 0
     log_file = os.path.abspath(args.log) if args.log else None
     if args.foreground:
         daemon.log_to(log_file, terminal=True)
@@ -55,6 +64,21 @@ def mount(args: argparse.Namespace) -> int:
     told = daemon.detach(lambda ready: _serve(volume, directory, options, ready), log_file)
     output.emit(args, {"volume": volume, "mountpoint": directory, **told}, "")
     return 0
+
+
+def _remount_asked(options: list[str]) -> tuple[bool, list[str]]:
+    """Whether ``remount`` is among the options, and the others, one by one."""
+    words = [word.strip() for group in options for word in group.split(",")]
+    others = [word for word in words if word != "remount"]
+    return len(others) < len(words), others
+
+
+def _remount(volume: str, directory: str, options: MountOptions, words: list[str]) -> None:
+    """Change the kernel's flags of a mount; mount(8) repeats the options that it was made with, and they stay."""
+    here = place.find(directory)
+    if here is not None and here.fs_type == place.FS_TYPE and os.path.abspath(here.source) != volume:
+        raise InvalidArgument.at(f"has {here.source} mounted, not {volume}", directory)
+    place.remount(directory, (options.kernel & _CHANGEABLE) | (ATIME_WORDS & set(words)))
 
 
 def _say(args: argparse.Namespace, data: dict[str, Any], text: str) -> None:
@@ -129,9 +153,12 @@ def helper(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     args.foreground, args.log, args.json = False, None, False
     try:
+        again, words = _remount_asked(args.options)
         if not args.fake:
             return mount(args)
-        options = fuse.parse(args.options)
+        options = fuse.parse(words)
+        if again:
+            return 0
         place.check(args.mountpoint, nonempty="nonempty" in options.kernel)
         return 0
     except (VexfsError, OSError) as error:

@@ -7,7 +7,6 @@ them only in part, and the result is a corrupt database long after; so a volume 
 import ctypes
 import errno
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -55,16 +54,3 @@ def existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
-
-
-def vacant(directory: Path) -> bool:
-    """Whether there is room for a new volume: nothing, or an empty directory."""
-    return not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
-
-
-def clear(directory: Path, made: bool) -> None:
-    """Take away what a failed creation left."""
-    for child in directory.iterdir():
-        shutil.rmtree(child) if child.is_dir() else child.unlink()
-    if made:
-        directory.rmdir()

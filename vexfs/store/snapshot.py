@@ -30,11 +30,10 @@ def segment_path(directory: Path, number: int) -> Path:
 def take(
     filesystem: Filesystem, source: Path, target: Path, master: bytes | None, progress: Progress | None = None
 ) -> None:
-    """Copy the running volume in `source` as it is now into the directory `target`, which is made.
+    """Copy the running volume in `source` as it is now into the empty directory `target`.
 
     Durable when this returns, but for the volume file, which the caller writes last.
     """
-    target.mkdir()
     for name in (SEGMENTS, INDEX):
         (target / name).mkdir()
     filesystem.hold()
@@ -62,8 +61,7 @@ def copy_segments(source: Path, target: Path, master: bytes | None, progress: Pr
 
 
 def copy_closed(source: Path, target: Path, master: bytes | None, progress: Progress | None = None) -> None:
-    """Copy a volume that nobody has open into the directory `target`, which is made."""
-    target.mkdir()
+    """Copy a volume that nobody has open into the empty directory `target`."""
     for name in (SEGMENTS, INDEX):
         (target / name).mkdir()
     # Through SQLite's own copy, so that a log that was not checkpointed comes with it.

@@ -20,6 +20,7 @@ from vexfs.errors import FormatUnknown, UsageError, VolumeDamaged, VolumeNotFoun
 FORMAT = 1
 NAME = "volume.toml"
 SPARE = "volume.spare.toml"
+MARK = "unfinished"  # beside what is not a volume yet
 SEGMENT_SIZE = 64 << 20
 COMPRESSIONS = ("lz4", "none")
 
@@ -164,6 +165,9 @@ def _build(told: dict[str, Any], path: Path) -> VolumeFile:
 def _absent(directory: Path) -> VolumeNotFound | FormatUnknown | VolumeDamaged:
     if not directory.exists():
         return VolumeNotFound.at("no such volume; make one with `vexctl volume create`", directory)
+    if (directory / MARK).exists():
+        what = "a creation, backup or restore that did not come to its end left it; do that again, or remove it"
+        return FormatUnknown.at(f"is not a volume: {what}", directory)
     if (directory / "meta.db").exists():
         return VolumeDamaged.at(f"is missing; {_remedy(directory)}", directory / NAME)
     return FormatUnknown.at(f"is not a volume: there is no {NAME} in it", directory)
