@@ -200,8 +200,8 @@ def remount(path: str, words: Iterable[str]) -> None:
         raise InvalidArgument.at("no volume is mounted there; a remount wants one", path)
     flags = frozenset(words)
     if "ro" not in flags and _opened_read_only(path):
-        again = f"vexfs umount {path}, then mount it without ro"
-        raise NotSupported.at(f"the volume was opened for reading alone, and a remount cannot change that; {again}", path)
+        why = "the volume was opened for reading alone, which a remount cannot change"
+        raise NotSupported.at(f"{why}; vexfs umount {path}, then mount it without ro", path)
     program = shutil.which("mount", path="/bin:/usr/bin:/sbin:/usr/sbin")
     if program is None:
         raise NotSupported.at("is missing, which changes the flags of a mount (Debian: apt-get install mount)", "mount")

@@ -11,7 +11,7 @@ import threading
 from typing import IO, Any, cast
 
 from vexfs._core.fs import Filesystem
-from vexfs.errors import InvalidArgument
+from vexfs.errors import InvalidArgument, from_errno
 
 BUFFER_SIZE = 128 << 10
 
@@ -56,6 +56,9 @@ class RawFile(io.RawIOBase):
             found = filesystem.getattr(ino)
             if found.st_mode & 0o170000 == 0o040000:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            if found.st_mode & 0o170000 != 0o100000:
+                told = "is a FIFO, a socket or a device: it has no content in the volume; open it on a mount"
+                raise from_errno(errno.EINVAL, path, message=told)
             self._position = found.st_size if self._append else 0
         except BaseException:
             filesystem.release(ino)

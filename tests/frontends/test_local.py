@@ -313,3 +313,42 @@ def test_a_path_stays_in_its_volume(fs: Files, other_files: Files) -> None:
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(fs.path("a"))
     assert sorted([fs.path("b"), fs.path("a")])[0].name == "a" and bytes(fs.path("b")) == b"b"
+
+
+def test_symlinks_lead_nobody_to_what_is_the_volumes_own(tmp_path: Path) -> None:
+    """Made on a mount, or imported: there they lead to a search, here to nothing."""
+    fs = vexfs.open(tmp_path / "v.vex")
+    fs.index("d", dim=2).upsert(["a"], [[1, 0]])
+    for target, name in ((".vexfs", "in"), ("/.vexfs/indexes.json", "list"), ("d/../.vexfs/", "around"), ("in", "two")):
+        fs.filesystem.symlink(target, name)
+    for path in ("list", "in", "in/indexes.json", "two/indexes.json", "around/indexes.json"):
+        assert not fs.exists(path)
+        with pytest.raises(FileNotFoundError):
+            fs.stat(path)
+    for work in (
+        lambda: fs.remove("in/indexes.json"),
+        lambda: fs.write_bytes("list", b"x"),
+        lambda: fs.path("in/mine").write_bytes(b"x"),
+        lambda: fs.rename("d/a", "in/a"),
+        lambda: fs.listdir("two"),
+    ):
+        with pytest.raises(FileNotFoundError):
+            work()
+    assert fs.readlink("in") == ".vexfs"
+    fs.filesystem.symlink("a.vexfs/b", "near")
+    fs.makedirs("a.vexfs")
+    fs.write_bytes("near", b"x")
+    assert fs.read_bytes("a.vexfs/b") == b"x"
+    assert [i.path for i in fs.indexes()] == ["/d"]
+    fs.close()
+
+
+def test_a_fifo_has_no_content_here(tmp_path: Path) -> None:
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.filesystem.mknod("pipe", stat.S_IFIFO | 0o600)
+        for mode in ("rb", "wb", "a", "r+"):
+            with pytest.raises(OSError, match="is a FIFO.*open it on a mount.*'pipe'"):
+                fs.open("pipe", mode)
+        for work in (lambda: fs.read_bytes("pipe"), lambda: fs.write_bytes("pipe", b"x")):
+            with pytest.raises(OSError, match="'pipe'"):
+                work()

@@ -145,6 +145,13 @@ def test_reading_twice_is_no_fault(points):
     assert points.delete(["a", "a"]) == 1
 
 
+def test_an_empty_filter_removes_nothing(points):
+    with pytest.raises(FilterInvalid, match="every record.*path"):
+        points.delete(where={})
+    assert points.count(where={}) == 2
+    assert points.delete(where={"$path": "*"}) == 2
+
+
 def test_an_update_of_nothing(points):
     with pytest.raises(InvalidArgument, match="vectors, attributes"):
         points.update(["a"])

@@ -101,6 +101,33 @@ def test_a_nested_index_has_its_own_model(fs):
     assert found(fs, "coffee", under="docs/inner") == ["/docs/inner/b.txt"]
 
 
+@pytest.mark.parametrize("reopened", [False, True])
+def test_what_a_nested_index_covered_is_found_by_the_outer_one_when_it_is_dropped(fs, tmp_path, reopened):
+    fs.index("docs", embedder="default")
+    fs.index("docs/inner", embedder="default")
+    fs.index("docs/vectors", dim=2)
+    fs.write_text("docs/inner/deep/a.txt", "renew the passport")
+    fs.write_text("docs/vectors/b.txt", "passport and visa")
+    settled(fs)
+    assert found(fs, "passport", mode="keyword") == ["/docs/inner/deep/a.txt"]
+    fs.drop_index("docs/inner")
+    fs.drop_index("docs/vectors")
+    wanted = ["/docs/inner/deep/a.txt", "/docs/vectors/b.txt"]
+    if reopened:
+        fs.close()
+        with vexfs.open(tmp_path / "v.vex") as again:
+            settled(again)
+            assert sorted(found(again, "passport", mode="keyword")) == wanted
+        return
+    settled(fs)
+    assert sorted(found(fs, "passport", mode="keyword")) == wanted
+    fs.mkdir("docs/gone")
+    fs.index("docs/gone", embedder="default")
+    fs.rmdir("docs/gone")  # an index of a directory that is not there any more has no heir
+    settled(fs)
+    assert [i.path for i in fs.indexes()] == ["/docs"]
+
+
 def test_nothing_is_embedded_twice(fs, tmp_path):
     seen = []
 

@@ -110,6 +110,8 @@ cdef class Filesystem(ByPath):
             except FileNotFoundError:
                 # A dangling symlink: the file is made where it leads.  A loop ended in ELOOP above.
                 target = self.readlink(p)
+                if b".vexfs" in target.split(b"/"):
+                    raise  # the volume's own: nothing is made there
                 above = b"" if target.startswith(b"/") else p.rpartition(b"/")[0] + b"/" if b"/" in p else b""
                 return self.open(above + target, flags, mode)
         self.walk(path, not flags & <uint32_t>O_NOFOLLOW, &a)
@@ -199,6 +201,9 @@ cdef class Filesystem(ByPath):
         cdef uint64_t ino = self.open(path, 0)
         try:
             return self.read(ino, <size_t>-1, 0)
+        except OSError as error:
+            error.filename = path if error.filename is None else error.filename
+            raise
         finally:
             self.release(ino)
 
@@ -207,6 +212,9 @@ cdef class Filesystem(ByPath):
         cdef uint64_t ino = self.open(path, O_CREAT | O_TRUNC | O_WRONLY, mode)
         try:
             return self.write(ino, data, 0)
+        except OSError as error:
+            error.filename = path if error.filename is None else error.filename
+            raise
         finally:
             self.release(ino)
 

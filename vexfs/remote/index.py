@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from vexfs._core.record import pack
 from vexfs.errors import FilterInvalid, IndexMissing, InvalidArgument, NotSupported, QueryInvalid, VectorInvalid
 from vexfs.remote.link import Link, error_of
+from vexfs.search.filters import refuse_empty
 from vexfs.search.records import float32_of, numbers_of
 
 Where = Mapping[str, Any] | None
@@ -272,6 +273,7 @@ class RemoteIndex:
         """Remove records by id, or all that match; answers how many."""
         if (ids is None) == (where is None):
             raise InvalidArgument.at("delete takes ids or where, one of them")
+        refuse_empty(where)
         names = None if ids is None else _names([ids] if isinstance(ids, str | bytes) else ids)
         body = self._body(ids=names, where=filter_of(where))
         return int(self._link.ask("POST", "/v1/delete", body, invalid=QueryInvalid)["count"])

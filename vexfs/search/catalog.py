@@ -329,6 +329,10 @@ class Catalog:
             index.close(snapshot=False)
             self._remove_files(index.description.number)
             self.settling.tree(index.description.directory)
+        with contextlib.suppress(FileNotFoundError):
+            heir = self.covering(index.description.directory)
+            if heir is not None and heir.embedder is not None and not self.read_only:
+                self.ingesting().look_below(index.description.directory)
 
     def update(self, index: Index, **fields: Any) -> None:
         """Change fields of an index's description, and keep them."""

@@ -30,6 +30,12 @@ EXACT = 1 << 53
 KNOWN_MAX = 256
 
 
+def refuse_empty(where: Any) -> None:
+    """Raise ``FilterInvalid`` for a filter that asks for nothing, where it would remove everything."""
+    if isinstance(where, Mapping) and not where:
+        raise FilterInvalid('where={} matches every record; to remove them all say so: where={"$path": "*"}')
+
+
 @attrs.frozen
 class Table:
     """What a filter is evaluated over: the columns, the number of rows, and the paths of rows when asked for."""

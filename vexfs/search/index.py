@@ -25,6 +25,7 @@ from vexfs.errors import InvalidArgument
 from vexfs.observe.tally import as_many, tallied
 from vexfs.search.aside import Aside
 from vexfs.search.description import Description
+from vexfs.search.filters import refuse_empty
 from vexfs.search.hits import Hit, Hits
 from vexfs.search.query import Reader
 from vexfs.search.records import Attributes
@@ -336,10 +337,11 @@ class Index:
         ----------
         ids : iterable of str, optional
         where : mapping, optional
-            One of the two is given.
+            One of the two is given.  An empty one is refused: all records are ``{"$path": "*"}``.
         """
         if (ids is None) == (where is None):
             raise InvalidArgument.at("delete takes ids or where, one of them")
+        refuse_empty(where)
         base = self.filesystem.path_of(self.description.directory).rstrip(b"/")
         if ids is not None:
             names = names_of([ids] if isinstance(ids, str | bytes) else dict.fromkeys(ids))

@@ -157,9 +157,13 @@ class Ingest:
         """Compare every file below an index with its rows."""
         if index.embedder is not None:
             self._holds.pop(index.embedder, None)
-            self._backlog.tree(index.description.directory)
-            self._marks.forget()
-            self._wake.set()
+            self.look_below(index.description.directory)
+
+    def look_below(self, directory: int) -> None:
+        """Compare every file below a directory with the rows of the index that covers it."""
+        self._backlog.tree(directory)
+        self._marks.forget()
+        self._wake.set()
 
     def look_at(self, ino: int) -> None:
         """Compare one file with its rows."""

@@ -1,8 +1,8 @@
 """The making of a volume's directory, by a creation, a backup or a restore.
 
-A directory is a volume from the moment that ``volume.toml`` is in it, which is written last.  Until then a mark is there,
-locked by whoever works on it: so what a killed process left is told from a directory of somebody's files, and from work
-that is still under way; doing the same again clears it away and begins anew.
+A directory is a volume from the moment that ``volume.toml`` is in it, which is written last.  Until then a mark is
+there, locked by whoever works on it: so what a killed process left is told from a directory of somebody's files, and
+from work that is still under way; doing the same again clears it away and begins anew.
 """
 
 import contextlib

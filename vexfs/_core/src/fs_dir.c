@@ -198,6 +198,18 @@ typedef struct {
     int links;
 } walk_t;
 
+/* Whether `.vexfs` is among the components: what is there is the volume's own, and shows through no symlink. */
+static int leads_inside(const char *path, size_t n)
+{
+    static const char own[] = ".vexfs";
+    const size_t k = sizeof own - 1;
+    for (size_t i = 0; i + k <= n; i++) {
+        if (!memcmp(path + i, own, k) && (!i || path[i - 1] == '/') && (i + k == n || path[i + k] == '/'))
+            return 1;
+    }
+    return 0;
+}
+
 /* The symlink's target in front of what is left of the path. */
 static int splice(walk_t *w, vx_inode *link, const char **path, size_t *n)
 {
@@ -208,6 +220,8 @@ static int splice(walk_t *w, vx_inode *link, const char **path, size_t *n)
     if (rc)
         return rc;
     size_t tn = link->inl_n, total = tn + (*n ? 1 + *n : 0);
+    if (leads_inside(link->inl, tn))
+        return -ENOENT;
     if (total > PATH_ROOM / 2)
         return -ENAMETOOLONG;
     if (!w->buf)
