@@ -137,6 +137,10 @@ def load_snapshot(index: "Index") -> tuple[VectorIndex, int]:
     index.table.attach(vectors, keep=index.rows_in == "memory")
     fresh = np.flatnonzero((now != UNUSED) & (now != then)).astype(np.uint32)
     _put(index, vectors, fresh)
+    wanted = np.flatnonzero(now != UNUSED).astype(np.uint32)
+    if len(vectors) != len(wanted):  # a row had left when the lists were written, and came back as what it was
+        missing = np.array([row for row in wanted.tolist() if row not in vectors], np.uint32)
+        _put(index, vectors, missing)
     return vectors, len(fresh)
 
 
