@@ -2,7 +2,10 @@
 
 import errno
 import os
+import shutil
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -280,6 +283,37 @@ def test_readers_beside_writer_syncs_and_checkpoints(meta):
         thread.join()
     assert not failures, failures[0]
     assert min(reads) > 5
+
+
+def test_syncs_that_end_within_a_long_commit_leave_its_frames_alone(meta, key, tmp_path):
+    """The mark of a sync never lands on a frame, though a commit is written with several writes."""
+    stop = threading.Event()
+
+    def sync():
+        while not stop.is_set():
+            meta.sync()
+
+    threads = [threading.Thread(target=sync) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    until, rounds = time.monotonic() + 2.5, 0
+    while time.monotonic() < until:
+        meta.begin()
+        meta.put_int("rounds", rounds)
+        meta.commit()
+        meta.begin()
+        for ino in range(2, 152):
+            meta.put_content(ino, os.urandom(4000))
+        meta.commit()
+        rounds += 1
+    stop.set()
+    for thread in threads:
+        thread.join()
+    path = Path(meta.path)
+    for name in (path, wal_of(path)):
+        shutil.copy(name, tmp_path / name.name.replace(path.name, "copy.db"))
+    with Meta(tmp_path / "copy.db", key=key) as copy:
+        assert copy.get_int("rounds") == rounds - 1
 
 
 def test_backup_copies_one_commit_while_others_follow(meta, key, tmp_path):

@@ -140,3 +140,27 @@ def test_a_file_whose_remembered_name_went_is_searched_for(volume, where):
     fs.unlink("third")
     with pytest.raises(FileNotFoundError):
         fs.path_of(ino)
+
+
+def test_truncations_at_the_largest_size(volume):
+    """A region that cannot be does not come into a commit, which would fail for ever."""
+    most = 1 << 44
+    fs = volume()
+    for name, data in (("empty", b""), ("inline", b"x" * 100), ("large", b"x" * 200_000)):
+        fs.write_file(name, data)
+        fs.fsync()
+        for size in (most, most - 5, most, most - (1 << 20), most - (1 << 20) - 1, most, most - 1, len(data)):
+            fs.truncate(name, size)
+            fs.fsync()
+            assert fs.stat(name).st_size == size
+        assert fs.read_file(name) == data
+    ino = fs.resolve("large")
+    fs.truncate("large", most)
+    assert fs.write(ino, b"end", most - 3) == 3
+    with pytest.raises(OSError, match="large"):
+        fs.write(ino, b"more", most - 3)
+    fs.fsync()
+    fs.truncate("large", most - 1)
+    fs.close()
+    fs = volume()
+    assert fs.read(ino, 10, most - 3) == b"en" and fs.stat("large").st_size == most - 1

@@ -36,6 +36,30 @@ def test_rows_that_could_not_be_looked_at_are_looked_at_again(fs, papers, monkey
     assert papers.count({"lang": "fr"}) == 3
 
 
+def test_rows_that_get_other_files_between_two_looks(fs, vectors):
+    index = fs.index("i", dim=32)
+    index.upsert([f"a{k}" for k in range(1300)], np.resize(vectors, (1300, 32)), [{"lang": "de"}] * 1300)
+    assert index.count({"lang": "de"}) == 1300
+
+    class Interrupted(query.Reader):
+        @property
+        def _base(self):
+            """Looked at between the version of the table and its rows."""
+            self.__class__ = query.Reader
+            self._base = None
+            index.delete([f"a{k}" for k in range(1300)])
+            index.upsert([f"b{k}" for k in range(100)], vectors[:100], [{"lang": "en"}] * 100)
+
+    reader = query.Reader(index)
+    assert reader.count({"lang": "de"}, None) == 1300
+    fs.attributes("i/a0")["lang"] = "fr"
+    assert reader.count({"lang": "de"}, None) == 1299
+    del reader._base
+    reader.__class__ = Interrupted
+    assert reader.count({"lang": "fr"}, None) == 0 == reader.count({"lang": "de"}, None)
+    assert reader.count({"lang": "en"}, None) == 100
+
+
 def test_a_volume_that_is_nearly_full_takes_all_of_a_batch_or_nothing(tmp_path, rng):
     limit, dim, n = 64 << 20, 1025, 1000
     with LocalVolume.create(tmp_path / "full", size_limit=limit, compression="none") as fs:

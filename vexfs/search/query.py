@@ -150,9 +150,10 @@ class Reader:
         rows = len(found)
         if compiled is not None:
             with self._lock:
-                if compiled.names and self._known_changes != version[0]:
+                # As of after the look at the rows: one that was given away again has its new file's attributes.
+                if compiled.names and self._known_changes != (now := self._table.version[0]):
                     self._refresh(rows)
-                    self._known_changes = version[0]
+                    self._known_changes = now
                 self.columns.resize(rows)
                 found = compiled.rows(Table(self.columns, rows, self._paths_of), found)
         return Mask(found, version)

@@ -272,7 +272,7 @@ static int cut_regions(vx_fs *fs, vx_inode *i, uint64_t size)
     uint32_t in = (uint32_t)(size & (VX_REGION - 1));
     vx_region *r = NULL;
     int rc = in ? vx_region_get(fs, i, (uint32_t)(size >> VX_REGION_SHIFT), 1, &r) : 0;
-    if (!rc)
+    if (!rc && keep < VX_REGIONS)
         rc = vx_extents_forget(fs, i, keep);
     if (!rc && in)
         rc = vx_extents_cut(fs, r, in); /* loaded: it cannot fail any more */
@@ -290,7 +290,7 @@ static int cut_regions(vx_fs *fs, vx_inode *i, uint64_t size)
     }
     if (keep < i->map_floor)
         i->map_floor = keep;
-    if (keep < i->cut)
+    if (keep < i->cut && keep < VX_REGIONS) /* else nothing goes whole */
         i->cut = keep;
     i->flags |= VX_I_CUT;
     i->floor_epoch = fs->epoch;

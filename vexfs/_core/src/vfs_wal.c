@@ -36,6 +36,7 @@ struct vx_wal {
     uint8_t salts[8];
     uint64_t generation;       /* how often the log was begun anew */
     uint32_t committed;        /* frames of this generation up to the last commit */
+    uint32_t written;          /* frames that the file may have, also of a commit that is not whole yet */
     uint32_t durable;          /* of these, on stable storage */
     uint32_t copied;           /* of these, done with by a checkpoint */
     uint64_t commits, commits_synced;
@@ -75,7 +76,7 @@ int vx_wal_new(vx_wal **out, vx_page_codec *c, const char *path, int fd, uint32_
         memcpy(w->salts, header + 16, 8);
         /* Frames found on opening may never have been synced: whoever asks first must do it. */
         w->commits = committed > 0;
-        w->committed = committed;
+        w->committed = w->written = committed;
     }
     w->dirty_name = 1;
     *out = w;
@@ -112,6 +113,9 @@ static int flush_locked(vx_wal *w)
         return 0;
     uint32_t n = w->gathered;
     w->gathered = 0;
+    uint32_t before = (uint32_t)((w->start - VX_WAL_HEADER) / VX_WAL_FRAME);
+    if (before == w->committed || before + n > w->written) /* what a commit that failed has left is written over */
+        w->written = before + n;
     int rc = vx_io_pwrite(w->fd, w->buffer, n * (size_t)VX_WAL_FRAME, w->start);
     off_t end = w->start + (off_t)n * VX_WAL_FRAME;
     if (!rc && end > w->extent) {
@@ -147,7 +151,7 @@ static int write_header(vx_wal *w, const uint8_t *data)
         return rc;
     memcpy(w->salts, data + 16, 8);
     w->generation++;
-    w->committed = w->durable = w->copied = 0;
+    w->committed = w->written = w->durable = w->copied = 0;
     w->doubtful = 0;
     return 0;
 }
@@ -226,7 +230,7 @@ int vx_wal_truncate(vx_wal *w, off_t size)
         w->extent = size;
     if (!rc && size == 0) {
         w->generation++;
-        w->committed = w->durable = w->copied = 0;
+        w->committed = w->written = w->durable = w->copied = 0;
         w->doubtful = 0;
     }
     pthread_mutex_unlock(&w->mutex);
@@ -310,7 +314,8 @@ static int sync_once(vx_wal *w)
         w->doubtful = 0;
         if (committed > w->durable)
             w->durable = committed;
-        if (w->durable > 0 && w->committed == w->durable && w->gathered == 0 && !w->held)
+        /* Between two writes of a long commit nothing is gathered, but frames stand where the mark would go. */
+        if (w->durable > 0 && w->written == w->durable && w->gathered == 0 && !w->held)
             put_mark(w);
     }
     return 0;

@@ -36,7 +36,8 @@ enum {
     VX_META_COST = 4096 /* bytes of the host's space reserved for a changed inode or dentry */
 };
 #define VX_REGION_CACHE(fs) ((fs)->o.inode_cache / 4 + 256)
-#define VX_FILE_MAX ((uint64_t)1 << 44) /* 16 TiB: 2^24 regions */
+#define VX_REGIONS ((uint32_t)1 << 24) /* of a file */
+#define VX_FILE_MAX ((uint64_t)VX_REGIONS << VX_REGION_SHIFT) /* 16 TiB */
 #define VX_INO_MAX ((uint64_t)1 << 39)
 
 /* `len` bytes of a region from `off` on are the decoded bytes skip.. of the frame (seg, pos). */
