@@ -60,6 +60,48 @@ def test_rows_that_get_other_files_between_two_looks(fs, vectors):
     assert reader.count({"lang": "en"}, None) == 100
 
 
+def test_rows_whose_files_leave_while_they_are_looked_at(fs, vectors):
+    index = fs.index("i", dim=32)
+    index.upsert([f"a{k}" for k in range(1300)], np.resize(vectors, (1300, 32)), [{"lang": "de"}] * 1300)
+    reader = query.Reader(index)
+    assert reader.count({"lang": "de"}, None) == 1300
+    index.delete([f"a{k}" for k in range(1300)])
+    index.upsert([f"b{k}" for k in range(100)], vectors[:100], [{"lang": "en"}] * 100)
+
+    class Interrupted(query.Reader):
+        def _refresh(self, rows):
+            """Between the look at the rows and that at their attributes."""
+            self.__class__ = query.Reader
+            for k in range(100):
+                fs.rename(f"i/b{k}", f"b{k}")
+            return self._refresh(rows)
+
+    reader.__class__ = Interrupted
+    assert reader.count({"lang": "de"}, None) == 0 == reader.count({"lang": {"$ne": "de"}}, None)
+    for k in range(100):
+        fs.rename(f"b{k}", f"i/b{k}")
+    assert reader.count({"lang": "en"}, None) == 100 == reader.count({"lang": {"$ne": "de"}}, None)
+
+
+def test_a_row_that_gets_another_file_is_not_deleted_for_the_one_before(fs, vectors):
+    index = fs.index("i", dim=32)
+    index.upsert([f"a{k}" for k in range(1300)], np.resize(vectors, (1300, 32)), [{"lang": "de"}] * 1300)
+
+    class Interrupted(query.Reader):
+        def mask(self, where, under=None):
+            """Others are quicker: the records go, and other ones get their rows."""
+            found = super().mask(where, under)
+            self.__class__ = query.Reader
+            index.delete([f"a{k}" for k in range(1300)])
+            index.upsert([f"b{k}" for k in range(100)], vectors[:100], [{"lang": "en"}] * 100)
+            return found
+
+    index._reader.__class__ = Interrupted
+    assert index.delete(where={"lang": "de"}) == 0
+    assert sorted(fs.listdir("i")) == sorted(f"b{k}" for k in range(100)) and len(index) == 100
+    assert index.delete(where={"lang": "en"}) == 100 and fs.listdir("i") == []
+
+
 def test_a_volume_that_is_nearly_full_takes_all_of_a_batch_or_nothing(tmp_path, rng):
     limit, dim, n = 64 << 20, 1025, 1000
     with LocalVolume.create(tmp_path / "full", size_limit=limit, compression="none") as fs:

@@ -152,24 +152,37 @@ class Reader:
             with self._lock:
                 # As of after the look at the rows: one that was given away again has its new file's attributes.
                 if compiled.names and self._known_changes != (now := self._table.version[0]):
-                    self._refresh(rows)
+                    gone = self._refresh(rows)
                     self._known_changes = now
+                    if len(gone):
+                        self._base, found = None, found.copy()
+                        found[gone[gone < rows]] = False
                 self.columns.resize(rows)
                 found = compiled.rows(Table(self.columns, rows, self._paths_of), found)
         return Mask(found, version)
 
-    def _refresh(self, rows: int) -> None:
-        """Bring the columns up to date: rows whose attributes changed, or all of them the first time."""
+    def _refresh(self, rows: int) -> NDArray[np.uint32]:
+        """Bring the columns up to date: rows whose attributes changed, or all of them the first time.
+
+        Answers those of them that are not searched any more: what the columns had of such a row may be that of the file
+        that had it before.
+        """
         touched = self._table.touched()  # before the rows are looked at: what changes later is touched again
         if touched is None or self._known_changes is None:
             bits, _ = self._table.scope(self._index.description.directory)
             touched = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).astype(np.uint32)
         self._known_changes = None  # until all are filled: what was given out as touched is not given out again
         self.columns.resize(max(rows, int(touched[-1]) + 1 if len(touched) else 0))
+        there = np.zeros(len(touched), np.bool_)
         for at in range(0, len(touched), CHUNK):
             part = touched[at : at + CHUNK]
-            for row, _, _, packed in rows_described(self._table, part, HIT_XATTRS):
+            described = rows_described(self._table, part, HIT_XATTRS)
+            for row, _, _, packed in described:
                 self.columns.fill(row, packed)
+            there[at : at + CHUNK] = np.isin(part, [row for row, *_ in described])
+        gone: NDArray[np.uint32] = touched[~there]
+        self.columns.clear(gone)
+        return gone
 
     def _paths_of(self, among: NDArray[np.bool_]) -> dict[int, str]:
         """Paths relative to the index's directory."""
@@ -195,14 +208,16 @@ class Reader:
     def paths(self, where: Mapping[str, Any] | None) -> list[bytes]:
         """Paths of the files that match."""
         self._index.catalog.settle()
+        before = self._table.rows()["ino"] & INO_MASK
         bits, _ = self.mask(where)
         if bits is None:
             bits, _ = self._table.scope(self._index.description.directory)
         places = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).astype(np.uint32)
         found = {}
         for at in range(0, len(places), CHUNK):
-            for _, ino, path, _ in rows_described(self._table, places[at : at + CHUNK]):
-                found[ino] = path
+            for row, ino, path, _ in rows_described(self._table, places[at : at + CHUNK]):
+                if row < len(before) and before[row] == ino:  # nobody else's row meanwhile
+                    found[ino] = path
         return list(found.values())
 
     # -- searching
