@@ -7,6 +7,7 @@ facts, compaction, backup, key rotation.  The files in it are reached through a 
 """
 
 import atexit
+import contextlib
 import ctypes
 import os
 import threading
@@ -136,7 +137,7 @@ class Volume:
         cls, directory: Path, geometry: volumefile.Geometry, key_file: HostPath | None, options: Any
     ) -> Self:
         lock = Lock(directory)
-        bridge = machinery.equip(options)
+        bridge, filesystem = machinery.equip(options), None
         try:
             about, master = volumefile.VolumeFile(geometry=geometry), None
             if key_file is not None:
@@ -151,8 +152,7 @@ class Volume:
             about.save(directory)
             return cls._opened(directory, about, filesystem, lock, master, bridge)
         except BaseException:
-            _stop(bridge)
-            lock.release()
+            _give_up(filesystem, bridge, lock)
             raise
 
     @classmethod
@@ -194,7 +194,7 @@ class Volume:
         _check_parts(directory)
         lock = Lock(directory, shared=read_only)
         parts: Any = {**options, "compression": compression or about.geometry.compression}
-        bridge = machinery.equip(parts)
+        bridge, filesystem = machinery.equip(parts), None
         try:
             filesystem = Filesystem(
                 str(directory), meta_key=master, data_key=master, read_only=read_only,
@@ -202,8 +202,7 @@ class Volume:
             )  # fmt: skip
             return cls._opened(directory, about, filesystem, lock, master, bridge)
         except BaseException:
-            _stop(bridge)
-            lock.release()
+            _give_up(filesystem, bridge, lock)
             raise
 
     @classmethod
@@ -358,7 +357,8 @@ class Volume:
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_filesystem", None) is not None:
+        filesystem = getattr(self, "_filesystem", None)
+        if filesystem is not None and not filesystem.closed:
             warnings.warn(f"volume {self.directory} was not closed", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
@@ -377,6 +377,17 @@ def _has_indexes(filesystem: Filesystem) -> bool:
 def _stop(bridge: Bridge | None) -> None:
     if bridge is not None:
         bridge.close()
+
+
+def _give_up(filesystem: Filesystem | None, bridge: Bridge | None, lock: Lock) -> None:
+    """A volume could not be opened to the end; its filesystem, which works with the bridge, goes before that."""
+    try:
+        if filesystem is not None:
+            with contextlib.suppress(OSError):  # what kept it from being opened is told
+                filesystem.close()
+    finally:
+        _stop(bridge)
+        lock.release()
 
 
 def opened(path: HostPath) -> Volume | None:

@@ -188,3 +188,15 @@ def test_what_the_host_refuses_is_told_with_a_remedy(monkeypatch, capsys, error,
     monkeypatch.setattr(main, "build_parser", refused)
     assert main.run("vexctl", ["volume", "info", "x"]) == 1
     assert says in capsys.readouterr().err
+
+
+def test_ctrl_c_behind_an_error_of_another_package_is_one_line(monkeypatch, capsys):
+    def fail(*_):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise RuntimeError("Error calling __set_name__") from interrupt
+
+    monkeypatch.setattr(main, "build_parser", fail)
+    assert main.run("vexctl", ["volume", "info", "x"]) == 130
+    assert capsys.readouterr().err == "vexctl: interrupted\n"

@@ -216,10 +216,16 @@ cdef class Opened:
         if fs is NULL:
             return
         self.fs = NULL
+        interrupted = None
         while self.busy:
-            time.sleep(0.001)
+            try:
+                time.sleep(0.001)
+            except KeyboardInterrupt as error:
+                interrupted = error  # not left half closed: the calls that are waited for are on their way out
         with nogil:
             rc = fs_close_volume(fs)
+        if interrupted is not None:
+            raise interrupted
         if rc:
             raise failed(rc, self.path)
 

@@ -125,6 +125,16 @@ def _expected(error: Exception) -> bool:
     return isinstance(error, (VexfsError, OSError, ValueError, MemoryError))
 
 
+def _of_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C is behind an error, as when it meets a class of another package in the making."""
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen and not isinstance(at, KeyboardInterrupt):
+        seen.add(id(at))
+        at = at.__cause__
+    return isinstance(at, KeyboardInterrupt)
+
+
 def _remedy(error: Exception) -> str:
     """What to do about an error that the host alone names."""
     plain = isinstance(error, OSError) and error.errno is not None and error.strerror == os.strerror(error.errno)
@@ -159,6 +169,9 @@ def run(program: str, arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except Exception as error:
+        if _of_interrupt(error):
+            print(f"{program}: interrupted", file=sys.stderr)
+            return 128 + signal.SIGINT
         if args.debug or not _expected(error):
             raise
         print(f"{program}: {' '.join(describe(error).split())}{_remedy(error)}", file=sys.stderr)

@@ -83,16 +83,23 @@ class Catalog:
         self.on_drop: list[Callable[[Index], Any]] = []
         #: Called with an index, its rows that were written, uint32 (n,), and their vectors, float32 (n, dim).
         self.on_written: list[Callable[[Index, Any, Any], Any]] = []
+        try:
+            self._begin()
+        except BaseException:  # Ctrl-C, too: no thread and no table stays behind
+            self._let_go(whole=False)
+            raise
+
+    def _begin(self) -> None:
         self._load()
-        stand_behind(filesystem, self)
-        if bridge is not None and not read_only:
-            bridge.handler(KIND_INDEX, self._work)
-        if not read_only:
+        stand_behind(self.filesystem, self)
+        if self.bridge is not None and not self.read_only:
+            self.bridge.handler(KIND_INDEX, self._work)
+        if not self.read_only:
             self.settling.begin(list(self._by_directory))
         if self._by_directory:
             self._start()
             self._work.ring()  # what a snapshot lacks is brought into memory
-        if not read_only and any(index.embedder for index in self._by_directory.values()):
+        if not self.read_only and any(index.embedder for index in self._by_directory.values()):
             self.ingesting()
 
     # -- ingest of text
@@ -448,6 +455,11 @@ class Catalog:
         if self._ingest is not None:
             self._ingest.close()
         self.settle()
+        self._let_go(whole=True)
+
+    def _let_go(self, whole: bool) -> None:
+        if self._ingest is not None:
+            self._ingest.close()
         self._stop.set()
         self._work.ring()
         stand_behind(self.filesystem, None)
@@ -455,9 +467,10 @@ class Catalog:
             self._worker.join()
         if self.bridge is not None and not self.read_only:
             self.bridge.handler(KIND_INDEX, None)
-        self.settling.end()
+        if whole:
+            self.settling.end()
         with self._lock:
             for index in self._by_directory.values():
-                index.close(snapshot=not self.read_only)
+                index.close(snapshot=whole and not self.read_only)
             self._by_directory.clear()
             self._by_number.clear()
