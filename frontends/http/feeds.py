@@ -9,7 +9,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from vexfs.frontends.http.api.indexes import Vector, Where, hit_body, hit_body_with_passages, row_of
@@ -33,7 +33,7 @@ class Subscribe(msgspec.Struct, forbid_unknown_fields=True, tag="subscribe", tag
     """A client's wish: `id` is its own name for the subscription."""
 
     channel: Literal["performance", "node", "files", "search"]
-    id: str = ""
+    id: Annotated[str, msgspec.Meta(max_length=200)] = ""
     interval_s: float = 1.0
     path: str = "/"
     text: str | None = None

@@ -66,7 +66,8 @@ class Gate:
         self._origins = frozenset(api.cors_origins)
         self._open = not api.auth_required
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._connections_most = max(64, min(4 * self._most, files - 256 if files > 512 else files // 2))
+        # The other half is for subscriptions, metrics, and the volume's own files.
+        self._connections_most = max(64, min(4 * self._most, files // 2))
 
     # -- connections
 

@@ -14,10 +14,11 @@ import asyncio
 import contextlib
 import http
 import logging
+import resource
 import socket
 import threading
 import time
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,6 +26,7 @@ from vexfs.frontends.http.feeds import CHANNELS, Feed, Subscribe, TooSlow
 from vexfs.frontends.http.message import Problem, fault_of, to_json
 from vexfs.frontends.http.server import Certificates, LoopThread, bound
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import MultipleValuesError
 from websockets.exceptions import ConnectionClosed
 
 from vexfs.config import Settings
@@ -51,10 +53,37 @@ class Auth(msgspec.Struct, forbid_unknown_fields=True, tag="auth", tag_field="ac
 class Unsubscribe(msgspec.Struct, forbid_unknown_fields=True, tag="unsubscribe", tag_field="action"):
     """No more of this."""
 
-    id: str = ""
+    id: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
-_decode = msgspec.json.Decoder(Auth | Subscribe | Unsubscribe)
+_decoder = msgspec.json.Decoder(Auth | Subscribe | Unsubscribe)
+
+
+def _decoded(raw: str | bytes) -> Auth | Subscribe | Unsubscribe:
+    try:
+        return _decoder.decode(raw)
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deeply") from None
+
+
+class Link(ServerConnection):
+    """A connection from its first byte; those beyond `most` end there, before they have cost anything."""
+
+    def __init__(self, *args: Any, links: set["Link"], most: int, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._links, self._most = links, most
+
+    def connection_made(self, transport: Any) -> None:
+        """A client came."""
+        if len(self._links) >= self._most:
+            transport.abort()
+        self._links.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It went."""
+        self._links.discard(self)
+        super().connection_lost(exc)
 
 
 class Client:
@@ -94,7 +123,7 @@ class Client:
         else:
             try:
                 raw = await asyncio.wait_for(self._link.recv(), AUTH_S)
-                message = _decode.decode(raw)
+                message = _decoded(raw)
                 if not isinstance(message, Auth):
                     raise BadToken("has to come in the first message: {\"action\": \"auth\", \"token\": ...}")
                 self._check(message.token)
@@ -115,7 +144,7 @@ class Client:
     async def _heed(self, raw: str | bytes) -> None:
         number = ""
         try:
-            message = _decode.decode(raw)
+            message = _decoded(raw)
             if isinstance(message, Auth):
                 raise Problem(400, "who asks is known already")
             number = message.id
@@ -230,6 +259,7 @@ class WebSocketService:
         self.node = node
         self.dropped = 0
         self._clients: set[Client] = set()
+        self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listener: socket.socket | None = None
         self._certificates: Certificates | None = None
@@ -251,11 +281,14 @@ class WebSocketService:
         assert self._listener is not None
         self._end = asyncio.Event()
         most = min(4096, self.node.settings.api.max_concurrent_requests * 2)
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limit = max(64, min(2 * most, files // 8))
         server = await serve(
             self._handle, sock=self._listener, ssl=self._certificates.context if self._certificates else None,
             process_request=self._admit, max_size=MESSAGE_MOST, max_queue=16, open_timeout=AUTH_S, ping_interval=20,
             ping_timeout=20, close_timeout=2, compression=None, server_header="vexfs", backlog=min(most, 4096),
             logger=logging.getLogger("vexfs.websocket.wire"),
+            create_connection=lambda *args, **options: Link(*args, links=self._links, most=limit, **options),
         )  # fmt: skip
         logging.getLogger("vexfs.websocket.wire").setLevel(logging.CRITICAL)
         serving.set()
@@ -268,6 +301,12 @@ class WebSocketService:
 
     def _admit(self, link: ServerConnection, request: Any) -> Any:
         """Pages of other sites may not; nothing but the one path is here."""
+        try:
+            return self._looked_at(link, request)
+        except (ValueError, MultipleValuesError):
+            return link.respond(http.HTTPStatus.BAD_REQUEST, "Host, Origin or Authorization: twice, or no such thing\n")
+
+    def _looked_at(self, link: ServerConnection, request: Any) -> Any:
         if request.path.partition("?")[0] not in ("/", "/v1/subscribe"):
             return link.respond(http.HTTPStatus.NOT_FOUND, "subscriptions are at /v1/subscribe\n")
         if len(self._clients) >= self.node.settings.api.max_concurrent_requests:

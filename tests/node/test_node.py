@@ -3,13 +3,15 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
 import time
 
 import pytest
 
 from vexfs.cli.reach import Reach
 from vexfs.config import load
-from vexfs.errors import ConfigError, UsageError, VolumeBusy, VolumeNotFound
+from vexfs.errors import ConfigError, UsageError, VexfsError, VolumeBusy, VolumeNotFound
 from vexfs.node import Node, service, verb
 
 
@@ -214,3 +216,35 @@ def test_every_argument_of_a_verb_says_what_it_takes():
         function = verb.find(name)
         takes = [p for p in list(inspect.signature(function).parameters.values())[1:] if p.kind is not p.VAR_KEYWORD]
         assert {p.name for p in takes} - loose <= set(verb._wanted(function)), name
+
+
+def test_what_requests_need_is_in_memory_from_the_start(tmp_path):
+    """An upgrade replaces the files of a running node: what it imported only then would not fit the rest."""
+    program = f"""
+import sys, threading
+from vexfs.config import load
+from vexfs.node import Node
+node = Node(load({str(tmp_path / "node.conf")!r}, environment={{}}, overrides=[
+    "general.data_dir={tmp_path}/data", "general.control_socket={tmp_path}/c", "monitoring.metrics_enabled=false",
+    "api.rest_enabled=false", "api.websocket_enabled=false"]))
+threading.Timer(1.5, node.stop).start()
+node.run()
+for name in ("vexfs.node.verbs.security", "vexfs.observe.bottleneck", "vexfs.search.snippet", "vexfs.store.check_data"):
+    assert name in sys.modules, name
+"""
+    (tmp_path / "node.conf").write_text("")
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_a_module_that_does_not_fit_any_more_is_told_with_the_remedy(running, monkeypatch):
+    node = running().node
+
+    @verb.verb("node.upgraded")
+    def upgraded(node):
+        raise ImportError("cannot import name 'new' from 'vexfs.old'")
+
+    with pytest.raises(VexfsError, match=r"node.upgraded: cannot import .* restart"):
+        list(node.call("node.upgraded", {}))
+    del verb._functions["node.upgraded"]
+    with pytest.raises(UsageError, match="target.*NUL"):
+        list(node.call("volume.backup", {"target": "/tmp/a\0b"}))

@@ -312,6 +312,7 @@ class Node:
                 self.services[each.name] = each
                 each.start()
             self._started()
+            verb.load_all()
             self._watch()
         finally:
             self._stop_all()

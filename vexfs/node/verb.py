@@ -7,18 +7,20 @@ Verbs are named ``noun.action``.  The module with a noun's verbs is imported whe
 ``MODULES`` is the list of nouns.
 """
 
+import contextlib
 import functools
 import importlib
 import inspect
 import numbers
 import os
+import pkgutil
 import threading
 import types
 import typing
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-from vexfs.errors import UsageError
+from vexfs.errors import UsageError, VexfsError
 
 Function = Callable[..., Any]
 
@@ -48,6 +50,19 @@ def verb(name: str) -> Callable[[Function], Function]:
         return function
 
     return register
+
+
+#: Packages whose modules a node has in memory from its start, also those that only few requests need.
+PACKAGES = ("vexfs.node.verbs", "vexfs.observe", "vexfs.search", "vexfs.store")
+
+
+def load_all() -> None:
+    """Import what requests may need: an upgrade changes the files of a running node, and old and new do not fit."""
+    for package in PACKAGES:
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+            with contextlib.suppress(ImportError):  # a plugin whose own packages are not there
+                importlib.import_module(module.name)
+    names()
 
 
 def names() -> list[str]:
@@ -85,6 +100,13 @@ def run(node: Any, name: str, args: Mapping[str, Any]) -> Generator[Mapping[str,
     UsageError
         No such verb, or arguments that it does not take.
     """
+    try:
+        return (yield from _run(node, name, args))
+    except ImportError as error:
+        raise VexfsError(f"{name}: {error}; if VexFS was upgraded since this started, restart it") from error
+
+
+def _run(node: Any, name: str, args: Mapping[str, Any]) -> Generator[Mapping[str, Any], None, Any]:
     function = find(name)
     try:
         inspect.signature(function).bind(node, **args)
@@ -95,6 +117,8 @@ def run(node: Any, name: str, args: Mapping[str, Any]) -> Generator[Mapping[str,
         wanted = kinds.get(argument, kinds.get("**"))
         if wanted and not _fits(value, wanted):
             raise UsageError(f"{name}: {argument} is {repr(value)[:100]}, and must be {_named(wanted)}")
+        if isinstance(value, str) and "\0" in value:
+            raise UsageError(f"{name}: {argument} is {repr(value)[:100]}, and has a NUL character")
     found = function(node, **args)
     if inspect.isgenerator(found):
         return (yield from found)

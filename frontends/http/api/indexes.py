@@ -345,7 +345,7 @@ def query(request: Request) -> Reply:
         found = index.query(row_of(wanted.vector), **options)
         return request.reply(Hits([hit_body(each, wanted.attributes) for each in found], found.explanation))
     assert wanted.vectors is not None
-    count = len(wanted.vectors) // (4 * index.dim) if isinstance(wanted.vectors, bytes) else len(wanted.vectors)
+    count = -(-len(wanted.vectors) // (4 * index.dim)) if isinstance(wanted.vectors, bytes) else len(wanted.vectors)
     if not count:
         return request.reply(HitsOfEach([]))
     lists = index.query(_rows(wanted.vectors, count), **options)

@@ -1,6 +1,7 @@
 """Mount options: each understood, each mistake named with what would be right."""
 
 import pytest
+from vexfs.frontends.fuse.serving import _guarded
 from vexfs.frontends.fuse.options import ATIME_WORDS, FSTAB_WORDS, KERNEL_WORDS, parse
 
 from vexfs.errors import ConfigError
@@ -86,3 +87,13 @@ def test_mistakes_are_named(word, says):
 def test_no_word_has_two_readers():
     assert not KERNEL_WORDS & FSTAB_WORDS
     assert not ATIME_WORDS & (KERNEL_WORDS | FSTAB_WORDS)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [("", {"nosuid", "nodev"}), ("ro,suid", {"ro", "suid", "nodev"}), ("dev, suid", {"dev", "suid"}),
+     ("nodev", {"nosuid", "nodev"})],
+)  # fmt: skip
+def test_a_node_mounts_without_devices_and_set_user_ids_unless_told(given, wanted):
+    """Whoever may write over HTTP would make root's programs on the host."""
+    assert parse([_guarded(given)]).kernel == wanted

@@ -208,3 +208,47 @@ def test_a_slow_consumer_is_dropped_and_nobody_else_waits(served, monkeypatch):
         stop.set()
         listener.join()
         assert heard
+
+
+def test_what_is_nested_too_deeply_or_named_too_long_is_refused(served):
+    with Listener(served) as client:
+        deep = '{"$not":' * 3000 + "{}" + "}" * 3000
+        client.link.send('{"action": "subscribe", "channel": "search", "vector": [1], "where": ' + deep + "}")
+        assert "deep" in client.hear("error")["detail"]
+        client.say(action="unsubscribe", id="x" * 201)
+        assert client.hear("error")["status"] == 400
+    with Listener(served, token="") as client:
+        client.link.send('{"action": "subscribe", "channel": "search", "where": ' + deep + "}")
+        with pytest.raises(ConnectionClosed) as end:
+            client.link.recv(timeout=5)
+        assert end.value.rcvd.code == 4003
+    assert "Traceback" not in served.log
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "http://["}, {"Origin": "http://x", "Host": "["}])
+def test_headers_that_are_no_addresses_are_refused(served, headers):
+    with pytest.raises(InvalidStatus) as end:
+        Listener(served, headers=headers)
+    assert end.value.response.status_code == 400
+
+
+def test_connections_that_say_nothing_are_bounded(serve, monkeypatch):
+    monkeypatch.setattr(module.resource, "getrlimit", lambda _: (512, 512))
+    served = serve()
+    where = served.node.services["websocket"].service._listener.getsockname()
+    links = [socket.create_connection(where, timeout=5) for _ in range(80)]
+    time.sleep(0.5)
+    gone = 0
+    for link in links:
+        link.settimeout(0.05)
+        try:
+            gone += link.recv(1) == b""
+        except TimeoutError:
+            pass
+        except ConnectionError:
+            gone += 1
+        link.close()
+    assert gone == 80 - 64
+    time.sleep(0.3)
+    with Listener(served) as client:
+        client.hear("ready")
