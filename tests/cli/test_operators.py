@@ -178,6 +178,10 @@ def test_the_bridge_is_configured_while_running(vexctl, node):
     assert status == 0 and answer["batch_size"] == 50 and answer["weights"] == [5, 2, 1]
     assert node.node.bridge.settings["sync_threshold_ns"] == 250_000
     assert vexctl("performance bridge configure --priority-levels 2 --priority-weights high:1")[0] == 2
+    assert vexctl("performance bridge configure --priority-weights high:3,low:1")[0] == 2
+    assert vexctl("performance bridge configure --priority-weights high:5,medium:4,low:2")[0] == 0
+    status, answer = vexctl("performance bridge configure --batch-size 50")
+    assert answer["weights"] == [5, 4, 2], "one setting leaves the others as they are"
     status, answer = vexctl("performance bridge validate --target-latency 1us")
     assert status == 1 and "above the target" in answer["reasons"][0]
     vexctl(

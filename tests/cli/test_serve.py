@@ -146,3 +146,11 @@ def test_a_second_node_for_the_same_volume_is_told_who_has_it(served):
     done = program("vexfs", "serve", "--config", served.file)
     assert done.returncode == 3 and str(served.process.pid) in done.stderr, done.stderr
     assert "umount" not in done.stderr
+
+
+def test_a_log_that_cannot_be_written_is_told_once_with_the_remedy(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "c").write_text(f'[general]\ndata_dir = "{tmp_path}/d"\nlog_dir = "{tmp_path}/file"\n'
+                                f'control_socket = "{tmp_path}/s"\n')  # fmt: skip
+    done = program("vexfs", "serve", "--config", tmp_path / "c")
+    assert done.returncode == 2 and done.stderr.count("general.log_dir") == 1 and "name a directory" in done.stderr

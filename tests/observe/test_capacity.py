@@ -1,10 +1,13 @@
 """Capacity by hand."""
 
+import time
+
 import pytest
 
 from vexfs.errors import UsageError
 from vexfs.observe.capacity import advise, plan
 from vexfs.observe.history import Rates
+from vexfs.observe.workload import directory
 
 
 def test_a_plan_is_what_one_computes_by_hand():
@@ -52,3 +55,24 @@ def test_advice_follows_the_thresholds(rates, response_ms, nodes, advice, reason
     told = advise(rates, response_ms, nodes=nodes)
     assert told["advice"] == advice, told
     assert any(reason in each for each in told["reasons"]), told["reasons"]
+
+
+def test_loads_that_the_node_drives_itself_are_not_clients(history):
+    parts = history.parts
+    history.take()
+    time.sleep(0.2)
+    parts.tally.add("vector", "query", n=10)
+    with directory(parts):
+        parts.tally.add("vector", "query", n=500)
+        time.sleep(0.3)
+    parts.tally.add("vector", "query", n=10)
+    time.sleep(0.2)
+    all_, clients = history.rates(60), history.rates(60, of_clients=True)
+    assert all_.vector * all_.seconds == pytest.approx(520) and clients.vector * clients.seconds == pytest.approx(20)
+    assert clients.seconds < all_.seconds - 0.25
+    # A load that goes on while one looks, and one that began before.
+    with directory(parts), directory(parts):
+        history.take()
+        parts.tally.add("vector", "query", n=1000)
+        assert history.rates(60, of_clients=True).vector * history.rates(60, of_clients=True).seconds < 25
+        assert history.rates(0.0001, of_clients=True).seconds == 0

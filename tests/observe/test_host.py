@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vexfs.cli import main
 from vexfs.observe import host
 
 
@@ -54,3 +55,25 @@ def test_what_cannot_be_set_is_told_and_the_rest_is_set(made_up):
 def test_a_setting_names_its_sysctl():
     swap = next(s for s in host.settings() if s.name == "swappiness")
     assert swap.command == "sysctl -w vm.swappiness=10"
+
+
+def test_an_undo_script_is_never_written_through_a_link(made_up):
+    (made_up / "kept").write_text("kept")
+    (made_up / "undo.sh").symlink_to(made_up / "kept")
+    with pytest.raises(FileExistsError):
+        host.apply(host.changes(), made_up / "undo.sh")
+    assert (made_up / "kept").read_text() == "kept" and (made_up / "swappiness").read_text() == "60\n"
+
+
+def test_who_may_not_tune_is_told_who_may(made_up, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert main.run("vexctl", ["system", "tune", "--apply", "--undo-file", str(made_up / "undo.sh")]) == 1
+    told = capsys.readouterr().err
+    assert "swappiness" in told and "sudo vexctl system tune --apply" in told
+    monkeypatch.undo()
+
+
+def test_where_no_undo_script_can_be_nothing_is_set(made_up, capsys):
+    (made_up / "file").write_text("")
+    assert main.run("vexctl", ["system", "tune", "--apply", "--undo-file", str(made_up / "file/undo.sh")]) == 1
+    assert "--undo-file" in capsys.readouterr().err and (made_up / "swappiness").read_text() == "60\n"

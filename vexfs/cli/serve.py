@@ -38,6 +38,7 @@ def serve(args: argparse.Namespace) -> int:
 
     source = args.config or (DEFAULT_FILE if Path(DEFAULT_FILE).exists() else None)
     settings = load(source, overrides=args.overrides)
+    source = source and Path(source).absolute()  # it is named to clients that work elsewhere
     node = Node(settings, source=source, overrides=tuple(args.overrides))
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -52,9 +53,8 @@ def serve(args: argparse.Namespace) -> int:
     try:
         node.run()
     except ConfigError as error:
-        if not settings.general.log_dir:
-            raise
-        logging.getLogger("vexfs.node").error("%s", error)
+        if settings.general.log_dir and logging.getLogger("vexfs").handlers:  # else it would stand there twice
+            logging.getLogger("vexfs.node").error("%s", error)
         raise
     if args.json:
         output.emit(args, {"node_id": settings.general.node_id, "stopped": True})

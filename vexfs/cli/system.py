@@ -1,6 +1,7 @@
 """``vexctl system``: the host against what VexFS wants."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,13 @@ def tune(args: argparse.Namespace) -> dict[str, Any]:
         undo = Path(args.undo_file)
         if undo.exists():
             raise NotPermitted.at("exists: it undoes an earlier tuning; run it or move it away first", undo)
-        done, failed = host.apply(wanted, undo)
+        if closed := [change.path for change in wanted if not os.access(change.path, os.W_OK)]:
+            raise NotPermitted.at("only root sets this; run: sudo vexctl system tune --apply", closed[0])
+        try:
+            done, failed = host.apply(wanted, undo)
+        except OSError as error:
+            told = f"cannot be written ({error.strerror}), and so nothing was set; --undo-file names another place"
+            raise NotPermitted.at(told, undo) from None
         answer |= {
             "applied": [c.name for c in done],
             "failed": [{"name": c.name, "reason": why} for c, why in failed],

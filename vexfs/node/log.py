@@ -84,7 +84,8 @@ def _handler(settings: Settings) -> logging.Handler:
             errors="backslashreplace",
         )
     except OSError as error:
-        raise ConfigError(f"general.log_dir: {directory / FILE}: {error.strerror}") from None
+        remedy = "name a directory that the node's user may write to, or leave it empty for standard error"
+        raise ConfigError(f"general.log_dir: {directory / FILE} cannot be written: {error.strerror}; {remedy}") from None
 
 
 _current: logging.Handler | None = None

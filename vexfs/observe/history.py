@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -78,15 +79,19 @@ class Rates:
     cpu_share: float = 0.0
 
     @classmethod
-    def between(cls, then: Reading, now: Reading) -> "Rates":
-        """The rates from `then` to `now`; counters that were reset between them count as nothing."""
-        seconds = now.time_s - then.time_s
+    def between(cls, then: Reading, now: Reading, without: Iterable[tuple[Reading, Reading]] = ()) -> "Rates":
+        """The rates from `then` to `now`; counters that were reset between them count as nothing.
+
+        Stretches `without` are left out: their time, and what was counted in it.
+        """
+        left_out = list(without)
+        seconds = now.time_s - then.time_s - sum(end.time_s - begin.time_s for begin, end in left_out)
         if seconds <= 0:
             return cls()
 
         def grown(name: str) -> float:
             more: float = getattr(now, name) - getattr(then, name)
-            return max(0.0, more)
+            return max(0.0, more - sum(getattr(end, name) - getattr(begin, name) for begin, end in left_out))
 
         acquires, misses = grown("pool_acquires"), grown("pool_misses")
         return cls(
@@ -103,6 +108,10 @@ class Rates:
             commits=grown("commits") / seconds,
             cpu_share=grown("cpu_s") / seconds,
         )
+
+
+def _time(reading: Reading) -> float:
+    return reading.time_s
 
 
 class History:
@@ -172,8 +181,11 @@ class History:
             self._walls.append(time.time())
         return reading
 
-    def rates(self, window_s: float | None = None) -> Rates:
-        """The rates over the last window, up to this very moment; zeros while switched off."""
+    def rates(self, window_s: float | None = None, *, of_clients: bool = False) -> Rates:
+        """The rates over the last window, up to this very moment; zeros while switched off.
+
+        `of_clients` leaves out stretches of load that VexFS drove itself; ``seconds`` is what remains, 0: nothing.
+        """
         if not self.enabled:
             return Rates(pool_hit_rate=0.0)
         now = read(self.parts)
@@ -182,7 +194,17 @@ class History:
             then = next((r for r in self._readings if now.time_s - r.time_s <= window), None)
             if then is None and self._readings:
                 then = self._readings[-1]
-        return Rates.between(then, now) if then is not None else Rates()
+        if then is None:
+            return Rates()
+        return Rates.between(then, now, self._driven(then, now) if of_clients else ())
+
+    def _driven(self, then: Reading, now: Reading) -> Iterator[tuple[Reading, Reading]]:
+        """The parts of stretches that lie between two readings; none overlaps another."""
+        for begin, *end in sorted(self.parts.driven, key=lambda stretch: stretch[0].time_s):
+            first, last = max(begin, then, key=_time), min(end[0] if end else now, now, key=_time)
+            if last.time_s > first.time_s:
+                yield first, last
+                then = last
 
     def series(self, last_s: float | None = None) -> list[dict[str, Any]]:
         """The rates between each two readings, oldest first: ``time`` (Unix) and the fields of :class:`Rates`."""

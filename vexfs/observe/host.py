@@ -299,7 +299,8 @@ def apply(wanted: Iterable[Change], undo: Path) -> tuple[list[Change], list[tupl
     lines = ["#!/bin/sh", "# Sets back what `vexctl system tune --apply` changed."]
     lines += [f"echo '{change.before}' > {change.path}" for change in reversed(wanted)]
     undo.parent.mkdir(parents=True, exist_ok=True)
-    undo.write_text("\n".join(lines) + "\n")
+    with undo.open("x", encoding="utf-8") as script:  # never through a link that somebody has laid there
+        script.write("\n".join(lines) + "\n")
     undo.chmod(0o755)
     done, failed = [], []
     for change in wanted:

@@ -1,6 +1,7 @@
 """What is observed: an open volume, the mechanisms that it works with, its mount, and which of them are switched on."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,6 +40,8 @@ class Parts:
     switches: Callable[[], Mapping[str, bool]] = dict
     node_id: str = "vexfs"
     started: float = attrs.field(factory=time.monotonic)
+    #: Stretches of load that VexFS drove itself, to measure: readings at their begin and, when they are over, their end.
+    driven: deque[list[Any]] = attrs.field(factory=lambda: deque(maxlen=1000))
 
     @property
     def filesystem(self) -> Filesystem:

@@ -21,6 +21,7 @@ import numpy as np
 
 from vexfs.errors import VexfsError, describe
 from vexfs.observe import mountload
+from vexfs.observe.history import read
 from vexfs.observe.parts import Parts
 
 DIM = 384
@@ -98,11 +99,16 @@ def mounted(parts: Parts) -> Iterator[str]:
 def directory(parts: Parts) -> Iterator[str]:
     """The name of a fresh directory at the root of the volume, removed with all that is in it."""
     fs, name = parts.filesystem, f"{PREFIX}{secrets.token_hex(6)}"
+    stretch = [read(parts)]
+    parts.driven.append(stretch)
     fs.mkdir(name, 0o700)
     try:
         yield name
     finally:
-        remove(parts, name)
+        try:
+            remove(parts, name)
+        finally:
+            stretch.append(read(parts))
 
 
 def remove(parts: Parts, path: str) -> None:

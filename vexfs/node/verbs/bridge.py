@@ -89,7 +89,7 @@ def configure(
     """Set batch size, priorities and lazy synchronisation.
 
     `lazy_sync_threshold` (seconds; `sync_threshold` is the same) is the longest that a batch waits to fill; twice of it
-    is the target latency.  Weights hold until the configuration is next applied.
+    is the target latency.  Weights hold until the configuration is read again.
     """
     bridge, wanted = _bridge(node), {}
     lazy_sync_threshold = sync_threshold if lazy_sync_threshold is None else lazy_sync_threshold
@@ -100,11 +100,10 @@ def configure(
     if lazy_sync_threshold is not None:
         threshold_ns = round(time_s(lazy_sync_threshold, "lazy_sync_threshold", 5e-7, 5.0) * 1e9)
         wanted[f"{SECTION}.target_latency_ns"] = 3 * threshold_ns
-    weights = _weights(priority_levels, priority_weights)
+    weights = _weights(priority_levels, priority_weights) or bridge.settings["weights"]
     if wanted:
         node.change(wanted, origin="control")
-    if weights is not None:
-        bridge.configure(weights=weights)
+    bridge.configure(weights=weights)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in bridge.settings.items()}
 
 
@@ -115,6 +114,9 @@ def _weights(levels: int | None, named: dict[str, int] | None) -> tuple[int, ...
         return None if levels is None else tuning.BY_PRIORITY[:levels] if levels > 1 else (1,)
     if not isinstance(named, dict) or set(named) - set(CLASSES):
         raise UsageError(f"priority_weights is {named!r}, and must be weights by priority: {', '.join(CLASSES)}")
+    if set(named) != set(CLASSES[: len(named)]):
+        first = f"{', '.join(CLASSES[:-1])} and {CLASSES[-1]}, or the first of these alone"
+        raise UsageError(f"priority_weights names {', '.join(named) or 'nothing'}, and must name {first}")
     weights = tuple(whole(named[name], f"the weight of {name}", 1, 1000) for name in CLASSES if name in named)
     if levels is not None and levels != len(weights):
         raise UsageError(f"priority_levels is {levels}, but {len(weights)} weights are given")

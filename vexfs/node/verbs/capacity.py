@@ -22,12 +22,16 @@ def measure(node: Node, duration: float = 3.0) -> Steps:
 
 @Node.verb("capacity.advise")
 def advise(node: Node, nodes: int = 1, window: float = 60.0) -> dict[str, Any]:
-    """Scale up, down or stay, from the figures of the last `window` seconds."""
+    """Scale up, down or stay, from what clients did in the last `window` seconds: the node's own loads do not count."""
     history = history_of(node)
-    rates = history.rates(number(window, "window", 1, 900))
+    wanted_s = number(window, "window", 1, 900)
+    rates = history.rates(wanted_s, of_clients=True)
     frames = parts_of(node).frames
     response_ms = None
     if frames is not None and rates.filesystem >= 1:
         response_ms = spread(frames.times()).get("p95_ns", 0.0) / 1e6
     told = capacity.advise(rates, response_ms, nodes=whole(nodes, "nodes", 1, 10_000))
+    if node.settings.monitoring.enable_performance_metrics and rates.seconds < min(1.0, wanted_s / 2):
+        why = "the node has driven loads of its own all the time, or has just started; look again in a minute"
+        told |= {"advice": "stay", "reasons": [why]}
     return {**told, "window_s": rates.seconds}
