@@ -72,8 +72,8 @@ class Certificates:
         fresh = self._read(settings)
         holder = self.context
         holder.sni_callback = _handing_over(fresh)
+        holder.verify_mode = fresh.verify_mode  # taken from here by a connection, before it is handed over
         if settings.api.tls_client_ca_file:
-            holder.verify_mode = ssl.CERT_REQUIRED
             holder.load_verify_locations(settings.api.tls_client_ca_file)
 
 

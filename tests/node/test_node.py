@@ -13,6 +13,7 @@ from vexfs.cli.reach import Reach
 from vexfs.config import load
 from vexfs.errors import ConfigError, UsageError, VexfsError, VolumeBusy, VolumeNotFound
 from vexfs.node import Node, service, verb
+from vexfs.node import log as node_log
 
 
 def opened(tmp_path, *overrides, **more):
@@ -248,3 +249,24 @@ def test_a_module_that_does_not_fit_any_more_is_told_with_the_remedy(running, mo
     del verb._functions["node.upgraded"]
     with pytest.raises(UsageError, match="target.*NUL"):
         list(node.call("volume.backup", {"target": "/tmp/a\0b"}))
+
+
+def test_a_log_on_a_full_disk_is_told_once_and_goes_on_when_there_is_room(tmp_path, capsys, monkeypatch):
+    node_log.configure(load(environment={}, overrides=[f"general.log_dir={tmp_path}", "general.log_level=info"]))
+    log, handler = logging.getLogger("vexfs.node"), node_log._current
+    try:
+        log.info("before")
+        monkeypatch.setattr(handler, "_open", lambda: open("/dev/full", "w", encoding="utf-8"))
+        handler.stream.close()
+        handler.stream = None
+        for n in range(50):
+            log.info("of no matter %d", n)
+        log.error("what matters")
+        told = capsys.readouterr().err
+        assert "Traceback" not in told and told.count("No space left on device") == 1 and "what matters" in told
+        assert "of no matter" not in told and handler.lost == 51
+        monkeypatch.undo()
+        log.info("after")
+        assert [line.split(": ")[1] for line in (tmp_path / "vexfs.log").read_text().splitlines()] == ["before", "after"]
+    finally:
+        node_log.configure(load(environment={}))

@@ -1,5 +1,6 @@
 """The node's log: to a file that rotates, or to standard error, which under systemd is the journal."""
 
+import contextlib
 import json
 import logging
 import logging.handlers
@@ -12,6 +13,7 @@ from vexfs.config import Settings
 from vexfs.errors import ConfigError
 
 FILE = "vexfs.log"
+TELL_AGAIN_S = 60.0
 _PRIORITY = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -61,7 +63,30 @@ def _priority(level: int) -> str:
 
 
 class _Rotating(logging.handlers.RotatingFileHandler):
-    """Without older files to keep, the file begins anew."""
+    """Without older files to keep, the file begins anew.
+
+    While it cannot be written (a full disk), what matters goes to standard error, and now and then that it does.
+    """
+
+    lost = 0
+    _told = float("-inf")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.lost += 1
+        stream, self.stream = self.stream, None  # what it still holds is not written again and again
+        with contextlib.suppress(OSError, ValueError):
+            stream.close()
+        lines = [self.format(record)] if record.levelno >= logging.WARNING else []
+        if (now := time.monotonic()) - self._told >= TELL_AGAIN_S:
+            self._told = now
+            lines.insert(0, f"general.log_dir: {self.baseFilename} cannot be written: {error.strerror}; warnings go here, "
+                            f"{self.lost} messages are lost so far: make room there")  # fmt: skip
+        with contextlib.suppress(OSError, ValueError):
+            print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
 
     def doRollover(self) -> None:  # noqa: N802 - the name is logging's
         super().doRollover()

@@ -395,6 +395,11 @@ def test_client_certificates(serve, tmp_path):
     for refused in (None, tmp_path / "stranger"):
         with pytest.raises((OSError, IndexError, ValueError)):
             peer(served, tmp_path / "ca.crt", refused)
+    served.node.change({"api.tls_client_ca_file": str(tmp_path / "stranger.crt")})
+    with pytest.raises((OSError, IndexError, ValueError)):
+        peer(served, tmp_path / "ca.crt", tmp_path / "client")
+    served.node.change({"api.tls_client_ca_file": ""})
+    assert peer(served, tmp_path / "ca.crt") == ("server", b"200")
 
 
 def test_a_port_that_is_taken_is_a_clear_message(served, serve):
