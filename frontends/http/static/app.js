@@ -16,6 +16,11 @@ function make(tag, attributes = {}, ...children) {
 
 const say = (text) => { $("message").textContent = text || ""; };
 
+// Each view that is shown has a number: what was asked for an earlier one is not shown any more when it comes.
+let shown = 0;
+class Outdated extends Error {}
+function current(number) { if (number !== shown) throw new Outdated(); }
+
 async function ask(method, path, body, headers = {}) {
   const options = { method, headers: { ...headers } };
   if (state.token) options.headers.Authorization = "Bearer " + state.token;
@@ -23,16 +28,41 @@ async function ask(method, path, body, headers = {}) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
   }
-  const reply = await fetch(path, options);
+  const number = shown;
+  const reply = await fetch(path, options).catch(() => { throw new Error("The node does not answer."); });
+  current(number);
   if (reply.ok) return reply;
   let detail = reply.statusText;
   try { detail = (await reply.json()).detail; } catch { /* no problem+json: the status has to do */ }
-  if (reply.status === 401) { leave(); }
+  if (reply.status === 401) {
+    const was = state.node;
+    leave();
+    if (was) admit();
+  }
   throw new Error(detail);
 }
-const json = async (...args) => (await ask(...args)).json();
+async function json(...args) {
+  const number = shown, found = await (await ask(...args)).json();
+  current(number);
+  return found;
+}
 
+// Paths are kept percent-encoded: names need not be UTF-8.
 const encoded = (path) => path.split("/").map(encodeURIComponent).join("/");
+const bytes = (base64) => [...atob(base64)].map((c) => "%" + c.charCodeAt(0).toString(16).padStart(2, "0")).join("");
+function decoded(path) {
+  try { return decodeURIComponent(path); } catch { /* not UTF-8: what is, and U+FFFD */ }
+  const parts = path.split(/((?:%[0-9a-f]{2})+)/i); // every other one is escaped
+  const raw = (part) => Uint8Array.from(part.slice(1).split("%"), (hex) => parseInt(hex, 16));
+  return parts.map((part, i) => (i % 2 ? new TextDecoder().decode(raw(part)) : part)).join("");
+}
+
+// A name as it is to be read: nothing in it is invisible, turns the rest around, or passes for the end of a line.
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+function name(text) {
+  const seen = text.replace(UNSEEN, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+  return make("bdi", {}, seen.replace(/^ +| +$/g, (blanks) => "␣".repeat(blanks.length)));
+}
 const size = (n) => {
   let unit = 0;
   while (n >= 1024 && unit < 4) { n /= 1024; unit += 1; }
@@ -47,10 +77,8 @@ async function enter() {
   try {
     state.node = await json("GET", "/v1/node");
   } catch (error) {
-    $("entry").hidden = false;
+    admit();
     if (tried) say(error.message);
-    for (const view of document.querySelectorAll("main > section")) view.hidden = true;
-    $("token").focus();
     return;
   }
   say("");
@@ -60,11 +88,27 @@ async function enter() {
   show();
 }
 
+// Ask for a token; the address stays, and with it what was looked at.
+function admit() {
+  $("entry").hidden = false;
+  $("leave").hidden = true;
+  for (const view of document.querySelectorAll("main > section")) view.hidden = true;
+  $("token").focus();
+}
+
+function hang() {
+  const socket = state.socket;
+  state.socket = null;
+  if (socket) socket.close();
+}
+
 function leave() {
   state.token = "";
   sessionStorage.removeItem("token");
-  if (state.socket) state.socket.close();
+  hang();
   state.node = null;
+  for (const id of ["hits", "entries", "crumbs", "content", "facts", "list", "charts"]) $(id).replaceChildren();
+  state.path = "/";
 }
 
 $("entry").addEventListener("submit", (event) => {
@@ -74,7 +118,8 @@ $("entry").addEventListener("submit", (event) => {
   $("token").value = "";
   enter();
 });
-$("leave").addEventListener("click", () => { leave(); $("leave").hidden = true; enter(); });
+$("leave").addEventListener("click", () => { leave(); enter(); });
+$("skip").addEventListener("click", (event) => { event.preventDefault(); $("main").focus(); });
 
 // -- views: the part of the address behind #
 
@@ -89,10 +134,14 @@ function show() {
     if (link.hash === "#" + view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (view !== "figures" && state.socket) { state.socket.close(); state.socket = null; }
+  hang();
   say("");
-  Promise.resolve(views[view]("/" + rest.map(decodeURIComponent).join("/"))).catch((error) => say(error.message));
+  const number = shown += 1;
+  const parts = rest.filter((part) => !/^((\.|%2e){1,2})?$/i.test(part));
+  const path = "/" + parts.join("/").replace(/[?#]/g, encodeURIComponent);
+  Promise.resolve().then(() => views[view](path)).catch((error) => tell(error, number));
 }
+function tell(error, number) { if (number === shown && !(error instanceof Outdated)) say(error.message); }
 addEventListener("hashchange", show);
 
 // -- search
@@ -154,7 +203,9 @@ async function search() {
   const body = { text, under: $("under").value || "/", mode: $("mode").value, k: 20, attributes: true };
   const where = condition($("where").value);
   if (where) body.where = where;
+  say("Searching …");
   const found = (await json("POST", "/v1/search", body)).hits;
+  say("");
   const words = text.split(/[^\p{L}\p{N}]+/u).filter((word) => word.length > 2);
   $("hits").replaceChildren(...found.map((hit) => row(hit, words)));
   if (!found.length) say("Nothing was found.");
@@ -164,16 +215,27 @@ function row(hit, words) {
   const tags = Object.entries(hit.attributes || {}).map(([name, value]) => `${name}: ${value}`).join("  ·  ");
   return make("li", {},
     make("span", { class: "score", title: "larger is better" }, hit.score.toFixed(3)),
-    make("a", { href: "#browse" + encoded(hit.path) }, hit.path),
+    make("a", { href: "#browse" + encoded(hit.path) }, name(hit.path)),
     hit.text ? make("p", {}, ...marked(hit.text, words)) : null,
     tags ? make("div", { class: "tags" }, tags) : null);
 }
 
 // -- browse
 
+// A directory, also behind a link.  Files have an ETag, listings none.
+async function isDirectory(path, meta) {
+  if (meta.kind !== "symlink") return meta.kind === "directory";
+  try {
+    return !(await ask("HEAD", "/v1/files" + path)).headers.get("ETag");
+  } catch (error) {
+    if (error instanceof Outdated) throw error;
+    return false; // it leads nowhere, or to where the token is not for
+  }
+}
+
 async function showBrowse(path) {
-  const meta = path === "/" ? { kind: "directory" } : await json("GET", "/v1/files" + encoded(path) + "?meta=true");
-  const file = meta.kind === "file" ? path : "";
+  const meta = path === "/" ? { kind: "directory" } : await json("GET", `/v1/files${path}?meta=true`);
+  const file = (await isDirectory(path, meta)) ? "" : path;
   const directory = file ? path.slice(0, path.lastIndexOf("/")) || "/" : path;
   crumbs(directory);
   if (directory !== state.path || !$("entries").children.length || !file) {
@@ -194,44 +256,66 @@ function crumbs(path) {
   const parts = path.split("/").filter(Boolean);
   const links = [make("a", { href: "#browse/" }, "volume")];
   parts.forEach((part, i) => {
-    links.push(" / ", make("a", { href: "#browse/" + parts.slice(0, i + 1).map(encodeURIComponent).join("/") }, part));
+    links.push(" / ", make("a", { href: "#browse/" + parts.slice(0, i + 1).join("/") }, name(decoded(part))));
   });
   $("crumbs").replaceChildren(...links);
 }
 
 async function page() {
-  const base = state.path === "/" ? "/v1/files" : "/v1/files" + encoded(state.path);
-  const found = await json("GET", `${base}?limit=200&cursor=${encodeURIComponent(state.cursor)}`);
+  const above = state.path === "/" ? "" : state.path;
+  const found = await json("GET", `/v1/files${above}?limit=500&cursor=${encodeURIComponent(state.cursor)}`);
   for (const entry of found.entries) {
-    const path = (state.path === "/" ? "" : state.path) + "/" + entry.name;
+    const path = above + "/" + (entry.raw ? bytes(entry.raw) : encodeURIComponent(entry.name));
     const mark = entry.kind === "directory" ? "/" : entry.kind === "symlink" ? " →" : "";
     $("entries").append(make("tr", {},
-      make("td", {}, make("a", { href: "#browse" + encoded(path), "data-path": path }, entry.name + mark)),
+      make("td", {}, make("a", { href: "#browse" + path, "data-path": path }, name(entry.name), mark)),
       make("td", { class: "number" }, entry.kind === "file" ? size(entry.size) : ""),
-      make("td", {}, when(entry.mtime_ns))));
+      make("td", { class: "when" }, when(entry.mtime_ns))));
   }
-  if (!$("entries").children.length) $("entries").append(make("tr", {}, make("td", { colspan: 3, class: "quiet" }, "empty")));
+  if (!$("entries").children.length)
+    $("entries").append(make("tr", {}, make("td", { colspan: 3, class: "quiet" }, "empty")));
   state.cursor = found.cursor || "";
   $("more").hidden = !state.cursor;
 }
-$("more").addEventListener("click", () => page().catch((error) => say(error.message)));
+$("more").addEventListener("click", () => { const number = shown; page().catch((error) => tell(error, number)); });
 
 async function preview(path, meta) {
-  $("title").textContent = path.slice(path.lastIndexOf("/") + 1);
-  const facts = { size: size(meta.size), changed: when(meta.mtime_ns), mode: meta.mode.toString(8), ...meta.attributes };
-  $("facts").replaceChildren(...Object.entries(facts).flatMap(([k, v]) => [make("dt", {}, k), make("dd", {}, String(v))]));
-  if (!meta.size) { $("content").replaceChildren(make("p", { class: "quiet" }, "empty")); return; }
+  const number = shown;
+  $("title").replaceChildren(name(decoded(path.slice(path.lastIndexOf("/") + 1))));
+  const facts = { size: size(meta.size), changed: when(meta.mtime_ns), mode: meta.mode.toString(8),
+    ...(meta.target ? { "leads to": name(meta.target) } : {}), ...meta.attributes };
+  $("facts").replaceChildren(...Object.entries(facts).flatMap(([k, v]) =>
+    [make("dt", {}, k), make("dd", {}, v instanceof Node ? v : String(v))]));
+  const quiet = (text) => $("content").replaceChildren(make("p", { class: "quiet" }, text));
+  $("content").replaceChildren();
+  if (matchMedia("(max-width: 59.99rem)").matches) $("preview").scrollIntoView();
+  if (meta.kind === "other") { quiet("no regular file"); return; }
+  if (!meta.size) { quiet("empty"); return; }
   const image = /\.(png|jpe?g|gif|webp)$/i.test(path) && meta.size < 16 << 20;
-  const reply = await ask("GET", "/v1/files" + encoded(path), undefined, image ? {} : { Range: "bytes=0-65535" });
+  const reply = await ask("GET", "/v1/files" + path, undefined, image ? {} : { Range: "bytes=0-65535" });
   if (image) {
-    const url = URL.createObjectURL(await reply.blob());
-    $("content").replaceChildren(make("img", { src: url, alt: path, onload: () => URL.revokeObjectURL(url) }));
+    const blob = await reply.blob();
+    current(number);
+    const url = URL.createObjectURL(blob), gone = () => URL.revokeObjectURL(url);
+    const broken = () => { gone(); quiet("no image that this browser can show"); };
+    $("content").replaceChildren(make("img", { src: url, alt: decoded(path), onload: gone, onerror: broken }));
     return;
   }
-  const bytes = new Uint8Array(await reply.arrayBuffer());
-  if (bytes.includes(0)) { $("content").replaceChildren(make("p", { class: "quiet" }, "no text")); return; }
-  const text = new TextDecoder().decode(bytes);
-  $("content").replaceChildren(make("pre", { tabindex: 0 }, text + (meta.size > bytes.length ? "\n…" : "")));
+  const found = new Uint8Array(await reply.arrayBuffer());
+  current(number);
+  const total = Number((reply.headers.get("Content-Range") || "").split("/")[1]) || found.length;
+  const text = readable(found);
+  if (text === null) quiet("no text");
+  else $("content").replaceChildren(make("pre", { tabindex: 0 }, text + (total > found.length ? "\n…" : "")));
+}
+
+// Text, as UTF-16 with its mark, UTF-8, or else Windows' Latin; null: it is none.
+function readable(found) {
+  const mark = (found[0] << 8) | found[1];
+  const decode = (coding, options) => new TextDecoder(coding, options).decode(found, { stream: true });
+  if (mark === 0xfffe || mark === 0xfeff) return decode(mark === 0xfffe ? "utf-16le" : "utf-16be");
+  if (found.includes(0)) return null;
+  try { return decode("utf-8", { fatal: true }); } catch { return decode("windows-1252"); }
 }
 
 // -- indexes
@@ -266,7 +350,7 @@ async function showIndexes() {
       created: new Date(created * 1000).toLocaleString(), ingest: ingest ? standing(ingest) : undefined };
     const aside = ingest?.aside || [];
     return make("article", {},
-      make("h2", {}, make("a", { href: "#browse" + encoded(path) }, path)), list(first),
+      make("h2", {}, make("a", { href: "#browse" + encoded(path) }, name(path))), list(first),
       aside.length ? make("details", {}, make("summary", {}, `Not indexed: ${count(ingest)}`),
         make("ul", {}, ...aside.map((each) => make("li", {}, `${each.path}: ${each.reason}`)))) : null,
       make("details", {}, make("summary", {}, "All figures"), list(rest)));
@@ -302,6 +386,7 @@ const series = CHARTS.map(() => []);
 let before = null;
 
 function add(figures) {
+  if (before && sum(figures.filesystem.operations) < sum(before.filesystem.operations)) before = null; // a new start
   const seconds = before ? figures.time - before.time : 0;
   CHARTS.forEach(([, , value], i) => {
     series[i].push(value(figures, seconds > 0 ? before : null, seconds) || 0);
@@ -337,31 +422,47 @@ function draw([name, unit, , target, note], values, figures) {
 }
 
 function showFigures() {
+  before = null;
   if (!state.node.scopes.includes("watch")) throw new Error("Figures need a token with the scope 'watch'.");
   if (!state.node.websocket_port) { poll(); return; }
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  const socket = state.socket = new WebSocket(`${scheme}//${location.hostname}:${state.node.websocket_port}/v1/subscribe`);
-  const subscribe = { action: "subscribe", channel: "performance", id: "page", interval_s: 1 };
+  const place = `${location.hostname}:${state.node.websocket_port}`;
+  const socket = state.socket = new WebSocket(`${scheme}//${place}/v1/subscribe`);
+  let live = false;
+  const number = shown, subscribe = { action: "subscribe", channel: "performance", id: "page", interval_s: 1 };
   socket.onopen = () => { if (state.token) socket.send(JSON.stringify({ action: "auth", token: state.token })); };
   socket.onmessage = (event) => {
     const message = JSON.parse(event.data);
     if (message.type === "ready") socket.send(JSON.stringify(subscribe));
-    else if (message.type === "event") { $("feed").textContent = "Live, every second."; add(message.data); }
+    else if (message.type === "event") {
+      live = true;
+      $("feed").textContent = "Live, every second.";
+      add(message.data);
+    }
     else if (message.type === "error") say(message.detail);
   };
   socket.onclose = (event) => {
     if (state.socket !== socket) return;
     state.socket = null;
     $("feed").textContent = "Asked for every second" + (event.reason ? ` (${event.reason}).` : ".");
-    poll();
+    poll(number, live);
   };
 }
 
-// Without WebSocket: the same figures by asking.
-async function poll() {
-  while (!$("figures").hidden && !state.socket && state.node) {
-    try { add({ time: Date.now() / 1000, ...(await json("GET", "/v1/performance")) }); } catch (error) { say(error.message); return; }
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+// Without WebSocket: the same figures by asking.  A node that is away is waited for, and subscribed to again.
+async function poll(number = shown, again = false) {
+  let away = false;
+  while (number === shown && state.node) {
+    try {
+      add({ time: Date.now() / 1000, ...(await json("GET", "/v1/performance")) });
+      if (away || again) { show(); return; }
+    } catch (error) {
+      if (number !== shown) return;
+      if (!state.node) { say(error.message); return; }
+      away = true;
+      say(error.message + " Trying again.");
+    }
+    await new Promise((resolve) => setTimeout(resolve, away ? 2000 : 1000));
   }
 }
 

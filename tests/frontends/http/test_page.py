@@ -1,5 +1,6 @@
 """The web page in a real browser: by keyboard, on a phone, with hostile names."""
 
+import json
 import os
 from pathlib import Path
 
@@ -128,3 +129,97 @@ def test_on_a_phone_and_by_keyboard(serve, page):
     assert page.run("document.documentElement.scrollWidth <= 360")
     picture(page, "phone-figures")
     assert not page.complaints
+
+
+ENTRY = "document.getElementById('entry')"
+MESSAGE = "document.getElementById('message').textContent"
+
+
+def shows(page, address, script, wanted):
+    page.run(f"location.hash = {json.dumps(address)}")
+    page.until(f"{script}.includes({json.dumps(wanted)})")
+
+
+@needs_browser
+def test_names_links_and_codings(serve, page):
+    """What a directory can hold: names that are no UTF-8 or read otherwise than they are, links, other codings."""
+    served = serve("api.auth_required=false")
+    fs = served.node.volume
+    fs.mkdir("/odd")
+    for name in (b"\xff\xfebad", "\u202egnp.exe", " ", "a\nb", "100%", "?#"):
+        fs.filesystem.write_file(b"/odd/" + os.fsencode(name), b"in " + os.fsencode(name), 0o644)
+    fs.write_bytes("/odd/latin", "grün".encode("latin-1"))
+    fs.write_bytes("/odd/wide", "weit".encode("utf-16"))
+    fs.symlink("wide", "/odd/link")
+    fs.symlink("../odd", "/odd/around")
+    fs.symlink("nowhere", "/odd/dangling")
+    fs.filesystem.mknod("/odd/fifo", 0o010644)
+    content = "document.getElementById('content').textContent"
+    page.size(1200, 800)
+    page.do("Page.navigate", url=f"{served.url}/#browse/odd")
+    page.until("document.querySelectorAll('#entries a').length === 12")
+    names = page.run("[...document.querySelectorAll('#entries a')].map((a) => a.textContent)")
+    assert {"␣", "a\\u000ab", "\\u202egnp.exe", "100%", "?#", "link →"} <= set(names)
+    addresses = page.run("[...document.querySelectorAll('#entries a')].map((a) => a.hash)")
+    shows(page, next(a for a in addresses if "%ff%fe" in a), content, "bad")
+    for name in ("100%", "?#", "␣"):
+        page.run(f"location.hash = '#browse/odd'; [...document.querySelectorAll('#entries a')]"
+                 f".find((a) => a.textContent === {json.dumps(name)}).click()")  # fmt: skip
+        page.until(f"{content} === {json.dumps('in ' + name.replace('␣', ' '))}")
+    for name, wanted in (("latin", "grün"), ("wide", "weit"), ("link", "weit"), ("fifo", "no regular file")):
+        shows(page, f"#browse/odd/{name}", content, wanted)
+    shows(page, "#browse/odd/dangling", MESSAGE, "No such file")
+    shows(page, "#browse/odd/around", "document.getElementById('crumbs').textContent", "around")
+    page.until("document.querySelectorAll('#entries a').length === 12")
+    shows(page, "#browse/%ff%zz", MESSAGE, "No such file")
+    page.run("for (const name of ['wide', 'latin', 'fifo', '100%25']) location.hash = '#browse/odd/' + name")
+    page.until(f"{content} === 'in 100%'")
+    page.run("document.getElementById('skip').click()")
+    assert page.run("location.hash + document.activeElement.id") == "#browse/odd/100%25main"
+    assert not [text for text in page.complaints if "Failed to load resource" not in str(text)]
+
+
+@needs_browser
+def test_a_token_that_ends_and_a_node_that_goes_and_comes(serve, page):
+    served = serve()
+    text, _ = served.node.tokens.create("brief", ["read", "watch"])
+    page.do("Page.navigate", url=f"{served.url}/#figures")
+    page.until(f"!{ENTRY}.hidden")
+    page.type(text)
+    page.key("Enter")
+    page.until("document.getElementById('feed').textContent === 'Live, every second.'")
+    served.node.tokens.revoke("brief")
+    page.until(f"!{ENTRY}.hidden && {MESSAGE}.includes('revoked')")
+    assert page.run("document.activeElement.id") == "token" and page.run("document.getElementById('figures').hidden")
+    page.type(served.token)
+    page.key("Enter")
+    page.until("document.getElementById('feed').textContent === 'Live, every second.'")
+    assert page.run("location.hash") == "#figures"
+    port = served.node.services["rest"].service.url.rpartition(":")[2]
+    websocket = served.node.services["websocket"].service.url.rpartition(":")[2]
+    served.stop()
+    page.until(f"{MESSAGE}.includes('does not answer')")
+    serve(f"api.rest_bind=127.0.0.1:{port}", f"api.websocket_bind=127.0.0.1:{websocket}")
+    page.until(f"document.getElementById('feed').textContent === 'Live, every second.' && !{MESSAGE}", 30)
+
+
+@needs_browser
+def test_a_preview_is_seen_where_one_is(serve, page):
+    """Beside what was chosen, also far down in a long list; on a phone above it."""
+    served = serve("api.auth_required=false")
+    for k in range(120):
+        served.node.volume.write_text(f"/long/{'x' * 150}{k:03d}", f"number {k}\n" * 500)
+    last = f"#browse/long/{'x' * 150}119"
+    seen = "(() => { const r = document.getElementById('content').getBoundingClientRect(); return r.top >= 0 && " \
+           "r.top < innerHeight - 50 && r.height > 50; })()"  # fmt: skip
+    for width in (1200, 390):
+        page.size(width, 800)
+        page.do("Page.navigate", url=f"{served.url}/?{width}#browse/long")
+        page.until("document.querySelectorAll('#entries a').length === 120")
+        rows = page.run("[...document.querySelectorAll('#entries tr')].map((r) => r.getBoundingClientRect().height)")
+        page.run("scrollTo(0, document.body.scrollHeight)")
+        page.run(f"document.querySelector('#entries a[href=\"{last}\"]').click()")
+        page.until("document.querySelector('#content pre')?.textContent.startsWith('number 119')")
+        page.until(seen)
+        assert max(rows) < 160 and page.run("document.documentElement.scrollWidth") <= width
+        picture(page, f"long-{width}")
