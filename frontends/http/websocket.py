@@ -18,7 +18,8 @@ import resource
 import socket
 import threading
 import time
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -61,7 +62,8 @@ _decoder = msgspec.json.Decoder(Auth | Subscribe | Unsubscribe)
 
 def _decoded(raw: str | bytes) -> Auth | Subscribe | Unsubscribe:
     try:
-        return _decoder.decode(raw)
+        found: Auth | Subscribe | Unsubscribe = _decoder.decode(raw)
+        return found
     except RecursionError:
         raise msgspec.DecodeError("it is nested too deeply") from None
 
@@ -288,7 +290,7 @@ class WebSocketService:
             process_request=self._admit, max_size=MESSAGE_MOST, max_queue=16, open_timeout=AUTH_S, ping_interval=20,
             ping_timeout=20, close_timeout=2, compression=None, server_header="vexfs", backlog=min(most, 4096),
             logger=logging.getLogger("vexfs.websocket.wire"),
-            create_connection=lambda *args, **options: Link(*args, links=self._links, most=limit, **options),
+            create_connection=cast(Any, partial(Link, links=self._links, most=limit)),
         )  # fmt: skip
         logging.getLogger("vexfs.websocket.wire").setLevel(logging.CRITICAL)
         serving.set()

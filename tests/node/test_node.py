@@ -256,7 +256,7 @@ def test_a_log_on_a_full_disk_is_told_once_and_goes_on_when_there_is_room(tmp_pa
     log, handler = logging.getLogger("vexfs.node"), node_log._current
     try:
         log.info("before")
-        monkeypatch.setattr(handler, "_open", lambda: open("/dev/full", "w", encoding="utf-8"))
+        monkeypatch.setattr(handler, "_open", lambda: open("/dev/full", "w", encoding="utf-8"))  # noqa: SIM115
         handler.stream.close()
         handler.stream = None
         for n in range(50):
@@ -267,6 +267,7 @@ def test_a_log_on_a_full_disk_is_told_once_and_goes_on_when_there_is_room(tmp_pa
         assert "of no matter" not in told and handler.lost == 51
         monkeypatch.undo()
         log.info("after")
-        assert [line.split(": ")[1] for line in (tmp_path / "vexfs.log").read_text().splitlines()] == ["before", "after"]
+        lines = (tmp_path / "vexfs.log").read_text().splitlines()
+        assert [line.split(": ")[1] for line in lines] == ["before", "after"]
     finally:
         node_log.configure(load(environment={}))

@@ -55,7 +55,8 @@ class Mount:
     """The volume as a disk of the host."""
 
     mountpoint: str = _key(Place("no mount"), "", "An existing, empty directory.")
-    options: str = _key(Text("mount options, separated by commas"), "", "As behind `vexfs mount -o`; `nosuid` and `nodev` unless it says `suid` and `dev`.")
+    options: str = _key(Text("mount options, separated by commas"), "",
+                        "As behind `vexfs mount -o`; `nosuid` and `nodev` unless it says `suid`, `dev`.")  # fmt: skip
 
 
 @attrs.frozen(kw_only=True)

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from vexfs.config import Settings
 from vexfs.errors import ConfigError
@@ -77,14 +78,16 @@ class _Rotating(logging.handlers.RotatingFileHandler):
             super().handleError(record)
             return
         self.lost += 1
-        stream, self.stream = self.stream, None  # what it still holds is not written again and again
+        stream: Any = self.stream
+        self.stream = None  # what it still holds is not written again and again
         with contextlib.suppress(OSError, ValueError):
-            stream.close()
+            if stream is not None:
+                stream.close()
         lines = [self.format(record)] if record.levelno >= logging.WARNING else []
         if (now := time.monotonic()) - self._told >= TELL_AGAIN_S:
             self._told = now
-            lines.insert(0, f"general.log_dir: {self.baseFilename} cannot be written: {error.strerror}; warnings go here, "
-                            f"{self.lost} messages are lost so far: make room there")  # fmt: skip
+            what = f"general.log_dir: {self.baseFilename} cannot be written: {error.strerror}"
+            lines.insert(0, f"{what}; warnings go here, {self.lost} messages are lost so far: make room there")
         with contextlib.suppress(OSError, ValueError):
             print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
 
@@ -109,8 +112,8 @@ def _handler(settings: Settings) -> logging.Handler:
             errors="backslashreplace",
         )
     except OSError as error:
-        remedy = "name a directory that the node's user may write to, or leave it empty for standard error"
-        raise ConfigError(f"general.log_dir: {directory / FILE} cannot be written: {error.strerror}; {remedy}") from None
+        told = f"{directory / FILE} cannot be written: {error.strerror}; name a directory that the node's user may"
+        raise ConfigError(f"general.log_dir: {told} write to, or leave it empty for standard error") from None
 
 
 _current: logging.Handler | None = None

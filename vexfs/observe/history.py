@@ -91,7 +91,8 @@ class Rates:
 
         def grown(name: str) -> float:
             more: float = getattr(now, name) - getattr(then, name)
-            return max(0.0, more - sum(getattr(end, name) - getattr(begin, name) for begin, end in left_out))
+            own: float = sum(getattr(end, name) - getattr(begin, name) for begin, end in left_out)
+            return max(0.0, more - own)
 
         acquires, misses = grown("pool_acquires"), grown("pool_misses")
         return cls(

@@ -40,7 +40,7 @@ class Parts:
     switches: Callable[[], Mapping[str, bool]] = dict
     node_id: str = "vexfs"
     started: float = attrs.field(factory=time.monotonic)
-    #: Stretches of load that VexFS drove itself, to measure: readings at their begin and, when they are over, their end.
+    #: Stretches of load that VexFS drove itself, to measure: readings at their begin and, when over, at their end.
     driven: deque[list[Any]] = attrs.field(factory=lambda: deque(maxlen=1000))
 
     @property

@@ -1,8 +1,8 @@
 """Mount options: each understood, each mistake named with what would be right."""
 
 import pytest
-from vexfs.frontends.fuse.serving import _guarded
 from vexfs.frontends.fuse.options import ATIME_WORDS, FSTAB_WORDS, KERNEL_WORDS, parse
+from vexfs.frontends.fuse.serving import _guarded
 
 from vexfs.errors import ConfigError
 

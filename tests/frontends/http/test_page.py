@@ -210,8 +210,8 @@ def test_a_preview_is_seen_where_one_is(serve, page):
     for k in range(120):
         served.node.volume.write_text(f"/long/{'x' * 150}{k:03d}", f"number {k}\n" * 500)
     last = f"#browse/long/{'x' * 150}119"
-    seen = "(() => { const r = document.getElementById('content').getBoundingClientRect(); return r.top >= 0 && " \
-           "r.top < innerHeight - 50 && r.height > 50; })()"  # fmt: skip
+    box = "document.getElementById('content').getBoundingClientRect()"
+    seen = f"{box}.top >= 0 && {box}.top < innerHeight - 50 && {box}.height > 50"
     for width in (1200, 390):
         page.size(width, 800)
         page.do("Page.navigate", url=f"{served.url}/?{width}#browse/long")
