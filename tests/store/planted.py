@@ -283,6 +283,11 @@ def segment_row_cut_short(e: Edit) -> None:
     e.meta.put_segment(number, row.pack()[:-4])
 
 
+@plant("tail")
+def tail_in_the_head_of_a_segment(e: Edit) -> None:
+    e.meta.put_tail(e.segment()[0], 17, b"no frame stands there")
+
+
 @plant("number")
 def next_inode_is_taken(e: Edit) -> None:
     e.meta.put_int("next_ino", 3)

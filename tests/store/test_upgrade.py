@@ -1,4 +1,4 @@
-"""A volume of the first schema, in which small files lie whole in their inodes' rows, goes on under this one."""
+"""Volumes of older schemas go on under this one: 1, with small files whole in their inodes' rows; 2, without tails."""
 
 import tarfile
 from pathlib import Path
@@ -14,12 +14,17 @@ from vexfs.volume import check
 TINY, MEDIUM, LARGE = b"tiny", b"0123456789" * 300, bytes(range(256)) * 64
 
 
+@pytest.fixture(params=[1, 2])
+def schema(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
 @pytest.fixture
-def volume(tmp_path: Path) -> Path:
-    """A volume as it was written by the version before."""
-    with tarfile.open(Path(__file__).with_name("schema-1.tar.xz")) as archive:
+def volume(tmp_path: Path, schema: int) -> Path:
+    """A volume as it was written by an older version."""
+    with tarfile.open(Path(__file__).with_name(f"schema-{schema}.tar.xz")) as archive:
         archive.extractall(tmp_path, filter="data")
-    return tmp_path / "v1.vex"
+    return tmp_path / f"v{schema}.vex"
 
 
 def test_everything_is_there_and_stays(volume: Path) -> None:
@@ -49,6 +54,6 @@ def test_a_row_that_is_written_anew_gives_up_its_content(volume: Path) -> None:
         assert ino not in dict(meta.scan_contents())
 
 
-def test_read_only_says_what_is_to_be_done(volume: Path) -> None:
-    with pytest.raises(FormatUnknown, match=r"older VexFS .schema 1.*open the volume once for writing"):
+def test_read_only_says_what_is_to_be_done(volume: Path, schema: int) -> None:
+    with pytest.raises(FormatUnknown, match=rf"older VexFS .schema {schema}.*open the volume once for writing"):
         vexfs.open(volume, read_only=True)

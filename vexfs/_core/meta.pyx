@@ -261,6 +261,23 @@ cdef class Meta:
         self.check(vx_meta_scan_orphans(self.m, add_ino, <void *> rows))
         return rows.found()
 
+    def scan_tails(self):
+        """What the log has of segments: a list of ``(segment << 32 | position, data)``, in that order."""
+        rows = _Rows()
+        self.closed()
+        self.check(vx_meta_scan_tails(self.m, add_row, <void *> rows))
+        return rows.found()
+
+    def settle_tails(self, directory):
+        """Write the tails to their segments in `directory` as far as they are missing there; their number."""
+        cdef bytes name = os.fsencode(directory)
+        cdef int rc
+        self.closed()
+        rc = vx_meta_settle_tails(self.m, name)
+        if rc < 0:
+            self.check(rc)
+        return rc
+
     def scan_oplog(self, uint64_t after=0, uint32_t limit=1000):
         """Entries of the outbox with a number above `after`: a list of ``(seq, data)``."""
         rows = _Rows()
@@ -375,6 +392,14 @@ cdef class Meta:
     def del_segment(self, uint32_t seg):
         self.closed()
         self.check(vx_meta_del_segment(self.m, seg))
+
+    def put_tail(self, uint32_t seg, uint32_t pos, bytes data):
+        self.closed()
+        self.check(vx_meta_put_tail(self.m, seg, pos, <const char *> data, len(data)))
+
+    def clear_tails(self):
+        self.closed()
+        self.check(vx_meta_clear_tails(self.m))
 
     def put_orphan(self, uint64_t ino):
         self.closed()

@@ -147,12 +147,26 @@ def _round(
             problem.detail += f"; rebuilt from what could be read, {lost} stretches of rows are lost"
     try:
         with Meta(directory / META, key=master, read_only=not repair) as meta:
+            _settle(meta, directory, report)
             with SegmentStore(directory / SEGMENTS, key=master, read_only=True) as store:
                 check_data(meta, store, check_tree(meta, report), report, read_data, progress)
     except Damaged as error:
         told = _found(error, directory / META)
         report.add("metadata", META, told, remedy="run with --repair, or restore the volume from a backup")
     return report
+
+
+def _settle(meta: Meta, directory: Path, report: Report) -> None:
+    """What a power cut kept from segments stands in the log: it is brought there, as opening the volume would.
+
+    Where that cannot be done, frames are told that are missing.
+    """
+    try:
+        meta.settle_tails(directory / SEGMENTS)
+    except Damaged as error:
+        report.add("tail", META, _found(error, directory / META), fix=Meta.clear_tails)
+    except OSError as error:
+        report.add("tail", META, describe(error), remedy="make the volume's directory writable, and check again")
 
 
 def _found(error: Damaged, path: Path) -> str:

@@ -5,6 +5,7 @@ is taken up again behind the damage, at growing distances, until rows come again
 found and repaired by the check that follows.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,8 @@ def rebuild(path: Path, master: bytes | None) -> int:
     for leftover in _files(fresh):
         leftover.unlink()
     with Meta(path, key=master, salvage=True) as old, Meta(fresh, key=master, create=True) as new:
+        with contextlib.suppress(OSError):  # what is missing then is told by the check that follows
+            old.settle_tails(path.with_name("segments"))
         new.begin()
         lost = _copy_rows(old, new)
         new.commit()

@@ -72,6 +72,10 @@ static int apply_one(vx_meta *m, const record_t *r, const char *data)
         return vx_meta_put_segment(m, (uint32_t)r->a, data, n);
     case VX_B_SEGMENT_GONE:
         return vx_meta_del_segment(m, (uint32_t)r->a);
+    case VX_B_TAIL:
+        return vx_meta_put_tail(m, (uint32_t)r->a, (uint32_t)r->c, data, n);
+    case VX_B_TAILS_GONE:
+        return vx_meta_clear_tails(m);
     case VX_B_INT:
         return vx_meta_put_int(m, data, (int64_t)r->a);
     default:

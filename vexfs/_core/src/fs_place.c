@@ -104,15 +104,13 @@ int vx_place_data(vx_fs *fs)
     int rc = q.puts && q.placed && q.iov ? 0 : -ENOMEM;
     for (vx_region *r = rc ? NULL : fs->frozen_regions; r; r = r->fnext)
         find_runs(r, &q);
-    if (!rc && q.nputs) {
+    if (!rc && q.nputs)
         rc = vx_segstore_append(fs->store, q.puts, q.nputs);
-        if (!rc)
-            rc = vx_segstore_sync(fs->store);
-        if (rc)
-            vx_segstore_absolve(fs->store); /* the pages are kept: all of it is appended anew on the next try */
-    }
+    if (!rc && q.nputs)
+        rc = vx_tail_secure(fs, q.puts, q.nputs);
+    if (rc)
+        vx_segstore_absolve(fs->store); /* the pages are kept: all of it is appended anew on the next try */
     pthread_mutex_lock(&fs->lock);
-    fs->s.syncs += q.nputs != 0;
     if (!rc)
         rc = vx_install_data(fs, q.placed, q.nputs);
     pthread_cond_broadcast(&fs->changed);

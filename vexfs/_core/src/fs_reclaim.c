@@ -140,7 +140,7 @@ static int copy_pieces(vx_fs *fs, piece_t *pieces, uint32_t n, vx_frame_put *put
     if (!rc)
         rc = vx_segstore_append(fs->store, puts, n);
     if (!rc)
-        rc = vx_segstore_sync(fs->store);
+        rc = vx_tail_sync(fs);
     if (rc)
         vx_segstore_absolve(fs->store); /* the originals are where they were */
     for (uint32_t k = 0; k < n; k++)

@@ -265,6 +265,7 @@ static int open_parts(vx_fs *fs, const vx_fs_options *o, char *message, size_t s
         rc = vx_meta_sync(fs->meta);
         if (rc)
             return say(message, size, vx_meta_error(fs->meta), fs->dir, rc);
+        (void)vx_tail_settle(fs);
     }
     rc = open_store(fs, o);
     if (rc)
@@ -345,6 +346,8 @@ int vx_fs_close_volume(vx_fs *fs)
         while (!rc && vx_reclaim_empty(fs))
             rc = vx_commit_until(fs, fs->epoch, 1);
         if (!rc) {
+            if (fs->tails_bytes)
+                (void)vx_tail_settle(fs); /* or the log keeps them, for whoever opens the volume next */
             vx_meta_refresh(fs->meta);
             rc = vx_meta_checkpoint(fs->meta, 1);
         }

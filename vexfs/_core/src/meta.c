@@ -118,6 +118,7 @@ int vx_meta_connect(vx_meta *m, const char *path, int flags, uint64_t cache_byte
 }
 
 #define CONTENT_TABLE "CREATE TABLE content(ino INTEGER PRIMARY KEY, data BLOB NOT NULL);"
+#define TAIL_TABLE "CREATE TABLE tail(place INTEGER PRIMARY KEY, data BLOB NOT NULL);"
 static const char SCHEMA[] =
     "BEGIN;"
     "CREATE TABLE inode(ino INTEGER PRIMARY KEY, row BLOB NOT NULL);"
@@ -126,6 +127,7 @@ static const char SCHEMA[] =
     "CREATE TABLE extent(key INTEGER PRIMARY KEY, map BLOB NOT NULL);"
     "CREATE TABLE xattr(ino INTEGER PRIMARY KEY, data BLOB NOT NULL);"
     CONTENT_TABLE
+    TAIL_TABLE
     "CREATE TABLE segment(seg INTEGER PRIMARY KEY, row BLOB NOT NULL);"
     "CREATE TABLE orphan(ino INTEGER PRIMARY KEY);"
     "CREATE TABLE oplog(seq INTEGER PRIMARY KEY, data BLOB NOT NULL);"
@@ -267,11 +269,14 @@ static int check_schema(vx_meta *m, int *schema)
     return rc;
 }
 
-/* What a row says of where its content lies has not changed: only the table is missing. */
-static int upgrade(vx_meta *m)
+/* Rows mean what they meant: only tables are missing. */
+static int upgrade(vx_meta *m, int schema)
 {
-    int rc = sqlite3_exec(m->writer, "BEGIN IMMEDIATE; " CONTENT_TABLE " PRAGMA user_version=2; COMMIT;", NULL, NULL,
-                          NULL);
+    int rc = sqlite3_exec(m->writer, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    if (rc == SQLITE_OK && schema < 2)
+        rc = sqlite3_exec(m->writer, CONTENT_TABLE, NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(m->writer, TAIL_TABLE "PRAGMA user_version=3; COMMIT", NULL, NULL, NULL);
     return rc == SQLITE_OK ? 0 : vx_meta_fail(m, m->writer, "bringing it up to date");
 }
 
@@ -320,7 +325,7 @@ static int open_store(vx_meta *m, const vx_meta_options *o)
     if (!rc && !o->read_only) {
         rc = vx_meta_connect(m, m->path, flags, cache / 2, &m->writer);
         if (!rc && schema < VX_META_SCHEMA)
-            rc = upgrade(m);
+            rc = upgrade(m, schema);
     }
     if (!rc)
         rc = vx_meta_prepare_reader(m);

@@ -28,6 +28,7 @@ static const char *const SQL[VX_READ_COUNT] = {
     [VX_READ_ALL_MAPS] = "SELECT key,map FROM extent WHERE key>?1 ORDER BY key LIMIT ?2",
     [VX_READ_ALL_XATTRS] = "SELECT ino,data FROM xattr WHERE ino>?1 ORDER BY ino LIMIT ?2",
     [VX_READ_ALL_CONTENTS] = "SELECT ino,data FROM content WHERE ino>?1 ORDER BY ino LIMIT ?2",
+    [VX_READ_TAILS] = "SELECT place,data FROM tail ORDER BY place",
 };
 
 int vx_meta_prepare_reader(vx_meta *m)
@@ -366,6 +367,13 @@ int vx_meta_scan_orphans(vx_meta *m, vx_ino_fn fn, void *ctx)
     narrowed a = {(void *)fn, ctx};
     row_scan s = {.fn = as_ino, .ctx = &a};
     int rc = scan_rows(m, VX_READ_ORPHANS, NULL, 0, &s, "reading the orphans");
+    return rc ? rc : s.stop;
+}
+
+int vx_meta_scan_tails(vx_meta *m, vx_tail_fn fn, void *ctx)
+{
+    row_scan s = {.fn = fn, .ctx = ctx};
+    int rc = scan_rows(m, VX_READ_TAILS, NULL, 0, &s, "reading the tails of segments");
     return rc ? rc : s.stop;
 }
 

@@ -26,6 +26,8 @@ static const char *const SQL[VX_WRITE_COUNT] = {
     [VX_PUT_OPLOG] = "REPLACE INTO oplog(seq,data) VALUES(?1,?2)",
     [VX_TRIM_OPLOG] = "DELETE FROM oplog WHERE seq<=?1",
     [VX_PUT_META] = "REPLACE INTO meta(name,value) VALUES(?1,?2)",
+    [VX_PUT_TAIL] = "REPLACE INTO tail(place,data) VALUES(?1,?2)",
+    [VX_CLEAR_TAILS] = "DELETE FROM tail",
 };
 
 int vx_meta_prepare_writer(vx_meta *m)
@@ -262,6 +264,18 @@ int vx_meta_put_oplog(vx_meta *m, uint64_t seq, const void *data, size_t n)
 int vx_meta_trim_oplog(vx_meta *m, uint64_t upto)
 {
     return change_by_number(m, VX_TRIM_OPLOG, upto < VX_META_NUMBER_MAX ? upto : VX_META_NUMBER_MAX - 1);
+}
+
+int vx_meta_put_tail(vx_meta *m, uint32_t seg, uint32_t pos, const void *data, size_t n)
+{
+    uint64_t place = (uint64_t)seg << 32 | pos;
+    return place < VX_META_NUMBER_MAX ? put_blob(m, VX_PUT_TAIL, place, data, n) : out_of_range(m, "a segment");
+}
+
+int vx_meta_clear_tails(vx_meta *m)
+{
+    int rc = ready(m);
+    return rc ? rc : change(m, VX_CLEAR_TAILS);
 }
 
 int vx_meta_put_int(vx_meta *m, const char *name, int64_t value)

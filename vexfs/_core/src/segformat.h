@@ -9,7 +9,6 @@
 #include "vexfs/codec.h"
 #include "vexfs/segment.h"
 
-#define VX_SEG_BLOCK 4096u  /* size of the header block, and the unit of direct I/O */
 #define VX_SEG_VERSION 1u
 #define VX_SEG_ID 16u
 #define VX_FRAME_HEADER 64u

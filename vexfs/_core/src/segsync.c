@@ -7,6 +7,35 @@
 #include "segstore.h"
 #include "vexfs/io.h"
 
+/* A file whose name and head are durable, and none of whose syncs failed. */
+static int settled(const vx_segstore *s, const vx_segfile *f)
+{
+    return f && f->synced && !f->sync_err && !f->broken && !s->lost && !s->dir_dirty && !s->syncing;
+}
+
+uint32_t vx_segstore_tail(vx_segstore *s, const vx_frame_put *puts, size_t n, void *dst, uint32_t cap, uint32_t *pos)
+{
+    uint32_t from = puts[0].pos, to = from;
+    for (size_t i = 0; i < n; i++) {
+        if (puts[i].seg != puts[0].seg)
+            return 0;
+        from = puts[i].pos < from ? puts[i].pos : from;
+        to = puts[i].pos + puts[i].stored > to ? puts[i].pos + puts[i].stored : to;
+    }
+    if (s->direct || to - from > cap)
+        return 0;
+    pthread_mutex_lock(&s->lock);
+    vx_segfile *f = vx_segfile_find(s, puts[0].seg);
+    int known = settled(s, f);
+    pthread_mutex_unlock(&s->lock);
+    if (!known || vx_segfile_get(s, puts[0].seg, &f))
+        return 0;
+    ssize_t got = vx_io_pread(f->fd, dst, to - from, from);
+    vx_segfile_put(s, f);
+    *pos = from;
+    return got == (ssize_t)(to - from) ? to - from : 0;
+}
+
 /* Takes the files with unsynced data, each with a reference; under the lock. */
 static vx_segfile *take_dirty(vx_segstore *s)
 {

@@ -20,7 +20,14 @@ void vx_pack_map(vx_fs *fs, vx_region *r);
 int vx_install_data(vx_fs *fs, const vx_placed *placed, size_t n);
 /* The epoch is committed: what only it held in memory may go.  Lock held. */
 void vx_thaw_epoch(vx_fs *fs);
-/* Writes the frozen pages to segments and syncs them, without the lock. */
+/* Writes the frozen pages to segments and has them durable with the epoch, without the lock. */
 int vx_place_data(vx_fs *fs);
+
+/* fs_tail.c, without the lock; fs->committing is the caller's */
+/* What was just appended is durable when the epoch is: it is synced, or goes into the log with it. */
+int vx_tail_secure(vx_fs *fs, const vx_frame_put *puts, size_t n);
+int vx_tail_sync(vx_fs *fs);  /* the segments alone hold what was appended to them, durably */
+/* When a volume is opened or closed: no tail is left in the log.  What cannot be done is tried again by the next sync. */
+int vx_tail_settle(vx_fs *fs);
 
 #endif

@@ -1,8 +1,8 @@
 /* Inside the filesystem: inodes, dentries, extent maps, dirty pages, epochs.
  *
  * One lock guards everything here; it is never held over data I/O.  Operations change only memory.  A commit freezes
- * everything that changed as one consistent cut (an epoch), writes its data to segments and syncs them, and then
- * applies one metadata transaction; what is changed and not yet committed cannot be evicted, so memory laid over the
+ * everything that changed as one consistent cut (an epoch), writes its data to segments, has it durable there or with
+ * the metadata, and then applies one metadata transaction; what is changed and not yet committed cannot be evicted, so memory laid over the
  * last commit is always the truth. */
 #ifndef VEXFS_ENGINE_H
 #define VEXFS_ENGINE_H
@@ -176,6 +176,8 @@ struct vx_fs {
 
     /* the epoch being committed; kept for another try when a commit fails */
     int batch_pending, batch_data_done;
+    uint64_t tails_bytes; /* appended to segments, and in the log until a sync covers them there */
+    int tails_torn;       /* a sync failed that was to cover them */
     int placing;         /* what is counted now belongs to the epoch being committed */
     uint64_t batch_used; /* used_bytes as of that epoch */
     vx_batch batch, oplog, frozen_oplog;
@@ -297,7 +299,7 @@ size_t vx_batch_put(vx_batch *b, uint32_t kind, uint64_t a, uint64_t c, uint64_t
 int vx_batch_apply(vx_fs *fs, const vx_batch *b);
 enum { VX_B_INODE = 1, VX_B_INODE_GONE, VX_B_DENTRY, VX_B_DENTRY_GONE, VX_B_MAP, VX_B_MAP_GONE, VX_B_CUT, VX_B_XATTR,
        VX_B_XATTR_GONE, VX_B_ORPHAN, VX_B_SEGMENT, VX_B_SEGMENT_GONE, VX_B_INT,
-       VX_B_CONTENT, VX_B_CONTENT_GONE };
+       VX_B_CONTENT, VX_B_CONTENT_GONE, VX_B_TAIL, VX_B_TAILS_GONE };
 void vx_oplog(vx_fs *fs, int op, uint64_t ino, uint64_t a, uint64_t b, uint64_t c, int64_t time_ns, const void *x,
               size_t xn, const void *y, size_t yn);
 

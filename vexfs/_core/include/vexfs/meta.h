@@ -55,6 +55,12 @@ typedef int (*vx_segment_fn)(void *ctx, uint32_t seg, const void *row, size_t n)
 int vx_meta_scan_segments(vx_meta *m, vx_segment_fn fn, void *ctx);
 typedef int (*vx_ino_fn)(void *ctx, uint64_t ino);
 int vx_meta_scan_orphans(vx_meta *m, vx_ino_fn fn, void *ctx);
+/* What was appended to segments and no sync of theirs has covered, in order of place: segment << 32 | position. */
+typedef int (*vx_tail_fn)(void *ctx, uint64_t place, const void *data, size_t n);
+int vx_meta_scan_tails(vx_meta *m, vx_tail_fn fn, void *ctx);
+/* Brings the tails to the segments in `dir`, where they belong already unless a power cut kept them from there, and
+ * makes them durable.  Their number, or -errno. */
+int vx_meta_settle_tails(vx_meta *m, const char *dir);
 typedef int (*vx_oplog_fn)(void *ctx, uint64_t seq, const void *data, size_t n);
 int vx_meta_scan_oplog(vx_meta *m, uint64_t after, uint32_t limit, vx_oplog_fn fn, void *ctx);
 
@@ -90,6 +96,8 @@ int vx_meta_put_orphan(vx_meta *m, uint64_t ino);
 int vx_meta_del_orphan(vx_meta *m, uint64_t ino);
 int vx_meta_put_oplog(vx_meta *m, uint64_t seq, const void *data, size_t n);
 int vx_meta_trim_oplog(vx_meta *m, uint64_t upto);
+int vx_meta_put_tail(vx_meta *m, uint32_t seg, uint32_t pos, const void *data, size_t n);
+int vx_meta_clear_tails(vx_meta *m);
 int vx_meta_put_int(vx_meta *m, const char *name, int64_t value);
 int vx_meta_put_blob(vx_meta *m, const char *name, const void *data, size_t n);
 int vx_meta_commit(vx_meta *m);   /* atomic and ordered, not yet durable */

@@ -13,6 +13,7 @@
 #include "vexfs/pool.h"
 
 #define VX_FRAME_MAX (128u * 1024)
+#define VX_SEG_BLOCK 4096u /* of the header of a segment, where frames begin; and the unit of direct I/O */
 
 typedef struct vx_segstore vx_segstore;
 
@@ -56,6 +57,9 @@ int vx_segstore_append(vx_segstore *s, vx_frame_put *puts, size_t n);
 /* Everything appended before the call (and the segments' directory entries) is on stable storage on return.
  * Concurrent callers share one sync. */
 int vx_segstore_sync(vx_segstore *s);
+/* What one call has appended, as it stands in its file, so that it can be kept elsewhere until a later sync covers it.
+ * Its length, 0 where it has to be synced: it is more than `cap` bytes, or its file is not known to be durable. */
+uint32_t vx_segstore_tail(vx_segstore *s, const vx_frame_put *puts, size_t n, void *dst, uint32_t cap, uint32_t *pos);
 /* The caller still holds everything that was appended since the last sync that succeeded and will append it again:
  * failed syncs no longer count.  The files that they hit were sealed. */
 void vx_segstore_absolve(vx_segstore *s);
