@@ -101,7 +101,7 @@ class VexVectorStore(VectorStore):
         if index is None:
             return True
         if ids is None:
-            index.delete(where={})
+            index.delete(where={"$path": "*"})
         else:
             index.delete(ids=list(dict.fromkeys(map(name_of, ids))))
         return True
