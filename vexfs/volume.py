@@ -449,7 +449,8 @@ def restore(
     if not report.sound:
         first = report.faults[0]
         raise VolumeDamaged.at(
-            f"the backup has {len(report.faults)} faults, the first: {first.where}: {first.detail}; "
+            f"the backup has {len(report.faults)} fault{'s'[: len(report.faults) > 1]}, "
+            f"the first: {first.where}: {first.detail}; "
             "run `vexctl volume fsck` on a copy of it",
             source,
         )

@@ -76,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         for turn in self._queue:
             turn.arrived.set()
+            turn.in_time()
             self._let_go(turn)
         self._queue.clear()
 
@@ -216,6 +217,8 @@ class Connection(asyncio.Protocol):
         if turn is not None:
             turn.complete = True
             turn.arrived.set()
+            if turn.running and not turn.answered:
+                self._limit(turn, self._expire)  # its body has come, and only the work is waited for
             self._advance()
 
     # -- requests in their turn
@@ -237,11 +240,17 @@ class Connection(asyncio.Protocol):
         if turn.error is not None:
             self._answer(turn, problem(turn.error, turn.request.id))
             return
-        self._wait(self._gate.timeout_s, lambda: self._expire(turn))
+        if turn.complete:
+            self._limit(turn, self._expire)
         if turn.pieces is not None:
             self._gate.spawn(self._upload(turn))
         else:
             self._gate.submit(turn.request.route.handle, turn.request, lambda reply: self._handled(turn, reply))
+
+    def _limit(self, turn: "_Turn", then: Any) -> None:
+        """Bound the work on a request, whatever else comes over the connection meanwhile."""
+        turn.in_time()
+        turn.timer = self._gate.loop.call_later(self._gate.timeout_s, then, turn)
 
     def _expire(self, turn: "_Turn") -> None:
         if turn.answered or self._closing:
@@ -263,6 +272,7 @@ class Connection(asyncio.Protocol):
     def _answer(self, turn: "_Turn", reply: Reply) -> None:
         """Write a reply; on the loop."""
         turn.answered = True
+        turn.in_time()
         if not turn.complete:
             turn.request.keep_alive = False
         head = self._head_of(turn.request, reply)
@@ -329,11 +339,12 @@ class Connection(asyncio.Protocol):
                     break
                 left -= len(piece)
                 self._transport.write(piece)
-                self._wait(self._gate.timeout_s, self._abort)
+                self._limit(turn, self._abort)
                 await self._writable.wait()
         except Exception as error:
             self._gate.failed(turn.request, error)
         finally:
+            turn.in_time()
             self._gate.submit_close(source)
             self._leave(turn)
         if left and not self._closing:
@@ -346,8 +357,8 @@ class Connection(asyncio.Protocol):
             sink = await self._gate.work(turn.request.route.upload, turn.request)
             async for piece in self._pieces(turn):
                 await self._gate.work(sink.write, piece)
-            if not turn.complete:
-                raise ConnectionAbortedError
+            if not turn.complete or turn.pieces or turn.answered:
+                raise ConnectionAbortedError  # of what has come not all is written
             reply = await self._gate.work(sink.finish)
         except Exception as error:
             if sink is not None:
@@ -388,10 +399,9 @@ class Connection(asyncio.Protocol):
 
     def _too_slow(self) -> None:
         """No request, or not all of one, came in time."""
-        begun = self._head_bytes or self._turn is not None
-        if begun:
+        if self._head_bytes or self._turn is not None:
             self._refuse(Problem(408, "the request did not come in time"))
-        else:
+        elif not self._queue:
             self._close()
 
     def _refuse(self, error: Problem) -> None:
@@ -435,7 +445,7 @@ class Connection(asyncio.Protocol):
         self._wait(LINGER_S, self._close)
         self._closing = True
 
-    def _abort(self) -> None:
+    def _abort(self, _turn: "_Turn | None" = None) -> None:
         self._transport.abort()
 
     def abort(self) -> None:
@@ -455,7 +465,7 @@ class _Turn:
 
     __slots__ = (
         "answered", "arrived", "complete", "entered", "error", "hasty", "held", "pieces", "request", "running",
-        "waiting", "wasted",
+        "timer", "waiting", "wasted",
     )  # fmt: skip
 
     def __init__(self, request: Request) -> None:
@@ -465,6 +475,13 @@ class _Turn:
         self.arrived = asyncio.Event()
         self.complete = self.running = self.answered = self.entered = self.hasty = False
         self.waiting = self.wasted = self.held = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+    def in_time(self) -> None:
+        """Stop its clock."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 def _too_long() -> Problem:

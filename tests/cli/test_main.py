@@ -200,3 +200,51 @@ def test_ctrl_c_behind_an_error_of_another_package_is_one_line(monkeypatch, caps
     monkeypatch.setattr(main, "build_parser", fail)
     assert main.run("vexctl", ["volume", "info", "x"]) == 130
     assert capsys.readouterr().err == "vexctl: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("nod", "there is no 'nod'; did you mean node? volume, "),
+        ("node stat", "there is no 'stat'; did you mean status? status, stop are there"),
+        ("serach x", "did you mean search?"),
+        ("performance memory-pool status", "did you mean memory-pools?"),
+        ("index create /x --dims 3", "vexctl index create: error: --dims is no option here; did you mean --dim?"),
+        ("index drop /x --zeal", "--zeal is no option here; it takes --help, --socket, --volume, --key-file, --json"),
+        ("search two words", "'words' is one word too many; words that belong together want quotes"),
+        ("--volume a.vex volume info b.vex", "vexctl volume info: error: --volume is no option here"),
+        ("--socket", "vexctl: error: "),
+    ],
+)
+def test_a_slip_in_a_command_line_is_told_with_the_likely_word(words, told, capsys):
+    with pytest.raises(SystemExit) as end:
+        main.run("vexctl", words.split())
+    assert end.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", ["--socket /no/x node status", "--json --socket=/no/x node status", "--socket /no/x search -- -w"]
+)
+def test_where_a_command_works_may_stand_before_it(words, capsys):
+    assert main.run("vexctl", words.split()) == 3
+    assert "/no/x: no node answers there" in capsys.readouterr().err
+
+
+def test_streams_that_a_parent_closed_are_no_fault_and_no_place_for_files(tmp_path):
+    code = "from vexfs.cli.main import vexctl; vexctl()"
+    making = [sys.executable, "-c", code, "volume", "create", str(tmp_path / "v.vex")]
+    shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    assert subprocess.run([*shell, *making], check=False).returncode == 0
+    listing = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-c", code, "setup", "list"]
+    found = subprocess.run(listing, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_fault(tmp_path):
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment.pop("PYTHONIOENCODING", None)
+    process = start("vexctl", "volume", "create", str(tmp_path / "ü.vex"), env=environment)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert r"\xfc.vex" in out or r"\udcc3\udcbc.vex" in out

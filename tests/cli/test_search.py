@@ -6,11 +6,13 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import vexfs
 from vexfs.cli.main import run
+from vexfs.cli.search import shown
 
 TEXTS = {
     "coffee/roasts.md": "# Roasts\n\nLight roasts keep acidity; dark roasts are bitter.",
@@ -136,3 +138,24 @@ def test_watch_tells_of_what_comes(tmp_path: Path) -> None:
         assert told["hit"]["path"] == "/points/near" and told["hit"]["snippet"] == ""
         steps.close()
         assert not fs.catalog.on_written
+
+
+@pytest.mark.parametrize(
+    ("told", "note"),
+    [
+        ({"backlog": 1, "complete": False}, "; 1 file is not indexed yet (--wait S waits for that)"),
+        ({"backlog": 1200, "complete": False}, "; 1,200 files are not indexed yet (--wait S waits for that)"),
+        ({"backlog": 0, "complete": False}, "; what changed is still being looked through (--wait S waits for that)"),
+        ({"backlog": 0, "complete": True}, ""),
+    ],
+)
+def test_what_is_not_indexed_yet_is_told(told: dict[str, Any], note: str) -> None:
+    assert shown({"hits": [], "seconds": 0.5, "explanation": None, **told}) == f"nothing was found in 500 ms{note}"
+
+
+def test_one_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/a.md").write_text("Light roasts keep acidity.\n")
+    assert run("vexfs", ["import", str(tmp_path / "tree"), f"{tmp_path / 'v.vex'}:/docs", "--index"]) == 0
+    out = capsys.readouterr().out
+    assert "1 file, 1 directory; " in out and "indexed 1 file in 1 passage by " in out

@@ -177,3 +177,9 @@ def test_ctrl_c_ends_a_backup_and_leaves_nothing(volume: Path, tmp_path: Path) -
         assert "interrupted" in process.stderr.read()
     assert not (tmp_path / "b").exists()
     vexfs.open(volume).close()
+
+
+def test_a_backup_that_is_not_there_is_no_reason_to_make_a_volume(tmp_path, capsys):
+    assert run("vexctl", ["volume", "restore", str(tmp_path / "none.vex"), str(tmp_path / "new.vex")]) == 3
+    told = capsys.readouterr().err
+    assert "none.vex: no such backup; the directory that `vexctl volume backup` wrote is wanted" in told

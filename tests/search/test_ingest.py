@@ -15,6 +15,7 @@ import vexfs
 from vexfs.errors import ConfigError, IndexConflict, InvalidArgument, Unreachable
 from vexfs.registry import registry
 from vexfs.search import embedders, textindex
+from vexfs.search import ingest as ingesting
 from vexfs.search.embedders import Function
 
 WORDS = [
@@ -435,3 +436,22 @@ def test_an_index_that_is_dropped_while_its_files_are_on_their_way(fs, caplog):
     settled(fs)
     assert len(found(fs, "coffee")) == 50 and fs.ingest.status()["backlog"] == 0
     assert "ingest failed" not in caplog.text
+
+
+def test_a_file_counts_as_waiting_until_it_is_indexed(fs, monkeypatch):
+    for number in range(3):
+        fs.write_text(f"docs/{number}.txt", f"coffee {number}")
+    seen = []
+    real = {name: getattr(ingesting.Ingest, name) for name in ("_prepared", "_store")}
+
+    def looked(self, *given):
+        status = self.status()
+        seen.append((status["backlog"], status["settled"]))
+        return real["_prepared" if isinstance(given[0], int) else "_store"](self, *given)
+
+    for name in real:
+        monkeypatch.setattr(ingesting.Ingest, name, looked)
+    fs.index("docs", embedder="default")
+    settled(fs)
+    assert len(seen) >= 4 and set(seen) == {(3, False)}
+    assert fs.ingest.status()["settled"] and fs.ingest.status()["backlog"] == 0

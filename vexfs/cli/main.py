@@ -3,6 +3,7 @@
 import argparse
 import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from vexfs.cli.parser import Parser, places_last
 from vexfs.errors import VexfsError, describe, row_of
 from vexfs.version import __version__
 
@@ -97,9 +99,10 @@ def build_parser(program: str, wanted: str | None = None) -> argparse.ArgumentPa
         Import and register this command alone; the others appear only by name and help line.  Without it every
         command is registered.
     """
-    parser = argparse.ArgumentParser(
-        program, description=ABOUT[program], epilog=f"`{program} COMMAND --help` explains a command, with an example."
-    )
+    epilog = f"`{program} COMMAND --help` explains a command, with an example."
+    if program == "vexctl":
+        epilog += "  --socket, --volume and --key-file may stand before COMMAND, too."
+    parser = Parser(program, description=ABOUT[program], epilog=epilog)
     parser.add_argument("--version", action="version", version=f"{program} {__version__}")
     parser.add_argument("--json", action="store_true", default=False, help="answer in JSON, with stable keys")
     parser.add_argument("--debug", action="store_true", help="on an error, show where it arose")
@@ -154,7 +157,7 @@ def run(program: str, arguments: Sequence[str] | None = None) -> int:
     SystemExit
         From argparse: 0 after ``--help`` and ``--version``, 2 for wrong usage.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    arguments = places_last(sys.argv[1:] if arguments is None else arguments)
     args: Any = argparse.Namespace(debug=False)
     try:
         args = build_parser(program, first_word(arguments)).parse_args(arguments)
@@ -186,7 +189,21 @@ def _main(program: str) -> None:
         print(f"{program}: warning: {message}", file=sys.stderr)
 
     warnings.showwarning = warn  # a line for people, not the place in our source
+    _complete_streams()
     sys.exit(run(program))
+
+
+def _complete_streams() -> None:
+    """Make good what a parent closed: a file of a volume must not become the place where messages are written."""
+    while (made := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(made, True)
+    os.close(made)
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and (stream.encoding or "").lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no error
 
 
 def vexfs() -> None:

@@ -60,6 +60,11 @@ def printable(name: str | bytes) -> str:
     return "".join(shown)
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number and its noun: ``"1 file"``, ``"1,200 files"``, ``"2 directories"``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def size(n: float) -> str:
     """A number of bytes for people: ``1536`` is ``"1.5 KiB"``."""
     sign, n = ("-", -n) if n < 0 else ("", n)

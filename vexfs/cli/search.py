@@ -134,10 +134,12 @@ def shown(told: dict[str, Any]) -> str:
     """Hits for people: rank, score, place, and what the passage says."""
     lines = [line for rank, hit in enumerate(told["hits"], 1) for line in _lines(rank, hit)]
     found = len(told["hits"])
-    count = "nothing was found" if not found else "1 file" if found == 1 else f"{found} files"
+    count = output.counted(found, "file") if found else "nothing was found"
     note = f"{count} in {output.duration(told['seconds'])}"
-    if told.get("backlog"):
-        note += f"; {told['backlog']:,} files are not indexed yet (--wait S waits for them)"
+    if waiting := told.get("backlog"):
+        note += f"; {output.counted(waiting, 'file is', 'files are')} not indexed yet (--wait S waits for that)"
+    elif not told.get("complete", True):
+        note += "; what changed is still being looked through (--wait S waits for that)"
     lines.append(_painted(note, "2"))
     if told.get("explanation"):
         lines.append(output.fields(told["explanation"]))

@@ -119,7 +119,8 @@ def _index_told(told: dict[str, Any] | None) -> str:
     if told is None:
         return ""
     spent = output.duration(told["seconds"])
-    lines = [f"\nindexed {told['files']:,} files in {told['passages']:,} passages by {told['embedder']} in {spent}"]
+    files, passages = output.counted(told["files"], "file"), output.counted(told["passages"], "passage")
+    lines = [f"\nindexed {files} in {passages} by {told['embedder']} in {spent}"]
     if told["without_text"]:
         lines.append(f"without text: {told['without_text']:,}")
     faults = [each for each in told["aside"] if each["fault"]]
@@ -171,10 +172,11 @@ def _transfer(
 
 
 def _told(summary: Summary, seconds: float) -> str:
+    nouns = ("file", "files"), ("directory", "directories"), ("symlink", "symlinks"), ("hard link", "hard links")
     counts = [
-        f"{number:,} {name.replace('_', ' ')}"
-        for name in ("files", "directories", "symlinks", "hard_links", "special", "unchanged")
-        if (number := getattr(summary, name))
+        output.counted(number, one, many)
+        for one, many in (*nouns, ("special", "special"), ("unchanged", "unchanged"))
+        if (number := getattr(summary, many.replace(" ", "_")))
     ]
     lines = [f"{', '.join(counts) or 'nothing'}; {output.size(summary.bytes)} in {output.duration(seconds)}"]
     for title, key, found in (("left out", "why", summary.skipped), ("failed", "error", summary.errors)):

@@ -9,7 +9,7 @@ from typing import Any
 from vexfs import volume as volumes
 from vexfs.cli import output, reach
 from vexfs.cli.progress import Progress
-from vexfs.errors import EXIT_WANTING, UsageError, VolumeBusy
+from vexfs.errors import EXIT_WANTING, UsageError, VolumeBusy, VolumeNotFound
 from vexfs.store import lock
 from vexfs.store.check import Report
 from vexfs.volume import Volume
@@ -175,10 +175,12 @@ def _report_text(report: Report, repair: bool) -> str:
             lines.append(f"          {problem.remedy}")
     faults = len(report.faults)
     mended = sum(p.repaired and not p.note for p in report.problems)
-    state = "sound" if not faults else f"{faults} fault{'s'[: faults > 1]}"
+    state = "sound" if not faults else output.counted(faults, "fault")
+    counts = ((report.inodes, "inode"), (report.entries, "name"), (report.extents, "extent"))
     lines.append(
-        f"{state}{f', {mended} repaired' if mended else ''}: {report.inodes:,} inodes, {report.entries:,} names, "
-        f"{report.extents:,} extents, {output.size(report.bytes_checked)} in {report.segments:,} segments"
+        f"{state}{f', {mended} repaired' if mended else ''}: "
+        f"{', '.join(output.counted(number, noun) for number, noun in counts)}, "
+        f"{output.size(report.bytes_checked)} in {output.counted(report.segments, 'segment')}"
     )
     if faults and not repair:
         lines.append("run again with --repair to repair what can be repaired; take a backup first")
@@ -195,7 +197,7 @@ def compact_of(args: argparse.Namespace) -> None:
                 gained = volume.compact(progress)
     freed = gained["disk_bytes_before"] - gained["disk_bytes_after"]
     output.emit(args, {**gained, "freed_bytes": freed},
-                f"freed {output.size(freed)} in {gained['segments_freed']:,} segments")  # fmt: skip
+                f"freed {output.size(freed)} in {output.counted(gained['segments_freed'], 'segment')}")  # fmt: skip
 
 
 def backup_of(args: argparse.Namespace) -> None:
@@ -212,6 +214,10 @@ def backup_of(args: argparse.Namespace) -> None:
 def restore_of(args: argparse.Namespace) -> None:
     """Run ``volume restore``."""
     started = time.monotonic()
+    if not Path(args.volume).exists():
+        raise VolumeNotFound.at(
+            "no such backup; the directory that `vexctl volume backup` wrote is wanted", Path(args.volume).absolute()
+        )
     with Progress("restoring") as progress:
         volumes.restore(args.volume, args.target, key_file=args.key_file, progress=progress)
     _emit_copy(args, Path(args.target).absolute(), started, "checked and restored to")

@@ -20,6 +20,7 @@ class Backlog:
         self._lock = threading.Lock()
         self._due: OrderedDict[int, float] = OrderedDict()
         self._since: dict[int, float] = {}
+        self._taken: set[int] = set()
         self._names: set[tuple[int, bytes]] = set()
         self._trees: OrderedDict[int, None] = OrderedDict()
         self._lately: OrderedDict[int, tuple[float, float]] = OrderedDict()
@@ -78,7 +79,13 @@ class Backlog:
             for ino in out:
                 del self._due[ino]
                 self._since.pop(ino, None)
+            self._taken = set(out)
         return out
+
+    def looked(self, ino: int) -> None:
+        """A file that was taken is somebody else's to count, or was nothing to do."""
+        with self._lock:
+            self._taken.discard(ino)
 
     def done(self, ino: int) -> None:
         """A file was worked off: if it changes again at once it waits longer each time."""
@@ -92,7 +99,8 @@ class Backlog:
                 self._lately.popitem(last=False)
 
     def __len__(self) -> int:
-        return len(self._due) + len(self._names)
+        with self._lock:
+            return len(self._due) + len(self._taken - self._due.keys()) + len(self._names)
 
     @property
     def empty(self) -> bool:

@@ -199,18 +199,20 @@ class Ingest:
             return self._answered >= ticket
 
     def status(self) -> dict[str, Any]:
-        """How it stands: ``state`` ("idle", "working", "waiting for others", "waiting for a model"), ``backlog`` files,
-        ``files`` and ``passages`` indexed since it began, their rates a second, ``eta_s``, files ``without_text`` and
-        ``failed`` that were set aside, and ``held``: models that do not answer, with the reason.
+        """How it stands: ``state`` ("idle", "working", "waiting for others", "waiting for a model"), ``backlog`` files
+        not indexed yet, ``settled`` (nothing is left, also to look through), ``files`` and ``passages`` indexed since
+        it began, their rates a second, ``eta_s``, files ``without_text`` and ``failed`` that were set aside, and
+        ``held``: models that do not answer, with the reason.
         """
         now = time.monotonic()
         recent = [each for each in list(self._recent) if now - each[0] < 30]
         span = max(now - recent[0][0], 0.5) if recent else 1.0
         files, count = (sum(each[k] for each in recent) / span for k in (1, 2))
-        backlog = len(self._backlog) + sum(len(batch.files) for batch in list(self._under_way))
+        backlog = len(self._backlog) + len(self._in_hand)
         asides = [index.aside.counts() for index in self.catalog.known() if index.embedder is not None]
         return {
             "state": self._state, "backlog": backlog, "files": self.files, "passages": self.passages,
+            "settled": self._state == "idle" and self._backlog.empty and not backlog,
             "files_per_s": round(files, 2), "passages_per_s": round(count, 2),
             "eta_s": 0.0 if not backlog else round(backlog / files, 1) if files else None,
             "without_text": sum(a for a, _ in asides), "failed": sum(b for _, b in asides), "failures": self.failures,
@@ -257,6 +259,7 @@ class Ingest:
             if (ino := self._file_at(parent, name)) is not None:
                 self._backlog.add(ino)
         while (top := self._backlog.take_tree()) is not None:
+            self._state = "working"
             self._walk(top)
         inos = self._backlog.take(_FILES, hurry)
         if not inos:
@@ -348,16 +351,14 @@ class Ingest:
         for ino in inos:
             if self._stop.is_set():
                 return
-            found = self._prepared(ino)
-            if found is None:
-                continue
-            name = str(found.index.embedder)
-            held = self._gathered.setdefault(name, [])
-            held.append(found)
-            self._in_hand[ino] = found.generation
-            self._sizes[name] = self._sizes.get(name, 0) + len(found.chunks)
-            if self._sizes[name] >= self._embedding.size(name):
-                self._begin(name)
+            if (found := self._prepared(ino)) is not None:
+                name = str(found.index.embedder)
+                self._gathered.setdefault(name, []).append(found)
+                self._in_hand[ino] = found.generation
+                self._sizes[name] = self._sizes.get(name, 0) + len(found.chunks)
+                if self._sizes[name] >= self._embedding.size(name):
+                    self._begin(name)
+            self._backlog.looked(ino)
 
     def _prepared(self, ino: int) -> Passages | None:
         """A file's passages, None when there is nothing to do; one that cannot be read is set aside."""
@@ -417,15 +418,18 @@ class Ingest:
             if self._stop.is_set():
                 return
         self._under_way.popleft()
-        for each in batch.files:
-            self._in_hand.pop(each.ino, None)
         self._turns.worked = time.monotonic()
         name, error = batch.model, batch.error
-        if error is None:
-            if batch.rows is not None:
+        try:
+            if error is None and batch.rows is not None:
                 self._holds.pop(name, None)
                 self._store(batch)
-        elif isinstance(error, Unreachable | PluginBroken):
+        finally:
+            for each in batch.files:
+                self._in_hand.pop(each.ino, None)
+        if error is None:
+            return
+        if isinstance(error, Unreachable | PluginBroken):
             self._hold(name, batch.files, error)
         elif len(batch.files) > 1:  # a model may be anybody's code: at which of them does it fail?
             for each in batch.files:

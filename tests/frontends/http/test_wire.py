@@ -1,10 +1,14 @@
 """What is no sound HTTP/1.1, and what would keep the node busy before it knows who asks."""
 
+import contextlib
 import re
 import socket
+import struct
+import threading
 import time
 
 import pytest
+from vexfs.frontends.http.api import files
 
 
 def talk(served, data, wait_s=3.0):
@@ -100,3 +104,81 @@ def test_bodies_that_wait_are_bounded_together(serve):
     assert seen.count([503]) >= 1 and seen.count([400]) >= 15
     time.sleep(0.3)
     assert served.node.services["rest"].service._gate._held == 0
+
+
+def test_what_comes_behind_a_request_that_takes_too_long_does_not_make_it_endless(serve):
+    served = serve("api.request_timeout=500ms")
+    release = threading.Event()
+    served.node.verb("node.sleep")(lambda node: release.wait(10))
+    body = b"{}"
+    slow = head(served, "POST /v1/verbs/node.sleep HTTP/1.1", "Content-Type: application/json",
+                f"Content-Length: {len(body)}") + body  # fmt: skip
+    begun = time.monotonic()
+    try:
+        answer = talk(served, slow + head(served, "GET /v1/files HTTP/1.1"), 5)
+        assert statuses(answer) == [504] and time.monotonic() - begun < 3
+    finally:
+        release.set()
+
+
+def test_the_end_of_an_upload_that_takes_too_long_is_answered(serve, monkeypatch):
+    served = serve("api.request_timeout=500ms")
+    release, real = threading.Event(), files._FileSink.finish
+
+    def finish(self):
+        release.wait(10)
+        return real(self)
+
+    monkeypatch.setattr(files._FileSink, "finish", finish)
+    try:
+        answer = talk(served, head(served, "PUT /v1/files/late HTTP/1.1", "Content-Length: 3") + b"abc", 5)
+        assert statuses(answer) == [504]
+    finally:
+        release.set()
+
+
+@pytest.mark.parametrize("way", ["the client goes", "the time is over"])
+def test_an_upload_of_which_a_part_waits_is_not_taken_for_a_whole_one(serve, monkeypatch, way):
+    served = serve("api.request_timeout=500ms")
+    begun, release, real = threading.Event(), threading.Event(), files._FileSink.write
+
+    def write(self, data):
+        begun.set()
+        release.wait(10)
+        real(self, data)
+
+    monkeypatch.setattr(files._FileSink, "write", write)
+    host, _, port = served.host.rpartition(":")
+    gate = served.node.services["rest"].service
+    with socket.create_connection((host, int(port)), timeout=5) as link:
+        link.sendall(head(served, "PUT /v1/files/half HTTP/1.1", CHUNKED) + b"3\r\nabc\r\n")
+        assert begun.wait(5)
+        link.sendall(b"3\r\ndef\r\n0\r\n\r\n")
+        time.sleep(0.2)  # all of it has come, and half of it is written
+        if way == "the client goes":
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # at once, as when it crashes
+        else:
+            assert statuses(link.recv(1 << 16)) == [504]
+    time.sleep(0.2)
+    release.set()
+    deadline = time.monotonic() + 10
+    while gate.describe()["active"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not served.node.volume.exists("/half")
+
+
+def test_a_reader_that_stalls_and_asks_on_is_dropped(serve):
+    served = serve("api.request_timeout=1s", "api.keepalive_timeout=1s")
+    served.node.volume.write_bytes("big", bytes(32 << 20))
+    host, _, port = served.host.rpartition(":")
+    gate = served.node.services["rest"].service
+    with socket.socket() as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        link.connect((host, int(port)))
+        link.sendall(head(served, "GET /v1/files/big HTTP/1.1"))
+        for _ in range(4):
+            time.sleep(0.4)
+            with contextlib.suppress(OSError):
+                link.sendall(head(served, "GET /v1/files HTTP/1.1"))
+        time.sleep(1)
+        assert gate.figures()["connections"] == gate.figures()["active"] == 0

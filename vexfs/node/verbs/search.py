@@ -44,7 +44,7 @@ def text(
         node.volume.catalog, query, k, under=under, where=where, mode=mode, threshold=threshold, explain=explain
     )
     ingest = node.volume.catalog.ingesting().status()
-    return {**_answer(hits, query, began), "complete": complete and not ingest["backlog"], "backlog": ingest["backlog"]}
+    return {**_answer(hits, query, began), "complete": complete and ingest["settled"], "backlog": ingest["backlog"]}
 
 
 @Node.verb("search.similar")
