@@ -253,3 +253,27 @@ def test_a_row_whose_name_is_none_is_damage(tmp_path, name):
         fs.index("d").query(np.ones(4), 5)
         fs.filesystem.write(inos["d/file"], b"z", 0)
         assert fs.read_text("other") == "y"
+
+
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+def test_damage_is_never_taken_for_the_end_of_a_file(tmp_path, size):
+    (tmp_path / "v" / "segments").mkdir(parents=True)
+    fs = Filesystem(tmp_path / "v", create=True, compression="none")
+    data = random.Random(1).randbytes(size)
+    fs.write_file("f", data)
+    fs.close()
+    (segment,) = (tmp_path / "v" / "segments").iterdir()
+    bad = segment.read_bytes().find(data[size - 1000 :][:64])
+    with open(segment, "r+b") as file:
+        file.seek(bad)
+        file.write(bytes(8))
+    fs = Filesystem(tmp_path / "v")
+    with pytest.raises(OSError) as caught:
+        fs.read_file("f")
+    assert caught.value.errno == errno.EBADMSG and caught.value.filename == "f"
+    ino = fs.open("f", os.O_RDONLY)
+    with pytest.raises(OSError, match=os.strerror(errno.EBADMSG)):
+        fs.readinto(ino, bytearray(size), 0)
+    assert fs.read(ino, 100_000, 0) == data[:100_000]
+    fs.release(ino)
+    fs.close()

@@ -41,7 +41,7 @@ cdef extern from "vexfs/meta.h" nogil:
     int vx_meta_get_int(vx_meta *m, const char *name, int64_t *out)
     int vx_meta_get_blob(vx_meta *m, const char *name, const void **data, size_t *n)
     int vx_meta_scan_segments(vx_meta *m, vx_segment_fn fn, void *ctx)
-    int vx_meta_scan_tails(vx_meta *m, vx_row_fn fn, void *ctx)
+    int vx_meta_scan_tails(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx)
     int vx_meta_scan_orphans(vx_meta *m, vx_ino_fn fn, void *ctx)
     int vx_meta_scan_oplog(vx_meta *m, uint64_t after, uint32_t limit, vx_row_fn fn, void *ctx)
     int vx_meta_scan_inodes(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx)

@@ -261,15 +261,15 @@ cdef class Meta:
         self.check(vx_meta_scan_orphans(self.m, add_ino, <void *> rows))
         return rows.found()
 
-    def scan_tails(self):
-        """What the log has of segments: a list of ``(segment << 32 | position, data)``, in that order."""
+    def scan_tails(self, int64_t after=-1, uint32_t limit=1000):
+        """What the log has of segments: a list of ``(segment << 32 | position, data)`` above `after`, in that order."""
         rows = _Rows()
         self.closed()
-        self.check(vx_meta_scan_tails(self.m, add_row, <void *> rows))
+        self.check(vx_meta_scan_tails(self.m, after, limit, add_row, <void *> rows))
         return rows.found()
 
     def settle_tails(self, directory):
-        """Write the tails to their segments in `directory` as far as they are missing there; their number."""
+        """Write the tails to their segments in `directory`, with a store for reading only what is missing; their number."""
         cdef bytes name = os.fsencode(directory)
         cdef int rc
         self.closed()

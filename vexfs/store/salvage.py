@@ -5,7 +5,6 @@ is taken up again behind the damage, at growing distances, until rows come again
 found and repaired by the check that follows.
 """
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,8 +33,6 @@ def rebuild(path: Path, master: bytes | None) -> int:
     for leftover in _files(fresh):
         leftover.unlink()
     with Meta(path, key=master, salvage=True) as old, Meta(fresh, key=master, create=True) as new:
-        with contextlib.suppress(OSError):  # what is missing then is told by the check that follows
-            old.settle_tails(path.with_name("segments"))
         new.begin()
         lost = _copy_rows(old, new)
         new.commit()
@@ -66,6 +63,8 @@ def _copy_rows(old: Meta, new: Meta) -> int:
         new.put_map(key >> 24, key & 0xFFFFFF, row)
     for parent, slot, ino, kind, name in _scan_entries(old, lost):
         new.put_dentry(parent, slot, ino, kind, name)
+    for place, data in _scan(old.scan_tails, lost):
+        new.put_tail(place >> 32, place & 0xFFFFFFFF, data)
     _copy_small(old, new, lost)
     return lost[0]
 

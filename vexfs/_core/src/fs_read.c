@@ -195,7 +195,7 @@ int64_t vx_data_read(vx_fs *fs, vx_inode *i, uint64_t off, char *dst, size_t n)
             done += got;
     }
     vx_scratch_end(&scratch);
-    return done || !rc ? (int64_t)done : rc;
+    return rc ? rc : (int64_t)done; /* never less for a fault: whoever asks takes that for the end of the file */
 }
 
 static void touch_atime(vx_fs *fs, vx_inode *i)

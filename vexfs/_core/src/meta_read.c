@@ -28,7 +28,7 @@ static const char *const SQL[VX_READ_COUNT] = {
     [VX_READ_ALL_MAPS] = "SELECT key,map FROM extent WHERE key>?1 ORDER BY key LIMIT ?2",
     [VX_READ_ALL_XATTRS] = "SELECT ino,data FROM xattr WHERE ino>?1 ORDER BY ino LIMIT ?2",
     [VX_READ_ALL_CONTENTS] = "SELECT ino,data FROM content WHERE ino>?1 ORDER BY ino LIMIT ?2",
-    [VX_READ_TAILS] = "SELECT place,data FROM tail ORDER BY place",
+    [VX_READ_TAILS] = "SELECT place,data FROM tail WHERE place>?1 ORDER BY place LIMIT ?2",
 };
 
 int vx_meta_prepare_reader(vx_meta *m)
@@ -370,13 +370,6 @@ int vx_meta_scan_orphans(vx_meta *m, vx_ino_fn fn, void *ctx)
     return rc ? rc : s.stop;
 }
 
-int vx_meta_scan_tails(vx_meta *m, vx_tail_fn fn, void *ctx)
-{
-    row_scan s = {.fn = fn, .ctx = ctx};
-    int rc = scan_rows(m, VX_READ_TAILS, NULL, 0, &s, "reading the tails of segments");
-    return rc ? rc : s.stop;
-}
-
 int vx_meta_scan_oplog(vx_meta *m, uint64_t after, uint32_t limit, vx_oplog_fn fn, void *ctx)
 {
     if (after >= VX_META_NUMBER_MAX)
@@ -411,4 +404,9 @@ int vx_meta_scan_xattrs(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn,
 int vx_meta_scan_contents(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx)
 {
     return scan_table(m, VX_READ_ALL_CONTENTS, after, limit, fn, ctx, "reading small files");
+}
+
+int vx_meta_scan_tails(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx)
+{
+    return scan_table(m, VX_READ_TAILS, after, limit, fn, ctx, "reading the tails of segments");
 }

@@ -16,40 +16,49 @@ typedef struct {
     char *path; /* of the segment that is open, or is not there */
     uint8_t *there;
     size_t room;
+    uint64_t odd; /* a place that cannot be */
     uint32_t seg;
-    int fd, tails;
+    int fd, tails, writable;
+    int rc; /* the first failure: what comes after it is brought to its place all the same */
 } settling;
 
-/* What was written before, by whomever, becomes durable too. */
-static int end_segment(settling *s)
+static void failed(settling *s, int rc, const char *where)
 {
-    int rc = s->fd >= 0 ? vx_io_fdatasync(s->fd) : 0;
-    if (s->fd >= 0)
-        vx_io_close(s->fd);
-    if (rc)
-        vx_meta_say(s->m, rc, "%s: %s while syncing", s->path, strerror(-rc));
-    s->fd = -1;
-    s->seg = 0;
-    return rc;
+    if (!s->rc)
+        s->rc = vx_meta_say(s->m, rc, "%s: %s%s", s->path, strerror(-rc), where);
 }
 
-static int begin_segment(settling *s, uint32_t seg)
+/* What was written before, by whomever, becomes durable too. */
+static void end_segment(settling *s)
 {
-    int rc = end_segment(s);
+    int rc = s->fd >= 0 ? vx_io_fdatasync(s->fd) : 0;
     if (rc)
-        return rc;
+        failed(s, rc, " while syncing");
+    if (s->fd >= 0)
+        vx_io_close(s->fd);
+    s->fd = -1;
+    s->seg = 0;
+}
+
+static void begin_segment(settling *s, uint32_t seg)
+{
+    end_segment(s);
     snprintf(s->path, strlen(s->dir) + 16, "%s/%08x.seg", s->dir, seg);
     s->seg = seg;
     s->fd = vx_io_open(s->path, O_RDWR, 0);
-    if (s->fd == -EROFS || s->fd == -EACCES)
+    s->writable = s->fd >= 0;
+    if (s->fd == -EROFS || s->fd == -EACCES || s->fd == -EPERM)
         s->fd = vx_io_open(s->path, O_RDONLY, 0); /* enough where nothing is missing */
     if (s->fd < 0 && s->fd != -ENOENT) /* a segment may have been emptied and removed since */
-        return vx_meta_say(s->m, s->fd, "%s: %s", s->path, strerror(-s->fd));
-    return 0;
+        failed(s, s->fd, "");
 }
 
-static int settle(settling *s, uint32_t pos, const void *data, size_t n)
+/* Whether a tail stands in its place.  A store that is open for writing drops tails afterwards: it writes them without
+ * looking, for after a sync that failed the host shows what it does not have on its disk, and writes it no more. */
+static int stands(settling *s, uint32_t pos, const void *data, size_t n)
 {
+    if (s->writable && !s->m->read_only)
+        return 0;
     if (s->room < n) {
         uint8_t *more = realloc(s->there, n);
         if (!more)
@@ -58,31 +67,45 @@ static int settle(settling *s, uint32_t pos, const void *data, size_t n)
         s->room = n;
     }
     ssize_t got = vx_io_pread(s->fd, s->there, n, pos);
-    if (got == (ssize_t)n && memcmp(s->there, data, n) == 0)
-        return 0;
-    int rc = got < 0 ? (int)got : vx_io_pwrite(s->fd, data, n, pos);
-    return rc ? vx_meta_say(s->m, rc, "%s: %s at byte %u, where the log has what belongs there", s->path, strerror(-rc),
-                            pos) : 0;
+    return got < 0 ? (int)got : got == (ssize_t)n && memcmp(s->there, data, n) == 0;
+}
+
+static void settle(settling *s, uint32_t pos, const void *data, size_t n)
+{
+    int rc = stands(s, pos, data, n);
+    if (rc == 0)
+        rc = s->writable ? vx_io_pwrite(s->fd, data, n, pos) : -EROFS;
+    if (rc < 0)
+        failed(s, rc, ", where the log has what is missing");
 }
 
 static int settle_row(void *ctx, uint64_t place, const void *data, size_t n)
 {
     settling *s = ctx;
     uint32_t seg = (uint32_t)(place >> 32), pos = (uint32_t)place;
-    if (!seg || pos < VX_SEG_BLOCK || pos + (uint64_t)n > UINT32_MAX)
-        return vx_meta_say(s->m, -EBADMSG, "%s: a tail of segment %u at byte %u cannot be; run 'vexctl volume fsck "
-                           "--repair'", s->m->path, seg, pos);
-    int rc = s->seg == seg ? 0 : begin_segment(s, seg);
     s->tails++;
-    return rc || s->fd < 0 ? rc : settle(s, pos, data, n);
+    if (!seg || pos < VX_SEG_BLOCK || pos + (uint64_t)n > UINT32_MAX) {
+        s->odd = place ? place : 1;
+        return 0;
+    }
+    if (s->seg != seg)
+        begin_segment(s, seg);
+    if (s->fd >= 0)
+        settle(s, pos, data, n);
+    return 0;
 }
 
 int vx_meta_settle_tails(vx_meta *m, const char *dir)
 {
     settling s = {.m = m, .dir = dir, .path = malloc(strlen(dir) + 16), .fd = -1};
-    int rc = s.path ? vx_meta_scan_tails(m, settle_row, &s) : -ENOMEM;
-    int synced = end_segment(&s);
+    int rc = s.path ? vx_meta_scan_tails(m, -1, INT32_MAX, settle_row, &s) : -ENOMEM;
+    end_segment(&s);
     free(s.path);
     free(s.there);
-    return rc ? rc : synced ? synced : s.tails;
+    if (s.rc || rc < 0)
+        return s.rc ? s.rc : rc;
+    if (s.odd)
+        return vx_meta_say(m, -EBADMSG, "%s: a tail of segment %u at byte %u cannot be; run 'vexctl volume fsck "
+                           "--repair'", m->path, (uint32_t)(s.odd >> 32), (uint32_t)s.odd);
+    return s.tails;
 }

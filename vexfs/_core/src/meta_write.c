@@ -27,6 +27,7 @@ static const char *const SQL[VX_WRITE_COUNT] = {
     [VX_TRIM_OPLOG] = "DELETE FROM oplog WHERE seq<=?1",
     [VX_PUT_META] = "REPLACE INTO meta(name,value) VALUES(?1,?2)",
     [VX_PUT_TAIL] = "REPLACE INTO tail(place,data) VALUES(?1,?2)",
+    [VX_DEL_TAILS] = "DELETE FROM tail WHERE place BETWEEN ?1<<32 AND ?1<<32|0xffffffff",
     [VX_CLEAR_TAILS] = "DELETE FROM tail",
 };
 
@@ -243,7 +244,8 @@ int vx_meta_put_segment(vx_meta *m, uint32_t seg, const void *row, size_t n)
 
 int vx_meta_del_segment(vx_meta *m, uint32_t seg)
 {
-    return change_by_number(m, VX_DEL_SEGMENT, seg);
+    int rc = change_by_number(m, VX_DEL_SEGMENT, seg);
+    return rc ? rc : change_by_number(m, VX_DEL_TAILS, seg);
 }
 
 int vx_meta_put_orphan(vx_meta *m, uint64_t ino)

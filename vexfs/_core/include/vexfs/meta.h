@@ -55,11 +55,8 @@ typedef int (*vx_segment_fn)(void *ctx, uint32_t seg, const void *row, size_t n)
 int vx_meta_scan_segments(vx_meta *m, vx_segment_fn fn, void *ctx);
 typedef int (*vx_ino_fn)(void *ctx, uint64_t ino);
 int vx_meta_scan_orphans(vx_meta *m, vx_ino_fn fn, void *ctx);
-/* What was appended to segments and no sync of theirs has covered, in order of place: segment << 32 | position. */
-typedef int (*vx_tail_fn)(void *ctx, uint64_t place, const void *data, size_t n);
-int vx_meta_scan_tails(vx_meta *m, vx_tail_fn fn, void *ctx);
 /* Brings the tails to the segments in `dir`, where they belong already unless a power cut kept them from there, and
- * makes them durable.  Their number, or -errno. */
+ * makes them durable.  Their number, or -errno of the first that could not be brought there; the others were. */
 int vx_meta_settle_tails(vx_meta *m, const char *dir);
 typedef int (*vx_oplog_fn)(void *ctx, uint64_t seq, const void *data, size_t n);
 int vx_meta_scan_oplog(vx_meta *m, uint64_t after, uint32_t limit, vx_oplog_fn fn, void *ctx);
@@ -73,6 +70,8 @@ int vx_meta_scan_all_maps(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn f
 int vx_meta_scan_xattrs(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx);
 int vx_meta_scan_contents(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx);
 int vx_meta_scan_dentries(vx_meta *m, uint64_t parent, uint64_t after, uint32_t limit, vx_entry_fn fn, void *ctx);
+/* What was appended to segments and no sync of theirs has covered; the key is segment << 32 | position. */
+int vx_meta_scan_tails(vx_meta *m, int64_t after, uint32_t limit, vx_row_fn fn, void *ctx);
 
 /* -- writer: one thread --------------------------------------------------------------------------------------- */
 int vx_meta_begin(vx_meta *m);
@@ -91,7 +90,7 @@ int vx_meta_del_xattr(vx_meta *m, uint64_t ino);
 int vx_meta_put_content(vx_meta *m, uint64_t ino, const void *data, size_t n);
 int vx_meta_del_content(vx_meta *m, uint64_t ino);
 int vx_meta_put_segment(vx_meta *m, uint32_t seg, const void *row, size_t n);
-int vx_meta_del_segment(vx_meta *m, uint32_t seg);
+int vx_meta_del_segment(vx_meta *m, uint32_t seg); /* with its tails: the number may be given out again */
 int vx_meta_put_orphan(vx_meta *m, uint64_t ino);
 int vx_meta_del_orphan(vx_meta *m, uint64_t ino);
 int vx_meta_put_oplog(vx_meta *m, uint64_t seq, const void *data, size_t n);
