@@ -1,8 +1,11 @@
 """Stored formats: every level writes the same codes, numpy agrees where it knows the format, and back is near."""
 
+import math
+
 import numpy as np
 import pytest
 
+from vexfs._core.columns import ORDERS, Column, packed
 from vexfs._core.simd import DTYPES, Simd, levels
 
 READY = [name for name, word in levels().items() if word == "ready"]
@@ -96,3 +99,26 @@ def test_levels_write_the_same_codes():
     for dtype in DTYPES:
         codes = [Simd(level).quantise(x, dtype)[0] for level in READY]
         assert all(np.array_equal(codes[0], other) for other in codes[1:]), dtype
+
+
+HURTFUL = [math.nan, math.inf, -math.inf, 0.0, -0.0, 5e-324, -5e-324, 1.5, np.nextafter(1.5, 2), 1.7e308, -1.7e308]
+
+
+@pytest.mark.parametrize("order", ["$lt", "$lte", "$gt", "$gte", "$eq"])
+def test_numbers_of_a_column_by_order(simd, order):
+    means = {"$lt": np.less, "$lte": np.less_equal, "$gt": np.greater, "$gte": np.greater_equal, "$eq": np.equal}
+    rng = np.random.default_rng(11)
+    for rows in (0, 1, 2, 3, 4, 7, 8, 63, 64, 65, 127, 128, 1000):
+        column = Column(rows, simd)
+        column.number[:] = rng.choice(HURTFUL, rows)
+        for value in HURTFUL:
+            for n in {rows, rows // 2}:
+                found = column.select(ORDERS[order], value, n)
+                assert found.tobytes() == packed(means[order](column.number[:n], value)).tobytes()
+
+
+def test_orders_and_rows_that_cannot_be():
+    column = Column(5, Simd())
+    for order, rows in ((5, 5), (-1, 5), (0, 6)):
+        with pytest.raises(ValueError, match=f"order {order} of {rows} rows"):
+            column.select(order, 1.0, rows)

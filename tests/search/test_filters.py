@@ -94,7 +94,7 @@ def table(rows):
     columns.resize(len(rows))
     for k, row in enumerate(rows):
         columns.fill(k, pack_xattrs({b"user." + n.encode(): encode(v) for n, v in row.items()}))
-    return Table(columns, len(rows), lambda among: {int(k): f"d/{k}.md" for k in np.flatnonzero(among)})
+    return Table(columns, len(rows), lambda among: {int(k): f"d/{k}.md" for k in places(among, 1 << 20)[1]})
 
 
 def found(rows, where):

@@ -3,6 +3,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from vexfs._core.simd import Simd
+
 ABSENT: int
 NONE: int
 BOOL: int
@@ -10,7 +12,9 @@ NUMBER: int
 STRING: int
 FALSE: int
 TRUE: int
+ORDERS: dict[str, int]
 
+def packed(found: NDArray[np.bool_]) -> NDArray[np.uint64]: ...
 def places(bits: NDArray[np.uint64], most: int) -> tuple[int, NDArray[np.uint32] | None]: ...
 
 class Column:
@@ -20,12 +24,13 @@ class Column:
     strings: list[str]
     codes: dict[str, int]
     exact: dict[int, int]
-    def __init__(self, rows: int) -> None: ...
+    def __init__(self, rows: int, simd: Simd) -> None: ...
+    def select(self, order: int, value: float, rows: int) -> NDArray[np.uint64]: ...
 
 class Columns:
     columns: dict[str, Column]
     rows: int
-    def __init__(self) -> None: ...
+    def __init__(self, simd: Simd | None = None) -> None: ...
     def resize(self, rows: int) -> None: ...
     def get(self, name: str) -> Column | None: ...
     def clear(self, rows: Iterable[int]) -> None: ...

@@ -11,9 +11,21 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from vexfs._core.record cimport decode_at, is_attribute
+from vexfs._core.simd cimport (
+    VX_EQUAL,
+    VX_GREATER,
+    VX_GREATER_EQUAL,
+    VX_LESS,
+    VX_LESS_EQUAL,
+    Simd,
+    vx_simd_kernels,
+)
 
-__all__ = ["ABSENT", "BOOL", "FALSE", "NONE", "NUMBER", "STRING", "TRUE", "Column", "Columns", "places"]
 
+__all__ = ["ABSENT", "BOOL", "FALSE", "NONE", "NUMBER", "ORDERS", "STRING", "TRUE", "Column", "Columns", "packed",
+           "places"]
+
+ORDERS = {"$lt": VX_LESS, "$lte": VX_LESS_EQUAL, "$gt": VX_GREATER, "$gte": VX_GREATER_EQUAL, "$eq": VX_EQUAL}
 ABSENT, NONE, BOOL, NUMBER, STRING = range(5)
 FALSE, TRUE = -2, -3  # codes
 
@@ -34,6 +46,14 @@ cdef extern from *:
     """
     int ctz64(uint64_t x) noexcept nogil
     int popcount64(uint64_t x) noexcept nogil
+
+
+def packed(found):
+    """Booleans as bits, uint64 (ceil(rows / 64),), the lowest first."""
+    few = np.packbits(found, bitorder="little")
+    bits = np.zeros((len(found) + 63) // 64, np.uint64)
+    bits.view(np.uint8)[:len(few)] = few
+    return bits
 
 
 def places(const uint64_t[::1] bits, size_t most):
@@ -73,6 +93,7 @@ cdef class Column:
         Integers beyond 2^53 by row, as Python has them.
     """
 
+    cdef Simd simd
     cdef readonly object kind, number, code
     cdef readonly list strings
     cdef readonly dict codes, exact
@@ -80,11 +101,23 @@ cdef class Column:
     cdef double[::1] number_at
     cdef int32_t[::1] code_at
 
-    def __init__(self, rows):
+    def __init__(self, rows, Simd simd not None):
+        self.simd = simd
         self.strings = []
         self.codes = {}
         self.exact = {}
         self.make(np.zeros(rows, np.uint8), np.full(rows, np.nan), np.full(rows, -1, np.int32))
+
+    def select(self, int order, double value, size_t rows):
+        """The rows whose number is so (of ``ORDERS``) to `value`, as bits."""
+        bits = np.empty((rows + 63) // 64, np.uint64)
+        cdef uint64_t[::1] into = bits
+        if order < 0 or order > <int>VX_EQUAL or rows > <size_t>self.number_at.shape[0]:
+            raise ValueError(f"order {order} of {rows} rows")
+        if rows:
+            with nogil:
+                vx_simd_kernels(self.simd.simd).select(&self.number_at[0], rows, order, value, &into[0])
+        return bits
 
     cdef make(self, kind, number, code):
         self.kind, self.number, self.code = kind, number, code
@@ -136,8 +169,10 @@ cdef class Columns:
     cdef readonly dict columns
     cdef dict by_raw
     cdef readonly size_t rows
+    cdef Simd simd
 
-    def __init__(self):
+    def __init__(self, Simd simd=None):
+        self.simd = simd or Simd()
         self.columns = {}
         self.by_raw = {}
         self.rows = 0
@@ -187,7 +222,7 @@ cdef class Columns:
             at += name_n + value_n
 
     cdef Column add(self, bytes raw):
-        c = Column(self.rows)
+        c = Column(self.rows, self.simd)
         self.by_raw[raw] = c
         self.columns[raw.decode("utf-8", "surrogateescape")] = c
         return c

@@ -39,6 +39,15 @@ cdef extern from "vexfs/simd.h" nogil:
     ctypedef void (*vx_quantise_fn)(const float *x, size_t dim, float scale, void *out) noexcept nogil
     ctypedef void (*vx_dequantise_fn)(const void *x, size_t dim, float scale, float *out) noexcept nogil
 
+    enum vx_order:
+        VX_LESS
+        VX_LESS_EQUAL
+        VX_GREATER
+        VX_GREATER_EQUAL
+        VX_EQUAL
+
+    ctypedef void (*vx_select_fn)(const double *x, size_t n, int order, double value, uint64_t *bits) noexcept nogil
+
     ctypedef struct vx_shapes:
         vx_pair_fn pair
         vx_many_fn many
@@ -49,6 +58,7 @@ cdef extern from "vexfs/simd.h" nogil:
         vx_shapes distance[6][5]  # [vx_dtype][vx_metric]
         vx_quantise_fn quantise[6]
         vx_dequantise_fn dequantise[6]
+        vx_select_fn select
         int level
 
     ctypedef struct vx_simd_policy:

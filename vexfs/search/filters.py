@@ -18,10 +18,11 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from vexfs._core.columns import ABSENT, FALSE, NONE, TRUE, Column, Columns
+from vexfs._core.columns import ABSENT, FALSE, NONE, ORDERS, TRUE, Column, Columns, packed
 from vexfs.errors import FilterInvalid
 
 Bools = NDArray[np.bool_]
+Bits = NDArray[np.uint64]
 COMPARISONS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists")
 JUNCTIONS = ("$and", "$or")
 DEPTH_MAX = 32
@@ -42,14 +43,15 @@ class Table:
 
     columns: Columns
     rows: int
-    paths: Callable[[Bools], dict[int, str]]
+    paths: Callable[[Bits], dict[int, str]]
 
-    def none(self) -> Bools:
+    def none(self) -> Bits:
         """No row."""
-        return np.zeros(self.rows, np.bool_)
+        return np.zeros((self.rows + 63) // 64, np.uint64)
 
 
-Test = Callable[[Table, Bools], Bools]
+#: Rows as bits, of which those beyond the last row may be set.
+Test = Callable[[Table, Bits], Bits]
 
 
 @attrs.frozen
@@ -58,19 +60,24 @@ class Filter:
 
     Attributes
     ----------
-    key : str
+    key : str or bytes
         Equal for filters that mean the same in the same words.
     names : frozenset of str
         The attributes that it looks at.
     """
 
-    key: str
+    key: str | bytes
     names: frozenset[str]
     test: Test
 
+    def bits(self, table: Table, among: Bits) -> Bits:
+        """Those of `among` that match, uint64 (ceil(rows / 64),), the lowest bit first."""
+        return among & self.test(table, among)
+
     def rows(self, table: Table, among: Bools) -> Bools:
         """Those of `among` that match, bool (rows,)."""
-        return among & self.test(table, among)
+        found = self.bits(table, packed(among))
+        return np.unpackbits(found.view(np.uint8), count=len(among), bitorder="little").view(np.bool_)
 
 
 def compile_filter(where: Mapping[str, Any]) -> Filter:
@@ -81,30 +88,32 @@ def compile_filter(where: Mapping[str, Any]) -> Filter:
     FilterInvalid
         Names the part that cannot be and what would be right.
     """
-    try:
+    words = b""
+    if _is_plain(where):
         words = marshal.dumps(where, 2)  # type: ignore[arg-type]  # the quickest way to know a filter again
-    except ValueError:
-        words = b""
-    known = _KNOWN.get(words)
-    if known is not None:
-        return known
+        known = _KNOWN.get(words)
+        if known is not None:
+            return known
     names: set[str] = set()
     test = _all_of(where, names, "where", 0)
-    made = Filter(_KEY.encode(where), frozenset(names), test)
-    if words and _is_plain(where, words):
+    made = Filter(words or _KEY.encode(where), frozenset(names), test)
+    if words:
         if len(_KNOWN) >= KNOWN_MAX:
             _KNOWN.clear()
         _KNOWN[words] = made
     return made
 
 
-def _is_plain(where: Mapping[str, Any], words: bytes) -> bool:
+def _is_plain(value: Any, depth: int = 0) -> bool:
     """Whether a filter holds what JSON has and nothing else: an array and a scalar of numpy may have the same bytes."""
-    try:
-        json.dumps(where)
-        return bool(marshal.loads(words) == where)
-    except TypeError:
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if depth > DEPTH_MAX:
         return False
+    if kind is dict:
+        return all(type(k) is str and _is_plain(v, depth + 1) for k, v in value.items())
+    return kind is list and all(_is_plain(v, depth + 1) for v in value)
 
 
 def _plain(value: Any) -> Any:
@@ -115,6 +124,7 @@ def _plain(value: Any) -> Any:
     raise FilterInvalid(f"a filter cannot hold {value!r}, a {type(value).__name__}")
 
 
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 _KNOWN: dict[bytes, Filter] = {}
 _KEY = json.JSONEncoder(sort_keys=True, default=_plain)
 
@@ -132,7 +142,7 @@ def _junction(tests: list[Test], *, every: bool) -> Test:
     if len(tests) == 1:
         return tests[0]
 
-    def test(table: Table, among: Bools) -> Bools:
+    def test(table: Table, among: Bits) -> Bits:
         found = among if every else table.none()
         for each in tests:
             found = found & each(table, found) if every else found | each(table, among & ~found)
@@ -183,11 +193,11 @@ def _path(value: Any, at: str) -> Test:
         raise FilterInvalid(f"{at}: $path takes a pattern such as '*.md', not {value!r}")
     matches = re.compile(fnmatch.translate(value)).match
 
-    def test(table: Table, among: Bools) -> Bools:
-        found = table.none()
+    def test(table: Table, among: Bits) -> Bits:
+        found = np.zeros(table.rows, np.bool_)
         for row, path in table.paths(among).items():
             found[row] = matches(path) is not None
-        return found
+        return packed(found)
 
     return test
 
@@ -206,23 +216,28 @@ def _comparison(name: str, operator: str, operand: Any, at: str) -> Test:
     if operator == "$exists":
         if not isinstance(operand, bool):
             raise FilterInvalid(f"{at}: takes true or false, not {operand!r}")
-        return _of_column(name, lambda c, n: (c.kind[:n] != ABSENT) == operand, missing=not operand)
+        return _of_column(name, lambda c, n: packed((c.kind[:n] != ABSENT) == operand), missing=not operand)
     if operator in ("$in", "$nin"):
         if isinstance(operand, str) or not hasattr(operand, "__iter__"):
             raise FilterInvalid(f"{at}: takes a list of values, not {operand!r}")
         values = [_scalar(v, at) for v in operand]
         outside = operator == "$nin"
-        return _of_column(name, lambda c, n: _any_equal(c, n, values) != outside, missing=outside)
+        return _of_column(name, lambda c, n: _but(_any_equal(c, n, values), outside), missing=outside)
     value = _scalar(operand, at)
     if operator in ("$eq", "$ne"):
-        return _of_column(name, lambda c, n: _equal(c, n, value) == (operator == "$eq"), missing=operator == "$ne")
+        other = operator == "$ne"
+        return _of_column(name, lambda c, n: _but(_equal(c, n, value), other), missing=other)
     if value is None or isinstance(value, bool):
         raise FilterInvalid(f"{at}: {value!r} has no order; numbers and strings have")
     return _of_column(name, lambda c, n: _ordered(c, n, operator, value), missing=False)
 
 
-def _of_column(name: str, test: Callable[[Column, int], Bools], *, missing: bool) -> Test:
-    def over(table: Table, among: Bools) -> Bools:
+def _but(found: Bits, inverted: bool) -> Bits:
+    return ~found if inverted else found
+
+
+def _of_column(name: str, test: Callable[[Column, int], Bits], *, missing: bool) -> Test:
+    def over(table: Table, among: Bits) -> Bits:
         column = table.columns.get(name)
         if column is None:
             return among if missing else table.none()
@@ -231,34 +246,31 @@ def _of_column(name: str, test: Callable[[Column, int], Bools], *, missing: bool
     return over
 
 
-def _equal(column: Column, rows: int, value: Any) -> Bools:
-    found: Bools
+def _equal(column: Column, rows: int, value: Any) -> Bits:
     if value is None:
-        found = column.kind[:rows] == NONE
-    elif isinstance(value, bool):
-        found = column.code[:rows] == (TRUE if value else FALSE)
-    elif isinstance(value, str):
-        code = column.codes.get(value)
-        found = column.code[:rows] == code if code is not None else np.zeros(rows, np.bool_)
-    else:
-        far = isinstance(value, int) and abs(value) >= EXACT
-        found = np.zeros(rows, np.bool_) if far else column.number[:rows] == _float(value)
-        _compare_exactly(column, found, lambda exact: exact == value)
+        return packed(column.kind[:rows] == NONE)
+    if isinstance(value, bool):
+        return packed(column.code[:rows] == (TRUE if value else FALSE))
+    if isinstance(value, str):
+        return packed(column.code[:rows] == column.codes.get(value, _NO_CODE))
+    far = isinstance(value, int) and abs(value) >= EXACT
+    # Nothing equals NaN.
+    found = column.select(ORDERS["$eq"], math.nan if far else _float(value), rows)
+    return _compare_exactly(column, rows, found, lambda exact: exact == value)
+
+
+def _compare_exactly(column: Column, rows: int, found: Bits, matches: Callable[[int], bool]) -> Bits:
+    """Integers that a float64 does not tell apart."""
+    for row, exact in column.exact.items():
+        if row < rows:
+            bit = np.uint64(1 << row % 64)
+            found[row // 64] = found[row // 64] & ~bit | (bit if matches(exact) else np.uint64(0))
     return found
 
 
-def _compare_exactly(column: Column, found: Bools, matches: Callable[[int], bool]) -> None:
-    """Integers that a float64 does not tell apart."""
-    for row, exact in column.exact.items():
-        if row < len(found):
-            found[row] = matches(exact)
-
-
-def _any_equal(column: Column, rows: int, values: list[Any]) -> Bools:
-    found = np.zeros(rows, np.bool_)
+def _any_equal(column: Column, rows: int, values: list[Any]) -> Bits:
     codes = [column.codes[v] for v in values if isinstance(v, str) and v in column.codes]
-    if codes:
-        found |= np.isin(column.code[:rows], codes)
+    found = packed(np.isin(column.code[:rows], codes))
     for value in values:
         if not isinstance(value, str):
             found |= _equal(column, rows, value)
@@ -272,16 +284,15 @@ def _float(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-_ORDER: dict[str, Callable[[Any, Any], Any]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
+_NO_CODE = -4
 _NOT_STRINGS = [False, False, False]  # the codes -3, -2 and -1
 
 
-def _ordered(column: Column, rows: int, comparison: str, value: Any) -> Bools:
-    compare = _ORDER[comparison]
+def _ordered(column: Column, rows: int, comparison: str, value: Any) -> Bits:
+    compare = _COMPARE[comparison]
     if isinstance(value, str):
         of_code = np.array([*(compare(s, value) for s in column.strings), *_NOT_STRINGS], np.bool_)
-        matched: Bools = of_code[column.code[:rows]]
-        return matched
-    found: Bools = compare(column.number[:rows], _float(value))
-    _compare_exactly(column, found, lambda exact: compare(exact, value))
-    return found
+        return packed(of_code[column.code[:rows]])
+    found = column.select(ORDERS[comparison], _float(value), rows)
+    return _compare_exactly(column, rows, found, lambda exact: compare(exact, value))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vexfs._core.columns import Columns, places
+from vexfs._core.columns import Columns, packed, places
 from vexfs._core.fs import Filesystem
 from vexfs._core.hits import HIT_XATTRS, files_of, nearest, rows_described
 from vexfs._core.rows import INO_MASK
@@ -43,10 +43,8 @@ class Mask:
 
     __slots__ = ("bits", "count", "few", "version")
 
-    def __init__(self, found: NDArray[np.bool_], version: tuple[int, int]) -> None:
-        packed = np.packbits(found, bitorder="little")
-        self.bits = np.zeros((len(found) + 63) // 64, np.uint64)
-        self.bits.view(np.uint8)[: len(packed)] = packed
+    def __init__(self, bits: Bits, version: tuple[int, int]) -> None:
+        self.bits = bits
         self.count, self.few = places(self.bits, FEW_ROWS)
         self.version = version
 
@@ -98,11 +96,11 @@ class Reader:
         self._table = index.table
         self._lock = threading.Lock()
         self._masks: OrderedDict[Any, Mask] = OrderedDict()
-        self.columns = Columns()
+        self.columns = Columns(index.catalog.simd)
         #: Changes of the table that the columns know of.
         self._known_changes: int | None = None
         #: The rows of the directory that was looked at last, for the next filter over it.
-        self._base: tuple[tuple[int, tuple[int, int]], NDArray[np.bool_]] | None = None
+        self._base: tuple[tuple[int, tuple[int, int]], Bits] | None = None
 
     # -- masks
 
@@ -144,10 +142,9 @@ class Reader:
         base = self._base
         if base is None or base[0] != (scope, version):
             bits, _ = self._table.scope(scope)
-            base = (scope, version), np.unpackbits(bits.view(np.uint8), bitorder="little").view(np.bool_)
-            self._base = base
+            self._base = base = (scope, version), bits
         found = base[1]
-        rows = len(found)
+        rows = 64 * len(found)
         if compiled is not None:
             with self._lock:
                 # As of after the look at the rows: one that was given away again has its new file's attributes.
@@ -155,10 +152,11 @@ class Reader:
                     gone = self._refresh(rows)
                     self._known_changes = now
                     if len(gone):
-                        self._base, found = None, found.copy()
-                        found[gone[gone < rows]] = False
+                        left = np.zeros(rows, np.bool_)
+                        left[gone[gone < rows]] = True
+                        self._base, found = None, found & ~packed(left)
                 self.columns.resize(rows)
-                found = compiled.rows(Table(self.columns, rows, self._paths_of), found)
+                found = compiled.bits(Table(self.columns, rows, self._paths_of), found)
         return Mask(found, version)
 
     def _refresh(self, rows: int) -> NDArray[np.uint32]:
@@ -177,20 +175,21 @@ class Reader:
         for at in range(0, len(touched), CHUNK):
             part = touched[at : at + CHUNK]
             described = rows_described(self._table, part, HIT_XATTRS)
-            for row, _, _, packed in described:
-                self.columns.fill(row, packed)
+            for row, _, _, attributes in described:
+                self.columns.fill(row, attributes)
             there[at : at + CHUNK] = np.isin(part, [row for row, *_ in described])
         gone: NDArray[np.uint32] = touched[~there]
         self.columns.clear(gone)
         return gone
 
-    def _paths_of(self, among: NDArray[np.bool_]) -> dict[int, str]:
+    def _paths_of(self, among: Bits) -> dict[int, str]:
         """Paths relative to the index's directory."""
         base = len(self._index.path.rstrip("/")) + 1
-        places = np.flatnonzero(among).astype(np.uint32)
+        rows = places(among, 64 * len(among))[1]
+        assert rows is not None
         out = {}
-        for at in range(0, len(places), CHUNK):
-            for row, _, path, _ in rows_described(self._table, places[at : at + CHUNK]):
+        for at in range(0, len(rows), CHUNK):
+            for row, _, path, _ in rows_described(self._table, rows[at : at + CHUNK]):
                 out[row] = path.decode("utf-8", "surrogateescape")[base:]
         return out
 

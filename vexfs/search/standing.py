@@ -120,7 +120,7 @@ class StandingQuery:
             columns.fill(at, hit.packed)
         base = len(index.path.rstrip("/")) + 1
         paths = {at: hit.path[base:] for at, hit in enumerate(hits)}
-        table = Table(columns, len(hits), lambda among: {at: paths[at] for at in np.flatnonzero(among).tolist()})
+        table = Table(columns, len(hits), lambda _: paths)
         found = self._filter.rows(table, np.ones(len(hits), np.bool_))
         return [hit for hit, good in zip(hits, found.tolist(), strict=True) if good]
 

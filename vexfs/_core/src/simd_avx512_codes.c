@@ -154,6 +154,23 @@ static void of_b1(const void *x, size_t dim, float scale, float *out)
     rest_of(VX_B1, x, i, dim, scale, out);
 }
 
+#define LOOP(is, predicate)                                                                                            \
+    for (size_t i = 0; i < whole; i += 64) {                                                                           \
+        uint64_t word = 0;                                                                                             \
+        for (size_t k = 0; k < 64; k += 8)                                                                             \
+            word |= (uint64_t)_mm512_cmp_pd_mask(_mm512_loadu_pd(x + i + k), v, predicate) << k;                       \
+        bits[i / 64] = word;                                                                                           \
+    }
+
+static void select_rows(const double *x, size_t n, int order, double value, uint64_t *bits)
+{
+    const __m512d v = _mm512_set1_pd(value);
+    const size_t whole = n & ~(size_t)63;
+    VX_SELECT_BY_ORDER(order, LOOP)
+    if (whole < n)
+        vx_kernels_of(VX_SCALAR)->select(x + whole, n - whole, order, value, bits + whole / 64);
+}
+
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -167,4 +184,5 @@ void vx_simd_fill_avx512_codes(vx_kernels *k)
     const vx_dequantise_fn of[] = {of_f16, of_bf16, of_i8, of_i4, of_b1};
     memcpy(&k->quantise[VX_F16], to, sizeof to);
     memcpy(&k->dequantise[VX_F16], of, sizeof of);
+    k->select = select_rows;
 }

@@ -110,10 +110,21 @@ static void of_b1(const void *x, size_t dim, float scale, float *out)
         out[i] = codes[i / 8] >> (i % 8) & 1 ? scale : -scale;
 }
 
+#define LOOP(is, predicate)                                                                                            \
+    for (size_t i = 0; i < n; i++)                                                                                     \
+        bits[i / 64] |= (uint64_t)(x[i] is value) << (i % 64);
+
+static void select_rows(const double *x, size_t n, int order, double value, uint64_t *bits)
+{
+    memset(bits, 0, (n + 63) / 64 * sizeof *bits);
+    VX_SELECT_BY_ORDER(order, LOOP)
+}
+
 void vx_simd_fill_scalar_codes(vx_kernels *k)
 {
     const vx_quantise_fn to[VX_DTYPES] = {to_f32, to_f16, to_bf16, to_i8, to_i4, to_b1};
     const vx_dequantise_fn of[VX_DTYPES] = {of_f32, of_f16, of_bf16, of_i8, of_i4, of_b1};
     memcpy(k->quantise, to, sizeof to);
     memcpy(k->dequantise, of, sizeof of);
+    k->select = select_rows;
 }

@@ -66,6 +66,10 @@ typedef void (*vx_cross_fn)(const void *a, size_t a_stride, size_t na, const voi
 typedef void (*vx_quantise_fn)(const float *x, size_t dim, float scale, void *out);
 typedef void (*vx_dequantise_fn)(const void *x, size_t dim, float scale, float *out);
 
+/* Bit i of `bits`, low first, tells whether x[i] is so to `value`; NaN is in no order.  Bits behind the last are zero. */
+enum vx_order { VX_LESS, VX_LESS_EQUAL, VX_GREATER, VX_GREATER_EQUAL, VX_EQUAL };
+typedef void (*vx_select_fn)(const double *x, size_t n, int order, double value, uint64_t *bits);
+
 typedef struct {
     vx_pair_fn pair;
     vx_many_fn many;
@@ -77,6 +81,7 @@ typedef struct {
     vx_shapes distance[VX_DTYPES][VX_METRICS];
     vx_quantise_fn quantise[VX_DTYPES];     /* from f32; f32 itself is a copy */
     vx_dequantise_fn dequantise[VX_DTYPES]; /* to f32 */
+    vx_select_fn select;
     int level;
 } vx_kernels;
 

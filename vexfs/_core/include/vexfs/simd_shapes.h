@@ -217,4 +217,14 @@ VX_INLINE void vx_scan(const vx_query *query, const vx_source *src, size_t n, fl
         (R)[VX_L2] = T##_vl2_shapes;                                                                                   \
     } while (0)
 
+/* A kernel's loop for each order, as C and as <immintrin.h> have it. */
+#define VX_SELECT_BY_ORDER(order, LOOP)                                                                                \
+    switch (order) {                                                                                                   \
+    case VX_LESS: LOOP(<, _CMP_LT_OQ) break;                                                                           \
+    case VX_LESS_EQUAL: LOOP(<=, _CMP_LE_OQ) break;                                                                    \
+    case VX_GREATER: LOOP(>, _CMP_GT_OQ) break;                                                                        \
+    case VX_GREATER_EQUAL: LOOP(>=, _CMP_GE_OQ) break;                                                                 \
+    default: LOOP(==, _CMP_EQ_OQ) break;                                                                               \
+    }
+
 #endif
