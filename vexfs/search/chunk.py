@@ -15,6 +15,7 @@ from vexfs.search.extract import Block, Extracted
 
 _SENTENCE = re.compile(r"(?<=[.!?。！？])[\"')\]»”’]*\s+|(?<=[。！？])|\n")
 _BYTES_A_TOKEN = 4
+_LABEL_MOST = 300
 
 
 class Chunk(NamedTuple):
@@ -104,18 +105,22 @@ class Chunker:
         """A block that is too long: runs of sentences of about `least` tokens and more."""
         text, begin, end = block.text, 0, 0
         for stop in self._stops(text):
-            if end > begin and _tokens(text[begin:stop]) > self.most:
+            if end > begin and self._too_long(text, begin, stop):
                 yield _part(block, begin, end)
                 begin = end
             end = stop
         if begin < len(text):
             yield _part(block, begin, len(text))
 
+    def _too_long(self, text: str, begin: int, stop: int) -> bool:
+        """Whether a stretch has more tokens than a passage; so many characters have, however long it is."""
+        return _tokens(text[begin : min(stop, begin + self.most * _BYTES_A_TOKEN)]) > self.most
+
     def _stops(self, text: str) -> Iterator[int]:
         """Ends of sentences; of words where a sentence is too long; of anything where a word is."""
         begin = 0
         for stop in [*(found.end() for found in _SENTENCE.finditer(text)), len(text)]:
-            while _tokens(text[begin:stop]) > self.most:
+            while self._too_long(text, begin, stop):
                 room = _chars(text, begin, self.least)
                 space = text.rfind(" ", begin + room // 2, begin + room)
                 begin = space + 1 if space > 0 else begin + room
@@ -151,7 +156,7 @@ def _headings_at_the_end(held: list[Block]) -> int:
 
 
 def _label(headings: list[tuple[int, str]], place: str) -> str:
-    words = " > ".join(text for _, text in headings)[:300]
+    words, place = " > ".join(text for _, text in headings)[:_LABEL_MOST], place[:_LABEL_MOST]
     return f"{words} ({place})" if words and place else words or place
 
 
@@ -173,7 +178,7 @@ def _bytes_at(places: set[int], found: Extracted) -> dict[int, int]:
     for place in sorted(places - {-1}):
         part = found.source[char:place]
         plain = found.encoding == "utf-8" and part.isascii()
-        byte += len(part) if plain else len(part.encode(found.encoding, "replace"))
+        byte += len(part) if plain else len(part.encode(found.encoding, "surrogateescape"))
         char = place
         where[place] = byte
     return where

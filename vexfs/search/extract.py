@@ -32,6 +32,8 @@ class Skipped(Exception):
 class Block(NamedTuple):
     """A paragraph, a heading, a table's row: text that is not taken apart unless it is too long.
 
+    One without text means nothing: an extractor yields it in long work, so that limits are looked at.
+
     Attributes
     ----------
     text : str
@@ -51,6 +53,9 @@ class Block(NamedTuple):
     level: int = 0
     label: str = ""
     exact: bool = False
+
+
+PAUSE = Block("")
 
 
 @attrs.frozen
@@ -77,7 +82,7 @@ class Extracted:
     cut : str
         What was left out because a limit was reached, "" when nothing was.
     source : str
-        The decoded file, in which the blocks' characters count.
+        The decoded file, in which the blocks' characters count; bytes that are none of its encoding as surrogates.
     """
 
     kind: str
@@ -123,6 +128,10 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codec
           (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))  # fmt: skip
 _MARKED = frozenset(mark[:1] for mark, _ in _MARKS)
 _SAMPLE = 64 << 10
+_NOISE = 4096
+_SURROGATE = re.compile("[\ud800-\udfff]")
+#: Encodings in which a part of a text is not a part of its bytes.
+_WITH_STATE = ("iso2022", "hz", "utf_7", "utf_8_sig", "utf_16", "utf_32")
 #: Characters that stand in no text but by accident.
 _ODD = re.compile("[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 _EXTRACTORS = registry("extractors")
@@ -189,8 +198,8 @@ def extract(data: bytes, name: str, limits: Limits | None = None) -> Extracted:
         blocks, cut = _gathered(found(data, name), limits)
         return Extracted(kind, blocks, cut=cut)
     text, encoding, skip = decoded(data)
-    blocks, cut = _gathered(found(text, name), limits)  # type: ignore[arg-type]
-    return Extracted(kind, blocks, encoding, skip, cut, text)
+    blocks, cut = _gathered(found(shown(text), name), limits)  # type: ignore[arg-type]
+    return Extracted(kind, blocks, encoding if _counts(text, encoding, len(data) - skip) else "", skip, cut, text)
 
 
 def _unpacked(data: bytes, suffix: str, limits: Limits) -> bytes:
@@ -216,11 +225,18 @@ def _gathered(blocks: Iterable[Block], limits: Limits) -> tuple[list[Block], str
     deadline = time.monotonic() + limits.time_s
     out: list[Block] = []
     chars = 0
-    for block in blocks:
-        out.append(block)
-        chars += len(block.text)
-        if chars > limits.text_chars:
-            return out, f"the text behind its first {chars} characters"
+    for each in blocks:
+        plain = each.text.isascii() and each.label.isascii()
+        block = each if plain else each._replace(text=shown(each.text), label=shown(each.label))
+        room = limits.text_chars - chars
+        if len(block.text) > room:
+            if room > 0:
+                end = block.start + room if block.exact else block.end
+                out.append(block._replace(text=block.text[:room], end=end))
+            return out, f"the text behind its first {limits.text_chars} characters"
+        if block.text:
+            out.append(block)
+            chars += len(block.text)
         if time.monotonic() > deadline:
             return out, f"what could not be read within {limits.time_s:g} s"
     return out, ""
@@ -229,6 +245,8 @@ def _gathered(blocks: Iterable[Block], limits: Limits) -> tuple[list[Block], str
 def decoded(data: bytes) -> tuple[str, str, int]:
     """Text, its encoding, and the bytes of the mark before it.
 
+    Bytes that are none of the encoding are surrogates, so that what stands where can be told; `shown` has none.
+
     Raises
     ------
     Skipped
@@ -236,18 +254,42 @@ def decoded(data: bytes) -> tuple[str, str, int]:
     """
     for mark, encoding in _MARKS if data[:1] in _MARKED else ():
         if data.startswith(mark):
-            return data[len(mark) :].decode(encoding, "replace"), encoding, len(mark)
+            return _forgiving(data[len(mark) :], encoding), encoding, len(mark)
     if data.find(0, 0, _SAMPLE) >= 0:
         return _without_mark(data)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         encoding = _detected(data)
-        text = data.decode(encoding, "replace")
-        _refuse_noise(text)
+        text = _forgiving(data, encoding)
+        _refuse_noise(shown(text[:_NOISE]))
         return text, encoding, 0
     _refuse_noise(text)
     return text, "utf-8", 0
+
+
+def _forgiving(data: bytes, encoding: str) -> str:
+    try:
+        return data.decode(encoding, "surrogateescape")
+    except UnicodeDecodeError:  # of units of several bytes
+        return data.decode(encoding, "replace")
+
+
+def shown(text: str) -> str:
+    """Decoded text without surrogates, of the same length."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def _counts(text: str, encoding: str, size: int) -> bool:
+    """Whether characters can be counted as bytes of the file: it is what its text is in that encoding."""
+    if encoding == "utf-8" and text.isascii():
+        return True
+    if encoding.startswith(_WITH_STATE):
+        return False
+    try:
+        return len(text.encode(encoding, "surrogateescape")) == size
+    except UnicodeEncodeError:
+        return False
 
 
 def _without_mark(data: bytes) -> tuple[str, str, int]:
@@ -255,7 +297,7 @@ def _without_mark(data: bytes) -> tuple[str, str, int]:
     sample = data[:2048]
     for encoding, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[::2])):
         if len(data) % 2 == 0 and zeros.count(0) > 0.9 * len(zeros) and sample.count(0) < 0.6 * len(sample):
-            return data.decode(encoding, "replace"), encoding, 0
+            return _forgiving(data, encoding), encoding, 0
     raise Skipped("binary data")
 
 
@@ -273,6 +315,6 @@ def _detected(data: bytes) -> str:
 
 
 def _refuse_noise(text: str) -> None:
-    sample = text[:4096]
+    sample = text[:_NOISE]
     if _ODD.search(sample) and len(_ODD.findall(sample)) > 0.02 * len(sample):
         raise Skipped("binary data")

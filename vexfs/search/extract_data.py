@@ -1,6 +1,7 @@
 """Extractors of data in text: tables, JSON, notebooks.  A row or a value is a block that names its columns or keys."""
 
 import csv
+import io
 import itertools
 import json
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from vexfs.search.extract import Block, Skipped
 from vexfs.search.extract_text import markdown
 
 _DEPTH_MOST = 24
-_VALUE_MOST = 20_000
+_VALUE_MOST, _KEY_MOST = 20_000, 300
+_PART = 1 << 16
 
 
 def table(text: str, name: str) -> Iterator[Block]:
@@ -19,7 +21,7 @@ def table(text: str, name: str) -> Iterator[Block]:
         dialect: Any = csv.Sniffer().sniff(text[:8192], delimiters=",;\t|")
     except csv.Error:
         dialect = "excel-tab" if name.lower().endswith(".tsv") else "excel"
-    lines = text.splitlines(keepends=True)
+    lines = list(io.StringIO(text, newline=""))
     starts = [0, *itertools.accumulate(map(len, lines))]
     reader = csv.reader(lines, dialect)
     head: list[str] = []
@@ -42,19 +44,33 @@ def json_values(text: str, name: str) -> Iterator[Block]:
     """JSON: texts and numbers with the keys that lead to them; of JSON lines, a block a line."""
     if name.lower().endswith((".jsonl", ".ndjson")):
         at = 0
-        for number, line in enumerate(text.splitlines(keepends=True), 1):
+        for number, line in enumerate(io.StringIO(text, newline="\n"), 1):
             if line.strip():
-                yield Block("\n".join(_leaves(_parsed(line, f"line {number}"), "")), at, at + len(line))
+                for part in _in_parts(_leaves(_parsed(line, f"line {number}"), "")):
+                    yield Block(part, at, at + len(line))
             at += len(line)
         return
     value = _parsed(text, "JSON")
     if isinstance(value, dict | list):
         for key, each in value.items() if isinstance(value, dict) else enumerate(value):
-            lines = list(_leaves(each, str(key) if isinstance(value, dict) else ""))
-            if lines:
-                yield Block("\n".join(lines), label=str(key))
+            name = str(key)[:_KEY_MOST]
+            for part in _in_parts(_leaves(each, name if isinstance(value, dict) else "")):
+                yield Block(part, label=name)
     else:
         yield Block(str(value))
+
+
+def _in_parts(lines: Iterator[str]) -> Iterator[str]:
+    """Lines joined, in parts of a size: the limits are looked at between them."""
+    held: list[str] = []
+    size = 0
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size > _PART:
+            yield "\n".join(held)
+            held, size = [], 0
+    yield "\n".join(held)
 
 
 def _parsed(text: str, what: str) -> Any:
@@ -67,14 +83,14 @@ def _parsed(text: str, what: str) -> Any:
 def _leaves(value: Any, path: str, depth: int = 0) -> Iterator[str]:
     if isinstance(value, dict) and depth < _DEPTH_MOST:
         for key, each in value.items():
-            yield from _leaves(each, f"{path}.{key}" if path else str(key), depth + 1)
+            yield from _leaves(each, f"{path}.{key[:_KEY_MOST]}"[:_KEY_MOST] if path else key[:_KEY_MOST], depth + 1)
     elif isinstance(value, list) and depth < _DEPTH_MOST:
         if value and all(isinstance(each, int | float) for each in value):
             return  # numbers without words: coordinates, vectors
         for each in value:
             yield from _leaves(each, path, depth + 1)
     elif value not in (None, "", True, False):
-        yield f"{path}: {value}"[:_VALUE_MOST] if path else str(value)[:_VALUE_MOST]
+        yield f"{path}: {str(value)[:_VALUE_MOST]}" if path else str(value)[:_VALUE_MOST]
 
 
 def notebook(text: str, name: str) -> Iterator[Block]:

@@ -6,14 +6,17 @@ What an archive says of its own sizes is not believed: no member is read further
 import io
 import posixpath
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
-from vexfs.search.extract import Block, Skipped, decoded
+from vexfs.search.extract import PAUSE, Block, Skipped, decoded, shown
 from vexfs.search.extract_html import html
 
 _MEMBER_MOST = 64 << 20
+#: Of a table of contents, which is a tree in memory, ten times as large.
+_TREE_MOST = 8 << 20
+_STEP = 1 << 16
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
 _OPF = "{http://www.idpf.org/2007/opf}"
@@ -42,27 +45,99 @@ class _Archive:
         return data
 
     def tree(self, member: str) -> ET.Element:
+        """A small member as a tree."""
         data = self.read(member)
-        if b"<!ENTITY" in data[:4096]:
+        if len(data) > _TREE_MOST:
+            raise Skipped(f"{member} in the archive is larger than {_TREE_MOST} bytes")
+        if any("<!ENTITY".encode(each) in data for each in ("utf-8", "utf-16-le", "utf-16-be")):
             raise Skipped(f"{member} in the archive declares entities")
         try:
             return ET.fromstring(data)
-        except ET.ParseError as error:
+        except (ET.ParseError, ValueError, LookupError) as error:
             raise Skipped(f"{member} in the archive is not XML: {error}") from error
+
+    def paragraphs(self, member: str, reader: "_Paragraphs") -> Iterator[Block]:
+        """What a reader finds in a member, which is never in memory as a tree."""
+        data = self.read(member)
+        parser = ET.XMLParser(target=reader)
+        try:
+            for at in range(0, len(data), _STEP):
+                parser.feed(data[at : at + _STEP])
+                yield from reader.ready
+                reader.ready.clear()
+                yield PAUSE
+            parser.close()
+        except (ET.ParseError, ValueError, LookupError) as error:
+            raise Skipped(f"{member} in the archive is not XML: {error}") from error
+        yield from reader.ready
+
+
+class _Paragraphs:
+    """A target of the parser of XML: paragraphs, which may stand in others.
+
+    Parameters
+    ----------
+    paragraph : collection of str
+        Tags of paragraphs and headings.
+    spaces : mapping of str to str
+        Tags that stand for a character.
+    said : str, optional
+        The tag in which text stands; default: all of it is said.
+    level : callable
+        The level of a heading by tag and attributes of whatever begins in a paragraph; None: it says nothing of that.
+    """
+
+    def __init__(
+        self, paragraph: Container[str], spaces: Mapping[str, str], said: str | None,
+        level: Callable[[str, dict[str, str]], int | None],
+    ) -> None:
+        self.ready: list[Block] = []
+        self._paragraph, self._spaces, self._said, self._level_of = paragraph, spaces, said, level
+        self._open: list[tuple[list[str], str]] = []
+        self._levels: list[int] = []
+        self._saying = self._number = 0
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        """The parser's call."""
+        if tag in self._paragraph:
+            self._number += 1
+            self._open.append(([], f"paragraph {self._number}"))
+            self._levels.append(0)
+        elif tag in self._spaces and self._open:
+            self._open[-1][0].append(self._spaces[tag])
+        self._saying += tag == self._said
+        if self._open and (level := self._level_of(tag, attributes)) is not None:
+            self._levels[-1] = level
+
+    def data(self, text: str) -> None:
+        """The parser's call."""
+        if self._open and (self._said is None or self._saying):
+            self._open[-1][0].append(text)
+
+    def end(self, tag: str) -> None:
+        """The parser's call."""
+        self._saying -= tag == self._said
+        if tag in self._paragraph:
+            (parts, label), level = self._open.pop(), self._levels.pop()
+            if words := "".join(parts).strip():
+                self.ready.append(Block(words, level=level, label=label))
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        """The parser's call: documents have none, and it may declare entities without end."""
+        raise Skipped("the archive declares entities, or might")
+
+    def close(self) -> None:
+        """The parser's call."""
 
 
 def docx(data: bytes, name: str) -> Iterator[Block]:
     """Paragraphs of a Word document, and the paragraphs of its tables; headings by their style."""
-    tree = _Archive(data).tree("word/document.xml")
-    for number, paragraph in enumerate(tree.iter(f"{_WORD}p"), 1):
-        words = "".join(
-            (node.text or "") if node.tag == f"{_WORD}t" else "\t" if node.tag == f"{_WORD}tab" else ""
-            for node in paragraph.iter()
-        ).strip()
-        if words:
-            style = paragraph.find(f"{_WORD}pPr/{_WORD}pStyle")
-            yield Block(words, level=_heading(style.get(f"{_WORD}val", "") if style is not None else ""),
-                        label=f"paragraph {number}")  # fmt: skip
+
+    def level(tag: str, attributes: dict[str, str]) -> int | None:
+        return _heading(attributes.get(f"{_WORD}val", "")) if tag == f"{_WORD}pStyle" else None
+
+    reader = _Paragraphs((f"{_WORD}p",), {f"{_WORD}tab": "\t"}, f"{_WORD}t", level)
+    yield from _Archive(data).paragraphs("word/document.xml", reader)
 
 
 def _heading(style: str) -> int:
@@ -70,31 +145,19 @@ def _heading(style: str) -> int:
     if word == "title":
         return 1
     level = word.removeprefix("heading")
-    return int(level) if word.startswith("heading") and level.isascii() and level.isdigit() else 0
+    return int(level[:2]) if word.startswith("heading") and level.isascii() and level.isdigit() else 0
 
 
 def odt(data: bytes, name: str) -> Iterator[Block]:
     """Headings and paragraphs of an OpenDocument text."""
-    tree = _Archive(data).tree("content.xml")
-    number = 0
-    for node in tree.iter():
-        if node.tag in (f"{_TEXT}p", f"{_TEXT}h"):
-            number += 1
-            words = _spoken(node).strip()
-            if words:
-                level = node.get(f"{_TEXT}outline-level", "1") if node.tag == f"{_TEXT}h" else "0"
-                yield Block(words, level=int(level) if level.isdigit() else 1, label=f"paragraph {number}")
 
+    def level(tag: str, attributes: dict[str, str]) -> int | None:
+        told = attributes.get(f"{_TEXT}outline-level", "1")[:2] if tag == f"{_TEXT}h" else ""
+        return (int(told) if told.isascii() and told.isdigit() else 1) if told else None
 
-def _spoken(node: ET.Element) -> str:
-    parts = [node.text or ""]
-    for child in node:
-        if child.tag in (f"{_TEXT}s", f"{_TEXT}tab", f"{_TEXT}line-break"):
-            parts.append(" ")
-        elif child.tag not in (f"{_TEXT}p", f"{_TEXT}h"):
-            parts.append(_spoken(child))
-        parts.append(child.tail or "")
-    return "".join(parts)
+    spaces = dict.fromkeys((f"{_TEXT}s", f"{_TEXT}tab", f"{_TEXT}line-break"), " ")
+    reader = _Paragraphs((f"{_TEXT}p", f"{_TEXT}h"), spaces, None, level)
+    yield from _Archive(data).paragraphs("content.xml", reader)
 
 
 def epub(data: bytes, name: str) -> Iterator[Block]:
@@ -110,5 +173,5 @@ def epub(data: bytes, name: str) -> Iterator[Block]:
             continue
         path = posixpath.normpath(posixpath.join(posixpath.dirname(package_path), unquote(href)))
         text, _, _ = decoded(archive.read(path))
-        for block in html(text, path):
+        for block in html(shown(text), path):
             yield Block(block.text, level=block.level, label=f"chapter {number}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from vexfs.search.extract import Block
 
 _PARAGRAPH = re.compile(r"\S(?:.*\S)?(?:[ \t\r\f\v]*\n(?![ \t\r\f\v]*(?:\n|\Z)).*)*")
-_HEADING = re.compile(r"^(#{1,6}|={1,6}|\*{1,6})[ \t]+(.+?)[ \t#=]*$")
+_HEADING = re.compile(r"(#{1,6}|={1,6}|\*{1,6})[ \t]+(?=.)")
 _UNDERLINE = re.compile(r"^([=\-~^\"'*+#])\1{2,}[ \t]*$")
 _FENCE = re.compile(r"^[ \t]*(```|~~~)")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -38,7 +38,8 @@ def markdown(text: str, name: str) -> Iterator[Block]:
                 yield from _piece(text, begin, at)
             begin = -1
         if heading:
-            yield Block(heading.group(2), at, at + len(line), len(heading.group(1)))
+            title = line[heading.end() :]
+            yield Block(title.rstrip(" \t#=") or title, at, at + len(line), len(heading.group(1)))
         elif underlined:
             level = 1 if line[0] in "=#" else 2 if line[0] in "-*" else 3
             yield Block(before[1].strip(), before[0], at + len(line), level)
