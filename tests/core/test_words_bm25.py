@@ -1,5 +1,6 @@
 """The ranking against the slow reference: the same rows in the same order with the same scores, ties by row."""
 
+import io
 import random
 
 import numpy as np
@@ -166,3 +167,25 @@ def test_the_kernels_agree():
         query = " ".join(rng.sample(words[:60], 5))
         for got, want in zip(wide.search(query, 50), plain.search(query, 50), strict=True):
             np.testing.assert_array_equal(got, want)
+
+
+def test_words_that_are_said_no_more_are_forgotten():
+    """New words for ever, in few passages: neither the dictionary nor the numbers of parts run out."""
+    rng = random.Random(11)
+    words = vocabulary(30)
+    both = Both()
+    for turn in range(60):
+        rows = list(range(500))
+        both.put(rows, [f"{passage(rng, words, 3)} new{turn}x{row} also{turn}y{row}" for row in rows])
+        while both.index.maintain(1):
+            pass
+        if turn % 20 == 19:
+            both.check(rng, [*words, f"new{turn}x7", f"new{turn - 1}x7", "new", "also"], 6)
+    stats = both.index.stats()
+    assert stats["parts"] == 1 and stats["terms"] < 20_000
+    data = bytearray()
+    both.index.dump(data.extend)
+    again = WordIndex()
+    again.restore(io.BytesIO(data).read)
+    for asked in ("new59x7", "new58x7", words[0], "also59*"):
+        np.testing.assert_array_equal(again.search(asked, 20)[0], both.index.search(asked, 20)[0])

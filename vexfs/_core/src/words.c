@@ -35,7 +35,7 @@ vx_words *vx_words_new(int simd)
     pthread_rwlockattr_destroy(&attr);
     pthread_mutex_init(&w->mending, NULL);
     atomic_init(&w->unaccounted, NONE);
-    w->moving = w->sweep = NONE;
+    w->moving = w->sweep = w->current = NONE;
     w->avx2 = simd && may_use_avx2();
     if (vx_terms_init(&w->terms)) {
         vx_words_free(w);
@@ -66,7 +66,7 @@ void vx_words_clear(vx_words *w)
     drop_parts(w);
     vx_terms_clear(&w->terms);
     w->docs = w->tokens = 0;
-    w->moving = w->sweep = NONE;
+    w->moving = w->sweep = w->current = NONE;
 }
 
 void vx_words_free(vx_words *w)
@@ -99,9 +99,19 @@ void vx_part_free(vx_part *p)
     free(p);
 }
 
+/* A number for a part: one that was given back, once no list has it any more. */
+static uint32_t free_number(const vx_words *w)
+{
+    for (uint32_t i = 0; i < w->parts_n && w->sweep == NONE && !w->dumping; i++)
+        if (!w->parts[i])
+            return i;
+    return w->parts_n;
+}
+
 int vx_words_new_part(vx_words *w, double average)
 {
-    if (w->parts_n == PAGES - 1)
+    const uint32_t number = free_number(w);
+    if (number == PAGES - 1)
         return -EOVERFLOW;
     vx_part *p = calloc(1, sizeof *p);
     if (!p)
@@ -117,14 +127,16 @@ int vx_words_new_part(vx_words *w, double average)
         vx_part_free(p);
         return -ENOMEM;
     }
-    vx_part *full = w->parts_n ? w->parts[w->parts_n - 1] : NULL;
-    const int trims = full && full->at[full->n] && w->moving != w->parts_n - 1; /* a part being emptied is read from */
+    vx_part *full = w->current != NONE ? w->parts[w->current] : NULL;
+    const int trims = full && full->at[full->n] && w->moving != w->current; /* a part being emptied is read from */
     uint8_t *exact = trims ? realloc(full->seq, full->at[full->n]) : NULL;
     if (exact) { /* it grows no more */
         full->seq = exact;
         full->seq_cap = full->at[full->n];
     }
-    w->parts[w->parts_n++] = p;
+    w->parts[number] = p;
+    w->parts_n += number == w->parts_n;
+    w->current = number;
     return 0;
 }
 
@@ -188,14 +200,14 @@ static int64_t count(vx_words *w, const uint8_t *seq, size_t n, uint32_t *length
 /* The part that takes the next document of n bytes. */
 static int part_for(vx_words *w, size_t n, double average)
 {
-    vx_part *p = w->parts_n ? w->parts[w->parts_n - 1] : NULL;
-    if (!p || p->n == PART_DOCS || p->at[p->n] + n > SEQ_MOST || w->moving == w->parts_n - 1) {
+    vx_part *p = w->current != NONE ? w->parts[w->current] : NULL;
+    if (!p || p->n == PART_DOCS || p->at[p->n] + n > SEQ_MOST || w->moving == w->current) {
         const int err = vx_words_new_part(w, average);
         if (err)
             return err;
-        p = w->parts[w->parts_n - 1];
+        p = w->parts[w->current];
     } else if (average > p->average * DRIFT || average * DRIFT * DRIFT < p->average) {
-        vx_part_bounds(w, w->parts_n - 1, average);
+        vx_part_bounds(w, w->current, average);
     }
     const size_t need = p->at[p->n] + n;
     if (need > p->seq_cap) {
@@ -218,7 +230,7 @@ int64_t vx_words_append(vx_words *w, uint32_t row, const uint8_t *seq, size_t n)
     int err = part_for(w, n, (double)(w->tokens + length + 1) / (double)(w->docs + 1));
     if (err)
         return err;
-    const uint32_t number = w->parts_n - 1;
+    const uint32_t number = w->current;
     vx_part *p = w->parts[number];
     const uint32_t doc = p->n++;
     p->row[doc] = row;
@@ -230,7 +242,7 @@ int64_t vx_words_append(vx_words *w, uint32_t row, const uint8_t *seq, size_t n)
         const uint32_t tf = w->counts[i].tf;
         if (i + AHEAD < distinct) /* the dictionary is larger than the caches */
             __builtin_prefetch(&w->terms.term[w->counts[i + AHEAD].term], 1);
-        vx_seg *s = vx_term_seg_last(&w->terms.term[w->counts[i].term], number);
+        vx_seg *s = vx_term_seg_made(&w->terms.term[w->counts[i].term], number);
         err = s ? vx_seg_append(s, p, (uint16_t)doc, (uint8_t)(tf < VX_WORDS_TF ? tf : VX_WORDS_TF)) : -ENOMEM;
     }
     if (err) { /* what was posted of it belongs to a document that never lived */

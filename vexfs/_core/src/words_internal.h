@@ -3,7 +3,7 @@
  * A put gives the row a new document number: documents are only ever appended, in parts of 65,536, so that posting lists
  * grow at their end and nothing moves under a reader.  A row names its living document; a document that its row does not
  * name is dead.  Counts (df, lengths) follow when the dead are accounted, before the next search.  A part that is mostly
- * dead is emptied by appending its living documents again, and dropped.
+ * dead is emptied by appending its living documents again, and dropped; its number is given again when no list has it.
  *
  * Postings of a term in a part: up to 2 in place; up to 256 sorted in one block; above, by windows of 4096 documents,
  * sorted or, where an eighth of the window has the term, one byte a document. */
@@ -68,6 +68,7 @@ typedef struct {
 typedef struct {
     vx_term *term;
     uint32_t n, cap;
+    uint32_t unused; /* a number to be given again + 1, then by `next`; such a term has no length */
     uint8_t *names;
     size_t names_n, names_cap;
     uint64_t *slots; /* hash in the upper half, number + 1 in the lower */
@@ -97,7 +98,9 @@ struct vx_words {
     pthread_mutex_t mending; /* one maintain at a time */
     vx_terms terms;
     vx_part *parts[PAGES];
-    uint32_t parts_n; /* the last one grows */
+    uint32_t parts_n;
+    uint32_t current; /* the part that grows, or NONE */
+    int dumping;      /* numbers of parts are not given again meanwhile */
     uint64_t docs, tokens; /* accounted living, and their lengths */
     _Atomic(_Atomic(uint32_t) *) pages[PAGES]; /* of a row: its document + 1 */
     _Atomic(uint64_t) rows, removed;
@@ -122,6 +125,8 @@ void vx_terms_free(vx_terms *t);  /* what is left of a cleared one */
 uint32_t vx_terms_find(const vx_terms *t, const uint8_t *name, uint32_t n);
 /* The number of a term, new if need be; NONE on ENOMEM. */
 uint32_t vx_terms_put(vx_terms *t, const uint8_t *name, uint32_t n);
+/* Forgets terms that no list is left of, if they are most: their numbers are given again.  0 or -ENOMEM. */
+int vx_terms_prune(vx_terms *t);
 /* Calls fn for each term that begins so, until it answers not 0. */
 int vx_terms_begin(const vx_terms *t, const uint8_t *name, uint32_t n, int (*fn)(void *ctx, uint32_t term), void *ctx);
 static inline vx_seg *vx_term_segs(vx_term *t)
@@ -171,8 +176,8 @@ void vx_seg_bounds(vx_seg *s, const vx_part *p);
 size_t vx_seg_memory(const vx_seg *s);
 /* The term's list in this part; NULL when there is none. */
 vx_seg *vx_term_seg(vx_term *t, uint32_t part);
-/* The same, made if need be, the last; NULL on ENOMEM. */
-vx_seg *vx_term_seg_last(vx_term *t, uint32_t part);
+/* The same, made if need be; NULL on ENOMEM. */
+vx_seg *vx_term_seg_made(vx_term *t, uint32_t part);
 
 /* -- words.c */
 static inline uint32_t vx_words_doc(vx_words *w, uint32_t row)

@@ -192,10 +192,10 @@ size_t vx_seg_memory(const vx_seg *s)
     return sum;
 }
 
-vx_seg *vx_term_seg(vx_term *t, uint32_t part)
+/* The first list of this part or one behind it. */
+static uint32_t place_of(const vx_seg *s, uint32_t n, uint32_t part)
 {
-    vx_seg *s = vx_term_segs(t);
-    uint32_t lo = 0, hi = t->segs;
+    uint32_t lo = 0, hi = n;
     while (lo < hi) {
         const uint32_t mid = (lo + hi) / 2;
         if (s[mid].part < part)
@@ -203,14 +203,24 @@ vx_seg *vx_term_seg(vx_term *t, uint32_t part)
         else
             hi = mid;
     }
+    return lo;
+}
+
+vx_seg *vx_term_seg(vx_term *t, uint32_t part)
+{
+    vx_seg *s = vx_term_segs(t);
+    const uint32_t lo = place_of(s, t->segs, part);
     return lo < t->segs && s[lo].part == part && s[lo].n ? &s[lo] : NULL;
 }
 
-vx_seg *vx_term_seg_last(vx_term *t, uint32_t part)
+vx_seg *vx_term_seg_made(vx_term *t, uint32_t part)
 {
     vx_seg *s = vx_term_segs(t);
     if (t->segs && s[t->segs - 1].part == part)
         return &s[t->segs - 1];
+    const uint32_t at = place_of(s, t->segs, part);
+    if (at < t->segs && s[at].part == part)
+        return &s[at];
     if (t->segs && t->segs == 1u << t->caps) { /* one in place, when caps is 0 */
         const uint32_t caps = t->caps + 1u;
         vx_seg *many = malloc(sizeof *many << caps);
@@ -223,8 +233,9 @@ vx_seg *vx_term_seg_last(vx_term *t, uint32_t part)
         t->caps = (uint8_t)caps;
         s = many;
     }
-    s = &s[t->segs++];
-    memset(s, 0, sizeof *s);
-    s->part = (uint16_t)part;
-    return s;
+    memmove(s + at + 1, s + at, (t->segs - at) * sizeof *s);
+    t->segs++;
+    memset(s + at, 0, sizeof *s);
+    s[at].part = (uint16_t)part;
+    return s + at;
 }

@@ -37,14 +37,16 @@ static int move_some(vx_words *w)
         sched_yield();
     vx_words_account(w);
     w->parts[number] = NULL;
+    if (w->current == number)
+        w->current = NONE;
     vx_part_free(p);
     w->moving = NONE;
     w->sweep = 0;
     return 0;
 }
 
-/* Frees lists of parts that are gone, of some terms. */
-static void sweep_some(vx_words *w)
+/* Frees lists of parts that are gone, of some terms; in the end, terms that have none. */
+static int sweep_some(vx_words *w)
 {
     const uint32_t end = w->terms.n - w->sweep < SWEEP_STEP ? w->terms.n : w->sweep + SWEEP_STEP;
     for (; w->sweep < end; w->sweep++) {
@@ -59,8 +61,10 @@ static void sweep_some(vx_words *w)
         }
         t->segs = kept;
     }
-    if (w->sweep == w->terms.n)
-        w->sweep = NONE;
+    if (w->sweep < w->terms.n)
+        return 0;
+    w->sweep = NONE;
+    return vx_terms_prune(&w->terms);
 }
 
 static int wants_moving(const vx_words *w, uint32_t i)
@@ -78,8 +82,8 @@ static int step(vx_words *w)
         return err ? err : 1;
     }
     if (w->sweep != NONE) {
-        sweep_some(w);
-        return 1;
+        const int err = sweep_some(w);
+        return err ? err : 1;
     }
     const double average = vx_words_average(w);
     for (uint32_t i = 0; i < w->parts_n; i++) {

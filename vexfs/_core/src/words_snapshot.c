@@ -40,7 +40,7 @@ typedef struct {
     vx_words_write write;
     void *ctx;
     uint32_t *number; /* of a term in the snapshot, or NONE */
-    uint32_t terms, end_part, end_doc, docs;
+    uint32_t terms, parts, end_part, end_doc, docs; /* end_part: the one that grows meanwhile, from end_doc on */
 } sink;
 
 /* Writes the frame.  The lock is let go meanwhile: what was there at the beginning does not move. */
@@ -124,8 +124,8 @@ static int dump_doc(sink *s, uint32_t part, uint32_t i)
 static int dump_docs(sink *s)
 {
     int err = 0;
-    for (uint32_t k = 0; k < s->end_part && !err; k++)
-        for (uint32_t i = 0; s->w->parts[k] && !err && i < (k + 1 == s->end_part ? s->end_doc : s->w->parts[k]->n); i++)
+    for (uint32_t k = 0; k < s->parts && !err; k++)
+        for (uint32_t i = 0; s->w->parts[k] && !err && i < (k == s->end_part ? s->end_doc : s->w->parts[k]->n); i++)
             err = dump_doc(s, k, i);
     return err ? err : flush(s);
 }
@@ -136,11 +136,14 @@ int vx_words_dump(vx_words *w, vx_words_write write, void *ctx)
     pthread_mutex_lock(&w->mending); /* no part goes meanwhile */
     pthread_rwlock_wrlock(&w->lock);
     vx_words_account(w);
-    s.end_part = w->parts_n;
-    s.end_doc = w->parts_n ? w->parts[w->parts_n - 1]->n : 0;
+    w->dumping = 1;
+    s.parts = w->parts_n;
+    s.end_part = w->current;
+    s.end_doc = w->current != NONE ? w->parts[w->current]->n : 0;
     int err = dump_terms(&s);
     if (!err)
         err = dump_docs(&s);
+    w->dumping = 0; /* read by those who write, who wait for us */
     pthread_rwlock_unlock(&w->lock);
     pthread_mutex_unlock(&w->mending);
     if (!err) {

@@ -8,6 +8,7 @@
 
 #define HEADS 65536u
 #define FIRST_SLOTS 1024u
+#define PRUNED_LEAST 4096u /* fewer terms are not worth forgetting */
 #define LEAD 3u /* bytes that a chain has in common */
 
 uint64_t vx_term_hash(uint64_t seed, const uint8_t *s, uint32_t n)
@@ -47,7 +48,7 @@ void vx_terms_clear(vx_terms *t)
         if (t->term[i].caps)
             free(t->term[i].u.many);
     }
-    t->n = 0;
+    t->n = t->unused = 0;
     t->names_n = 0;
     if (t->slots)
         memset(t->slots, 0, ((size_t)t->mask + 1) * sizeof *t->slots);
@@ -93,29 +94,36 @@ uint32_t vx_terms_find(const vx_terms *t, const uint8_t *name, uint32_t n)
     return slot ? (uint32_t)slot - 1 : NONE;
 }
 
+static void fill_slots(vx_terms *t)
+{
+    for (uint32_t k = 0; k < t->n; k++) {
+        if (!t->term[k].len)
+            continue;
+        const uint64_t hash = vx_term_hash(t->seed, t->names + t->term[k].name, t->term[k].len);
+        uint32_t i = (uint32_t)hash & t->mask;
+        while (t->slots[i])
+            i = (i + 1) & t->mask;
+        t->slots[i] = (hash >> 32) << 32 | (k + 1);
+    }
+}
+
 static int grow_slots(vx_terms *t)
 {
     const uint32_t mask = t->mask * 2 + 1;
     uint64_t *slots = calloc((size_t)mask + 1, sizeof *slots);
     if (!slots)
         return -ENOMEM;
-    for (uint32_t k = 0; k < t->n; k++) {
-        const uint64_t hash = vx_term_hash(t->seed, t->names + t->term[k].name, t->term[k].len);
-        uint32_t i = (uint32_t)hash & mask;
-        while (slots[i])
-            i = (i + 1) & mask;
-        slots[i] = (hash >> 32) << 32 | (k + 1);
-    }
     free(t->slots);
     t->slots = slots;
     t->mask = mask;
+    fill_slots(t);
     return 0;
 }
 
 /* Room for one more term of n bytes. */
 static int make_room(vx_terms *t, uint32_t n)
 {
-    if (t->n == t->cap) {
+    if (!t->unused && t->n == t->cap) {
         const uint32_t cap = t->cap ? t->cap * 2 : 256;
         vx_term *term = realloc(t->term, (size_t)cap * sizeof *term);
         if (!term)
@@ -140,10 +148,12 @@ uint32_t vx_terms_put(vx_terms *t, const uint8_t *name, uint32_t n)
     uint32_t i = slot_of(t, hash, name, n);
     if (t->slots[i])
         return (uint32_t)t->slots[i] - 1;
-    if (t->n >= NONE / 2 || make_room(t, n))
+    if ((!t->unused && t->n >= NONE / 2) || make_room(t, n))
         return NONE;
     i = slot_of(t, hash, name, n);
-    vx_term *at = &t->term[t->n];
+    const uint32_t number = t->unused ? t->unused - 1 : t->n++;
+    vx_term *at = &t->term[number];
+    t->unused = t->unused ? at->next : 0;
     memset(at, 0, sizeof *at);
     at->name = (uint32_t)t->names_n;
     at->len = (uint8_t)n;
@@ -151,9 +161,56 @@ uint32_t vx_terms_put(vx_terms *t, const uint8_t *name, uint32_t n)
     t->names_n += n;
     uint32_t *head = &t->heads[head_of(name, n)];
     at->next = *head;
-    *head = t->n + 1;
-    t->slots[i] = (hash >> 32) << 32 | (t->n + 1);
-    return t->n++;
+    *head = number + 1;
+    t->slots[i] = (hash >> 32) << 32 | (number + 1);
+    return number;
+}
+
+/* Whether nothing is left of it: every document that has a term, dead or not, is in one of its lists. */
+static int is_left(const vx_term *t)
+{
+    return t->len && !t->segs && !t->df;
+}
+
+int vx_terms_prune(vx_terms *t)
+{
+    uint32_t left = 0;
+    size_t bytes = 0;
+    for (uint32_t k = 0; k < t->n; k++) {
+        left += is_left(&t->term[k]);
+        bytes += is_left(&t->term[k]) ? 0 : t->term[k].len;
+    }
+    if (left < PRUNED_LEAST || left < t->n / 2)
+        return 0;
+    uint8_t *names = malloc(bytes + 4096);
+    if (!names)
+        return -ENOMEM;
+    memset(t->slots, 0, ((size_t)t->mask + 1) * sizeof *t->slots);
+    memset(t->heads, 0, HEADS * sizeof *t->heads);
+    size_t n = 0;
+    for (uint32_t k = 0; k < t->n; k++) {
+        vx_term *at = &t->term[k];
+        if (is_left(at)) {
+            if (at->caps)
+                free(at->u.many);
+            memset(at, 0, sizeof *at);
+            at->next = t->unused;
+            t->unused = k + 1;
+        } else if (at->len) {
+            memcpy(names + n, t->names + at->name, at->len);
+            at->name = (uint32_t)n;
+            n += at->len;
+            uint32_t *head = &t->heads[head_of(names + at->name, at->len)];
+            at->next = *head;
+            *head = k + 1;
+        }
+    }
+    free(t->names);
+    t->names = names;
+    t->names_n = n;
+    t->names_cap = bytes + 4096;
+    fill_slots(t);
+    return 0;
 }
 
 int vx_terms_begin(const vx_terms *t, const uint8_t *name, uint32_t n, int (*fn)(void *ctx, uint32_t term), void *ctx)
