@@ -2,19 +2,28 @@
 #include <errno.h>
 #include <math.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "vexfs/half.h"
 #include "vindex_impl.h"
 
 #define SPAN_STEP (2u << 20)
 #define SPAN_LEAST ((size_t)64 << 20)
-/* So that a handful of indexes fit the 47 bits of user space. */
-#define SPAN_MOST ((size_t)1 << 40)
+/* What a span may hold: as much as there is memory, twice.  More could not be filled, and some hundred indexes, of half a
+ * dozen spans each, have to fit the 47 bits of user space. */
+static size_t span_most(void)
+{
+    const size_t least = (size_t)16 << 30, most = (size_t)1 << 40;
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    const size_t memory = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : most / 2;
+    return memory < least / 2 ? least : memory > most / 2 ? most : (2 * memory + SPAN_STEP - 1) / SPAN_STEP * SPAN_STEP;
+}
 
 /* Less than asked for is reserved where the system limits address space. */
 int vx_span_reserve(vx_span *s, size_t most)
 {
-    size_t want = most < SPAN_MOST ? (most + SPAN_STEP - 1) / SPAN_STEP * SPAN_STEP : SPAN_MOST;
+    const size_t limit = span_most();
+    size_t want = most < limit ? (most + SPAN_STEP - 1) / SPAN_STEP * SPAN_STEP : limit;
     memset(s, 0, sizeof *s);
     for (; want >= SPAN_LEAST || want >= most; want = want / 2 / SPAN_STEP * SPAN_STEP) {
         void *at = mmap(NULL, want + SPAN_STEP, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -87,7 +87,7 @@ static int restore_list(vx_stream *s, vx_vindex *v, vx_generation *g, uint32_t l
     get_bytes(s, &n, sizeof n);
     if (s->status != 0 || n == 0)
         return s->status;
-    if (n > 16 * end + 65536)
+    if (n > 16 * end + 65536 || n > UINT32_MAX - VX_BLOCK)
         return -EBADMSG;
     vx_list *l = vx_list_new(v, g->arena, n);
     if (!l)
@@ -102,6 +102,20 @@ static int restore_list(vx_stream *s, vx_vindex *v, vx_generation *g, uint32_t l
     }
     atomic_store(&l->count, n);
     return s->status;
+}
+
+/* What is used as an address later; a checksum tells an accident from what was written, and no more. */
+static int is_sound(const vx_vindex *v, const vx_generation *g, uint64_t end)
+{
+    const uint64_t *alive = (const uint64_t *)(const void *)v->alive.at;
+    const vx_list *l = atomic_load(&g->list[0]);
+    const uint32_t count = l ? atomic_load(&l->count) : 0;
+    if (end % 64 && alive[end / 64] >> end % 64)
+        return 0;
+    for (uint64_t row = 0; g->lists == 1 && row < end; row++)
+        if (vx_place(g, (uint32_t)row)[0] && vx_place(g, (uint32_t)row)[1] > count)
+            return 0;
+    return 1;
 }
 
 static int restore_all(vx_stream *s, vx_vindex *v, const vx_head *head, vx_generation *g)
@@ -133,7 +147,7 @@ static int restore_all(vx_stream *s, vx_vindex *v, const vx_head *head, vx_gener
     g->number = head->number;
     g->settings = head->settings;
     g->places = head->places;
-    if (stored != sum)
+    if (stored != sum || !is_sound(v, g, head->end))
         return -EBADMSG;
     vx_generation_finish(v, g);
     return 0;
