@@ -29,10 +29,10 @@ def rows_described(
 ) -> list[tuple[int, int, bytes, bytes]]: ...
 def files_of(
     table: RowTable, kind: type[Found], index: Any, rows: NDArray[np.uint32],
-    scores: NDArray[np.float32], distances: NDArray[np.float32], k: int, out: L,
+    scores: NDArray[np.float32], distances: NDArray[np.float32], k: int, since: int, out: L,
 ) -> L: ...
 def nearest(
     table: RowTable, vectors: VectorIndex, kind: type[Found], lists: type[L], index: Any, q: NDArray[np.float32],
-    want: int, k: int, mask: NDArray[np.uint64] | None, only: NDArray[np.uint32] | None, recall: float, effort: int,
-    exact: bool | None, threshold: float | None, threads: int, work: dict[str, Any] | None,
+    want: int, k: int, mask: NDArray[np.uint64] | None, only: NDArray[np.uint32] | None, since: int, recall: float,
+    effort: int, exact: bool | None, threshold: float | None, threads: int, work: dict[str, Any] | None,
 ) -> tuple[list[L], list[int]]: ...

@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 
 from vexfs._core.opened cimport failed
 from vexfs._core.ops cimport vx_fs
-from vexfs._core.rows cimport VX_HIT_PATH, VX_HIT_XATTRS, RowTable, vx_hit, vx_table_hits
+from vexfs._core.rows cimport VX_HIT_PATH, VX_HIT_XATTRS, VX_ROW_NONE, RowTable, vx_hit, vx_table_hits
 from vexfs._core.vindex cimport VX_VINDEX_K_MAX, VectorIndex, vx_vindex_ask
 
 __all__ = ["HIT_PATH", "HIT_XATTRS", "Found", "files_of", "nearest", "rows_described"]
@@ -46,7 +46,8 @@ cdef int gather(void *ctx, const vx_hit *hit, const char *path, const void *xatt
     return 0
 
 
-cdef int gather_all(RowTable table, const uint32_t *rows, size_t n, uint32_t what, basket *b) except -1:
+cdef int gather_all(RowTable table, const uint32_t *rows, size_t n, uint32_t since, uint32_t what,
+                    basket *b) except -1:
     cdef int rc
     memset(b, 0, sizeof(basket))
     if not n:
@@ -54,7 +55,7 @@ cdef int gather_all(RowTable table, const uint32_t *rows, size_t n, uint32_t wha
     table.begin()
     cdef vx_fs *p = table.filesystem.fs
     with nogil:
-        rc = vx_table_hits(p, table.ptr, rows, n, what, gather, b)
+        rc = vx_table_hits(p, table.ptr, rows, n, since, what, gather, b)
     table.end()
     if rc:
         free(b.data)
@@ -73,7 +74,7 @@ def rows_described(RowTable table not None, const uint32_t[::1] rows, uint32_t w
     cdef char *text
     cdef list out = []
     if rows.shape[0]:
-        gather_all(table, &rows[0], rows.shape[0], what, &b)
+        gather_all(table, &rows[0], rows.shape[0], VX_ROW_NONE, what, &b)
     else:
         b.data, b.n = NULL, 0
     try:
@@ -129,7 +130,7 @@ cdef str path_text(index, const vx_hit *h, const char *path):
 
 
 cdef int collect(RowTable table, kind, index, const uint32_t *rows, const float *scores, const float *distances,
-                 size_t n, size_t k, out) except -1:
+                 size_t n, size_t k, uint32_t since, out) except -1:
     cdef basket b
     cdef size_t at = 0
     cdef vx_hit *h
@@ -137,7 +138,7 @@ cdef int collect(RowTable table, kind, index, const uint32_t *rows, const float 
     cdef str path
     cdef Found first, f
     cdef dict files = {}
-    gather_all(table, rows, n, VX_HIT_PATH | VX_HIT_XATTRS, &b)
+    gather_all(table, rows, n, since, VX_HIT_PATH | VX_HIT_XATTRS, &b)
     try:
         while at < b.n:
             h = <vx_hit *>(b.data + at)
@@ -162,13 +163,14 @@ cdef int collect(RowTable table, kind, index, const uint32_t *rows, const float 
 
 
 def files_of(RowTable table not None, kind, index, const uint32_t[::1] rows, const float[::1] scores,
-             const float[::1] distances, size_t k, out):
+             const float[::1] distances, size_t k, uint32_t since, out):
     """At most k files of rows that are in order, put into `out` as objects of `kind`, a class over `Found`.
 
-    The best passage of a file is first, the others with it.
+    The best passage of a file is first, the others with it.  `since` is the table's ``moment`` before they were looked
+    for: a row that was given to another file after it is left out.
     """
     if rows.shape[0]:
-        collect(table, kind, index, &rows[0], &scores[0], &distances[0], rows.shape[0], k, out)
+        collect(table, kind, index, &rows[0], &scores[0], &distances[0], rows.shape[0], k, since, out)
     return out
 
 
@@ -179,8 +181,8 @@ cdef inline float score_of(str metric, float distance) noexcept:
 
 
 def nearest(RowTable table not None, VectorIndex vectors not None, kind, lists, index, const float[:, ::1] q,
-            uint32_t want, size_t k, const uint64_t[::1] mask, const uint32_t[::1] only, float recall, uint32_t effort,
-            exact, threshold, uint32_t threads, dict work):
+            uint32_t want, size_t k, const uint64_t[::1] mask, const uint32_t[::1] only, uint32_t since, float recall,
+            uint32_t effort, exact, threshold, uint32_t threads, dict work):
     """At most k files of the `want` nearest rows to each query.
 
     Parameters
@@ -190,6 +192,8 @@ def nearest(RowTable table not None, VectorIndex vectors not None, kind, lists, 
     q : float32 (nq, dim)
     mask, only, exact, threshold, threads, work
         As for ``VectorIndex.search``.
+    since : int
+        The table's ``moment`` before mask and rows were looked for, as in `files_of`.
 
     Returns
     -------
@@ -234,7 +238,7 @@ def nearest(RowTable table not None, VectorIndex vectors not None, kind, lists, 
             n = at * want
             out = lists()
             if filled[at]:
-                collect(table, kind, index, rows + n, scores + n, distances + n, filled[at], k, out)
+                collect(table, kind, index, rows + n, scores + n, distances + n, filled[at], k, since, out)
             answers.append(out)
             found.append(filled[at])
     finally:

@@ -52,6 +52,7 @@ cdef extern from "vexfs/rows.h" nogil:
         uint32_t away
         uint32_t stale
         uint32_t moved
+        uint32_t moment
 
     ctypedef struct vx_record:
         uint64_t ino
@@ -108,7 +109,8 @@ cdef extern from "vexfs/rows.h" nogil:
         void *ctx
 
     void vx_fs_vector_hooks(vx_fs *fs, const vx_vector_hooks *hooks)
-    int vx_table_hits(vx_fs *fs, vx_table *t, const uint32_t *rows, size_t n, uint32_t what, vx_hit_fn fn, void *ctx)
+    int vx_table_hits(vx_fs *fs, vx_table *t, const uint32_t *rows, size_t n, uint32_t since, uint32_t what,
+                      vx_hit_fn fn, void *ctx)
 
 
 # Whom the table tells that a row went out of use: the two indexes over it.

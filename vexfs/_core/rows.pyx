@@ -236,6 +236,11 @@ cdef class RowTable:
         """Files that `moved` would give out."""
         return self.read().moved
 
+    @property
+    def moment(self):
+        """Grows when rows are given to other files: who describes rows says when it began to look for them."""
+        return self.read().moment
+
     def rows(self, uint32_t first=0, n=None):
         """Rows first..first+n as a structured array of ``ROW``."""
         cdef uint32_t want = self.read().rows if n is None else n

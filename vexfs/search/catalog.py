@@ -82,7 +82,7 @@ class Catalog:
         self.on_open: list[Callable[[Index], Any]] = []
         self.on_drop: list[Callable[[Index], Any]] = []
         #: Called with an index, its rows that were written, uint32 (n,), and their vectors, float32 (n, dim).
-        self.on_written: list[Callable[[Index, Any, Any], Any]] = []
+        self.on_written: list[Callable[[Index, Any, Any, int], Any]] = []
         try:
             self._begin()
         except BaseException:  # Ctrl-C, too: no thread and no table stays behind
@@ -390,14 +390,14 @@ class Catalog:
         """
         self.settling.run()
 
-    def written(self, index: Index, found: Any, stored: Any) -> None:
-        """Rows of an index were written, `stored` as they lie on the disk: tell who asked for it."""
+    def written(self, index: Index, found: Any, stored: Any, since: int) -> None:
+        """Rows of an index were written by the moment `since`, `stored` as they lie on the disk: tell who asked."""
         if not self.on_written:
             return
         vectors = index.vectors.decode(stored)
         for told in list(self.on_written):
             try:
-                told(index, found, vectors)
+                told(index, found, vectors, since)
             except Exception:  # what was written stays written
                 log.exception("a standing query failed")
 

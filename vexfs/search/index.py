@@ -412,10 +412,15 @@ class Index:
         return self._reader.mask(where, under)
 
     def hits(
-        self, found: NDArray[np.uint32], scores: NDArray[np.float32], distances: NDArray[np.float32], k: int
+        self, found: NDArray[np.uint32], scores: NDArray[np.float32], distances: NDArray[np.float32], k: int,
+        since: int | None = None,
     ) -> Hits:
-        """At most k files of rows that are in order, the passages of one file together."""
-        return self._reader.hits(found, scores, distances, k)
+        """At most k files of rows that are in order, the passages of one file together.
+
+        `since` is the table's ``moment`` before anybody looked for them: a row that was given to another file after it
+        is left out.
+        """
+        return self._reader.hits(found, scores, distances, k, since)
 
     def hit_of(self, ino: int, score: float = 0.0) -> Hit | None:
         """The file with that inode number as a hit, or None."""

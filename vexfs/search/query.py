@@ -230,10 +230,11 @@ class Reader:
         check_k(k)
         check_options(recall, effort, exact, threshold, threads)
         q = vectors_of(vectors, index.dim, index.metric, what="query")
+        since = self._table.moment
         if self._table.waiting or index.catalog.settling.pending:
             index.catalog.settle()
         allowed = self.allowed(where, under)
-        options = recall, min(effort or 0, 1 << 31), exact, threshold, min(threads, 1 << 16)
+        options = since, recall, min(effort or 0, 1 << 31), exact, threshold, min(threads, 1 << 16)
         # Several rows may be one file's: enough of them for k files, as far as there are.
         live, files = self._table.counts
         several = live != files
@@ -265,14 +266,14 @@ class Reader:
         if not candidates:
             nothing = {"candidates": 0, "filter": "none" if allowed is None else "rows", "plan": "empty"}
             return [Hits((), nothing if explain else None) for _ in q], [0] * len(q)
-        recall, effort, exact, threshold, threads = options
+        since, recall, effort, exact, threshold, threads = options
         few = allowed.few if allowed is not None and exact is not False else None
         bits = allowed.bits if allowed is not None and few is None else None
         work: dict[str, Any] | None = {} if explain else None
         most = max(1, min(want, candidates, K_MAX))
         answers, filled = nearest(
-            table, index.vectors, Hit, Hits, index, q, most, k, bits, few, recall, effort, exact, threshold, threads,
-            work,
+            table, index.vectors, Hit, Hits, index, q, most, k, bits, few, since, recall, effort, exact, threshold,
+            threads, work,
         )  # fmt: skip
         if work is not None:
             for hits in answers:
@@ -288,15 +289,18 @@ class Reader:
     # -- rows to files
 
     def hits(
-        self, found: NDArray[np.uint32], scores: NDArray[np.float32], distances: NDArray[np.float32], k: int
+        self, found: NDArray[np.uint32], scores: NDArray[np.float32], distances: NDArray[np.float32], k: int,
+        since: int | None = None,
     ) -> Hits:
         """At most k files, best passage first, the others with it."""
+        since = self._table.moment if since is None else since
         scores, distances = np.ascontiguousarray(scores, np.float32), np.ascontiguousarray(distances, np.float32)
-        return files_of(self._table, Hit, self._index, found, scores, distances, k, Hits())
+        return files_of(self._table, Hit, self._index, found, scores, distances, k, since, Hits())
 
     def hit_of(self, ino: int, score: float) -> Hit | None:
         """One file as a hit."""
+        since = self._table.moment
         found = self._table.rows_of(ino)[:1]
         one = np.full(len(found), score, np.float32)
-        hits = self.hits(found, one, 1 - one, 1)
+        hits = self.hits(found, one, 1 - one, 1, since)
         return hits[0] if hits else None

@@ -92,7 +92,7 @@ class StandingQuery:
             self._vectors[name] = embedder_of(index).embed([self.query])[0]
         return self._vectors[name]
 
-    def _seen(self, index: "Index", rows: NDArray[np.uint32], vectors: Floats) -> None:
+    def _seen(self, index: "Index", rows: NDArray[np.uint32], vectors: Floats, since: int) -> None:
         """Rows were written."""
         q = self._vector(index)
         if q is None:
@@ -103,7 +103,7 @@ class StandingQuery:
         if not near.size:
             return
         near = near[np.argsort(-scores[near], kind="stable")]
-        hits = self._inside(index.hits(rows[near], scores[near], distances[near], len(near)))
+        hits = self._inside(index.hits(rows[near], scores[near], distances[near], len(near), since))
         for hit in self._filtered(index, hits):
             self._tell(hit)
 

@@ -112,6 +112,7 @@ def _one(
     explain: bool,
 ) -> Hits:
     """The best files of one index."""
+    since = index.table.moment
     bits, count = index.mask(where, scope)
     depth = min(max(DEPTH, DEPTH_PER_HIT * k), count, 10_000)
     explanation = {"mode": mode, "candidates": count, "depth": depth} if explain else None
@@ -121,13 +122,13 @@ def _one(
     vector = None if model is None else model.embed([query])
     if vector is not None and not vector.any():
         vector = None
-    hits, cut = _deep(index, query, vector, depth, k, mode, recall, bits, explanation)
+    hits, cut = _deep(index, query, vector, depth, k, mode, recall, bits, since, explanation)
     if cut and len(hits) < k:
         # Passages of few files came first: deeper, until there are k files, or as many as there are.
         files, most = min(k, index.count(where, scope)), min(count, 10_000)
         while cut and len(hits) < files and depth < most:
             depth = min(DEEPER * depth, most)
-            hits, cut = _deep(index, query, vector, depth, k, mode, recall, bits, explanation)
+            hits, cut = _deep(index, query, vector, depth, k, mode, recall, bits, since, explanation)
         for hit in hits:
             del hit.others[OTHERS:]
     hits.explanation = explanation
@@ -136,7 +137,7 @@ def _one(
 
 def _deep(
     index: "Index", query: str, vector: Floats | None, depth: int, k: int, mode: str, recall: float, bits: Any,
-    explanation: dict[str, Any] | None,
+    since: int, explanation: dict[str, Any] | None,
 ) -> tuple[Hits, bool]:
     """At most k files of the best `depth` passages of each list; and whether a list had more."""
     near, distances, words, scores = _NO_ROWS, _NO_SCORES, _NO_ROWS, _NO_SCORES
@@ -154,9 +155,9 @@ def _deep(
         explanation |= {"depth": depth, "near": len(near), "words": len(words)}
     # Enough rows for k files, if a file has a few of them.
     few = slice(0, max(2 * k, 20))
-    hits = index.hits(rows[few], fused[few], _distances(rows[few], near, distances), k)
+    hits = index.hits(rows[few], fused[few], _distances(rows[few], near, distances), k, since)
     if len(hits) < k and len(rows) > few.stop:
-        hits = index.hits(rows, fused, _distances(rows, near, distances), k)
+        hits = index.hits(rows, fused, _distances(rows, near, distances), k, since)
     return hits, len(near) >= depth or len(words) >= depth
 
 

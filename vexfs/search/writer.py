@@ -169,28 +169,28 @@ class Writer:
                     if failed.error.errno != errno.EFBIG or some is None or failed.at in late:
                         raise
                     late[failed.at] = some[failed.at]
-            if not keep_rows:
-                self._taken(taken, inos, rows)
+            since = 0 if keep_rows else self._taken(taken, inos, rows)
         for k, content in late.items():
             self._write_content(int(inos[k]), content)
         if not keep_rows:
-            self._told(taken, rows)
+            self._told(taken, rows, since)
 
     def _write_content(self, ino: int, content: bytes) -> None:
         self._filesystem.truncate_ino(ino, 0)
         self._filesystem.write(ino, content, 0)
 
-    def _taken(self, taken: NDArray[np.uint32], inos: NDArray[np.uint64], stored: Bytes) -> None:
-        """Rows that the table took: into the vector index."""
+    def _taken(self, taken: NDArray[np.uint32], inos: NDArray[np.uint64], stored: Bytes) -> int:
+        """Rows that the table took: into the vector index; by which moment they are."""
         self._vectors.put(taken, stored)
         self._table.confirm(taken, inos)
         self.changed += len(taken)
+        return self._table.moment
 
-    def _told(self, taken: NDArray[np.uint32], stored: Bytes, news: bool = True) -> None:
+    def _told(self, taken: NDArray[np.uint32], stored: Bytes, since: int, news: bool = True) -> None:
         """Outside the lock: there is work for the index, and news for those who wait for files that match."""
         self._index.catalog.hint(self._index)
         if len(taken) and news:
-            self._index.catalog.written(self._index, taken, stored)
+            self._index.catalog.written(self._index, taken, stored, since)
 
     def put_chunks(
         self, ino: int, generation: int, spans: Sequence[tuple[int, int]], texts: Sequence[str], vectors: ArrayLike
@@ -235,7 +235,7 @@ class Writer:
         inos, generations, counts = (np.array(column, np.uint64) for column in zip(*files, strict=True))
         file_of = np.repeat(np.arange(len(files)), counts.astype(np.intp))
         done = np.ones(len(files), np.bool_)
-        taken, rows = np.empty(0, np.uint32), stored
+        taken, rows, since = np.empty(0, np.uint32), stored, 0
         with self.lock:
             while done.any():
                 places = np.flatnonzero(done[file_of])
@@ -251,9 +251,9 @@ class Writer:
                     continue
                 if chosen is not None:
                     self._index.words.put(taken, chosen)
-                self._taken(taken, np.repeat(owners, counts[done].astype(np.intp)), rows)
+                since = self._taken(taken, np.repeat(owners, counts[done].astype(np.intp)), rows)
                 break
-        self._told(taken, rows, told)
+        self._told(taken, rows, since, told)
         found: list[bool] = done.tolist()
         return found
 
@@ -266,8 +266,8 @@ class Writer:
                 taken, inos = self._table.put([ino], stored, counts=np.array([len(x)], np.uint32), create=False)
             except RecordFailed as failed:
                 raise failed.error from None
-            self._taken(taken, np.repeat(inos, len(x)), stored)
-        self._told(taken, stored)
+            since = self._taken(taken, np.repeat(inos, len(x)), stored)
+        self._told(taken, stored, since)
 
     def take_back(self, ino: int) -> None:
         """A file that had left is back below the directory: its rows are searched again.
@@ -284,8 +284,8 @@ class Writer:
                 return
             found = self._table.rows_of(ino)
             stored = self._index.stored(found)
-            self._taken(found, np.full(len(found), ino, np.uint64), stored)
-        self._told(found, stored)
+            since = self._taken(found, np.full(len(found), ino, np.uint64), stored)
+        self._told(found, stored, since)
 
     def take_over(self, ino: int, other: "Index") -> None:
         """The vectors of a file that moved here from the directory of another index."""

@@ -81,7 +81,8 @@ static int prepare_rows(vx_fs *fs, put_t *p)
 {
     vx_table *t = p->t;
     int rc = vx_rows_reserve(t, p->rows);
-    p->reuse = vx_rows_reusable(t) < p->rows ? vx_rows_reusable(t) : p->rows;
+    const uint32_t reusable = rc || !p->rows ? 0 : vx_rows_reusable(t);
+    p->reuse = reusable < p->rows ? reusable : p->rows;
     if (rc || !p->stored)
         return rc;
     if (t->words)

@@ -6,6 +6,7 @@
 #include "rows_impl.h"
 
 enum { REUSE_AFTER = 1024, TOUCHED_MAX = 1 << 20 };
+static const uint32_t LAST_MOMENT = VX_ROW_NONE - 2;
 
 static size_t dirty_words(uint32_t cap)
 {
@@ -85,10 +86,26 @@ int vx_rows_reserve(vx_table *t, uint32_t more)
     return vx_rows_grow(t, t->n + more);
 }
 
-/* A search under way may still hold the number of a row that was freed: it is not given away at once. */
-uint32_t vx_rows_reusable(const vx_table *t)
+/* A search under way may still hold the number of a row that was freed: it is not given away at once, and that it was is
+ * noted.  Without memory for that, none is given away. */
+uint32_t vx_rows_reusable(vx_table *t)
 {
-    return t->free_n > REUSE_AFTER ? t->free_n - REUSE_AFTER : 0;
+    if (t->free_n <= REUSE_AFTER)
+        return 0;
+    if (t->given_cap < t->cap) {
+        uint32_t *given = realloc(t->given, t->cap * sizeof *given);
+        if (!given)
+            return 0;
+        memset(given + t->given_cap, 0, (t->cap - t->given_cap) * sizeof *given);
+        t->given = given;
+        t->given_cap = t->cap;
+    }
+    if (t->moment == LAST_MOMENT) {
+        memset(t->given, 0, t->given_cap * sizeof *t->given);
+        t->moment = 0;
+    }
+    t->moment++;
+    return t->free_n - REUSE_AFTER;
 }
 
 uint32_t vx_row_take(vx_table *t, int reuse)
@@ -96,6 +113,7 @@ uint32_t vx_row_take(vx_table *t, int reuse)
     if (!reuse)
         return t->n++;
     uint32_t row = t->free_rows[t->free_head];
+    t->given[row] = t->moment;
     t->free_head = (t->free_head + 1) % t->free_cap;
     t->free_n--;
     return row;

@@ -9,7 +9,8 @@ void vx_table_read(vx_fs *fs, vx_table *t, vx_table_stats *out)
 {
     pthread_mutex_lock(&fs->lock);
     *out = (vx_table_stats){.changes = t->changes, .tree = fs->tree, .rows = t->n, .live = t->live, .files = t->files,
-                            .free_rows = t->free_n, .away = t->away, .stale = t->stale, .moved = fs->moved_n};
+                            .free_rows = t->free_n, .away = t->away, .stale = t->stale, .moved = fs->moved_n,
+                            .moment = t->moment};
     pthread_mutex_unlock(&fs->lock);
 }
 
@@ -221,7 +222,8 @@ static int describe(vx_fs *fs, vx_table *t, uint32_t row, uint32_t what, path_t 
     return 0;
 }
 
-int vx_table_hits(vx_fs *fs, vx_table *t, const uint32_t *rows, size_t n, uint32_t what, vx_hit_fn fn, void *ctx)
+int vx_table_hits(vx_fs *fs, vx_table *t, const uint32_t *rows, size_t n, uint32_t since, uint32_t what, vx_hit_fn fn,
+                  void *ctx)
 {
     vx_frame f;
     path_t p = {.text = vx_pool_acquire(fs->o.pool, PATH_MAX_BYTES, VX_TAG_QUERY)};
@@ -234,6 +236,8 @@ int vx_table_hits(vx_fs *fs, vx_table *t, const uint32_t *rows, size_t n, uint32
             look_ahead(fs, t, rows + k, n - k < AHEAD ? n - k : AHEAD);
         vx_hit h;
         const void *xattrs = NULL;
+        if (since < t->moment && vx_row_given(t, rows[k]) > since)
+            continue;
         rc = describe(fs, t, rows[k], what, &p, &h, &xattrs);
         h.at = (uint32_t)k;
         if (!rc && fn(ctx, &h, p.text, xattrs))

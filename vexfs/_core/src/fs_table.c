@@ -15,6 +15,7 @@ static void table_free(vx_table *t)
     free(t->dirty);
     free(t->free_rows);
     free(t->touched);
+    free(t->given);
     free(t);
 }
 

@@ -16,6 +16,11 @@ static inline int vx_row_searched(const vx_row *r)
     return r->ino && !(r->flags & (VX_ROW_STALE | VX_ROW_AWAY));
 }
 
+/* The moment at which a row was last given to another file. */
+static inline uint32_t vx_row_given(const vx_table *t, uint32_t row)
+{
+    return row < t->given_cap ? t->given[row] : 0;
+}
 /* Counts the rows of one file, which come and go together, in (1) or out (-1). */
 void vx_rows_count(vx_table *t, const vx_row *first, int by);
 int vx_rows_grow(vx_table *t, uint32_t need);

@@ -140,6 +140,8 @@ struct vx_table {
     uint32_t *touched;
     uint32_t touched_n, touched_cap;
     int touched_lost;
+    uint32_t *given; /* per row: the moment at which it was given to another file; NULL while none was */
+    uint32_t given_cap, moment;
 };
 
 struct vx_fs {
@@ -326,7 +328,7 @@ void vx_rows_touched(vx_fs *fs, uint64_t ino);                       /* its attr
 int vx_rows_freeze(vx_fs *fs);                                       /* changed pages of tables become dirty pages */
 void vx_rows_free(vx_fs *fs);
 int vx_row_release(vx_fs *fs, vx_table *t, uint64_t ino);            /* all rows of a file become free */
-uint32_t vx_rows_reusable(const vx_table *t);                        /* free rows at the head of the ring to take */
+uint32_t vx_rows_reusable(vx_table *t);                        /* free rows at the head of the ring to take */
 int vx_rows_reserve(vx_table *t, uint32_t more);                     /* so many can be taken behind the last */
 uint32_t vx_row_take(vx_table *t, int reuse);                        /* the next free row, or one behind the last */
 void vx_row_dirty(vx_table *t, uint32_t row);

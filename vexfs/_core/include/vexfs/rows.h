@@ -58,6 +58,7 @@ typedef struct {
     uint32_t files;   /* with live rows */
     uint32_t free_rows, away, stale;
     uint32_t moved;   /* files waiting for vx_fs_moved */
+    uint32_t moment;  /* grows when rows are given to other files than those that had them */
 } vx_table_stats;
 void vx_table_read(vx_fs *fs, vx_table *t, vx_table_stats *out);
 /* Copies rows first..first+n of the table; how many there were. */
@@ -136,7 +137,9 @@ typedef struct {
 } vx_hit;
 /* Non-zero stops.  The path begins with a slash. */
 typedef int (*vx_hit_fn)(void *ctx, const vx_hit *hit, const char *path, const void *xattrs);
-/* The files of rows; a row that is not searched any more is left out. */
-int vx_table_hits(vx_fs *fs, vx_table *t, const uint32_t *rows, size_t n, uint32_t what, vx_hit_fn fn, void *ctx);
+/* The files of rows.  A row that is not searched any more is left out, and so is one that was given to another file after
+ * the moment `since`, before which whoever found it began to search; VX_ROW_NONE: as they are now. */
+int vx_table_hits(vx_fs *fs, vx_table *t, const uint32_t *rows, size_t n, uint32_t since, uint32_t what, vx_hit_fn fn,
+                  void *ctx);
 
 #endif
