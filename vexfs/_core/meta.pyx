@@ -269,7 +269,7 @@ cdef class Meta:
         return rows.found()
 
     def settle_tails(self, directory):
-        """Write the tails to their segments in `directory`, with a store for reading only what is missing; their number."""
+        """Write the tails to their segments in `directory`; a store for reading only writes what is missing.  Their number."""
         cdef bytes name = os.fsencode(directory)
         cdef int rc
         self.closed()
