@@ -31,6 +31,7 @@ cdef class Adapter:
     cdef void forget(self, uint64_t ino, uint64_t count) noexcept nogil
     cdef int getattr(self, uint64_t ino, vx_attr *out) noexcept nogil
     cdef int setattr(self, vx_cred *who, uint64_t ino, uint32_t fields, vx_attr *value, vx_attr *out) noexcept nogil
+    cdef int setattr_permissions(self, uint64_t ino, uint32_t fields, vx_attr *value) noexcept nogil
     cdef int readlink(self, uint64_t ino, char *buf, size_t cap) noexcept nogil
     cdef int mknod(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint32_t mode, uint64_t rdev,
                    vx_attr *out) noexcept nogil

@@ -247,27 +247,33 @@ cdef class Adapter:
     cdef int setattr(self, vx_cred *who, uint64_t ino, uint32_t fields, vx_attr *value, vx_attr *out) noexcept nogil:
         if ino >= VX_FIRST_VIRTUAL:
             return self.virtual_setattr(ino, fields & VX_SET_SIZE, value.size, out)
-        cdef bint bare = fields == 0
         # What is shown instead of what is stored cannot be changed, only confirmed.
-        if fields & VX_SET_UID and self.show_uid:
-            if value.uid != self.uid:
-                return -EPERM
+        if fields & VX_SET_UID and self.show_uid and value.uid != self.uid:
+            return -EPERM
+        if fields & VX_SET_GID and self.show_gid and value.gid != self.gid:
+            return -EPERM
+        cdef int rc = self.setattr_permissions(ino, fields, value)
+        if rc:
+            return rc
+        # A chown that confirms all becomes one without fields, which takes set-user-id bits away as any chown does.
+        if self.show_uid:
             fields &= ~<uint32_t>VX_SET_UID
-        if fields & VX_SET_GID and self.show_gid:
-            if value.gid != self.gid:
-                return -EPERM
+        if self.show_gid:
             fields &= ~<uint32_t>VX_SET_GID
-        if fields & VX_SET_MODE and self.show_mode:
-            if value.mode & 0o777 != self.permissions:
-                return -EPERM
-            fields &= ~<uint32_t>VX_SET_MODE
-        cdef int rc
-        if fields or bare:
-            rc = fs_setattr(self.fs, who, ino, fields, value, out)
-        else:
-            rc = fs_getattr(self.fs, ino, out)
+        rc = fs_setattr(self.fs, who, ino, fields, value, out)
         if rc == 0:
             self.show(out)
+        return rc
+
+    cdef int setattr_permissions(self, uint64_t ino, uint32_t fields, vx_attr *value) noexcept nogil:
+        # Where permissions are shown instead of those that are stored, these stay; the bits above them can be changed.
+        cdef vx_attr now
+        if not fields & VX_SET_MODE or not self.show_mode:
+            return 0
+        if value.mode & 0o777 != self.permissions:
+            return -EPERM
+        cdef int rc = fs_getattr(self.fs, ino, &now)
+        value.mode = (value.mode & ~<uint32_t>0o777) | (now.mode & 0o777)
         return rc
 
     cdef int readlink(self, uint64_t ino, char *buf, size_t cap) noexcept nogil:

@@ -269,7 +269,7 @@ cdef class Meta:
         return rows.found()
 
     def settle_tails(self, directory):
-        """Write the tails to their segments in `directory`; a store for reading only writes what is missing.  Their number."""
+        """Write the tails to their segments in `directory`, what is missing of them with a store for reading only."""
         cdef bytes name = os.fsencode(directory)
         cdef int rc
         self.closed()

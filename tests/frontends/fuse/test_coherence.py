@@ -213,6 +213,22 @@ def test_shown_owner_and_mode(inside):
     assert volume.filesystem.stat("/a").st_mode & 0o777 == 0o777
 
 
+def test_bits_above_the_shown_permissions_can_be_changed(inside):
+    volume, disk, mount = inside
+    mount.unmount()
+    volume.filesystem.write_file("/a", b"", 0o777)
+    with volume.mount(disk, "uid=1234,gid=4321,umask=027"):
+        for bits in (0o4750, 0o750, 0o6750):
+            os.chmod(disk / "a", bits)
+            assert os.stat(disk / "a").st_mode & 0o7777 == bits
+            assert volume.filesystem.stat("/a").st_mode & 0o7777 == bits | 0o027
+        os.chown(disk / "a", 1234, 4321)  # confirms what is shown, and takes set-user-id away as any chown does
+        assert volume.filesystem.stat("/a").st_mode & 0o7777 == 0o777
+        os.chmod(disk / "a", 0o4750)
+        os.chown(disk / "a", -1, -1)
+        assert volume.filesystem.stat("/a").st_mode & 0o7777 == 0o777
+
+
 # -- the virtual tree, mounted
 
 
