@@ -151,6 +151,19 @@ def test_extended_attributes(here):
         os.removexattr(here / "a", "user.big")
 
 
+def test_no_more_names_of_attributes_than_can_be_listed(here):
+    (here / "a").touch()
+    names = [f"user.{k:0220}" for k in range(400)]
+    with fails_with(errno.ENOSPC):
+        for name in names:
+            os.setxattr(here / "a", name, b"")
+    listed = os.listxattr(here / "a")
+    assert sorted(listed) == names[: len(listed)] and 280 < len(listed) < 300
+    os.setxattr(here / "a", listed[0], b"a new value of an old name")
+    os.removexattr(here / "a", listed[1])
+    os.setxattr(here / "a", names[-1], b"")
+
+
 def test_a_value_that_does_not_fit_the_callers_buffer(here):
     (here / "a").touch()
     os.setxattr(here / "a", "user.x", b"v" * 1000)

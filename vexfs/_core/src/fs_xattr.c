@@ -127,13 +127,22 @@ int64_t vx_fs_listxattr(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
     return rc;
 }
 
+/* Linux lists no more than 64 KiB of names, each with its zero; the vector's may come on top at any time. */
+static int unlisted(const vx_inode *i, size_t more)
+{
+    size_t total = more + 1 + sizeof VX_VECTOR_NAME;
+    for (const char *e = i->xattr; e && e < i->xattr + i->xattr_n; e += entry_bytes(e))
+        total += (size_t)(uint8_t)e[4] + 1;
+    return total > VX_XATTR_LIST_MAX;
+}
+
 /* The whole blob anew: without `old`, and with name = value behind when value is not NULL. */
 static int rebuild(vx_fs *fs, vx_inode *i, const char *old, const char *name, size_t n, const void *value, size_t vn)
 {
     vx_frame_mark();
     size_t gone = old ? entry_bytes(old) : 0, more = value ? HEAD + n + vn : 0;
     size_t total = i->xattr_n - gone + more;
-    if (total > VX_XATTR_TOTAL_MAX)
+    if (total > VX_XATTR_TOTAL_MAX || (value && !old && total > VX_XATTR_LIST_MAX / 2 && unlisted(i, n)))
         return -ENOSPC;
     char *p = malloc(total ? total : 1);
     if (!p)
