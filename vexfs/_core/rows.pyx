@@ -310,6 +310,17 @@ cdef class RowTable:
         self.end()
         return None if n < 0 else np.unique(out[:n])
 
+    def use_words(self, uint64_t ino):
+        """Keyword records go to another file from now on; nobody may be putting meanwhile."""
+        cdef int rc
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            rc = vx_table_words(p, self.ptr, ino)
+        self.end()
+        if rc:
+            raise failed(rc)
+
     def take_back(self, uint64_t ino):
         """A file that was away is back: the number of its rows that are to be searched again."""
         cdef int n

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vexfs.search.index import Index
 
 _SAVE_EVERY_S = 20.0
+_LOOKED_LEAST = 500
 
 
 class Aside:
@@ -27,6 +28,7 @@ class Aside:
         self._files: dict[int, tuple[int, str, bool]] = {}
         self._changed = False
         self._saved = time.monotonic()
+        self._looked = _LOOKED_LEAST  # so many files, and they are looked for
         with contextlib.suppress(OSError, ValueError, TypeError, VexfsError):
             rows = json.loads(index.filesystem.read_file(self._place()))
             self._files = {int(ino): (int(gen), str(why), bool(fault)) for ino, gen, why, fault in rows}
@@ -78,10 +80,24 @@ class Aside:
             out.append({"path": path, "reason": reason, "fault": fault})
         return out
 
+    def _forget_gone(self) -> None:
+        """Without files that are no more, looked for whenever the list has doubled."""
+        if len(self._files) < self._looked:
+            return
+        for ino in list(self._files):
+            try:
+                there = self._index.filesystem.getattr(ino).st_nlink
+            except FileNotFoundError:
+                there = 0
+            if not there:
+                self.drop(ino)
+        self._looked = max(_LOOKED_LEAST, 2 * len(self._files))
+
     def save(self, now: bool = False) -> None:
         """Write the list when it has changed, now or once in a while."""
         if not self._changed or (not now and time.monotonic() - self._saved < _SAVE_EVERY_S):
             return
+        self._forget_gone()
         with self._lock:
             rows = [(ino, *each) for ino, each in self._files.items()]
             self._changed, self._saved = False, time.monotonic()

@@ -82,6 +82,8 @@ class Embedding:
                 self._embed(batch)
             except Exception as error:  # told to ingest, which knows what to do about it
                 batch.error = error
+            except BaseException as error:  # as a model in Rust that panics: no reason to embed nothing any more
+                batch.error = RuntimeError(f"{type(error).__name__}: {error}")
             batch.done.set()
 
     def _embed(self, batch: Batch) -> None:

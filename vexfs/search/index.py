@@ -29,7 +29,7 @@ from vexfs.search.filters import refuse_empty
 from vexfs.search.hits import Hit, Hits
 from vexfs.search.query import Reader
 from vexfs.search.records import Attributes
-from vexfs.search.snapshot import load_snapshot, load_words, rewrite_words, save_snapshot
+from vexfs.search.snapshot import load_snapshot, load_words, rewrite_words, save_snapshot, shorten_words
 from vexfs.search.straight import straight
 from vexfs.search.writer import Writer
 from vexfs.store.attributes import Scalar
@@ -97,8 +97,8 @@ class Index:
         self.words, mostly_dead = load_words(self)
         if mostly_dead and not catalog.read_only:
             rewrite_words(self)
-            self.table.close()
-            self.table = self._table()
+        #: About how much of the log of keyword records is in use.
+        self._log = self.filesystem.getattr(self.file("words")).st_size
         empty = self.vectors
         self.vectors, changed = load_snapshot(self)
         loads = self.vectors is not empty and self.rows_in == "memory"
@@ -437,6 +437,8 @@ class Index:
         more |= self.words.maintain(budget_ms)
         if not more and self.writer.changed >= max(SNAPSHOT_ROWS, SNAPSHOT_SHARE * self.table.live):
             self._save()
+        if not more and not self.catalog.read_only:
+            self._log = shorten_words(self, self._log)
         return more
 
     def _load_some(self) -> bool:

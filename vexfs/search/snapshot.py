@@ -228,11 +228,23 @@ def _logged(index: "Index", versions: NDArray[np.uint32]) -> tuple[dict[int, byt
     return found, live
 
 
-def rewrite_words(index: "Index") -> None:
-    """A log of the records that are in use, in place of one that is mostly dead; before anybody writes to it."""
+def rewrite_words(index: "Index") -> int:
+    """A log of the records that are in use, in place of one that is mostly dead, while nobody writes; its bytes."""
     versions = index.table.versions()
-    found, _ = _logged(index, versions)
+    found, live = _logged(index, versions)
+    if live > index.filesystem.getattr(index.file("words")).st_size // 2:
+        return live
     text = b"".join(WORD_HEAD.pack(row, versions[row], len(record)) + record for row, record in found.items())
     path = f"{index.home}/words"
     index.filesystem.write_file(path + ".new", text, 0o600)
     index.filesystem.rename(path + ".new", path)
+    index.table.use_words(index.file("words"))
+    return len(text)
+
+
+def shorten_words(index: "Index", used: int) -> int:
+    """Rewrite a log that has become much longer than what was in use of it; how much is in use, or was."""
+    if index.filesystem.getattr(index.file("words")).st_size < 2 * used + LOG_BYTES:
+        return used
+    with index.writer.lock:
+        return rewrite_words(index)

@@ -209,6 +209,21 @@ void vx_table_close(vx_fs *fs, vx_table *t)
     table_free(t);
 }
 
+int vx_table_words(vx_fs *fs, vx_table *t, uint64_t ino)
+{
+    vx_inode *words;
+    pthread_mutex_lock(&fs->lock);
+    const int rc = hold_file(fs, ino, &words);
+    if (!rc) {
+        if (t->words)
+            t->words->refs--;
+        t->words = words;
+        t->o.words = ino;
+    }
+    pthread_mutex_unlock(&fs->lock);
+    return rc;
+}
+
 void vx_rows_free(vx_fs *fs)
 {
     for (uint32_t k = 0; k < fs->ntables; k++)

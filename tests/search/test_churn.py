@@ -1,0 +1,98 @@
+"""What comes and goes for ever leaves nothing behind; models that misbehave stop nobody."""
+
+import numpy as np
+import pytest
+
+from vexfs.search import snapshot
+
+
+def embed(texts):
+    return np.array([[1.0, len(text) % 7, text.count("e")] for text in texts])
+
+
+def settled(fs):
+    assert fs.ingest.wait(60), fs.ingest.status()
+
+
+def maintained(index):
+    while index.maintain(20):
+        pass
+
+
+def test_the_log_of_keyword_records_is_shortened_while_the_volume_is_open(fs, reopen, vectors, monkeypatch):
+    monkeypatch.setattr(snapshot, "LOG_BYTES", 2000)
+    index = fs.index("t", dim=32)
+
+    def put(fs, turn):
+        for k in range(20):
+            text = f"turn{turn} file{k} and more words"
+            fs.write_text(f"t/{k}", text)
+            at = fs.stat(f"t/{k}")
+            assert fs.index("t").put_chunks(at.st_ino, at.generation, [(0, 5)], [text], vectors[k : k + 1])
+
+    longest = 0
+    for turn in range(40):
+        put(fs, turn)
+        maintained(index)
+        longest = max(longest, fs.filesystem.stat(".vexfs/index-1/words").st_size)
+    assert longest < 8000
+    second = reopen()
+    again = second.index("t")
+    assert len(again.words.search("turn39", 50)[0]) == 20 and len(again.words.search("turn38", 50)[0]) == 0
+    put(second, 40)
+    third = reopen().index("t")
+    assert len(third.words.search("turn40", 50)[0]) == 20 and len(third) == 20
+
+
+def test_files_set_aside_are_forgotten_when_they_go(fs):
+    index = fs.index("t", embedder=embed)
+    index.aside._looked = 20
+    for turn in range(10):
+        for k in range(20):
+            fs.write_bytes(f"t/{k}.png", b"picture")
+        fs.write_bytes("t/stays.png", b"picture")
+        settled(fs)
+        index.aside.save(now=True)
+        if turn < 9:
+            for k in range(20):
+                fs.unlink(f"t/{k}.png")
+    index.aside._looked = 0
+    index.aside.put(1 << 30, 1, "a file that never was", fault=False)
+    index.aside.save(now=True)
+    assert index.aside.counts() == (21, 0)
+
+
+class Panic(BaseException):
+    """As those of compiled extensions, which are no exceptions to most programs."""
+
+
+def panics(texts):
+    raise Panic("at tokenizer.rs:1")
+
+
+ODD = {
+    "panics": panics,
+    "is not a number": lambda texts: np.full((len(texts), 3), np.nan),
+    "has too few rows": lambda texts: np.ones((len(texts) - 1, 3)),
+    "has too many rows": lambda texts: np.ones((len(texts) + 1, 3)),
+    "has another dimension": lambda texts: np.ones((len(texts), 4)),
+    "answers nothing": lambda texts: None,
+    "answers words": lambda texts: ["a"] * len(texts),
+    "is ragged": lambda texts: [[1.0], [1.0, 2.0], 3.0],
+    "is infinite": lambda texts: np.full((len(texts), 3), np.inf),
+}
+
+
+@pytest.mark.parametrize("how", ODD)
+def test_a_model_that(fs, how):
+    def model(texts):
+        return ODD[how](texts) if any("poison" in text for text in texts) else embed(texts)
+
+    index = fs.index("t", embedder=model)
+    for k in range(6):
+        fs.write_text(f"t/{k}.txt", "poison" if k == 3 else f"sound text {k}")
+    settled(fs)
+    assert index.aside.counts() == (0, 1) and len(index) == 5
+    fs.write_text("t/3.txt", "sound after all")
+    settled(fs)
+    assert index.aside.counts() == (0, 0) and len(index) == 6
