@@ -304,3 +304,20 @@ def test_headers_of_any_bytes_fail_no_write_and_no_search(fs, box, x, rng):
     assert len(box) + len(reasons(box)) >= 100  # a list shows a hundred
     fs.write_bytes("box/good.npy", npy(x[5]))
     assert nearest(box, x[5]) == ("/box/good.npy", 0)
+
+
+def test_a_file_of_more_rows_than_are_looked_at_hides_no_other(fs, rng):
+    index = fs.index("i", dim=16)
+    middle = np.ones(16, np.float32)
+    for name in ("one.npy", "two.npy"):
+        fs.write_bytes(f"i/{name}", npy((middle + 0.01 * rng.standard_normal((12_000, 16))).astype(np.float32)))
+    index.upsert(
+        [f"f{k}" for k in range(20)], (middle + 0.5 * rng.standard_normal((20, 16))).astype(np.float32),
+        [{"odd": k % 2} for k in range(20)],
+    )  # fmt: skip
+    for exact in (True, None):
+        hits = index.query(middle, 10, exact=exact)
+        assert {hit.id for hit in hits[:2]} == {"one.npy", "two.npy"} and len({hit.id for hit in hits}) == 10
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert len(index.query(middle, 22)) == len(index.query(middle, 100)) == 22
+    assert len(index.query(middle, 12, where={"odd": {"$ne": 1}})) == 12

@@ -254,8 +254,29 @@ class Reader:
         while True:
             want *= 4
             (hits,), (filled,) = self._answers(q, k, want, allowed, options, explain)
-            if filled < want or len(hits) >= files or want >= K_MAX:
+            if len(hits) >= files or filled < min(want, K_MAX):
                 return hits
+            if want >= K_MAX:
+                return self._besides(q, k, hits, allowed, options)
+
+    def _besides(
+        self, q: NDArray[np.float32], k: int, hits: Hits, allowed: Mask | None, options: tuple[Any, ...]
+    ) -> Hits:
+        """The hits and, up to k, files behind them: those that were found have more rows than are looked at."""
+        version = self._table.version
+        bits = self._table.scope(self._index.description.directory)[0] if allowed is None else allowed.bits
+        left = np.unpackbits(bits.view(np.uint8), bitorder="little")
+        more: list[Hit] = hits
+        while more and len(hits) < k:
+            for hit in more:
+                rows = self._table.rows_of(hit.ino)
+                left[rows[rows < len(left)]] = 0
+            wanted = k - len(hits)
+            rest = Mask(np.packbits(left, bitorder="little").view(np.uint64), version)
+            (found,), _ = self._answers(q, wanted, min(4 * wanted + 16, K_MAX), rest, options, False)
+            more = list(found)
+            hits.extend(more)
+        return hits
 
     def _answers(
         self, q: NDArray[np.float32], k: int, want: int, allowed: Mask | None, options: tuple[Any, ...], explain: bool

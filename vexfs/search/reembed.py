@@ -79,9 +79,15 @@ def steps(catalog: "Catalog", path: str, embedder: Any = None) -> Generator[tupl
             yield done, len(files)
     finally:
         old.renewal = None
-    where, metric, dtype, rows_in = old.path, old.metric, old.dtype, old.rows_in
+    where, before = old.path, old.embedder
+    kind: dict[str, Any] = {"metric": old.metric, "dtype": old.dtype, "rows_in": old.rows_in}
     catalog.drop(where)
-    index = create_text_index(catalog, where, model, metric=metric, dtype=dtype, rows_in=rows_in)
+    try:
+        index = create_text_index(catalog, where, model, **kind)
+    except BaseException:  # the directory stays one whose text is found: ingest reads it again
+        with contextlib.suppress(Exception):
+            create_text_index(catalog, where, resolve(cast(str, before)), **kind)
+        raise
     for found, rows in batches:
         _put(index, found, rows)
     catalog.ingesting().look_through(index)
