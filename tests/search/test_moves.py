@@ -214,3 +214,23 @@ def test_dropped_and_closed_while_others_ask(fs, reopen, vectors):
             thread.join()
     fs.index("busy", dim=32).upsert(["x"], vectors[:1])
     assert len(reopen().index("busy")) == 1
+
+
+def test_a_vector_that_is_put_while_a_file_is_brought_home_stays(fs, vectors, monkeypatch):
+    """It was taken from the index that the file came from, and then put over the new one."""
+    home, other = fs.index("home", dim=32), fs.index("other", dim=32)
+    other.upsert(["a"], vectors[:1])
+    fs.rename("other/a", "home/a")
+    putting = threading.Thread(target=lambda: home.upsert(["a"], vectors[1:2]))
+    stored = other.stored
+
+    def slow(rows):
+        found = stored(rows)
+        putting.start()
+        putting.join(0.5)
+        return found
+
+    monkeypatch.setattr(other, "stored", slow)
+    home.count()
+    putting.join()
+    assert home.query(vectors[1], 1, exact=True)[0].score == pytest.approx(1) and home.count() == 1

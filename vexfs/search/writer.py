@@ -262,12 +262,15 @@ class Writer:
         x = vectors_of(vectors, self._index.dim, self._index.metric)
         stored = self._encoded(x)
         with self.lock:
-            try:
-                taken, inos = self._table.put([ino], stored, counts=np.array([len(x)], np.uint32), create=False)
-            except RecordFailed as failed:
-                raise failed.error from None
-            since = self._taken(taken, np.repeat(inos, len(x)), stored)
+            taken, since = self._put_vectors(ino, stored)
         self._told(taken, stored, since)
+
+    def _put_vectors(self, ino: int, stored: Bytes) -> tuple[NDArray[np.uint32], int]:
+        try:
+            taken, inos = self._table.put([ino], stored, counts=np.array([len(stored)], np.uint32), create=False)
+        except RecordFailed as failed:
+            raise failed.error from None
+        return taken, self._taken(taken, np.repeat(inos, len(stored)), stored)
 
     def take_back(self, ino: int) -> None:
         """A file that had left is back below the directory: its rows are searched again.
@@ -288,10 +291,18 @@ class Writer:
         self._told(found, stored, since)
 
     def take_over(self, ino: int, other: "Index") -> None:
-        """The vectors of a file that moved here from the directory of another index."""
-        found = other.table.rows_of(ino)
-        if len(found):
-            self.set_vectors(ino, other.vectors.decode(other.stored(found)))
+        """The vectors of a file that moved here from the directory of another index.
+
+        For one thread at a time; what is put meanwhile, by name or for the file, comes before or after it.
+        """
+        with self.lock, other.writer.lock:
+            found = other.table.rows_of(ino)
+            if not len(found):
+                return
+            x = vectors_of(other.vectors.decode(other.stored(found)), self._index.dim, self._index.metric)
+            stored = self._encoded(x)
+            taken, since = self._put_vectors(ino, stored)
+        self._told(taken, stored, since)
 
 
 def _as_one(given: Any) -> Any:
