@@ -1,4 +1,4 @@
-"""What comes and goes for ever leaves nothing behind; models that misbehave stop nobody."""
+"""What comes and goes for ever leaves nothing behind, many indexes fit; models that misbehave stop nobody."""
 
 import numpy as np
 import pytest
@@ -96,3 +96,12 @@ def test_a_model_that(fs, how):
     fs.write_text("t/3.txt", "sound after all")
     settled(fs)
     assert index.aside.counts() == (0, 0) and len(index) == 6
+
+
+def test_many_indexes_in_one_volume(fs, reopen):
+    """Each takes address space beforehand; not so much that some dozens use it up."""
+    x = np.ones((1, 384), np.float32)
+    for k in range(80):
+        fs.index(f"d{k}", dim=384).upsert(["a"], x)
+    assert len(fs.search(x[0], 100)) == 80
+    assert len(reopen().search(x[0], 100)) == 80

@@ -340,12 +340,3 @@ def test_readers_while_a_writer_works(fs, papers, vectors):
     for thread in threads:
         thread.join()
     assert wrong == [] and papers.count({"round": 2}) == 200 and len(papers) == 400
-
-
-def test_many_indexes_in_one_volume(fs, reopen):
-    """Each takes address space beforehand; not so much that some dozens use it up."""
-    x = np.ones((1, 384), np.float32)
-    for k in range(80):
-        fs.index(f"d{k}", dim=384).upsert(["a"], x)
-    assert len(fs.search(x[0], 100)) == 80
-    assert len(reopen().search(x[0], 100)) == 80
