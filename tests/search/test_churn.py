@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vexfs.search import snapshot
+from vexfs.search import reembed, snapshot
 
 
 def embed(texts):
@@ -105,3 +105,27 @@ def test_many_indexes_in_one_volume(fs, reopen):
         fs.index(f"d{k}", dim=384).upsert(["a"], x)
     assert len(fs.search(x[0], 100)) == 80
     assert len(reopen().search(x[0], 100)) == 80
+
+
+def test_an_index_that_cannot_be_made_leaves_the_one_before(fs, monkeypatch):
+    made = reembed.create_text_index
+
+    def fails_once(*given, **options):
+        monkeypatch.undo()
+        assert made is reembed.create_text_index
+        raise OSError(28, "no space")
+
+    def three(texts):
+        return np.ones((len(texts), 3))
+
+    def four(texts):
+        return np.ones((len(texts), 4))
+
+    fs.index("t", embedder=three)
+    fs.write_text("t/a.txt", "hello words")
+    assert fs.ingest.wait(20)
+    monkeypatch.setattr(reembed, "create_text_index", fails_once)
+    with pytest.raises(OSError, match="no space"):
+        fs.reembed("t", four)
+    assert fs.ingest.wait(20)
+    assert fs.index("t").dim == 3 and [hit.path for hit in fs.search("hello", under="t")] == ["/t/a.txt"]

@@ -3,7 +3,6 @@
 import threading
 import time
 
-import numpy as np
 import pytest
 
 import vexfs
@@ -132,29 +131,3 @@ def test_what_has_no_text_index_is_refused(fs):
     fs.index("plain", dim=3)
     with pytest.raises(IndexMissing):
         fs.reembed("plain")
-
-
-def test_an_index_that_cannot_be_made_leaves_the_one_before(fs, monkeypatch):
-    from vexfs.search import reembed
-
-    made = reembed.create_text_index
-
-    def fails_once(*given, **options):
-        monkeypatch.undo()
-        assert made is reembed.create_text_index
-        raise OSError(28, "no space")
-
-    def three(texts):
-        return np.ones((len(texts), 3))
-
-    def four(texts):
-        return np.ones((len(texts), 4))
-
-    fs.index("t", embedder=three)
-    fs.write_text("t/a.txt", "hello words")
-    assert fs.ingest.wait(20)
-    monkeypatch.setattr(reembed, "create_text_index", fails_once)
-    with pytest.raises(OSError, match="no space"):
-        fs.reembed("t", four)
-    assert fs.ingest.wait(20)
-    assert fs.index("t").dim == 3 and [hit.path for hit in fs.search("hello", under="t")] == ["/t/a.txt"]
