@@ -1,6 +1,9 @@
 """HAProxy and NGINX, real ones, in front of two real nodes, of which one fails and comes back."""
 
+import contextlib
+import http.client
 import json
+import signal
 import subprocess
 
 import pytest
@@ -67,7 +70,7 @@ def test_haproxy_fails_over_by_readiness(two, tmp_path):
     config = (
         text("haproxy.cfg")
         .replace("0.0.0.0:80\n", f"127.0.0.1:{port}\n")
-        .replace("0.0.0.0:81\n", f"127.0.0.1:{free_port()}\n")
+        .replace("0.0.0.0:8081\n", f"127.0.0.1:{free_port()}\n")
     )
     # The nodes' health ports stand for what is balanced, too: what they answer names the node.
     config = config.replace("check port 9091 ", "check ").replace("inter 2s", "inter 300ms")
@@ -89,6 +92,7 @@ def test_nginx_fails_over(two, tmp_path):
     server = (
         text("vexfs.conf")
         .replace("listen 80;", f"listen 127.0.0.1:{port};")
+        .replace("listen 8081;", f"listen 127.0.0.1:{free_port()};")
         .replace("fail_timeout=5s", "fail_timeout=1s")
     )
     for i, node in enumerate(two, 1):
@@ -101,3 +105,81 @@ def test_nginx_fails_over(two, tmp_path):
     finally:
         process.terminate()
         process.wait()
+
+
+class Whole:
+    """A node with REST and WebSocket on ports that are known before."""
+
+    def __init__(self, serve, name):
+        self.ports = {8080: free_port(), 8081: free_port()}
+        self.node = serve(
+            name, "api.rest_enabled=true", "api.websocket_enabled=true", "api.auth_required=false",
+            f"api.rest_bind=127.0.0.1:{self.ports[8080]}", f"api.websocket_bind=127.0.0.1:{self.ports[8081]}",
+        )  # fmt: skip
+
+
+def haproxy_file(home, nodes, rest, websocket):
+    config = text("haproxy.cfg").replace("0.0.0.0:80\n", f"127.0.0.1:{rest}\n").replace("0.0.0.0:8081\n",
+                                                                                     f"127.0.0.1:{websocket}\n")  # fmt: skip
+    config = config.replace("check port 9091 ", "check ")
+    for i, each in enumerate(nodes, 1):
+        for port, at in each.ports.items():
+            config = config.replace(f"10.0.0.1{i}:{port}", f"127.0.0.1:{at} port {each.node.health}")
+    (home / "haproxy.cfg").write_text(config)
+    return [program("haproxy", "haproxy"), "-db", "-f", home / "haproxy.cfg"]
+
+
+def nginx_file(home, nodes, rest, websocket):
+    config = text("vexfs.conf").replace("listen 80;", f"listen 127.0.0.1:{rest};").replace(
+        "listen 8081;", f"listen 127.0.0.1:{websocket};")  # fmt: skip
+    for i, each in enumerate(nodes, 1):
+        for port, at in each.ports.items():
+            config = config.replace(f"10.0.0.1{i}:{port}", f"127.0.0.1:{at}")
+    (home / "nginx.conf").write_text(site(home, config))
+    return [program("nginx", "nginx-light"), "-p", home, "-c", home / "nginx.conf"]
+
+
+@contextlib.contextmanager
+def balanced(command, rest):
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: get(rest, "/v1/files")[0] == 200, 20, "the first node answers")
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", [haproxy_file, nginx_file])
+def test_a_node_that_stops_ends_what_is_under_way_and_nobody_is_refused(serve, tmp_path, file):
+    nodes, rest, websocket = (Whole(serve, "n1"), Whole(serve, "n2")), free_port(), free_port()
+    with balanced(file(tmp_path, nodes, rest, websocket), rest):
+        upload = http.client.HTTPConnection("127.0.0.1", rest, timeout=20)
+        upload.putrequest("PUT", "/v1/files/slow")
+        upload.putheader("Content-Length", str(2 << 20))
+        upload.endheaders(bytes(1 << 20))
+        until(lambda: json.loads(get(rest, "/v1/node")[1])["node_id"] == "n1", 5, "the first node answers")
+        nodes[0].node.process.send_signal(signal.SIGTERM)
+        until(lambda: get(nodes[0].node.health, "/ready")[0] == 503, 5, "it says that it stops")
+        for _ in range(20):
+            status, body = get(rest, "/v1/node")
+            assert (status, json.loads(body)["node_id"]) == (200, "n2")
+        upload.send(bytes(1 << 20))
+        assert upload.getresponse().status == 201
+        assert nodes[0].node.process.wait(20) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", [haproxy_file, nginx_file])
+def test_subscriptions_pass_where_nodes_say_that_they_are(serve, tmp_path, file):
+    sync = pytest.importorskip("websockets.sync.client")
+    nodes, rest, websocket = (Whole(serve, "n1"), Whole(serve, "n2")), free_port(), free_port()
+    with balanced(file(tmp_path, nodes, rest, websocket), rest):
+        ports = [websocket, rest] if file is nginx_file else [websocket]
+        for port in ports:
+            with sync.connect(f"ws://127.0.0.1:{port}/v1/subscribe", origin=f"http://127.0.0.1:{rest}") as link:
+                assert json.loads(link.recv(10))["type"] == "ready"
+        link = http.client.HTTPConnection("127.0.0.1", rest, timeout=10)
+        link.request("PUT", "/v1/files/of-a-page", b"x", {"Origin": f"http://127.0.0.1:{rest}"})
+        assert link.getresponse().status == 201

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -14,6 +15,8 @@ from vexfs.config import load
 from vexfs.errors import ConfigError, UsageError, VexfsError, VolumeBusy, VolumeNotFound
 from vexfs.node import Node, service, verb
 from vexfs.node import log as node_log
+from vexfs.node.watch import history_of
+from vexfs.observe import health
 
 
 def opened(tmp_path, *overrides, **more):
@@ -271,3 +274,21 @@ def test_a_log_on_a_full_disk_is_told_once_and_goes_on_when_there_is_room(tmp_pa
         assert [line.split(": ")[1] for line in lines] == ["before", "after"]
     finally:
         node_log.configure(load(environment={}))
+
+
+def test_a_node_that_stops_or_whose_rest_fails_says_that_it_is_not_ready(running):
+    run = running()
+    parts = history_of(run.node).parts
+    assert health.ready(parts)["ready"]
+    flaky = Flaky()
+    run.node.services["rest"] = service.Supervised("rest", lambda: flaky, flaky, "failed", "it broke", 1, 1e12)
+    assert health.ready(parts)["reasons"] == ["services: rest failed: it broke"]
+    release, seen = threading.Event(), []
+
+    def stop(timeout_s):
+        seen.append(health.ready(parts)["reasons"])
+        release.set()
+
+    flaky.stop = stop
+    run.node.stop()
+    assert release.wait(10) and seen == [["services: the node is stopping"]]

@@ -349,6 +349,16 @@ class Node:
         good = [name for name, each in self.services.items() if each.state == "serving"]
         return ", ".join([f"serving {' '.join(good)}" if good else "serving nothing", *bad])
 
+    def hindrance(self) -> str | None:
+        """What keeps the node from serving requests, for whoever sends it clients.
+
+        Other services may fail without that: a standby with older files would be no gain.
+        """
+        if self.services and not self.ready.is_set():
+            return "the node is stopping" if self._end.is_set() else "the node is starting"
+        rest = self.services.get("rest")
+        return f"rest failed: {rest.fault}" if rest is not None and rest.state == "failed" else None
+
     def _watch(self) -> None:
         told, alive_at = self.summary(), 0.0
         watchdog_s = self._notifier.watchdog_s
@@ -383,8 +393,12 @@ class Node:
         self._end.set()
 
     def _stop_all(self) -> None:
+        self._end.set()
         self.ready.clear()
         self._notifier.stopping()
+        if self.services:
+            log.info("node %s is stopping; what is under way may take %g s", self.settings.general.node_id,
+                     self.settings.general.stop_timeout)  # fmt: skip
         deadline = time.monotonic() + self.settings.general.stop_timeout
         for each in reversed(list(self.services.values())):
             each.stop(max(0.1, deadline - time.monotonic()))

@@ -35,7 +35,7 @@ def _parts(node: Node) -> Parts:
             "enhanced_bridge": chosen.enable_enhanced_bridge,
         }
 
-    return Parts(node.volume, node.simd, switches, node.settings.general.node_id)
+    return Parts(node.volume, node.simd, switches, node.settings.general.node_id, node.hindrance)
 
 
 def _adopt(node: Node, history: History) -> None:

@@ -43,8 +43,9 @@ def checks(parts: Parts) -> list[Check]:
         total, _, available, _, _ = parts.filesystem.statvfs()
     except (VexfsError, ValueError) as error:
         return [Check("volume", False, str(error))]
-    fault = status["last_error"]
+    fault, hindrance = status["last_error"], parts.hindrance()
     found = [
+        Check("services", hindrance is None, hindrance or "serving"),
         Check("volume", True, "open"),
         Check("commits", fault is None, fault or f"{status['commits']} commits"),
         _room(total * 4096, available * 4096),

@@ -33,12 +33,15 @@ class Parts:
         on when the volume has it.
     node_id : str
         Names the node in answers.
+    hindrance : callable, optional
+        Answers what keeps the node around the volume from serving, None while it serves.
     """
 
     volume: Any
     simd: Simd | None = None
     switches: Callable[[], Mapping[str, bool]] = dict
     node_id: str = "vexfs"
+    hindrance: Callable[[], str | None] = lambda: None
     started: float = attrs.field(factory=time.monotonic)
     #: Stretches of load that VexFS drove itself, to measure: readings at their begin and, when over, at their end.
     driven: deque[list[Any]] = attrs.field(factory=lambda: deque(maxlen=1000))
