@@ -119,9 +119,9 @@ class Whole:
 
 
 def haproxy_file(home, nodes, rest, websocket):
-    config = text("haproxy.cfg").replace("0.0.0.0:80\n", f"127.0.0.1:{rest}\n").replace("0.0.0.0:8081\n",
-                                                                                     f"127.0.0.1:{websocket}\n")  # fmt: skip
-    config = config.replace("check port 9091 ", "check ")
+    config = text("haproxy.cfg").replace("check port 9091 ", "check ")
+    for port, at in ((80, rest), (8081, websocket)):
+        config = config.replace(f"0.0.0.0:{port}\n", f"127.0.0.1:{at}\n")
     for i, each in enumerate(nodes, 1):
         for port, at in each.ports.items():
             config = config.replace(f"10.0.0.1{i}:{port}", f"127.0.0.1:{at} port {each.node.health}")

@@ -66,7 +66,8 @@ def _nodes(path: str, parser: argparse.ArgumentParser) -> Iterator[Node]:
 
     children = subparsers_of(parser)
     options = [option for option in parser._option_string_actions if option.startswith("--")]
-    yield path, list(children), options, _help_lines(parser)
+    chosen = [str(c) for a in parser._actions if not a.option_strings and not children for c in a.choices or ()]
+    yield path, [*children, *chosen], options, _help_lines(parser)
     for name, child in children.items():
         yield from _nodes(f"{path} {name}", child)
 

@@ -104,7 +104,7 @@ def manual(program: str) -> str:
     lines = [
         f'.TH {program.upper()} 1 "" "VexFS {__version__}" "VexFS"',
         ".SH NAME",
-        f"{program} \\- {_roff(ABOUT[program].rstrip('.').lower())}",
+        f"{program} \\- {_roff(ABOUT[program][0].lower() + ABOUT[program][1:].rstrip('.'))}",
         ".SH SYNOPSIS",
         f".B {program}",
         ".I COMMAND",

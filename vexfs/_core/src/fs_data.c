@@ -43,21 +43,32 @@ void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from)
     }
 }
 
+/* Beside room for the log of metadata, reclaim has to have some: without it a disk that was filled once would stay full
+ * whatever is removed, for a segment is given back only after what lives in it was written elsewhere. */
+void vx_space_look(vx_fs *fs)
+{
+    struct statvfs v;
+    fs->host_checked = 0;
+    if (statvfs(fs->dir, &v))
+        return;
+    uint64_t half = (fs->o.segment_bytes ? fs->o.segment_bytes : 64u << 20) / 2, part = (uint64_t)v.f_blocks * v.f_frsize / 16;
+    fs->host_free = (uint64_t)v.f_bavail * v.f_frsize;
+    fs->host_kept = (4u << 20) + (half < part ? half : part);
+}
+
 /* Room for `bytes` more in the volume's limit and on the host; looked up anew when it gets tight. */
 int vx_space_check(vx_fs *fs, uint64_t bytes)
 {
     uint64_t pending = fs->dirty_bytes + fs->frozen_bytes + fs->dirty_ops * VX_META_COST / 8;
     if (fs->o.size_limit && fs->used_bytes + pending + bytes > fs->o.size_limit)
         return -EDQUOT;
-    const uint64_t slack = 4u << 20; /* for the log of metadata */
     fs->host_checked += bytes;
-    if (fs->host_checked > fs->host_free / 16 || pending + bytes + slack > fs->host_free) {
-        struct statvfs v;
-        if (!statvfs(fs->dir, &v))
-            fs->host_free = (uint64_t)v.f_bavail * v.f_frsize;
-        fs->host_checked = 0;
-    }
-    return pending + bytes + slack > fs->host_free ? -ENOSPC : 0;
+    if (fs->host_checked > fs->host_free / 16 || pending + bytes + fs->host_kept > fs->host_free)
+        vx_space_look(fs);
+    if (pending + bytes + fs->host_kept <= fs->host_free)
+        return 0;
+    pthread_cond_signal(&fs->work); /* reclaim may find some */
+    return -ENOSPC;
 }
 
 int vx_space_make(vx_fs *fs, uint64_t bytes)

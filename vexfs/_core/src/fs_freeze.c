@@ -148,8 +148,11 @@ void vx_freeze_epoch(vx_fs *fs)
     fs->batch_used = fs->used_bytes;
     for (size_t k = 0; k <= fs->segments.mask; k++) {
         vx_segment_row *s = (vx_segment_row *)fs->segments.cells[k].value;
-        if (s)
-            s->running = 0;
+        if (!s)
+            continue;
+        s->running = 0;
+        if (s->epoch > fs->batch_epoch)
+            s->epoch = fs->batch_epoch; /* what the files that go held: it goes with this commit, not with one to come */
     }
 }
 

@@ -5,9 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "clock.h"
 #include "vexfs/commit.h"
 
-enum { BATCH_FRAMES = 64, MANY_SMALL = 8 };
+enum { BATCH_FRAMES = 64, MANY_SMALL = 8, NO_ROOM = 2, AGAIN_S = 2, DEAD_LEAST = 1 << 20, LOG_ROOM = 4 << 20 };
 
 typedef struct {
     vx_frame_info *f;
@@ -63,9 +64,59 @@ static vx_segment_row *empty(const vx_fs *fs, uint32_t active)
     return NULL;
 }
 
+static int room_is_short(const vx_fs *fs)
+{
+    return fs->host_free <= 2 * fs->host_kept;
+}
+
+/* Whether most of the segment that takes what is written is dead.  Lock held. */
+static int active_is_waste(const vx_fs *fs, unsigned dead_share)
+{
+    const vx_segment_row *s = (const vx_segment_row *)vx_hmap_get(&fs->segments, active_segment(fs));
+    uint64_t dead = s ? s->raw_total - s->raw_live : 0;
+    return s && !fs->committing && dead >= DEAD_LEAST && dead * 100 > s->raw_total * dead_share;
+}
+
+/* Where room is short it is let go: it would keep that room, as nothing more is written that could fill it. */
+static int let_go_active(vx_fs *fs)
+{
+    if (!room_is_short(fs) || !active_is_waste(fs, 50))
+        return 0;
+    vx_space_look(fs);
+    return room_is_short(fs) && !vx_segstore_seal(fs->store);
+}
+
+/* Whether the host has room for what lives in a segment, and for the log of metadata beside it.  Lock held. */
+static int fits(vx_fs *fs, const vx_segment_row *s)
+{
+    uint64_t most = s->raw_live < s->used ? s->raw_live : s->used;
+    vx_space_look(fs);
+    return most + LOG_ROOM <= fs->host_free;
+}
+
+static void later(vx_fs *fs, vx_segment_row *s)
+{
+    s->stuck = NO_ROOM;
+    fs->reclaim_after_ns = vx_now_ns() + AGAIN_S * UINT64_C(1000000000);
+}
+
+/* What could not be copied for want of room is tried again after a while, when something is done anyhow. */
+static void try_again(vx_fs *fs)
+{
+    if (!fs->reclaim_after_ns || vx_now_ns() < fs->reclaim_after_ns)
+        return;
+    fs->reclaim_after_ns = 0;
+    for (size_t k = 0; k <= fs->segments.mask; k++) {
+        vx_segment_row *s = (vx_segment_row *)fs->segments.cells[k].value;
+        if (s && s->stuck == NO_ROOM)
+            s->stuck = 0;
+    }
+}
+
 int vx_reclaim_wanted(const vx_fs *fs)
 {
-    return !fs->read_only && !fs->held && !fs->commit_err && (candidate(fs) || empty(fs, active_segment(fs)));
+    return !fs->read_only && !fs->held && !fs->commit_err &&
+           (candidate(fs) || empty(fs, active_segment(fs)) || (room_is_short(fs) && active_is_waste(fs, 50)));
 }
 
 uint32_t vx_reclaim_empty(vx_fs *fs)
@@ -80,6 +131,8 @@ uint32_t vx_reclaim_empty(vx_fs *fs)
         (void)vx_segstore_delete(fs->store, s->seg); /* a file that stays is found and removed at the next open */
     }
     fs->gone_segments += (int)n;
+    if (n && fs->reclaim_after_ns)
+        fs->reclaim_after_ns = 1; /* there is more room now */
     return n;
 }
 
@@ -220,6 +273,8 @@ int vx_reclaim_segment(vx_fs *fs, uint32_t seg)
     vx_segment_row *s = (vx_segment_row *)vx_hmap_get(&fs->segments, seg);
     if (s)
         s->stuck = rc || s->raw_live; /* a damaged frame holds it: it stays for fsck */
+    if (s && (rc == -ENOSPC || rc == -EDQUOT))
+        later(fs, s);
     return rc;
 }
 
@@ -238,12 +293,16 @@ int vx_reclaim_step(vx_fs *fs)
 {
     if (fs->read_only || fs->held || fs->commit_err || fs->batch_pending)
         return 0;
-    if (vx_reclaim_empty(fs))
+    try_again(fs);
+    if (vx_reclaim_empty(fs) || let_go_active(fs))
         return 1;
     vx_segment_row *s = candidate(fs);
     if (!s)
         return 0;
-    (void)reclaim_exclusive(fs, s->seg);
+    if (fits(fs, s))
+        (void)reclaim_exclusive(fs, s->seg);
+    else
+        later(fs, s);
     return 1;
 }
 
@@ -251,6 +310,8 @@ int vx_fs_compact(vx_fs *fs, unsigned dead_share, int (*progress)(void *ctx, uin
 {
     pthread_mutex_lock(&fs->lock);
     int rc = fs->read_only ? -EROFS : vx_commit_until(fs, fs->epoch, 1);
+    if (!rc && active_is_waste(fs, dead_share))
+        (void)vx_segstore_seal(fs->store);
     uint32_t active = active_segment(fs);
     size_t total = 0, done = 0, cap = fs->segments.used + 1;
     uint32_t *list = malloc(cap * sizeof *list);

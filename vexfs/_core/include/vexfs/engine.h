@@ -163,7 +163,8 @@ struct vx_fs {
     size_t nregions;
 
     uint64_t next_ino, epoch, committed, durable;
-    uint64_t inline_bytes, dirty_inline, frozen_inline, dirty_bytes, frozen_bytes, dirty_ops, files, used_bytes, host_free, host_checked;
+    uint64_t inline_bytes, dirty_inline, frozen_inline, dirty_bytes, frozen_bytes, dirty_ops, files, used_bytes;
+    uint64_t host_free, host_kept, host_checked;
     int64_t first_dirty_ns;
     int meta_stale, read_only, stopping;
     int held;          /* backups under way: no segment goes */
@@ -175,6 +176,7 @@ struct vx_fs {
     int64_t synced_ns; /* when the log was last synced */
     int commit_err;  /* why the last one failed, 0 when it did not */
     int64_t retry_ns;
+    uint64_t reclaim_after_ns; /* when what could not be copied for want of room is tried again; 0: nothing is */
 
     /* the epoch being committed; kept for another try when a commit fails */
     int batch_pending, batch_data_done;
@@ -263,6 +265,7 @@ int vx_leave_inline(vx_fs *fs, vx_inode *i);
 int vx_data_truncate(vx_fs *fs, vx_inode *i, uint64_t size); /* lock held; may release it to wait */
 void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from);
 int vx_space_check(vx_fs *fs, uint64_t bytes);
+void vx_space_look(vx_fs *fs); /* what the host has now */
 int vx_space_make(vx_fs *fs, uint64_t bytes); /* the same; commits pending deletions before it refuses; may wait */
 uint64_t vx_blocks(const vx_inode *i);
 
