@@ -193,6 +193,8 @@ class Volume:
         master = unlock.master_key(directory, about, key_file)
         _check_parts(directory)
         lock = Lock(directory, shared=read_only)
+        if not read_only:
+            volumefile.tidy(directory, about)
         parts: Any = {**options, "compression": compression or about.geometry.compression}
         bridge, filesystem = machinery.equip(parts), None
         try:

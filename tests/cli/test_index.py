@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import vexfs
+from vexfs.cli import index, reach
 from vexfs.cli.main import run
 from vexfs.registry import registry
 from vexfs.search import embedders
@@ -213,3 +214,23 @@ def test_ctrl_c_leaves_the_old_model_answering(notes):
     status = told("index", "status", "/notes", "--volume", notes)
     assert status["embedder"] == "static" and status["files"] == 300 and status["reembedding"] is None
     assert told("search", "tea", "--volume", notes)["hits"]
+
+
+def test_what_is_embedded_anew_can_be_followed(tmp_path, monkeypatch):
+    path = tmp_path / "v.vex"
+    with vexfs.open(path) as fs:
+        fs.index("docs", embedder="default")
+    left = [{"embedder": "m", "done": 1, "total": 2}, {"embedder": "m", "done": 2, "total": 2}, None]
+    real = reach.Reach.call
+
+    def call(self, verb, /, **args):
+        made = real(self, verb, **args)
+        made.result()["reembedding"] = left.pop(0) if left else None
+        return made
+
+    monkeypatch.setattr(index, "_LOOK_S", 0.01)
+    monkeypatch.setattr(reach.Reach, "call", call)
+    words = ("index", "reembed", "/docs", "--follow", "--volume", path)
+    assert vexctl(*words).startswith("/docs: 0 files by static") and not left
+    assert "nothing is being embedded anew" in vexctl(*words, status=1)
+    assert "--embedder does not go with --follow" in vexctl(*words, "--embedder", "x", status=2)

@@ -183,3 +183,20 @@ def test_a_backup_that_is_not_there_is_no_reason_to_make_a_volume(tmp_path, caps
     assert run("vexctl", ["volume", "restore", str(tmp_path / "none.vex"), str(tmp_path / "new.vex")]) == 3
     told = capsys.readouterr().err
     assert "none.vex: no such backup; the directory that `vexctl volume backup` wrote is wanted" in told
+
+
+def test_a_change_of_key_that_was_cut_short_is_completed_by_the_next_opening(tmp_path, capsys):
+    path, old, new = tmp_path / "v.vex", tmp_path / "old.key", tmp_path / "new.key"
+    assert run("vexctl", ["volume", "create", str(path), "--key-file", str(old)]) == 0
+    before = (path / "volume.spare.toml").read_bytes()
+    assert run("vexctl", ["volume", "rotate-key", str(path), "--key-file", str(old), "--new-key-file", str(new)]) == 0
+    (path / "volume.spare.toml").write_bytes(before)  # killed before it came to the spare
+    with vexfs.open(path, key_file=new, read_only=True):
+        assert (path / "volume.spare.toml").read_bytes() == before
+    with vexfs.open(path, key_file=new):
+        pass
+    assert (path / "volume.spare.toml").read_bytes() == (path / "volume.toml").read_bytes() != before
+    (path / "volume.spare.toml").write_bytes(b"damaged")
+    with vexfs.open(path, key_file=new):
+        pass
+    assert (path / "volume.spare.toml").read_bytes() == b"damaged"  # for fsck to tell of

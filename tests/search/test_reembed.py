@@ -112,7 +112,7 @@ def test_one_at_a_time(fs):
     thread = threading.Thread(target=fs.reembed, args=("docs", model))
     thread.start()
     assert holding.wait(20)
-    with pytest.raises(IndexConflict, match="already"):
+    with pytest.raises(IndexConflict, match=r"already, by .*: \d+ of 200 files are done; `vexctl index status`"):
         fs.reembed("docs", model)
     going.set()
     thread.join(30)

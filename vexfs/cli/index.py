@@ -1,11 +1,15 @@
 """``vexctl index``: create, list, describe and drop indexes."""
 
 import argparse
+import time
 from typing import Any
 
 from vexfs.cli import output, reach
+from vexfs.cli.progress import Progress
+from vexfs.errors import EXIT_WANTING, UsageError
 
 METRICS = ("cosine", "euclidean", "dot")
+_LOOK_S = 0.5
 DTYPES = ("f32", "f16", "bf16", "i8")
 
 
@@ -34,6 +38,7 @@ def register(subparsers: Any) -> None:
                    "vexctl index reembed /notes --embedder minilm --volume notes.vex")  # fmt: skip
     reembed.add_argument("path", metavar="DIR", help="the directory that it belongs to")
     reembed.add_argument("--embedder", metavar="NAME", help="default: the model that it has, as it is now")
+    reembed.add_argument("--follow", action="store_true", help="begin nothing: stay until what is under way has ended")
     drop = _add(actions, "drop", drop_of, "drop an index and its vectors; the files stay",
                 "vexctl index drop /papers --volume notes.vex")  # fmt: skip
     drop.add_argument("path", metavar="DIR", help="the directory that it belongs to")
@@ -83,6 +88,8 @@ def status_of(args: argparse.Namespace) -> int:
 
 def reembed_of(args: argparse.Namespace) -> int:
     """Run ``vexctl index reembed``."""
+    if args.follow:
+        return _follow(args)
     with reach.of(args) as node:
         told = node.call("index.reembed", path=args.path, embedder=args.embedder).result("embedding", "files")
     output.emit(args, told, lambda: f"{told['path']}: {told['files']:,} files embedded by {told['embedder']}, "
@@ -96,6 +103,23 @@ def drop_of(args: argparse.Namespace) -> int:
         told = node.call("index.drop", path=args.path).result()
     output.emit(args, told, lambda: f"the index of {told['path']} is dropped; its files are as they were")
     return 0
+
+
+def _follow(args: argparse.Namespace) -> int:
+    """Stay while somebody else's work goes on; 1 when there is none."""
+    if args.embedder is not None:
+        raise UsageError("--embedder does not go with --follow, which begins nothing")
+    with reach.of(args) as node, Progress("embedding", unit="files") as bar:
+        told = first = node.call("index.status", path=args.path).result()
+        while renewal := told.get("reembedding"):
+            bar(renewal["done"], renewal["total"])
+            time.sleep(_LOOK_S)
+            told = node.call("index.status", path=args.path).result()
+    began = bool(first.get("reembedding"))
+    answer = {name: told[name] for name in ("path", "embedder", "dim", "files")} | {"was_under_way": began}
+    output.emit(args, answer, lambda: f"{told['path']}: {told['files']:,} files by {told['embedder']}, dimension "
+                f"{told['dim']}{'' if began else '; nothing is being embedded anew'}")  # fmt: skip
+    return 0 if began else EXIT_WANTING
 
 
 def _line(index: dict[str, Any]) -> str:

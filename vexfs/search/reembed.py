@@ -108,7 +108,12 @@ def renewable(catalog: "Catalog", path: str) -> "Index":
     if found is None or found.embedder is None:
         raise IndexMissing.at("has no index of text of its own; make one with fs.index(path, embedder=...)", path)
     if found.renewal is not None:
-        raise IndexConflict.at(f"is being embedded anew already, by {found.renewal['embedder']}", path)
+        now = found.renewal
+        so_far = f"{now['done']:,} of {now['total']:,} files are done"
+        raise IndexConflict.at(
+            f"is being embedded anew already, by {now['embedder']}: {so_far}; "
+            "`vexctl index status` tells how far it is, `vexctl index reembed --follow` stays until it ends", path,
+        )  # fmt: skip
     return found
 
 

@@ -5,6 +5,7 @@ nothing secret.  The last line is a checksum of all before it, so that a damaged
 Without the wrapped key an encrypted volume is lost, so a spare copy is kept beside it and rewritten with it.
 """
 
+import contextlib
 import os
 import time
 import tomllib
@@ -77,6 +78,17 @@ class VolumeFile:
         """Write file and spare so that a crash leaves each of them old or new, never torn."""
         for name in (NAME, SPARE):
             replace_file(directory / name, self.text().encode())
+
+
+def tidy(directory: Path, about: VolumeFile) -> None:
+    """Bring a sound spare to the file: a change of key that was killed between the two leaves the old key in it.
+
+    One that is not sound stays for ``fsck``, which tells of it.
+    """
+    spare = sound_spare(directory)
+    if spare is not None and spare != about and spare.uuid == about.uuid:
+        with contextlib.suppress(OSError):  # the host is full, or the like: it is tried at the next opening
+            replace_file(directory / SPARE, about.text().encode())
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
