@@ -98,9 +98,10 @@ class Backlog:
             if len(self._lately) > _REMEMBERED:
                 self._lately.popitem(last=False)
 
-    def __len__(self) -> int:
+    def with_those(self, in_hand: set[int]) -> int:
+        """How many are left with those in hand, each counted once: one may be due again meanwhile."""
         with self._lock:
-            return len(self._due) + len(self._taken - self._due.keys()) + len(self._names)
+            return len(self._due) + len((self._taken | in_hand) - self._due.keys()) + len(self._names)
 
     @property
     def empty(self) -> bool:

@@ -208,7 +208,7 @@ class Ingest:
         recent = [each for each in list(self._recent) if now - each[0] < 30]
         span = max(now - recent[0][0], 0.5) if recent else 1.0
         files, count = (sum(each[k] for each in recent) / span for k in (1, 2))
-        backlog = len(self._backlog) + len(self._in_hand)
+        backlog = self._backlog.with_those(set(self._in_hand))
         asides = [index.aside.counts() for index in self.catalog.known() if index.embedder is not None]
         return {
             "state": self._state, "backlog": backlog, "files": self.files, "passages": self.passages,
