@@ -446,12 +446,15 @@ def test_a_file_counts_as_waiting_until_it_is_indexed(fs, monkeypatch):
 
     def looked(self, *given):
         status = self.status()
-        seen.append((status["backlog"], status["settled"]))
-        return real["_prepared" if isinstance(given[0], int) else "_store"](self, *given)
+        name = "_prepared" if isinstance(given[0], int) else "_store"
+        seen.append((name, status["backlog"], status["settled"]))
+        return real[name](self, *given)
 
     for name in real:
         monkeypatch.setattr(ingesting.Ingest, name, looked)
     fs.index("docs", embedder="default")
     settled(fs)
-    assert len(seen) >= 4 and all(1 <= backlog <= 3 and not done for backlog, done in seen), seen
+    until_stored = seen[: [name for name, *_ in seen].index("_store") + 1]
+    assert len(until_stored) >= 4
+    assert {(backlog, done) for _, backlog, done in until_stored} == {(3, False)}, seen
     assert fs.ingest.status()["settled"] and fs.ingest.status()["backlog"] == 0
