@@ -5,6 +5,22 @@ import pytest
 from vexfs._core import io
 from vexfs._core.fs import Filesystem
 
+KEY = bytes(range(32))
+MODES = {"plain": {"compression": "none"}, "coded": {"meta_key": KEY, "data_key": KEY, "compression": "lz4"}}
+
+
+@pytest.fixture(params=MODES)
+def options(request):
+    """Of a volume: plain, and compressed and encrypted."""
+    return MODES[request.param]
+
+
+@pytest.fixture
+def place(tmp_path):
+    """The directory of a volume."""
+    (tmp_path / "v" / "segments").mkdir(parents=True)
+    return tmp_path / "v"
+
 
 @pytest.fixture(autouse=True)
 def no_fault_stays():

@@ -12,21 +12,7 @@ from vexfs._core.meta import Meta
 from vexfs.testing.powercut import Disk, write_image
 from vexfs.testing.trace import read_trace
 
-KEY = bytes(range(32))
-MODES = {"plain": {"compression": "none"}, "coded": {"meta_key": KEY, "data_key": KEY, "compression": "lz4"}}
 SIZE, PIECE = 1 << 20, 4096
-
-
-@pytest.fixture(params=MODES)
-def options(request):
-    return MODES[request.param]
-
-
-@pytest.fixture
-def place(tmp_path):
-    """The directory of a volume."""
-    (tmp_path / "v" / "segments").mkdir(parents=True)
-    return tmp_path / "v"
 
 
 def opened(place, options, **more):

@@ -6,23 +6,12 @@ import shutil
 
 import pytest
 
-from tests.durability.test_tails import MODES, Writer, opened, spoil, tails
+from tests.durability.conftest import MODES
+from tests.durability.test_tails import Writer, opened, spoil, tails
 from vexfs._core import io
 from vexfs._core.meta import Meta
 from vexfs.store.check import check
 from vexfs.testing.trace import read_trace
-
-
-@pytest.fixture(params=MODES)
-def options(request):
-    return MODES[request.param]
-
-
-@pytest.fixture
-def place(tmp_path):
-    """The directory of a volume."""
-    (tmp_path / "v" / "segments").mkdir(parents=True)
-    return tmp_path / "v"
 
 
 def left(fs, place, to):
