@@ -310,10 +310,25 @@ def row_of(error: BaseException) -> Row:
     return TABLE[-1]
 
 
+#: What to do about errors that the system alone words.
+_REMEDIES = {
+    _errno.ENOSPC: "; make room on the disk that holds the volume, or what is written beside it, and do it again",
+    _errno.EDQUOT: "; the volume has reached its size limit: remove something from it",
+}
+
+
 def describe(error: BaseException) -> str:
-    """One line for people: the file first, then what is wrong."""
+    """One line for people: the file first, then what is wrong, and what to do where the system's words do not say."""
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error) or type(error).__name__
+    remedy = _REMEDIES.get(error.errno or 0, "")
+    if remedy and error.strerror == os.strerror(error.errno or 0):
+        return _placed(error) + remedy
+    return _placed(error)
+
+
+def _placed(error: OSError) -> str:
+    assert error.strerror is not None
     places = [os.fsdecode(p) for p in (error.filename, error.filename2) if isinstance(p, str | bytes | os.PathLike)]
     if len(places) == 1 and error.strerror.startswith(places[0]):
         return error.strerror  # it names the very file within

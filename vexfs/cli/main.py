@@ -1,7 +1,6 @@
 """Entry points, the registry of commands, and what happens when a command fails."""
 
 import argparse
-import errno
 import importlib
 import io
 import os
@@ -138,17 +137,6 @@ def _of_interrupt(error: BaseException) -> bool:
     return isinstance(at, KeyboardInterrupt)
 
 
-def _remedy(error: Exception) -> str:
-    """What to do about an error that the host alone names."""
-    plain = isinstance(error, OSError) and error.errno is not None and error.strerror == os.strerror(error.errno)
-    code = error.errno if isinstance(error, OSError) and plain else None
-    if code == errno.ENOSPC:
-        return "; make room on the disk that holds the volume, or what is written beside it, and do it again"
-    if code == errno.EDQUOT:
-        return "; the volume has reached its size limit: remove something from it"
-    return ""
-
-
 def run(program: str, arguments: Sequence[str] | None = None) -> int:
     """Parse `arguments`, run the command, and answer the exit status.  Errors become one line on standard error.
 
@@ -177,7 +165,7 @@ def run(program: str, arguments: Sequence[str] | None = None) -> int:
             return 128 + signal.SIGINT
         if args.debug or not _expected(error):
             raise
-        print(f"{program}: {' '.join(describe(error).split())}{_remedy(error)}", file=sys.stderr)
+        print(f"{program}: {' '.join(describe(error).split())}", file=sys.stderr)
         return row_of(error).exit_code
 
 

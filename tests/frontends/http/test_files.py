@@ -1,6 +1,9 @@
+import errno
 import os
 
 import pytest
+
+from vexfs.volume import Volume
 
 KIB = 1024
 
@@ -188,3 +191,10 @@ def test_many_requests_on_one_connection(served, files):
         assert served.ask("PUT", f"/v1/files/t/{i}", str(i).encode(), connection=link).status == 201
         assert served.ask("GET", f"/v1/files/t/{i}", connection=link).body == str(i).encode()
     link.close()
+
+
+def test_what_finds_no_room_is_told_with_the_remedy(serve, tmp_path):
+    Volume.create(tmp_path / "data/volume.vex", size_limit=1 << 20).close()
+    told = serve().ask("PUT", "/v1/files/big", os.urandom(2 << 20))
+    assert (told.status, told.json["errno"]) == (507, errno.EDQUOT)
+    assert told.json["detail"].endswith("; the volume has reached its size limit: remove something from it")
