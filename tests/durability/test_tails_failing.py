@@ -2,7 +2,9 @@
 
 import errno
 import os
+import re
 import shutil
+import time
 
 import pytest
 
@@ -58,6 +60,26 @@ def test_what_a_failed_sync_left_in_memory_alone_is_written_again(place, options
     opened(killed, options).close()
     io.record_stop()
     assert len(kept) == 20 and set(kept) <= written(tmp_path / "opened", killed)
+
+
+def test_what_opening_cannot_bring_to_its_place_is_told_and_tried_again_without_a_commit(place, options, tmp_path):
+    fs = opened(place, options, create=True)
+    writer = Writer(fs)
+    writer.pieces(20)
+    after = left(fs, place, tmp_path / "after")
+    spoil(after, options)
+    io.fault("write", 0, errno.ENOSPC)
+    try:
+        fs = opened(after, options)
+        assert re.search(r"No space .*some files cannot be read.*make room, in .*segments", fs.status()["last_error"])
+    finally:
+        io.clear_fault()
+    until = time.monotonic() + 20
+    while fs.status()["last_error"] and time.monotonic() < until:
+        time.sleep(0.05)
+    assert fs.status()["last_error"] is None
+    assert fs.read_file("/f") == bytes(writer.content)
+    fs.close()
 
 
 def test_a_segment_goes_with_its_tails(tmp_path):

@@ -170,6 +170,8 @@ class Node:
                 self._volume = self._own_volume(kind, key_file, options)
             if not read_only and (left := uploads.sweep(self._volume.filesystem)):
                 log.info("removed %d uploads that were never finished", left)
+            if fault := self._volume.filesystem.status()["last_error"]:
+                log.error("%s", fault)
         except BaseException:
             self.close()
             raise

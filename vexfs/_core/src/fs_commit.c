@@ -242,12 +242,12 @@ static void wait_idle(vx_fs *fs, int64_t now)
 
 static void wait_for_work(vx_fs *fs, int64_t now)
 {
-    if (!anything_dirty(fs) && fs->durable >= fs->committed && !vx_reclaim_wanted(fs)) {
+    if (!anything_dirty(fs) && fs->durable >= fs->committed && !fs->tails_torn && !vx_reclaim_wanted(fs)) {
         wait_idle(fs, now);
         return;
     }
     int64_t delay = (int64_t)fs->o.commit_delay_ms * 1000000;
-    int64_t until = fs->commit_err ? fs->retry_ns : fs->first_dirty_ns ? fs->first_dirty_ns + delay : now + delay;
+    int64_t until = fs->commit_err || fs->tails_torn ? fs->retry_ns : fs->first_dirty_ns ? fs->first_dirty_ns + delay : now + delay;
     if (until < now + 1000000)
         until = now + 1000000;
     struct timespec t = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
@@ -271,6 +271,22 @@ static void checkpoint(vx_fs *fs)
     pthread_cond_broadcast(&fs->changed);
 }
 
+/* What opening or a failed sync kept from its segments goes there also when no commit comes that would bring it. */
+static void mend_tails(vx_fs *fs)
+{
+    while (fs->committing)
+        pthread_cond_wait(&fs->changed, &fs->lock);
+    fs->committing = 1;
+    pthread_mutex_unlock(&fs->lock);
+    int rc = vx_tail_sync(fs);
+    pthread_mutex_lock(&fs->lock);
+    if (rc)
+        vx_tail_tell(fs, rc);
+    fs->retry_ns = monotonic() + SYNC_EVERY_S * 1000000000ll;
+    fs->committing = 0;
+    pthread_cond_broadcast(&fs->changed);
+}
+
 void *vx_committer(void *ctx)
 {
     vx_fs *fs = ctx;
@@ -285,6 +301,8 @@ void *vx_committer(void *ctx)
             checkpoint(fs);
         } else if (fs->durable < fs->committed && now - fs->synced_ns > SYNC_EVERY_S * 1000000000ll) {
             (void)sync_log(fs);
+        } else if (fs->tails_torn && now >= fs->retry_ns) {
+            mend_tails(fs);
         } else if (!vx_reclaim_step(fs)) {
             wait_for_work(fs, now);
         }

@@ -3,7 +3,10 @@
  * So a small commit waits for one sync, the log's, instead of two.  A segment's places are handed out once, and a tail
  * is written to its place again as often as need be: after a power cut, when opening finds it in the log; and when a
  * sync of segments has failed, after which the host may have dropped what it still had to write. */
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "vexfs/commit.h"
 
@@ -64,4 +67,15 @@ int vx_tail_settle(vx_fs *fs)
     fs->tails_torn = rc != 0;
     fs->tails_bytes = rc ? TAILS_MOST : 0;
     return rc;
+}
+
+void vx_tail_tell(vx_fs *fs, int rc)
+{
+    fs->s.last_error = -rc;
+    if (rc == -EBADMSG)
+        snprintf(fs->s.last_error_text, sizeof fs->s.last_error_text, "%s", vx_meta_error(fs->meta));
+    else
+        snprintf(fs->s.last_error_text, sizeof fs->s.last_error_text,
+                 "%s; some files cannot be read until what the log has for segments is there: make it writable, or "
+                 "make room, in %s", strerror(-rc), fs->segments_dir);
 }

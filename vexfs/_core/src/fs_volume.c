@@ -265,7 +265,9 @@ static int open_parts(vx_fs *fs, const vx_fs_options *o, char *message, size_t s
         rc = vx_meta_sync(fs->meta);
         if (rc)
             return say(message, size, vx_meta_error(fs->meta), fs->dir, rc);
-        (void)vx_tail_settle(fs);
+        rc = vx_tail_settle(fs);
+        if (rc)
+            vx_tail_tell(fs, rc); /* it opens all the same: to remove something may be what makes room */
     }
     rc = open_store(fs, o);
     if (rc)
@@ -412,7 +414,7 @@ void vx_fs_read_status(vx_fs *fs, vx_fs_status *out)
     out->epoch = fs->epoch;
     out->committed = fs->committed;
     out->durable = fs->durable;
-    if (!fs->commit_err) {
+    if (!fs->commit_err && !fs->tails_torn) {
         out->last_error = 0;
         out->last_error_text[0] = 0;
     }
