@@ -23,6 +23,7 @@ import attrs
 from vexfs import machinery
 from vexfs._core.bridge import Bridge
 from vexfs._core.fs import Filesystem
+from vexfs._core.opened import FOREIGN
 from vexfs.errors import UsageError, VolumeClosed, VolumeDamaged, VolumeExists
 from vexfs.machinery import Options
 from vexfs.registry import registry
@@ -220,10 +221,8 @@ class Volume:
     def filesystem(self) -> Filesystem:
         """The compiled operations; raises ``VolumeClosed`` after :meth:`close`."""
         if self._filesystem is None:
-            why = "has been closed; open it again"
-            if self._lock.foreign:
-                why = "belongs to the process that opened it before this one was forked; open volumes after forking"
-            raise VolumeClosed.at(f"the volume {why}", self.directory)
+            told = FOREIGN if self._lock.foreign else "the volume has been closed; open it again"
+            raise VolumeClosed.at(told, self.directory)
         return self._filesystem
 
     @property
@@ -348,6 +347,8 @@ class Volume:
         for part in (self._filesystem, self._bridge, self.mounted, self._catalog):
             # Their destructors would write to the volume and wait for threads that are not there: they must never run.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(part))
+        if self._filesystem is not None:  # file objects and indexes that came along have it, too
+            self._filesystem.abandon()
         self._filesystem, self._bridge, self.mounted, self._catalog = None, None, None, None
         self._closing, self._indexing = threading.Lock(), threading.Lock()
         self._lock.forget()
@@ -369,11 +370,9 @@ class Volume:
 
 
 def _has_indexes(filesystem: Filesystem) -> bool:
-    try:
-        filesystem.stat(INDEX_LIST)
-    except OSError:
-        return False
-    return True
+    with contextlib.suppress(OSError):
+        return filesystem.stat(INDEX_LIST) is not None
+    return False
 
 
 def _stop(bridge: Bridge | None) -> None:

@@ -23,5 +23,6 @@ cdef class Opened:
     cdef object keep          # pool, frames and bridge: they outlive the filesystem
     cdef vx_cred cred
     cdef int busy             # calls under way
+    cdef bint foreign         # a forked child's copy of what its parent has open
     cdef vx_fs *handle(self) except NULL
     cdef vx_fs *enter(self) except NULL

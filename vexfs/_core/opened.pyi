@@ -8,6 +8,9 @@ from vexfs._core.bridge import Bridge
 from vexfs._core.frame import Frames
 from vexfs._core.pool import Pool
 
+#: What whoever uses in a forked child what its parent has open is told.
+FOREIGN: str
+
 class Opened:
     """An open volume.  One per process and volume; thread-safe."""
 
@@ -22,6 +25,8 @@ class Opened:
     @property
     def closed(self) -> bool: ...
     def close(self) -> None: ...
+    def abandon(self) -> None:
+        """In a forked child: lets go without closing; whoever uses it further is told that it is the parent's."""
     @property
     def equipment(self) -> tuple[Pool | None, Frames | None, Bridge | None]: ...
     # -- the volume

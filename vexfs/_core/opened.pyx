@@ -31,7 +31,9 @@ from vexfs._core.ops cimport (
     vx_statfs,
 )
 
-from vexfs.errors import InvalidArgument, from_errno
+from vexfs.errors import InvalidArgument, VolumeClosed, from_errno
+
+FOREIGN = "the volume belongs to the process that opened it before this one was forked; open volumes after forking"
 
 
 cdef object failed(int64_t status, path=None, path2=None):
@@ -200,14 +202,20 @@ cdef class Opened:
 
     cdef vx_fs *handle(self) except NULL:
         if self.fs is NULL:
+            if self.foreign:
+                raise VolumeClosed.at(FOREIGN, self.path)
             raise ValueError("the volume is closed")
         return self.fs
 
     cdef vx_fs *enter(self) except NULL:
-        if self.fs is NULL:
-            raise ValueError("the volume is closed")
+        self.handle()
         self.busy += 1  # until the call is back: close waits for it
         return self.fs
+
+    def abandon(self):
+        """In a forked child: let go without closing, for whoever still has it; the parent process goes on with it."""
+        self.foreign = self.fs is not NULL
+        self.fs = NULL
 
     def close(self):
         """Write everything out, sync, close.  Raises the error of that; the volume is closed all the same."""
