@@ -43,11 +43,12 @@ class OpenIno(int):
     """The inode number of a file that is open at the node, with the handle that it goes by there."""
 
     handle: str
+    process: int
 
     def __new__(cls, ino: int, handle: str) -> "OpenIno":
-        """`ino` with its handle."""
+        """`ino` with its handle, of this process."""
         made = super().__new__(cls, ino)
-        made.handle = handle
+        made.handle, made.process = handle, os.getpid()
         return made
 
 
@@ -200,7 +201,8 @@ class RemoteFilesystem:
         self._call("fsync", *([ino.handle] if isinstance(ino, OpenIno) else []), paths=0)
 
     def release(self, ino: OpenIno) -> None:
-        self._call("release", ino.handle, paths=0)
+        if ino.process == os.getpid():  # else it came along into a forked child: the parent goes on with it
+            self._call("release", ino.handle, paths=0)
 
     # -- as a whole
 

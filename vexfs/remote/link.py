@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 import urllib.parse
+import weakref
 from typing import Any
 
 import msgspec
@@ -18,6 +19,16 @@ IDLE_S = 2.0  # less than a node keeps an idle connection, so that none is used 
 KEPT_MOST = 8
 _decode = msgspec.msgpack.Decoder()
 _encode = msgspec.msgpack.Encoder()
+_links: "weakref.WeakSet[Link]" = weakref.WeakSet()
+
+
+def _leave_connections() -> None:
+    """In a forked child: the connections are the parent's; whoever used one here would take the parent's replies."""
+    for link in list(_links):
+        link._idle, link._lock = [], threading.Lock()
+
+
+os.register_at_fork(after_in_child=_leave_connections)
 
 
 class Refused(VexfsError):
@@ -56,6 +67,7 @@ class Link:
             self._headers["Authorization"] = f"Bearer {token}"
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._lock = threading.Lock()
+        _links.add(self)
 
     def place(self, port: int) -> tuple[str, str, ssl.SSLContext | None]:
         """For a WebSocket at another port of the node: its address, the token, what is trusted."""
