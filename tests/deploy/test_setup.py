@@ -66,6 +66,20 @@ def test_systemd_takes_every_unit(installed):
     assert weekly.returncode == 0
 
 
+@pytest.mark.parametrize("name", ["monitor", "recover", "validate"])
+def test_what_stands_around_the_node_may_do_little(installed, name):
+    security = [program("systemd-analyze", "systemd"), "security", "--offline=true", "--threshold=50"]
+    unit = installed / f"etc/systemd/system/vexfs-{name}.service"
+    done = subprocess.run([*security, unit], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_manual_pages_come_with_the_units_that_name_them(tmp_path, capsys):
+    assert run("vexctl", ["setup", "install", "systemd", "--root", str(tmp_path)]) == 0
+    named = {n for unit in tmp_path.rglob("*.service") for n in re.findall(r"man:(\w+)\(1\)", unit.read_text())}
+    assert named == {"vexfs", "vexctl"} == {page.stem for page in tmp_path.rglob("*.1")}
+
+
 def test_the_unit_s_command_starts_reloads_and_stops_a_node(serve, tmp_path):
     """As systemd does it: Type=notify, ExecReload, SIGTERM."""
     unit = text_of(next(p for p in PIECES if p.source.endswith("vexfs.service")))

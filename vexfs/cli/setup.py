@@ -112,7 +112,7 @@ def _install(args: argparse.Namespace) -> dict[str, Any]:
     if any(p.group == "systemd" for p in wanted):
         _write(root, CONFIGURATION, default_file(), 0o600, True, args, done)
         done["next"] = ["systemctl daemon-reload", "systemctl enable --now vexfs vexfs-monitor vexfs-validate.timer"]
-    if not args.names or "man" in args.names:
+    if "man" in (args.names or GROUPS) or any(p.group == "systemd" for p in wanted):  # which the units point at
         for program in reference.PROGRAMS:
             _write(root, f"{MAN}/{program}.1", reference.manual(program), 0o644, False, args, done)
     if any(p.group == "sysctl" for p in wanted):
