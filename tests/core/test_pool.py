@@ -260,6 +260,22 @@ def test_misses_of_a_burst_are_kept_for_the_next_and_given_back():
     assert burst_ns(pool, 4096, 5000) > 0
 
 
+def test_a_burst_beyond_what_is_kept_does_not_end_the_keeping():
+    pool = Pool((8, 8, 8))
+    burst_ns(pool, 16384, 3000)  # 24 chunks, of which 8 are kept
+    assert 0 < tier(pool, "large")["kept"] < 3000
+    for _ in range(10):
+        pool.reset()
+        burst_ns(pool, 16384, 500)
+        assert tier(pool, "large")["misses"] == 0
+    pool.trim()
+    assert tier(pool, "large")["kept"] == 0
+    burst_ns(pool, 16384, 500)
+    pool.reset()
+    burst_ns(pool, 16384, 500)
+    assert tier(pool, "large")["misses"] == 0
+
+
 def test_without_the_pools_nothing_is_counted():
     pool = Pool(options=["off"])
     held = [pool.acquire(size) for size in (10, 4096, 16384, 1 << 20)]

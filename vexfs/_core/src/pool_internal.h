@@ -43,7 +43,7 @@ typedef struct {
     size_t span;
     _Alignas(VX_LINE) pthread_mutex_t lock;
     struct vx_chunk **table, *open;
-    uint32_t table_n, chunk_n, empty;
+    uint32_t table_n, chunk_n, kept; /* kept: chunks that hold memory and no buffer in use */
     uint64_t unused; /* buffers that were used and wait to be used again */
     uint64_t recycled;
 } vx_spill;

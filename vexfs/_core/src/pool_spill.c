@@ -34,9 +34,11 @@ static void unlink_chunk(vx_spill *s, vx_chunk *c) {
     if (c->next) c->next->prev = c->prev;
 }
 
+/* Of an empty chunk that is kept. */
 static void give_back(vx_tier *t, vx_chunk *c) {
     madvise(c->base, CHUNK_BYTES, MADV_DONTNEED);
     t->spill.unused -= c->made;
+    t->spill.kept--;
     c->made = 0;
     c->free_head = 0;
 }
@@ -62,7 +64,6 @@ static vx_chunk *open_chunk(vx_tier *t) {
     if (s->chunk_n) madvise(c->base, CHUNK_BYTES, MADV_HUGEPAGE);
     VX_HIDE(c->base, CHUNK_BYTES);
     s->table[s->chunk_n++] = c;
-    s->empty++;
     link_chunk(s, c);
     return c;
 }
@@ -72,6 +73,7 @@ static void *cut(vx_tier *t, int *fresh) {
     vx_chunk *c = s->open ? s->open : open_chunk(t);
     if (!c) return NULL;
     uint32_t i;
+    s->kept -= !c->used && c->made;
     *fresh = !c->free_head;
     if (c->free_head) {
         i = c->free_head - 1u;
@@ -81,7 +83,6 @@ static void *cut(vx_tier *t, int *fresh) {
     } else {
         i = c->made++;
     }
-    s->empty -= !c->used;
     if (++c->used == buffers_of(t)) unlink_chunk(s, c);
     return c->base + ((size_t)i << t->shift);
 }
@@ -114,7 +115,7 @@ void vx_spill_release(vx_tier *t, void *buf) {
     c->free_head = (uint16_t)(i + 1);
     s->unused++;
     if (c->used-- == buffers_of(t)) link_chunk(s, c);
-    if (!c->used && ++s->empty > KEPT_EMPTY[t->index]) {
+    if (!c->used && ++s->kept > KEPT_EMPTY[t->index]) {
         give_back(t, c);
         unlink_chunk(s, c);
         /* Behind the others: what is still there is used first. */
