@@ -183,7 +183,11 @@ cdef class Bridge:
 
     def start(self):
         """Start handing on, with what is already queued."""
-        _checked(vx_bridge_start(self.handle()), "start the bridge")
+        cdef vx_bridge *b = self.handle()
+        cdef int status
+        with nogil:
+            status = vx_bridge_start(b)
+        _checked(status, "start the bridge")
         self.going = True
 
     def stop(self):
@@ -202,12 +206,13 @@ cdef class Bridge:
 
     def close(self):
         """Handle what is queued, then end.  Again: nothing happens."""
+        if self.ptr == NULL:
+            return
+        self.stop()
         cdef vx_bridge *b = self.ptr
-        if b != NULL:
-            self.stop()
-            self.ptr = NULL
-            with nogil:
-                vx_bridge_free(b)
+        self.ptr = NULL
+        with nogil:
+            vx_bridge_free(b)  # NULL where somebody else closed it meanwhile
 
     def enqueue(self, uint64_t key, uint64_t arg=0, uint32_t kind=0, cls=0, bint wait=True):
         """Queue one item; True unless the class is full and `wait` is false (a handler never waits)."""

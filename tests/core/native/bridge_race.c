@@ -74,6 +74,19 @@ static void *disturb(void *arg) {
     return NULL;
 }
 
+/* Several restart it and settle it at the same time. */
+static void *restart(void *arg) {
+    uint32_t spare = 2 + (uint32_t)(uintptr_t)arg;
+    while (!atomic_load(&over)) {
+        CHECK(vx_bridge_stop(bridge) == 0, "stop");
+        CHECK(vx_bridge_handler(bridge, spare, handle, NULL) == 0, "handler");
+        CHECK(vx_bridge_start(bridge) == 0, "start");
+        CHECK(vx_bridge_handler(bridge, spare, NULL, NULL) == 0, "handler away");
+        nanosleep(&(struct timespec){0, 200000}, NULL);
+    }
+    return NULL;
+}
+
 int main(void) {
     vx_bridge_config c = {.capacity = 64, .batch_size = 32, .classes = 3, .weights = {3, 2, 1},
                           .sync_threshold_ns = 300000};
@@ -82,12 +95,14 @@ int main(void) {
     for (uint32_t kind = 0; kind < 2; kind++)
         CHECK(vx_bridge_handler(bridge, kind, handle, (void *)(uintptr_t)kind) == 0, "handler");
     CHECK(vx_bridge_start(bridge) == 0, "start");
-    pthread_t disturber, producers[PRODUCERS];
+    pthread_t disturber, restarters[2], producers[PRODUCERS];
     pthread_create(&disturber, NULL, disturb, &c);
+    for (uintptr_t i = 0; i < 2; i++) pthread_create(&restarters[i], NULL, restart, (void *)i);
     for (uintptr_t i = 0; i < PRODUCERS; i++) pthread_create(&producers[i], NULL, produce, (void *)i);
     for (int i = 0; i < PRODUCERS; i++) pthread_join(producers[i], NULL);
     atomic_store(&over, 1);
     pthread_join(disturber, NULL);
+    for (int i = 0; i < 2; i++) pthread_join(restarters[i], NULL);
     /* What is queued when the bridge ends is handled first. */
     vx_bridge_free(bridge);
     CHECK(total == (uint64_t)PRODUCERS * ITEMS, "%llu of %d items handled", (unsigned long long)total, PRODUCERS * ITEMS);

@@ -33,6 +33,7 @@ vx_bridge *vx_bridge_new(const vx_bridge_config *c) {
     memset((void *)b, 0, bytes);
     b->work = calloc(1, sizeof *b->work);
     pthread_mutex_init(&b->lock, NULL);
+    pthread_mutex_init(&b->life, NULL);
     pthread_mutex_init(&b->control, NULL);
     pthread_mutex_init(&b->figures, NULL);
     init_condition(&b->wake);
@@ -60,6 +61,7 @@ void vx_bridge_free(vx_bridge *b) {
     pthread_cond_destroy(&b->wake);
     pthread_cond_destroy(&b->progress);
     pthread_mutex_destroy(&b->lock);
+    pthread_mutex_destroy(&b->life);
     pthread_mutex_destroy(&b->control);
     pthread_mutex_destroy(&b->figures);
     free(b->work);
@@ -68,20 +70,18 @@ void vx_bridge_free(vx_bridge *b) {
 
 /* Everything queued is handled on return: by the worker, or here when there is none. */
 static int settle(vx_bridge *b) {
-    pthread_mutex_lock(&b->control);
-    int here = !b->running;
-    int rc = b->draining ? -EBUSY : 0;
-    if (!rc) b->draining = here;
-    pthread_mutex_unlock(&b->control);
-    if (rc) return rc;
-    if (!here) return vx_bridge_barrier(b, 0);
-    atomic_store(&b->worker, (uintptr_t)pthread_self());
-    vx_bridge_run(b, 1);
-    atomic_store(&b->worker, 0);
-    pthread_mutex_lock(&b->control);
-    b->draining = 0;
-    pthread_mutex_unlock(&b->control);
-    return 0;
+    if (vx_bridge_by_worker(b)) return -EDEADLK;
+    int rc = 0;
+    pthread_mutex_lock(&b->life);
+    if (atomic_load(&b->running)) {
+        rc = vx_bridge_barrier(b, 0);
+    } else {
+        atomic_store(&b->worker, (uintptr_t)pthread_self());
+        vx_bridge_run(b, 1);
+        atomic_store(&b->worker, 0);
+    }
+    pthread_mutex_unlock(&b->life);
+    return rc;
 }
 
 int vx_bridge_handler(vx_bridge *b, uint32_t kind, vx_handler fn, void *ctx) {
@@ -94,7 +94,7 @@ int vx_bridge_handler(vx_bridge *b, uint32_t kind, vx_handler fn, void *ctx) {
         rc = settle(b);
     }
     pthread_mutex_lock(&b->control);
-    if (fn && b->running && atomic_load(&t->fn)) rc = -EBUSY;
+    if (fn && atomic_load(&b->running) && atomic_load(&t->fn)) rc = -EBUSY;
     if (!rc) {
         if (fn) t->ctx = ctx;
         atomic_store_explicit(&t->fn, fn, memory_order_release);
@@ -113,33 +113,30 @@ static void *worker_thread(void *bridge) {
 }
 
 int vx_bridge_start(vx_bridge *b) {
-    pthread_mutex_lock(&b->control);
+    if (vx_bridge_by_worker(b)) return -EDEADLK;
     int rc = 0;
-    if (b->draining) {
-        rc = -EBUSY;
-    } else if (!b->running) {
+    pthread_mutex_lock(&b->life);
+    if (!atomic_load(&b->running)) {
         atomic_store(&b->stopping, 0);
         rc = -pthread_create(&b->thread, NULL, worker_thread, b);
-        b->running = !rc;
+        atomic_store(&b->running, !rc);
     }
-    pthread_mutex_unlock(&b->control);
+    pthread_mutex_unlock(&b->life);
     return rc;
 }
 
 int vx_bridge_stop(vx_bridge *b) {
     if (vx_bridge_by_worker(b)) return -EDEADLK;
-    pthread_mutex_lock(&b->control);
-    if (b->running) {
+    int rc = 0;
+    pthread_mutex_lock(&b->life);
+    if (atomic_load(&b->running)) {
         atomic_store(&b->stopping, 1);
         vx_bridge_rouse(b);
-        /* The worker takes the control lock for its configuration. */
-        pthread_t thread = b->thread;
-        b->running = 0;
-        pthread_mutex_unlock(&b->control);
-        return -pthread_join(thread, NULL);
+        rc = -pthread_join(b->thread, NULL);
+        atomic_store(&b->running, 0);
     }
-    pthread_mutex_unlock(&b->control);
-    return 0;
+    pthread_mutex_unlock(&b->life);
+    return rc;
 }
 
 int vx_bridge_configure(vx_bridge *b, const vx_bridge_config *c) {
@@ -186,7 +183,6 @@ int vx_bridge_barrier(vx_bridge *b, uint64_t timeout_ns) {
         return 0;
     }
     struct timespec until = deadline_of(timeout_ns);
-    atomic_fetch_add(&b->barring, 1);
     atomic_fetch_add(&b->waiting, 1);
     vx_bridge_rouse(b);
     int rc = 0;
@@ -198,7 +194,6 @@ int vx_bridge_barrier(vx_bridge *b, uint64_t timeout_ns) {
     if (!rc) atomic_fetch_add_explicit(&b->barriers, 1, memory_order_relaxed);
     pthread_mutex_unlock(&b->lock);
     atomic_fetch_sub(&b->waiting, 1);
-    atomic_fetch_sub(&b->barring, 1);
     return -rc;
 }
 

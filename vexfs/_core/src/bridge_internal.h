@@ -42,17 +42,21 @@ struct vx_bridge {
 
     _Alignas(VX_LINE) _Atomic uint32_t asleep; /* the worker waits until somebody wakes it */
     _Atomic uint32_t waiting;                  /* threads that wait for progress: barriers, and for room */
-    _Atomic uint32_t barring, stopping, config_serial, classes;
+    _Atomic uint32_t stopping, config_serial, classes;
     _Atomic uint64_t done[VX_CLASS_COUNT]; /* items handled, in the order of the class */
     _Atomic uint64_t rejected[VX_CLASS_COUNT], waits[VX_CLASS_COUNT], barriers;
 
     pthread_mutex_t lock; /* of both conditions */
     pthread_cond_t wake, progress;
 
-    pthread_mutex_t control; /* configuration, start and stop */
-    vx_bridge_config config;
-    int running, draining;
+    /* Held over the whole of a start, a stop and a settling, so that the queue is never in two hands.  The worker takes only
+     * `control`, which is never held while somebody waits for it. */
+    pthread_mutex_t life;
+    _Atomic uint32_t running;
     pthread_t thread;
+
+    pthread_mutex_t control; /* configuration and handlers */
+    vx_bridge_config config;
     _Atomic uintptr_t worker; /* the thread in whose hands the queue is */
 
     vx_bridge_work *work;

@@ -55,9 +55,10 @@ int vx_queue_resize(vx_queue *q, uint32_t capacity) {
     atomic_store(&r->next, NULL);
     uint64_t closed_at = atomic_fetch_or(&old->tail, CLOSED);
     atomic_store(&r->base, atomic_load(&old->base) + closed_at - atomic_load(&r->head));
-    atomic_fetch_and(&r->tail, ~CLOSED);
     atomic_store(&old->next, r);
     atomic_store(&q->current, r);
+    /* Last: a producer that still holds a ring from its earlier life pushes where `vx_queue_pushed` counts. */
+    atomic_fetch_and(&r->tail, ~CLOSED);
     return 0;
 }
 

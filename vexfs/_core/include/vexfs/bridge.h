@@ -43,8 +43,9 @@ void vx_bridge_free(vx_bridge *b); /* stops; handles what is queued first */
 /* fn NULL takes the handler away: returns when nothing of its kind is queued any more, and nobody may enqueue that kind
  * meanwhile.  -EBUSY: another handler is in its place and the bridge runs. */
 int vx_bridge_handler(vx_bridge *b, uint32_t kind, vx_handler fn, void *ctx);
+/* Whoever starts, stops or takes a handler away waits for the others; -EDEADLK from a handler. */
 int vx_bridge_start(vx_bridge *b);
-int vx_bridge_stop(vx_bridge *b);  /* keeps what is queued; start continues */
+int vx_bridge_stop(vx_bridge *b); /* keeps what is queued; start continues */
 int vx_bridge_configure(vx_bridge *b, const vx_bridge_config *c);
 /* 0; -EAGAIN when the class is full and wait = 0; with wait = 1 it blocks until there is room (a handler never does: it
  * would wait for itself).  -EINVAL: the kind has no handler. */
