@@ -164,3 +164,26 @@ def test_truncations_at_the_largest_size(volume):
     fs.close()
     fs = volume()
     assert fs.read(ino, 10, most - 3) == b"en" and fs.stat("large").st_size == most - 1
+
+
+def anonymous_bytes():
+    with open("/proc/self/smaps_rollup") as lines:
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("Anonymous:"))
+
+
+def test_large_attributes_are_held_back_like_large_writes(volume, tmp_path):
+    """A commit holds as many of them as of other bytes, and the log of changes none: it once was more than a row holds."""
+    fs = volume(tmp_path / "v", commit_delay_ms=60_000)
+    value = os.urandom(60_000)
+    for i in range(50):
+        fs.write_file(f"f{i}", b"")
+    fs.sync()
+    before, most = anonymous_bytes(), 0
+    for i in range(20_000):
+        fs.setxattr(f"f{i % 50}", "user.large", value[i % 1000 :])
+        if i % 1000 == 0:
+            most = max(most, anonymous_bytes() - before)
+    fs.sync()
+    assert most < 400 << 20
+    assert fs.getxattr("f49", "user.large") == value[999:]
+    assert sum(f.stat().st_size for f in (tmp_path / "v").glob("meta.db*")) < 100 << 20

@@ -162,6 +162,7 @@ static int rebuild(vx_fs *fs, vx_inode *i, const char *old, const char *name, si
         if (vn)
             memcpy(e + HEAD + n, value, vn);
     }
+    fs->dirty_inline += i->flags & VX_I_XDIRTY ? more : total; /* the commit holds a copy of the whole */
     free(i->xattr);
     i->xattr = p;
     i->xattr_n = (uint32_t)total;
@@ -202,7 +203,7 @@ int vx_xattr_lay(vx_fs *fs, vx_inode *i, const char *entries, size_t n)
         size_t nn = (uint8_t)e[4];
         rc = rebuild(fs, i, find(i, e + HEAD, nn), e + HEAD, nn, e + HEAD + nn, vn);
         if (!rc)
-            vx_oplog(fs, VX_LOG_SETXATTR, i->a.ino, 0, vn, 0, i->a.ctime_ns, e + HEAD, nn, e + HEAD + nn, vn);
+            vx_oplog(fs, VX_LOG_SETXATTR, i->a.ino, 0, vn, 0, i->a.ctime_ns, e + HEAD, nn, NULL, 0);
     }
     return rc;
 }
@@ -247,7 +248,7 @@ int vx_fs_setxattr(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, 
     if (!rc) {
         vx_rows_touched(fs, ino);
         vx_event_inode(fs, c, ino, 0);
-        vx_oplog(fs, VX_LOG_SETXATTR, ino, flags, vn, 0, i->a.ctime_ns, name, n, value, vn);
+        vx_oplog(fs, VX_LOG_SETXATTR, ino, flags, vn, 0, i->a.ctime_ns, name, n, NULL, 0);
         vx_mutated(fs, ino);
     }
     return vx_op_leave(fs, &f, rc);
