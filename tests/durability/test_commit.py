@@ -172,7 +172,7 @@ def anonymous_bytes():
 
 
 def test_large_attributes_are_held_back_like_large_writes(volume, tmp_path):
-    """A commit holds as many of them as of other bytes, and the log of changes none: it once was more than a row holds."""
+    """A commit holds as many bytes of them as of others, and the log of changes none: together they outgrew a row."""
     fs = volume(tmp_path / "v", commit_delay_ms=60_000)
     value = os.urandom(60_000)
     for i in range(50):

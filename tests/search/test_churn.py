@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import vexfs
 from vexfs.search import reembed, snapshot
 
 
@@ -129,3 +130,31 @@ def test_an_index_that_cannot_be_made_leaves_the_one_before(fs, monkeypatch):
         fs.reembed("t", four)
     assert fs.ingest.wait(20)
     assert fs.index("t").dim == 3 and [hit.path for hit in fs.search("hello", under="t")] == ["/t/a.txt"]
+
+
+def test_what_many_records_bring_into_memory_goes_again(tmp_path):
+    """One call puts or describes thousands of files; it evicts in proportion, as others do one by one."""
+    with vexfs.open(tmp_path / "v", inode_cache=1000) as fs:
+        index = fs.index("t", dim=4)
+        for turn in range(20):
+            ids = [f"{turn}-{i}" for i in range(2000)]
+            index.upsert(ids, np.ones((2000, 4)), attributes=[{"n": i} for i in range(2000)])
+            fs.sync()
+        assert fs.filesystem.status()["inodes_cached"] < 20_000
+        assert fs.filesystem.status()["dentries_cached"] < 22_000
+        for n in range(20):
+            assert len(index.query(np.ones(4), 5, where={"n": {"$lt": 1999 - n}})) == 5
+        assert fs.filesystem.status()["inodes_cached"] < 20_000
+
+
+def test_large_attributes_are_not_kept_for_every_file_in_memory(tmp_path):
+    value = bytes(range(250)) * 240
+    with vexfs.open(tmp_path / "v") as fs:
+        for i in range(3000):
+            fs.touch(f"{i}")
+            fs.setxattr(f"{i}", "user.large", value)
+        for _ in range(2):
+            for i in range(3000):
+                assert len(fs.getxattr(f"{i}", "user.large")) == 60_000
+        assert fs.filesystem.status()["inodes_cached"] < 2000
+        assert fs.getxattr("7", "user.large") == value

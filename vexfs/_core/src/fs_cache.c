@@ -193,6 +193,7 @@ void vx_inode_drop(vx_fs *fs, vx_inode *i)
     lru_remove(fs, i);
     vx_hmap_del(&fs->inodes, i->a.ino);
     vx_inline_free(fs, i);
+    fs->xattr_bytes -= i->xattr_n;
     free(i->xattr);
     free(i);
 }
@@ -237,21 +238,38 @@ static int inode_idle(const vx_fs *fs, const vx_inode *i)
            (i->a.nlink || (i->flags & VX_I_DELETED)); /* an unlinked file that is remembered goes when forgotten */
 }
 
+/* Inodes above what memory keeps, also by the bytes of their attributes. */
+static size_t surplus(const vx_fs *fs)
+{
+    size_t used = fs->inodes.used, over = used > fs->o.inode_cache ? used - fs->o.inode_cache : 0;
+    if (fs->xattr_bytes <= VX_XATTR_CACHE)
+        return over;
+    size_t share = (size_t)(((fs->xattr_bytes - VX_XATTR_CACHE) >> 10) * used / (fs->xattr_bytes >> 10));
+    return share > over ? share : over;
+}
+
 void vx_cache_shrink(vx_fs *fs)
 {
     vx_inline_shrink(fs);
     /* A bounded walk from the cold end: what cannot go is moved to the warm end, so that it is not met each time. */
-    for (int steps = 0; steps < 64 && fs->inodes.used > fs->o.inode_cache && fs->inode_tail; steps++) {
+    size_t left = vx_shrink_steps(surplus(fs));
+    for (int stay = 0; left && stay < 64 && vx_many_inodes(fs) && fs->inode_tail; left--) {
         vx_inode *i = fs->inode_tail;
         if (inode_idle(fs, i)) {
             vx_inode_drop(fs, i);
         } else {
             lru_remove(fs, i);
             lru_push(fs, i);
+            stay++;
         }
     }
-    for (int steps = 0; steps < 64 && fs->dentries > 2 * fs->o.inode_cache && fs->dentry_tail; steps++)
+    const size_t most = 2 * fs->o.inode_cache;
+    left = vx_shrink_steps(fs->dentries > most ? fs->dentries - most : 0);
+    for (size_t stay = 0; left && stay < 64 && fs->dentries > most && fs->dentry_tail; left--) {
+        size_t before = fs->dentries;
         vx_dentry_evict(fs, fs->dentry_tail);
+        stay += fs->dentries == before;
+    }
     for (int steps = 0; steps < 64 && fs->nregions > VX_REGION_CACHE(fs) && fs->region_tail; steps++)
         vx_region_evict(fs, fs->region_tail);
 }

@@ -122,7 +122,8 @@ static void give_up(vx_fs *fs, vx_inode *i)
 
 void vx_inline_shrink(vx_fs *fs)
 {
-    for (int steps = 0; steps < 64 && fs->inline_bytes > VX_INLINE_CACHE && fs->inline_tail; steps++)
+    size_t left = vx_shrink_steps((size_t)(fs->inline_bytes - VX_INLINE_CACHE) / VX_INLINE_MAX);
+    for (; left && fs->inline_bytes > VX_INLINE_CACHE && fs->inline_tail; left--)
         give_up(fs, fs->inline_tail);
 }
 

@@ -36,6 +36,7 @@ int vx_xattr_load(vx_fs *fs, vx_inode *i)
         return -ENOMEM;
     memcpy(i->xattr, data, n);
     i->xattr_n = (uint32_t)n;
+    fs->xattr_bytes += n;
     i->flags |= VX_I_XLOADED;
     return 0;
 }
@@ -164,6 +165,7 @@ static int rebuild(vx_fs *fs, vx_inode *i, const char *old, const char *name, si
     }
     fs->dirty_inline += i->flags & VX_I_XDIRTY ? more : total; /* the commit holds a copy of the whole */
     free(i->xattr);
+    fs->xattr_bytes += total - i->xattr_n;
     i->xattr = p;
     i->xattr_n = (uint32_t)total;
     i->flags |= VX_I_XDIRTY | VX_I_XLOADED;

@@ -33,6 +33,7 @@ enum {
     VX_SLOTS = 4, /* dentry slots a hash may use */
     VX_NO_FLOOR = 0x7fffffff,
     VX_INLINE_CACHE = 32 << 20, /* bytes of inline content kept in memory, beside what is not committed yet */
+    VX_XATTR_CACHE = 64 << 20,  /* bytes of attributes kept in memory, likewise */
     VX_META_COST = 4096 /* bytes of the host's space reserved for a changed inode or dentry */
 };
 #define VX_REGION_CACHE(fs) ((fs)->o.inode_cache / 4 + 256)
@@ -164,6 +165,7 @@ struct vx_fs {
 
     uint64_t next_ino, epoch, committed, durable;
     uint64_t inline_bytes, dirty_inline, frozen_inline, dirty_bytes, frozen_bytes, dirty_ops, files, used_bytes;
+    uint64_t xattr_bytes; /* of the inodes in memory */
     uint64_t host_free, host_kept, host_checked;
     int64_t first_dirty_ns;
     int meta_stale, read_only, stopping;
@@ -413,9 +415,20 @@ static inline int vx_row_named(const vx_dentry_row *row)
 
 void vx_remember(vx_fs *fs, const vx_cred *c, uint64_t ino);
 
+/* How much of `over` an operation evicts.  In proportion: one that puts or describes thousands brings thousands. */
+static inline size_t vx_shrink_steps(size_t over)
+{
+    return 64 + over / 8;
+}
+
+static inline int vx_many_inodes(const vx_fs *fs)
+{
+    return fs->inodes.used > fs->o.inode_cache || fs->xattr_bytes > VX_XATTR_CACHE;
+}
+
 static inline int vx_cache_full(const vx_fs *fs)
 {
-    return fs->inodes.used > fs->o.inode_cache || (fs->inline_tail && fs->inline_bytes > VX_INLINE_CACHE);
+    return vx_many_inodes(fs) || (fs->inline_tail && fs->inline_bytes > VX_INLINE_CACHE);
 }
 
 /* Somebody holds the lock: waits for it, and counts for how long. */
