@@ -150,6 +150,32 @@ def test_bash_completes(program, tmp_path):
     assert answer == ["--json", "completion"]
 
 
+OFFERED = {
+    "index create --metric eu": ["euclidean"],
+    "index create --metric = d": ["dot"],
+    "--volume n.vex token create x --scope ": ["read", "write", "watch", "admin"],
+    "performance simd configure --enable-avx2 f": ["false"],
+    "search words --k ": [],
+    "index list --volume n": ["n.vex"],
+    "volume fsck ": [],
+    "volume fsck --rep": ["--repair"],
+    "performance validate --baseline n": [],
+}
+
+
+def test_bash_completes_the_values_of_options(tmp_path):
+    """Nothing is offered where bash itself completes file names."""
+    (tmp_path / "n.vex").mkdir()
+    (tmp_path / "n.json").touch()
+    try_it = 'try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _vexctl_complete; echo "${COMPREPLY[@]}"; }'
+    ask = [finish("vexctl", "completion", "bash")[1], try_it]
+    for line in OFFERED:
+        *words, last = line.split(" ")
+        ask.append(f"try vexctl {' '.join(words)} '{last}'")
+    answer = subprocess.run(["bash", "-c", "\n".join(ask)], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert dict(zip(OFFERED, (line.split() for line in answer.stdout.splitlines()), strict=True)) == OFFERED
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_accept_their_script(program, shell, capsys):
