@@ -8,13 +8,10 @@ Paths are bytes relative to the side's root; ``b""`` is the root itself.  Symlin
 import contextlib
 import errno
 import os
-import stat
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 from vexfs._core.fs import Filesystem
-
-Entry = tuple[bytes, int]
 
 
 class Side(Protocol):
@@ -23,8 +20,8 @@ class Side(Protocol):
     def full(self, path: bytes) -> bytes:
         """The path for messages."""
 
-    def entries(self, path: bytes) -> list[Entry]:
-        """Names and file type bits in a directory, sorted by name."""
+    def entries(self, path: bytes) -> list[bytes]:
+        """The names in a directory, sorted."""
 
     def lstat(self, path: bytes) -> Any:
         """The attributes, with the names of ``os.stat_result``."""
@@ -55,6 +52,9 @@ class Side(Protocol):
 
     def unlink(self, path: bytes) -> None:
         """Remove a name that is no directory's."""
+
+    def rename(self, source: bytes, path: bytes) -> None:
+        """Move a file, in place of the one that is there."""
 
     def chown(self, path: bytes, uid: int, gid: int) -> None:
         """Set owner and group."""
@@ -96,9 +96,8 @@ class HostSide:
     def full(self, path: bytes) -> bytes:
         return os.path.join(self.root, path) if path else self.root
 
-    def entries(self, path: bytes) -> list[Entry]:
-        with os.scandir(self.full(path)) as found:
-            return sorted((entry.name, stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)) for entry in found)
+    def entries(self, path: bytes) -> list[bytes]:
+        return sorted(os.listdir(self.full(path)))
 
     def lstat(self, path: bytes) -> Any:
         return os.lstat(self.full(path))
@@ -140,6 +139,9 @@ class HostSide:
 
     def unlink(self, path: bytes) -> None:
         os.unlink(self.full(path))
+
+    def rename(self, source: bytes, path: bytes) -> None:
+        os.rename(self.full(source), self.full(path))
 
     def chown(self, path: bytes, uid: int, gid: int) -> None:
         os.chown(self.full(path), uid, gid, follow_symlinks=False)
@@ -198,8 +200,8 @@ class VolumeSide:
     def full(self, path: bytes) -> bytes:
         return os.path.join(self.root, path) if path else self.root
 
-    def entries(self, path: bytes) -> list[Entry]:
-        return sorted((name, kind) for name, _, kind in self.filesystem.scandir(self.full(path)))
+    def entries(self, path: bytes) -> list[bytes]:
+        return sorted(name for name, _, _ in self.filesystem.scandir(self.full(path)))
 
     def lstat(self, path: bytes) -> Any:
         return self.filesystem.stat(self.full(path), False)
@@ -231,6 +233,9 @@ class VolumeSide:
 
     def unlink(self, path: bytes) -> None:
         self.filesystem.unlink(self.full(path))
+
+    def rename(self, source: bytes, path: bytes) -> None:
+        self.filesystem.rename(self.full(source), self.full(path))
 
     def chown(self, path: bytes, uid: int, gid: int) -> None:
         self.filesystem.chown(self.full(path), uid, gid, False)

@@ -1,10 +1,12 @@
 """Import and export: a whole tree from one side to the other, with everything that POSIX knows of a file.
 
 Mode, owner, times to the nanosecond, extended attributes, hard links, symlinks, devices and holes come along.  A file
-that is there already with the same size and modification time is left as it is; the modification time is what is set
-last, so a transfer that was interrupted goes on where it stopped when it is run again.
+that is there already with the same size and modification time is left as it is but for its extended attributes; the
+modification time is what is set last, so a transfer that was interrupted goes on where it stopped when it is run again.
+A file that replaces another one does so at once, when all of it has been read.
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -15,12 +17,19 @@ import attrs
 
 from vexfs.errors import describe
 from vexfs.sides import Side
+from vexfs.store.attributes import RESERVED
 
 CHUNK = 1 << 20
 ZEROS = bytes(CHUNK)
 BLOCK = 4096
 #: After these there is no sense in trying the next file.
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESHUTDOWN}
+
+#: What a target refuses of an attribute: all of it, or so much.
+ATTRIBUTE_REFUSED = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL}
+ATTRIBUTE_TOO_LARGE = {errno.ENOSPC, errno.E2BIG, errno.ERANGE}
+#: Where a file that replaces another one is until it is complete.
+UNFINISHED = b".vexfs-unfinished"
 
 Progress = Callable[[int], Any]
 
@@ -53,7 +62,7 @@ def measure(source: Side) -> int:
         try:
             found = source.lstat(path)
             if stat.S_ISDIR(found.st_mode):
-                todo += [os.path.join(path, name) for name, _ in source.entries(path)]
+                todo += [os.path.join(path, name) for name in source.entries(path)]
             elif stat.S_ISREG(found.st_mode):
                 total += found.st_size
         except OSError:
@@ -98,11 +107,11 @@ class Transfer:
             except OSError as error:
                 if error.errno in FATAL:
                     raise
-                self._failed(path, error)
+                self._failed(path, describe(error))
         return self.summary
 
-    def _failed(self, path: bytes, error: OSError) -> None:
-        self.summary.errors.append({"path": os.fsdecode(self.source.full(path)), "error": describe(error)})
+    def _failed(self, path: bytes, why: str) -> None:
+        self.summary.errors.append({"path": os.fsdecode(self.source.full(path)), "error": why})
 
     def _one(self, path: bytes) -> list[tuple[bytes, bool]]:
         """Transfer one entry; for a directory, what is to be done next."""
@@ -120,10 +129,13 @@ class Transfer:
             self._attributes(path)
             self.progress(found.st_size if kind == stat.S_IFREG else 0)
             return []
-        if there is not None:
+        if there is not None and kind != stat.S_IFREG:
             self.target.unlink(path)
         if kind == stat.S_IFREG:
-            self._file(path, found)
+            if there is None:
+                self._file(path, found)
+            else:
+                self._replace(path, found)
             self.summary.files += 1
         elif kind == stat.S_IFLNK:
             self.target.symlink(self.source.readlink(path), path)
@@ -151,7 +163,9 @@ class Transfer:
             self.target.mkdir(path)
         elif not stat.S_ISDIR(there.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "is no directory there", self.target.full(path))
-        below = [(os.path.join(path, name), False) for name, _ in self.source.entries(path)]
+        else:
+            self._clear(os.path.join(path, UNFINISHED))
+        below = [(os.path.join(path, name), False) for name in self.source.entries(path) if name != UNFINISHED]
         self.summary.directories += 1
         return [(path, True), *reversed(below)]
 
@@ -169,21 +183,52 @@ class Transfer:
         self.summary.hard_links += 1
         return True
 
-    def _file(self, path: bytes, found: Any) -> None:
+    def _replace(self, path: bytes, found: Any) -> None:
+        """Copy a file that takes the place of what is there: at once, and only when all of it has been read."""
+        place = os.path.join(os.path.dirname(path), UNFINISHED) if path else path  # beside the root is no place
+        self._file(path, found, place)
+        if place != path:
+            self.target.rename(place, path)
+
+    def _clear(self, place: bytes) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.target.unlink(place)
+
+    def _file(self, path: bytes, found: Any, place: bytes | None = None) -> None:
         reading = self.source.open_read(path)
         try:
-            writing = self.target.open_write(path)
+            if place is not None:
+                self._clear(place)
+            goal = path if place is None else place
+            writing = self.target.open_write(goal)
             try:
-                told = 0
-                for begin, end in self.source.stretches(reading, found.st_size):
-                    self.progress(begin - told)
-                    told = self._stretch(reading, writing, begin, end)
-                self.progress(found.st_size - told)
-                self.target.resize(writing, found.st_size)
-            finally:
-                self.target.close(writing)
+                try:
+                    self._content(reading, writing, found)
+                finally:
+                    self.target.close(writing)
+            except BaseException:
+                with contextlib.suppress(OSError):  # half a file is none; why it is half is told
+                    self.target.unlink(goal)
+                raise
         finally:
             self.source.close(reading)
+        if self._changed(path, found):
+            self._failed(path, "changed while it was read: the copy is of no one moment; the next run makes it anew")
+
+    def _content(self, reading: int, writing: int, found: Any) -> None:
+        told = 0
+        for begin, end in self.source.stretches(reading, found.st_size):
+            self.progress(begin - told)
+            told = self._stretch(reading, writing, begin, end)
+        self.progress(found.st_size - told)
+        self.target.resize(writing, found.st_size)
+
+    def _changed(self, path: bytes, found: Any) -> bool:
+        try:
+            now = self.source.lstat(path)
+        except FileNotFoundError:
+            return False  # it went: what was read is what it was at the end
+        return bool((now.st_mtime_ns, now.st_size) != (found.st_mtime_ns, found.st_size))
 
     def _stretch(self, reading: int, writing: int, begin: int, end: int) -> int:
         """Copy a stretch of data; chunks of zeros stay holes.  Answers where it ended."""
@@ -205,7 +250,9 @@ class Transfer:
         if self.owners:
             try:
                 self.target.chown(path, found.st_uid, found.st_gid)
-            except PermissionError as error:
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL):  # EINVAL: not in this user namespace
+                    raise
                 self._skipped(path, f"owner: {describe(error)}")
         self._attributes(path)
         if not stat.S_ISLNK(found.st_mode):
@@ -213,17 +260,21 @@ class Transfer:
         self.target.utime(path, found.st_atime_ns, found.st_mtime_ns)
 
     def _attributes(self, path: bytes) -> None:
+        """Make the extended attributes those of the source; a vector that the file got where it is now stays."""
         wanted, there = self.source.xattrs(path), self.target.xattrs(path)
         for name in wanted.keys() | there.keys():
             try:
                 if name not in wanted:
+                    if name.startswith(RESERVED):
+                        continue
                     self.target.remove_xattr(path, name)
                 elif wanted[name] != there.get(name):
                     self.target.set_xattr(path, name, wanted[name])
             except OSError as error:
-                if error.errno not in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL):
+                if error.errno not in ATTRIBUTE_REFUSED | ATTRIBUTE_TOO_LARGE:
                     raise
-                self._skipped(path, f"xattr {os.fsdecode(name)}: {describe(error)}")
+                why = "is more than may be there" if error.errno in ATTRIBUTE_TOO_LARGE else describe(error)
+                self._skipped(path, f"xattr {os.fsdecode(name)}: {why}")
 
     def _skipped(self, path: bytes, why: str) -> None:
         self.summary.skipped.append({"path": os.fsdecode(self.source.full(path)), "why": why})

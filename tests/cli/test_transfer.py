@@ -82,7 +82,7 @@ def facts(side: Any, owners: bool = True) -> dict[bytes, Any]:
             content = side.readlink(path)
         elif kind == stat.S_IFDIR:
             content = side.entries(path)
-            todo += [os.path.join(path, name) for name, _ in content]
+            todo += [os.path.join(path, name) for name in content]
         else:
             content = s.st_rdev
         who = (s.st_uid, s.st_gid) if owners else None
@@ -236,13 +236,14 @@ def test_progress_adds_up_to_what_was_measured(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "place"), [("v.vex:/a/b", ("v.vex", "/a/b")), ("v.vex:", ("v.vex", "/")), ("a:b:/c", ("a:b", "/c"))]
-)
+    ("word", "place"), [("v.vex:/a/b", ("v.vex", "/a/b")), ("v.vex:", ("v.vex", "/")), ("a:b:/c", ("a:b", "/c")),
+                       ("v.vex:/at/10:30", ("v.vex", "/at/10:30")), ("v.vex:/a:/b", ("v.vex", "/a:/b"))]
+)  # fmt: skip
 def test_places(word: str, place: tuple[str, str]) -> None:
     assert place_of(word) == place
 
 
-@pytest.mark.parametrize("word", ["v.vex", ":/a", "v.vex:a", ""])
+@pytest.mark.parametrize("word", ["v.vex", ":/a", "v.vex:a", "", "http://node:8080:/a"])
 def test_what_is_no_place(word: str) -> None:
     with pytest.raises(UsageError, match="VOLUME:/PATH"):
         place_of(word)

@@ -17,8 +17,9 @@ from vexfs.transfer import Summary, Transfer, measure
 from vexfs.volume import Volume
 
 ABOUT = """\
-Modes, owners, times, extended attributes, hard links, symlinks, devices and holes are preserved.  What is there already
-with the same size and modification time is left alone, so after an interruption the same command goes on.
+Modes, owners, times, extended attributes, hard links, symlinks, devices and holes are preserved.  Of what is there
+already with the same size and modification time only the extended attributes are made those of the source, so after an
+interruption the same command goes on.
 """
 IMPORT_HELP = """\
 Examples:
@@ -72,16 +73,18 @@ def place_of(word: str) -> tuple[str, str]:
     UsageError
         It does not have that form.
     """
-    volume, colon, path = word.rpartition(":")
-    if not colon or not volume or (path and not path.startswith("/")):
+    volume, colon, path = word.partition(":/")
+    if not colon and word.endswith(":"):
+        volume, colon = word[:-1], ":"
+    if not colon or volume in ("", "http", "https"):
         raise UsageError(f"{word!r} names no place in a volume; VOLUME:/PATH does, for example notes.vex:/papers")
-    return volume, path or "/"
+    return volume, f"/{path}"
 
 
 def import_tree(args: argparse.Namespace) -> int:
     """Run ``vexfs import``."""
     volume, path = place_of(args.target)
-    source = HostSide(args.source)
+    source = HostSide(os.path.realpath(args.source) if os.path.exists(args.source) else args.source)
     if args.index and not os.path.isdir(args.source):
         raise UsageError(f"{args.source}: --index wants a directory; an index belongs to one")
     if not os.path.lexists(source.root):
@@ -134,7 +137,7 @@ def export_tree(args: argparse.Namespace) -> int:
     volume, path = place_of(args.source)
     with Volume.load(volume, key_file=args.key_file, read_only=True) as opened:
         opened.filesystem.stat(path, False)
-        target = HostSide(args.target)
+        target = HostSide(os.path.realpath(args.target) if os.path.isdir(args.target) else args.target)
         Path(args.target).absolute().parent.mkdir(parents=True, exist_ok=True)
         return _transfer(args, "exporting", VolumeSide(opened.filesystem, path), target, os.geteuid() == 0)
 
