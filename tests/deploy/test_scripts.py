@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from tests.deploy.conftest import program
+from vexfs.volume import Volume
 
 
 @pytest.fixture
@@ -157,6 +158,25 @@ def test_what_recovery_cannot_mend_is_escalated(script, serve, alertmanager):
     node.kill()
     status, said = script("vexfs-recover", node, VEXFS_ALERTMANAGER=where)
     assert status == 3 and alertmanager.alerts[-1]["labels"]["alertname"] == "VexFSUnreachable"
+
+
+@pytest.mark.slow
+def test_damage_that_was_met_is_escalated(script, serve, alertmanager, tmp_path):
+    node = serve("n1")
+    node.end()
+    with Volume.load(tmp_path / "n1/volume.vex") as volume:
+        volume.filesystem.write_file("/large", os.urandom(100_000))
+    with open(next((tmp_path / "n1/volume.vex/segments").iterdir()), "r+b") as file:
+        file.seek(50_000)
+        file.write(bytes(8))
+    (tmp_path / "mnt").mkdir()
+    node.words.append(f"mount.mountpoint={tmp_path}/mnt")
+    node.start()
+    with pytest.raises(OSError, match="Bad message"):
+        (tmp_path / "mnt/large").read_bytes()
+    status, said = script("vexfs-recover", node, VEXFS_ALERTMANAGER=f"http://127.0.0.1:{alertmanager.server_address[1]}")
+    assert status == 1, said
+    assert "operations met damaged bytes on the disk" in alertmanager.alerts[0]["annotations"]["summary"]
 
 
 @pytest.mark.slow

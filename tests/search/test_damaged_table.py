@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vexfs
-from vexfs.errors import Damaged
+from vexfs.errors import Damaged, IndexMissing
 
 HEAD, ROW = 4096, 32
 DIM = 8
@@ -31,6 +31,21 @@ def table_of(path, new=None):
         if new is not None:
             fs.filesystem.write_file(name, new)
         return fs.filesystem.read_file(name)
+
+
+def test_a_search_above_it_says_what_is_wrong(tmp_path):
+    with vexfs.open(tmp_path / "v") as fs:
+        fs.index("notes", embedder="default")
+    with vexfs.open(tmp_path / "v") as fs:
+        fs.filesystem.write_file(".vexfs/index-1/rows", b"nothing of the kind")
+    with vexfs.open(tmp_path / "v") as fs:
+        with pytest.raises(Damaged, match=r"table of rows is damaged.*vexctl index drop.*notes"):
+            fs.search("words")
+        with pytest.raises(Damaged, match="notes"):
+            fs.search(np.ones(256))
+        fs.mkdir("other")
+        with pytest.raises(IndexMissing, match="no index of text"):
+            fs.search("words", under="other")
 
 
 def own_names(fs):

@@ -7,6 +7,12 @@ from vexfs.observe.history import History
 from vexfs.observe.host import report as host_report
 
 ORDER = ("error", "warning", "info")
+#: Errors of operations that are nobody's mistake: what they mean, and what helps.
+FAULTS = (
+    (("EBADMSG", "EUCLEAN"), "met damaged bytes on the disk",
+     "vexctl volume backup, then vexctl volume fsck of the copy: it names the files; restore these from a backup"),
+    (("EIO",), "failed at the host's disk", "the host's log (dmesg) says why"),
+)  # fmt: skip
 
 
 def findings(history: History, hit_rate_target: float = 0.90) -> list[dict[str, str]]:
@@ -55,6 +61,13 @@ def _core(history: History) -> list[dict[str, str]]:
         stats = parts.bridge.stats()
         if stats["rejected"]:
             found.append(_row("bridge", "info", f"refused {stats['rejected']} items because it was full", ""))
+    for names, message, remedy in FAULTS:
+        if count := sum(status["errors"].get(name, 0) for name in names):
+            found.append(_row("store", "error", f"{count} operations {message}", remedy))
+    for path, _, why in parts.volume.catalog.unopened():
+        message = f"the index of {path} cannot be opened: {why}"
+        remedy = f"vexctl index drop {path}, and make it anew; or restore a backup"
+        found.append(_row("index", "error", message, remedy))
     if status["commit_errors"]:
         found.append(
             _row("commits", "warning", f"{status['commit_errors']} commits failed and were tried again", "see the log")

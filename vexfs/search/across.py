@@ -64,6 +64,7 @@ def search_vector(
         raise QueryInvalid(f"a vector of shape {q.shape}; one vector is wanted, or Index.query for several")
     met = scoped(catalog, under)
     if not met:
+        catalog.refuse_unopened_below(_text(under))
         raise IndexMissing.at("no index covers it, and there is none below it", _text(under))
     fitting = [(i, scope) for i, scope in met if i.dim == len(q)]
     if not fitting:

@@ -201,6 +201,13 @@ class Catalog:
             told = f"its index cannot be opened: {self._unopened[ino][1]}; {remedy}"
             raise Damaged.at(told, path)
 
+    def refuse_unopened_below(self, path: str) -> None:
+        """Raise ``Damaged`` when an index below a directory cannot be opened."""
+        top = f"/{path.strip('/')}/".replace("//", "/")
+        for below, description, _ in self.unopened():
+            if f"{below}/".startswith(top):
+                self._refuse_unopened(description.directory, below)
+
     def __iter__(self) -> Iterator[Index]:
         return iter(self.indexes())
 

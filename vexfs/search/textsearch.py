@@ -83,6 +83,7 @@ def search_text(
     check_options(recall, None, None, threshold, 1)
     met = [(index, scope) for index, scope in scoped(catalog, under) if index.embedder is not None]
     if not met:
+        catalog.refuse_unopened_below(str(under))
         raise IndexMissing.at("no index of text covers it, and there is none below it; make one with fs.index(path, "
                               'embedder="default") or vexctl index create --embedder default', str(under))  # fmt: skip
     catalog.settle()
