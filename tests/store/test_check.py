@@ -201,6 +201,30 @@ def test_damaged_pages_are_rebuilt_around(volume: Path) -> None:
                 assert fs.read_bytes(f"many/{i:04}") == b"%d" % i
 
 
+def test_metadata_that_were_cut_short_are_rebuilt_from_what_is_there(volume: Path) -> None:
+    with vexfs.open(volume) as fs:
+        for k in range(2000):
+            fs.write_text(f"n{k:04}", "x" * 50)
+    path = volume / "meta.db"
+    size = path.stat().st_size // 2 // 4096 * 4096
+    os.truncate(path, size)
+    assert kinds(check(volume)) == {"metadata-log", "metadata"}
+    assert check(volume, repair=True).sound
+    assert (volume / "meta.db.damaged").stat().st_size == size
+    with vexfs.open(volume) as fs:
+        names = all_files(fs)
+        assert 500 < len(names) < 2000  # some by number, in lost+found
+        assert sum(fs.read_bytes(name) == b"x" * 50 for name in names) > 200
+
+
+def test_metadata_of_which_nothing_is_left_are_told_with_the_remedy(volume: Path) -> None:
+    path = volume / "meta.db"
+    path.write_bytes(os.urandom(8192))
+    report = check(volume, repair=True)
+    assert not report.sound and "restore the volume from a backup" in {problem.remedy for problem in report.problems}
+    assert path.stat().st_size == 8192
+
+
 def test_the_volume_file_is_mended_from_its_spare(volume: Path) -> None:
     good = (volume / "volume.toml").read_text()
     (volume / "volume.toml").write_text(good.replace("lz4", "none"))

@@ -1,5 +1,6 @@
 """Searches that may meet several indexes: below any directory, or for files like another one."""
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def search_vector(
         raise QueryInvalid(f"a vector of shape {q.shape}; one vector is wanted, or Index.query for several")
     met = scoped(catalog, under)
     if not met:
-        catalog.refuse_unopened_below(_text(under))
+        catalog.refuse_unopened_below(os.fsdecode(under))
         raise IndexMissing.at("no index covers it, and there is none below it", _text(under))
     fitting = [(i, scope) for i, scope in met if i.dim == len(q)]
     if not fitting:

@@ -141,7 +141,11 @@ def _round(
     """One whole check, without changes but for a rebuild of a damaged ``meta.db``, without which nothing is seen."""
     report = Report()
     if _damaged_pages(directory, master, report) and repair:
-        lost = rebuild(directory / META, master)
+        try:
+            lost = rebuild(directory / META, master)
+        except Damaged:
+            report.add("metadata", META, "nothing of it can be read", remedy="restore the volume from a backup")
+            return report
         for problem in report.problems:
             problem.repaired = True
             problem.detail += f"; rebuilt from what could be read, {lost} stretches of rows are lost"

@@ -5,6 +5,7 @@ is taken up again behind the damage, at growing distances, until rows come again
 found and repaired by the check that follows.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from vexfs.store.volumefile import sync_directory
 
 KEY_MAX = (1 << 63) - 1
 PAGE = 200
+SIZE_MAX = 1 << 40
 NUMBERS = ("next_ino", "epoch", "files", "used")
 
 
@@ -32,7 +34,7 @@ def rebuild(path: Path, master: bytes | None) -> int:
     fresh, kept = path.with_name(path.name + ".rebuilt"), path.with_name(path.name + ".damaged")
     for leftover in _files(fresh):
         leftover.unlink()
-    with Meta(path, key=master, salvage=True) as old, Meta(fresh, key=master, create=True) as new:
+    with _opened(path, master) as old, Meta(fresh, key=master, create=True) as new:
         new.begin()
         lost = _copy_rows(old, new)
         new.commit()
@@ -44,6 +46,26 @@ def rebuild(path: Path, master: bytes | None) -> int:
     os.rename(fresh, path)
     sync_directory(path.parent)
     return lost
+
+
+@contextlib.contextmanager
+def _opened(path: Path, master: bytes | None) -> Iterator[Meta]:
+    """The damaged database.  One that was cut short meanwhile goes on in zeros, which are damaged pages."""
+    size = grown = path.stat().st_size
+    try:
+        while True:
+            try:
+                meta = Meta(path, key=master, salvage=True)
+                break
+            except Damaged:
+                grown *= 2
+                if not 0 < grown <= SIZE_MAX:
+                    raise
+                os.truncate(path, grown)
+        with meta:
+            yield meta
+    finally:
+        os.truncate(path, size)
 
 
 def _files(path: Path) -> list[Path]:
