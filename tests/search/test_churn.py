@@ -158,3 +158,20 @@ def test_large_attributes_are_not_kept_for_every_file_in_memory(tmp_path):
                 assert len(fs.getxattr(f"{i}", "user.large")) == 60_000
         assert fs.filesystem.status()["inodes_cached"] < 2000
         assert fs.getxattr("7", "user.large") == value
+
+
+def test_strings_and_names_of_attributes_that_nobody_has_any_more_are_forgotten(fs, vectors):
+    index = fs.index("t", dim=32)
+    ids = [f"{i}" for i in range(20)]
+    for turn in range(300):
+        rows = [{"at": f"{turn}-{i}", f"name{turn}": i, "same": "x"} for i in range(20)]
+        index.delete(ids)
+        index.upsert(ids, vectors[:20], attributes=rows)
+        found = index.query(vectors[0], 20, where={"at": f"{turn}-7", f"name{turn}": 7, "same": "x"})
+        assert [hit.id for hit in found] == ["7"]
+        assert len(index.query(vectors[0], 20, where={"at": {"$ne": f"{turn - 1}-7"}})) == 20
+    columns = index._reader.columns
+    assert len(columns.get("at").strings) < 3000
+    assert len(columns.columns) < 100
+    assert columns.memory() < 2 << 20
+    assert [hit.id for hit in index.query(vectors[0], 20, where={"at": {"$gte": "299-8"}})] != []

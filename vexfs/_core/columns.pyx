@@ -97,6 +97,7 @@ cdef class Column:
     cdef readonly object kind, number, code
     cdef readonly list strings
     cdef readonly dict codes, exact
+    cdef size_t held  # rows that have it
     cdef uint8_t[::1] kind_at
     cdef double[::1] number_at
     cdef int32_t[::1] code_at
@@ -133,6 +134,7 @@ cdef class Column:
         if self.kind_at[row] != K_ABSENT:
             if self.kind_at[row] == K_NUMBER and self.exact:
                 self.exact.pop(row, None)
+            self.held -= 1
             self.kind_at[row] = K_ABSENT
             self.number_at[row] = float("nan")
             self.code_at[row] = -1
@@ -140,12 +142,22 @@ cdef class Column:
     cdef set_string(self, uint32_t row, str value):
         code = self.codes.get(value)
         if code is None:
+            if len(self.strings) > 2 * self.kind_at.shape[0]:
+                self.forget()
             code = self.codes[value] = len(self.strings)
             self.strings.append(value)
         self.kind_at[row] = K_STRING
         self.code_at[row] = code
 
+    cdef forget(self):
+        """Strings that no row has any more: there are never many more of them than rows."""
+        has = self.code >= 0
+        used, self.code[has] = np.unique(self.code[has], return_inverse=True)
+        self.strings = [self.strings[k] for k in used.tolist()]
+        self.codes = {value: k for k, value in enumerate(self.strings)}
+
     cdef set(self, uint32_t row, value):
+        self.held += self.kind_at[row] == K_ABSENT
         if isinstance(value, str):
             self.set_string(row, value)
         elif value is None:
@@ -169,6 +181,7 @@ cdef class Columns:
     cdef readonly dict columns
     cdef dict by_raw
     cdef readonly size_t rows
+    cdef size_t many
     cdef Simd simd
 
     def __init__(self, Simd simd=None):
@@ -176,6 +189,7 @@ cdef class Columns:
         self.columns = {}
         self.by_raw = {}
         self.rows = 0
+        self.many = 64
 
     def resize(self, size_t rows):
         """Room for `rows` rows; those there stay."""
@@ -222,6 +236,12 @@ cdef class Columns:
             at += name_n + value_n
 
     cdef Column add(self, bytes raw):
+        cdef Column c
+        if len(self.by_raw) >= self.many:
+            # Names that no row has any more, whenever there are twice as many as were left the last time.
+            self.by_raw = {name: c for name, c in self.by_raw.items() if c.held}
+            self.columns = {name.decode("utf-8", "surrogateescape"): c for name, c in self.by_raw.items()}
+            self.many = max(64, 2 * len(self.by_raw))
         c = Column(self.rows, self.simd)
         self.by_raw[raw] = c
         self.columns[raw.decode("utf-8", "surrogateescape")] = c
