@@ -239,6 +239,11 @@ def test_a_use_after_free_is_seen_by_the_monitor(vexctl, node):
     assert status == 1 and any("free" in v["kind"] for v in answer["violations"]), answer
 
 
+def test_an_output_that_cannot_be_is_told_before_the_work(vexctl, tmp_path):
+    status, said = vexctl(f"performance stack monitor --duration 60s --output {tmp_path}/none/s.json")
+    assert status == 2 and "none/s.json: cannot be written: there is no such directory" in said
+
+
 # -- loads
 
 
@@ -394,5 +399,7 @@ def test_a_report_is_sent_by_mail(vexctl, monkeypatch):
     monkeypatch.setenv("VEXFS_SMTP", f"127.0.0.1:{server.server_address[1]}")
     with pytest.raises(Unreachable, match="no mail system takes the report"):
         mail.send("ops@example.org", "x", "y")
+    status, answer = vexctl("performance validate --quick --email-report ops@example.org")
+    assert status == 1 and "no mail system takes the report" in answer["mail_fault"] and answer["checks"]
     status, said = vexctl("performance validate --quick --email-report nonsense")
     assert status == 2 and "no mail address" in said

@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -121,3 +124,25 @@ def test_progress_advances_over_items():
     progress = Progress("x", 3, unit="files", stream=io.StringIO())
     assert list(progress.over("abc")) == ["a", "b", "c"]
     assert progress.done == 3
+
+
+def test_a_file_that_finds_no_room_keeps_what_it_was(tmp_path):
+    program = (
+        "import resource, signal\nfrom vexfs.cli.output import write_file\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "write_file('report.json', 'new' * 10_000)"
+    )
+    (tmp_path / "report.json").write_text("old")
+    (tmp_path / "report.json").chmod(0o640)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "FileTooLarge" in done.stderr and "report.json" in done.stderr
+    assert os.listdir(tmp_path) == ["report.json"] and (tmp_path / "report.json").read_text() == "old"
+    (tmp_path / "link").symlink_to("report.json")
+    output.write_file(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "report.json").read_text() == "new"
+    assert (tmp_path / "report.json").stat().st_mode & 0o777 == 0o640
+    reader, writer = os.pipe()
+    output.write_file(f"/dev/fd/{writer}", "piped")
+    assert os.read(reader, 100) == b"piped"
+    os.close(reader)
+    os.close(writer)

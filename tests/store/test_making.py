@@ -1,5 +1,6 @@
 """What a killed creation, backup or restore leaves is told from anybody's files, and doing it again begins anew."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 
 import vexfs
 from vexfs import errors
+from vexfs._core import io
 from vexfs.store import making
 from vexfs.volume import Volume, check, restore
 
@@ -100,3 +102,16 @@ def test_a_finished_volume_is_not_unfinished(source: Path) -> None:
         assert len(fs.read_bytes("f")) == 100_000
     with pytest.raises(errors.VolumeExists):
         Volume.create(source)
+
+
+def test_a_backup_that_finds_no_room_says_where_and_leaves_nothing(tmp_path: Path) -> None:
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.write_text("a", "b")
+        fs.fsync()
+        io.fault("write", 0, errno.ENOSPC)
+        try:
+            with pytest.raises(errors.NoSpace, match="make room on the disk of the copy") as caught:
+                fs.backup(tmp_path / "copy.vex")
+        finally:
+            io.clear_fault()
+        assert caught.value.filename == str(tmp_path / "copy.vex") and not (tmp_path / "copy.vex").exists()

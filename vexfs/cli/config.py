@@ -86,11 +86,9 @@ def init_of(args: argparse.Namespace) -> None:
         return
     path = Path(args.file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise Exists.at("exists; nothing is overwritten: move it away or name another file", path) from None
+    if path.exists():
+        raise Exists.at("exists; nothing is overwritten: move it away or name another file", path)
+    output.write_file(path, text)
     output.emit(args, {"file": str(path)}, f"wrote {path}")
 
 

@@ -1,11 +1,15 @@
 """What a command prints: JSON with stable keys when asked, else text and tables for people."""
 
+import errno
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from vexfs.errors import from_errno
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -42,6 +46,26 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Iterable):
         return list(value)
     return str(value)
+
+
+def write_file(path: str | os.PathLike[str], text: str, mode: int | None = None) -> None:
+    """Write a file of the host whole or not at all: what was there stays when there is no room for the new text."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        Path(path).write_text(text, encoding="utf-8")  # a terminal, a pipe
+        return
+    place = Path(path).resolve()
+    made = place.with_name(f".{place.name}.{os.getpid()}.new")
+    try:
+        made.write_text(text, encoding="utf-8")
+        if mode is not None:
+            made.chmod(mode)
+        elif place.exists():
+            shutil.copymode(place, made)
+        made.replace(place)
+    except OSError as error:
+        raise from_errno(error.errno or errno.EIO, path) from None
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def printable(name: str | bytes) -> str:

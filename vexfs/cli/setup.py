@@ -133,10 +133,7 @@ def _write(
             return
     if not args.dry_run:
         place.parent.mkdir(parents=True, exist_ok=True)
-        made = place.with_name(f".{place.name}.new")
-        made.write_text(text)
-        made.chmod(mode)
-        made.replace(place)
+        output.write_file(place, text, mode)
     done["written"].append(str(place))
 
 

@@ -6,6 +6,7 @@ answer looks to people.  Every such command has ``--socket``, ``--volume``, ``--
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -131,12 +132,13 @@ def _runner(command: Told) -> Callable[[argparse.Namespace], int]:
     def run(args: argparse.Namespace) -> int:
         if command.check is not None:
             command.check(args)
+        _has_place(getattr(args, "output", None))
         answer = command.run(args) if command.run is not None else ask(command, args)
         if command.shape is not None:
             answer = command.shape(args, answer)
-        if getattr(args, "output", None):
-            write(args.output, answer)
         output.emit(args, answer, None if command.show is None else lambda: command.show(answer))  # type: ignore[misc]
+        if getattr(args, "output", None):
+            write(args.output, answer)  # what cannot be written was shown at least
         return EXIT_WANTING if command.wanting is not None and command.wanting(answer) else 0
 
     return run
@@ -158,13 +160,21 @@ def ask(command: Told, args: argparse.Namespace) -> Any:
         return call.result()
 
 
+def _has_place(path: str | None) -> None:
+    """Tell of an ``--output`` that cannot be before a minute of work is done for it."""
+    if not path or path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
+        return
+    if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK | os.X_OK):
+        raise InvalidArgument.at("cannot be written: there is no such directory, or it is not yours to write to", path)
+
+
 def write(path: str, answer: Any) -> None:
     """Write an answer as JSON; ``-`` is standard output."""
     text = json.dumps(answer, indent=2, default=str) + "\n"
     if path == "-":
         sys.stdout.write(text)
     else:
-        Path(path).write_text(text)
+        output.write_file(path, text)
 
 
 def read(path: str, wanted: str) -> Any:

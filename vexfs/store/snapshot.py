@@ -4,14 +4,16 @@ A segment only grows, and what the metadata names in it never changes.  So with 
 first says exactly which bytes of which segments belong to the snapshot, however much is written meanwhile.
 """
 
+import contextlib
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from vexfs._core.fs import Filesystem
 from vexfs._core.meta import Meta
-from vexfs.errors import VolumeDamaged
+from vexfs.errors import VolumeDamaged, from_errno
 from vexfs.store.rows import SegmentRow
 from vexfs.store.volumefile import sync_directory
 
@@ -38,8 +40,9 @@ def take(
         (target / name).mkdir()
     filesystem.hold()
     try:
-        filesystem.backup_meta(str(target / META))
-        copy_segments(source, target, master, progress)
+        with _room_at(target):
+            filesystem.backup_meta(str(target / META))
+            copy_segments(source, target, master, progress)
     finally:
         filesystem.unhold()
 
@@ -65,9 +68,22 @@ def copy_closed(source: Path, target: Path, master: bytes | None, progress: Prog
     for name in (SEGMENTS, INDEX):
         (target / name).mkdir()
     # Through SQLite's own copy, so that a log that was not checkpointed comes with it.
-    with Meta(source / META, key=master) as meta:
-        meta.backup(target / META)
-    copy_segments(source, target, master, progress)
+    with _room_at(target):
+        with Meta(source / META, key=master) as meta:
+            meta.backup(target / META)
+        copy_segments(source, target, master, progress)
+
+
+@contextlib.contextmanager
+def _room_at(target: Path) -> Iterator[None]:
+    """Around what writes to the copy alone: whichever file met it, a full disk is the copy's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        told = f"{os.strerror(error.errno)}; nothing was left there: make room on the disk of the copy, and do it again"
+        raise from_errno(error.errno, target, message=told) from None
 
 
 def _copy(source: Path, target: Path, size: int) -> Any:
