@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import stat
+import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -57,19 +58,35 @@ class VexFileSystem(AbstractFileSystem):
             raise UsageError("no volume given; pass volume=, or chain it as vexfs://path::/where/is/notes.vex")
         if target_protocol not in (None, "file", "local"):
             raise UsageError(f"a volume is a directory of the host, not of {target_protocol}")
+        self._place, self._token = place, token
+        self._options = {"key_file": key_file, "read_only": read_only, "create": create}
+        self._opening = threading.Lock()
+        self._given = hasattr(place, "filesystem")
         self._owned = False
+        self._volume: Any = place if self._given else self._opened()
+
+    def _opened(self) -> Any:
+        place = self._place
         if isinstance(place, str) and place.partition("://")[0] in NODES:
-            place, self._owned = vexfs.connect(place, token), True
-        elif not hasattr(place, "filesystem"):
-            found = opened(place)
-            self._owned = found is None
-            place = found or vexfs.open(place, key_file=key_file, read_only=read_only, create=create)
-        self.volume: Any = place
+            self._owned = True
+            return vexfs.connect(place, self._token)
+        found = opened(place)
+        self._owned = found is None
+        return found or vexfs.open(place, **self._options)
+
+    @property
+    def volume(self) -> Any:
+        """The volume.  One that was closed is opened anew: fsspec keeps this object and gives it out again."""
+        if not self._given and self._volume.closed:
+            with self._opening:
+                if self._volume.closed:
+                    self._volume = self._opened()
+        return self._volume
 
     def close(self) -> None:
         """Close the volume if this opened it."""
         if self._owned:
-            self.volume.close()
+            self._volume.close()
 
     @property
     def fsid(self) -> str:

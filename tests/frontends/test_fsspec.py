@@ -12,7 +12,7 @@ from fsspec.tests import abstract
 from vexfs.frontends.fsspec import UNCOMMITTED, VexFileSystem
 
 import vexfs
-from vexfs.errors import UsageError, VolumeNotFound
+from vexfs.errors import UsageError, VolumeClosed, VolumeNotFound
 
 
 @pytest.fixture(scope="class")
@@ -87,6 +87,21 @@ def test_a_volume_that_is_open_already_is_shared(volume: Any) -> None:
     fs.pipe("x", b"1")
     fs.close()
     assert volume.read_bytes("x") == b"1", "closing must leave the shared volume open"
+
+
+def test_a_volume_that_was_closed_is_opened_anew(tmp_path: Path) -> None:
+    place = str(tmp_path / "v.vex")
+    with vexfs.open(place) as volume:
+        volume.write_text("f", "1")
+        assert fsspec.filesystem("vexfs", volume=place).cat("f") == b"1"
+    again = fsspec.filesystem("vexfs", volume=place)  # fsspec gives out the one that it has made before
+    for _ in range(2):
+        assert again.cat("f") == b"1"
+        again.close()
+    with vexfs.open(place) as volume:
+        given = VexFileSystem(volume)
+    with pytest.raises(VolumeClosed):
+        given.cat("f")
 
 
 def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
