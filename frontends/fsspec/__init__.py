@@ -6,6 +6,7 @@
 >>> fsspec.open("vexfs://data/t.csv", volume="http://node:8080", token="vex_...")
 """
 
+import contextlib
 import errno
 import io
 import os
@@ -132,11 +133,12 @@ class VexFileSystem(AbstractFileSystem):
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> Any:
         """The entries of a directory, or the file itself."""
         path = self._strip_protocol(path)
-        if self.info(path)["type"] != "directory":
-            found = [self.info(path)]
-        else:
-            prefix = f"{path}/" if path else ""
-            found = [self.info(prefix + name) for name in sorted(self.volume.listdir(path))]
+        found = [self.info(path)]
+        if found[0]["type"] == "directory":
+            prefix, found = f"{path}/" if path else "", []
+            for name in sorted(self.volume.listdir(path)):
+                with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+                    found.append(self.info(prefix + name))
         return found if detail else [one["name"] for one in found]
 
     def lexists(self, path: str, **kwargs: Any) -> bool:

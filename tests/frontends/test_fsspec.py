@@ -1,6 +1,7 @@
 """fsspec's own suite on a volume, and what is beyond it: transactions, chained URLs, sharing."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,28 @@ def test_listing_and_facts(fs: VexFileSystem, volume: Any) -> None:
     assert fs.ukey("d/a") != key and fs.modified("d/a") >= time >= fs.created("d/a")
     with pytest.raises(FileNotFoundError):
         fs.ls("nothing")
+
+
+def test_listing_while_files_come_and_go(fs: VexFileSystem) -> None:
+    fs.pipe("d/stays", b"1")
+    ended = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not ended.is_set():
+            for name in (names := [f"d/{number + each}" for each in range(50)]):
+                fs.pipe(name, b"2")
+            fs.rm(names)
+            number += 50
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        for _ in range(300):
+            assert "d/stays" in fs.ls("d", detail=False)
+    finally:
+        ended.set()
+        changing.join()
 
 
 def test_parts_of_files(fs: VexFileSystem) -> None:
