@@ -6,6 +6,7 @@ takes a Python file (zipfile, csv, numpy, pandas, pyarrow) takes these.
 
 import errno
 import io
+import operator
 import os
 import threading
 from typing import IO, Any, cast
@@ -146,8 +147,9 @@ class RawFile(io.RawIOBase):
     def truncate(self, size: int | None = None) -> int:
         """Cut or extend to `size`, by default to the position, which stays where it is."""
         self._check(self._can_write, "writable")
-        if size is None:
-            size = self._position
+        size = self._position if size is None else operator.index(size)
+        if size < 0:
+            raise InvalidArgument(errno.EINVAL, "negative size", self.name)
         self._filesystem.truncate_ino(self._ino, size)
         return size
 

@@ -2,6 +2,7 @@
 
 import array
 import csv
+import errno
 import io
 import json
 import os
@@ -76,6 +77,19 @@ def test_raw_file_positions(fs: Files) -> None:
         raw.write(b"x")
     with fs.open("f", "ab", 0) as raw, pytest.raises(io.UnsupportedOperation):
         raw.read(1)
+
+
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_sizes_that_are_none_are_refused_as_for_a_file_of_the_host(fs: Files, tmp_path: Path, buffering: int) -> None:
+    for opener in (fs.open, open):
+        with opener("f" if opener == fs.open else tmp_path / "f", "w+b", buffering) as file:  # type: ignore[operator]
+            file.write(b"abc")
+            with pytest.raises(OSError) as caught:
+                file.truncate(-1)
+            assert caught.value.errno == errno.EINVAL
+            with pytest.raises(TypeError):
+                file.truncate(1.0)  # type: ignore[arg-type]
+            assert file.seek(0) == 0 and file.read() == b"abc"
 
 
 def test_standard_library_takes_the_files(fs: Files, tmp_path: Path) -> None:
