@@ -1,13 +1,16 @@
 """A filesystem whose operations are a node's: the methods of the compiled one that the files API stands on."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from typing import Any
 
-from vexfs.errors import from_errno
+from vexfs.errors import InvalidArgument, from_errno
 from vexfs.remote.link import Link
 
 PIECE = 4 << 20
+LINKS_MOST = 40
 _FIELDS = ("st_mode", "st_ino", "st_nlink", "st_uid", "st_gid", "st_size", "st_blocks", "st_rdev", "st_atime_ns",
            "st_mtime_ns", "st_ctime_ns", "st_birthtime_ns", "generation")  # fmt: skip
 
@@ -65,13 +68,45 @@ class RemoteFilesystem:
 
     def _call(self, op: str, *args: Any, paths: int = 1) -> Any:
         plain = [bytes(each) if isinstance(each, (memoryview, bytearray)) else _sent(each) for each in args]
-        answer = self._link.ask("POST", "/v1/operations", {"calls": [{"op": op, "args": plain}]})
+        for place in range(1 if op == "symlink" else 0, paths):
+            words = os.fsdecode(plain[place]).split("/") if isinstance(plain[place], (str, bytes)) else []
+            if ".." in words:
+                if op == "rename" and words[-1] == "..":
+                    raise from_errno(errno.EBUSY, args[place])
+                plain[place] = _sent(self._walked(os.fsdecode(plain[place])))
+        body = {"calls": [{"op": op, "args": plain}]}
+        answer = self._link.ask("POST", "/v1/operations", body, invalid=InvalidArgument)
         fault = answer.get("fault")
         if fault is None:
             return answer["results"][0]
         places: list[Any] = [each for each in args[:paths] if isinstance(each, (str, bytes))]
         path, path2 = [*places, None, None][:2]
         raise from_errno(fault["errno"], path, path2, message=fault["message"])
+
+    def _walked(self, path: str) -> str:
+        """`path` without ``..``, which a node does not take: each is above where what stands before it leads."""
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        first = len(parts) - parts[::-1].index("..")
+        done, todo, links = "/", parts[:first][::-1], 0
+        while todo:
+            part = todo.pop()
+            if part == "..":
+                done = os.path.dirname(done)
+                continue
+            here = os.path.join(done, part)
+            kind = stat.S_IFMT(self.stat(here, False).st_mode)
+            if kind == stat.S_IFLNK:
+                links += 1
+                if links > LINKS_MOST:
+                    raise from_errno(errno.ELOOP, path)
+                target = os.fsdecode(self.readlink(here))
+                done = "/" if target.startswith("/") else done
+                todo += [part for part in target.split("/") if part not in ("", ".")][::-1]
+            elif kind != stat.S_IFDIR:
+                raise from_errno(errno.ENOTDIR, path)
+            else:
+                done = here
+        return os.path.join(done, *parts[first:]) + "/" * (path.endswith("/") and done != "/")
 
     # -- by path
 
@@ -201,7 +236,8 @@ class RemoteFilesystem:
         self._call("fsync", *([ino.handle] if isinstance(ino, OpenIno) else []), paths=0)
 
     def release(self, ino: OpenIno) -> None:
-        if ino.process == os.getpid():  # else it came along into a forked child: the parent goes on with it
+        # What came along into a forked child is the parent's, which goes on with it.
+        if ino.process == os.getpid() and not self._link.closed:
             self._call("release", ino.handle, paths=0)
 
     # -- as a whole

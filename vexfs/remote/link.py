@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from vexfs import errors
-from vexfs.errors import InvalidArgument, Unreachable, UsageError, VexfsError, from_errno
+from vexfs.errors import InvalidArgument, Unreachable, UsageError, VexfsError, VolumeClosed, from_errno
 
 IDLE_S = 2.0  # less than a node keeps an idle connection, so that none is used as the node closes it
 KEPT_MOST = 8
+CLOSED = "the connection has been closed; connect again"
 _decode = msgspec.msgpack.Decoder()
 _encode = msgspec.msgpack.Encoder()
 _links: "weakref.WeakSet[Link]" = weakref.WeakSet()
@@ -67,6 +68,7 @@ class Link:
             self._headers["Authorization"] = f"Bearer {token}"
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._lock = threading.Lock()
+        self.closed = False
         _links.add(self)
 
     def place(self, port: int) -> tuple[str, str, ssl.SSLContext | None]:
@@ -89,7 +91,7 @@ class Link:
 
     def _give(self, link: http.client.HTTPConnection) -> None:
         with self._lock:
-            if len(self._idle) < KEPT_MOST:
+            if len(self._idle) < KEPT_MOST and not self.closed:
                 self._idle.append((time.monotonic(), link))
                 return
         link.close()
@@ -103,7 +105,11 @@ class Link:
             No node answers, or it went while it was asked: whether the request was done is then not known.
         Refused, VexfsError
             What the node tells.
+        VolumeClosed
+            After :meth:`close`.
         """
+        if self.closed:
+            raise VolumeClosed.at(CLOSED)
         try:
             data = None if body is None else _encode.encode(body)
         except (TypeError, OverflowError, UnicodeEncodeError) as error:
@@ -128,7 +134,8 @@ class Link:
         return _decode.decode(raw) if raw else None
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close the connections that are kept; nothing is asked any more."""
+        self.closed = True
         with self._lock:
             idle, self._idle = self._idle, []
         for _, link in idle:

@@ -13,7 +13,7 @@ from vexfs.frontends.local.paths import text
 from vexfs.remote.filesystem import RemoteFilesystem
 from vexfs.remote.index import Hit, Hits, RemoteIndex, filter_of, hits_of, sent_vectors
 from vexfs.remote.ingest import RemoteIngest
-from vexfs.remote.link import Link, quoted
+from vexfs.remote.link import CLOSED, Link, quoted
 from vexfs.remote.reembed import reembed
 from vexfs.remote.standing import RemoteStandingQuery
 from vexfs.search.textsearch import Reranker, reranked
@@ -60,7 +60,7 @@ class RemoteVolume(Files):
     def wire(self) -> Link:
         """The way to the node."""
         if self._wire is None:
-            raise VolumeClosed.at("the connection has been closed; connect again")
+            raise VolumeClosed.at(CLOSED)
         return self._wire
 
     @property

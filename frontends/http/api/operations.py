@@ -91,7 +91,8 @@ class Handles:
         """What goes by that name, if it is this token's."""
         held = self._held.get(name) if isinstance(name, str) else None
         if held is None or held.token != request.token.id:
-            raise BadHandle.at("is no open file of this token, or was not used for ten minutes", str(name))
+            why = "was not used for ten minutes, or the node was started anew; open it again"
+            raise BadHandle.at(f"is no open file of this token: {why}", str(name))
         held.used = time.monotonic()
         return held
 
