@@ -292,3 +292,9 @@ def test_a_node_that_stops_or_whose_rest_fails_says_that_it_is_not_ready(running
     flaky.stop = stop
     run.node.stop()
     assert release.wait(10) and seen == [["services: the node is stopping"]]
+
+
+def test_a_clock_that_is_set_while_the_node_runs_changes_nothing_about_how_long_it_is_up(running):
+    run = running()
+    run.node.started += 86400  # as the clock would have it that was set back by a day
+    assert 0 <= run.node.describe()["uptime_s"] < 3600

@@ -88,7 +88,7 @@ class Node:
     ) -> None:
         self.settings = settings
         self.source = Path(source) if source is not None else None
-        self.started = time.time()
+        self.started, self._since = time.time(), time.monotonic()
         self.services: dict[str, service.Supervised] = {}
         self.missing: dict[str, str] = {}
         self.waiting: list[Change] = []
@@ -418,7 +418,7 @@ class Node:
             "cluster_name": general.cluster_name,
             "pid": os.getpid(),
             "started": self.started,
-            "uptime_s": time.time() - self.started,
+            "uptime_s": time.monotonic() - self._since,
             "volume": str(self.volume.directory),
             "services": {name: each.describe() for name, each in self.services.items()},
             "not_served": dict(self.missing),
