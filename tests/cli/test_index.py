@@ -44,6 +44,7 @@ def array(tmp_path):
 def test_a_life_of_an_index(volume):
     made = told("index", "create", "/papers", "--dim", 8, "--metric", "euclidean", "--volume", volume)
     assert (made["path"], made["dim"], made["metric"]) == ("/papers", 8, "l2")
+    assert told("index", "create", "/papers", "--dim", 8, "--metric", "l2", "--volume", volume) == made
     assert "/papers" in vexctl("index", "list", "--volume", volume)
     assert [i["dim"] for i in told("index", "list", "--volume", volume)] == [8]
     assert "euclidean" not in vexctl("index", "status", "/papers", "--volume", volume)

@@ -8,7 +8,7 @@ from vexfs.cli import output, reach
 from vexfs.cli.progress import Progress
 from vexfs.errors import EXIT_WANTING, UsageError
 
-METRICS = ("cosine", "euclidean", "dot")
+METRICS = ("cosine", "l2", "euclidean", "dot")
 _LOOK_S = 0.5
 DTYPES = ("f32", "f16", "bf16", "i8")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vexfs.cli import output, reach
+from vexfs.cli.index import METRICS
 
 EPILOG = """\
 Arrays (.npy, .fvecs, .bvecs) give ids by number; tables (.parquet, .jsonl) have a column of ids, one of vectors, and
@@ -26,7 +27,7 @@ def register(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument("file", metavar="FILE", help="on this host")
     parser.add_argument("path", metavar="DIR", help="a directory of the volume")
-    parser.add_argument("--metric", choices=("cosine", "euclidean", "dot"), help="of a new index; default: cosine")
+    parser.add_argument("--metric", choices=METRICS, help="of a new index; default: cosine")
     parser.add_argument("--dtype", choices=("f32", "f16", "bf16", "i8"), help="of a new index; default: f32")
     parser.add_argument("--rows-in", choices=("memory", "disk"), help="of a new index; default: memory")
     parser.add_argument("--id-column", metavar="NAME", help="default: id")
