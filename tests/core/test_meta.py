@@ -115,6 +115,11 @@ def test_oplog_is_trimmed_from_the_front(meta):
     write(meta, *[("put_oplog", i, b"%d" % i) for i in range(1, 11)])
     write(meta, ("trim_oplog", 6))
     assert [seq for seq, _ in meta.scan_oplog(0, 3)] == [7, 8, 9]
+    write(meta, *[("put_oplog", i, bytes(1000)) for i in range(11, 21)])
+    write(meta, ("trim_oplog", 0, 4000))
+    assert [seq for seq, _ in meta.scan_oplog()] == [17, 18, 19, 20]
+    write(meta, ("put_oplog", 25, bytes(100_000)), ("trim_oplog", 0, 4000))
+    assert [seq for seq, _ in meta.scan_oplog()] == [25]
 
 
 @pytest.mark.parametrize("call", [

@@ -1,5 +1,6 @@
 """Opening a volume looks at what changed since ingest last ran, and at nothing else."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import pytest
 
 import vexfs
+from vexfs._core.meta import Meta
 from vexfs.search.ingest import Ingest
 
 
@@ -66,6 +68,28 @@ def test_a_mark_that_the_log_no_longer_reaches_is_not_followed(tmp_path, walks):
         for n in range(1100):
             fs.write_text("elsewhere.txt", f"{n}")
             fs.filesystem.sync()
+    walks.clear()
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        assert "/docs/new.txt" in paths(fs, "coffee")
+        assert walks
+
+
+def test_a_mark_behind_which_the_log_was_shortened_for_its_size_is_not_followed(tmp_path, walks):
+    made(tmp_path / "v.vex")
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.ingest.close()
+        fs.write_text("docs/new.txt", "coffee newcomer")
+        fs.filesystem.sync()
+        for n in range(10):
+            fs.write_text("elsewhere.txt", f"{n}")
+            fs.filesystem.sync()
+    with contextlib.closing(Meta(tmp_path / "v.vex" / "meta.db")) as meta:
+        before = len(meta.scan_oplog())
+        meta.begin()
+        meta.trim_oplog(0, 200)
+        meta.commit()
+        meta.refresh()
+        assert 0 < len(meta.scan_oplog()) < before - 5
     walks.clear()
     with vexfs.open(tmp_path / "v.vex") as fs:
         assert "/docs/new.txt" in paths(fs, "coffee")

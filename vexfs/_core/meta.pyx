@@ -413,10 +413,10 @@ cdef class Meta:
         self.closed()
         self.check(vx_meta_put_oplog(self.m, seq, <const char *> data, len(data)))
 
-    def trim_oplog(self, uint64_t upto):
-        """Remove the entries of the outbox up to and with `upto`."""
+    def trim_oplog(self, uint64_t upto, uint64_t most_bytes=1 << 62):
+        """Remove the entries of the outbox up to and with `upto`, and those with `most_bytes` or more behind them."""
         self.closed()
-        self.check(vx_meta_trim_oplog(self.m, upto))
+        self.check(vx_meta_trim_oplog(self.m, upto, most_bytes))
 
     def put_int(self, str name, int64_t value):
         cdef bytes key = name.encode()

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
     from vexfs.search.index import Index
 
-#: The log keeps at least so many epochs (``docs/format.md``); a mark further back is not followed.
+#: The log keeps so many epochs, unless they take much room (``docs/format.md``); a mark further back is not followed.
 _KEPT_EPOCHS = 1000
 #: A mark is written when something was indexed or so many epochs have passed, at most once in so many seconds.
 _EPOCHS, _EVERY_S = 200, 20.0
-_AT_ONCE = 500
+_AT_ONCE = 32
 _EXCHANGE = 2
 _FILE = 0o100000
 
@@ -65,8 +65,9 @@ class Marks:
         """Files that were made or changed behind a mark, and entries that came; None: it cannot be told."""
         files: set[int] = set()
         names: set[tuple[int, bytes]] = set()
-        while found := self._filesystem.changes(mark, _AT_ONCE):
-            mark = found[-1][0]
+        followed = mark
+        while found := self._filesystem.changes(followed, _AT_ONCE):
+            followed = found[-1][0]
             for _, packed in found:
                 try:
                     for change in unpack_oplog(packed):
@@ -80,7 +81,8 @@ class Marks:
                                 names.add((change.a, change.first))
                 except BadRow:
                     return None
-        return files, names
+        oldest = self._filesystem.changes(0, 1)  # what takes much room goes before its time
+        return None if oldest and oldest[0][0] > mark + 1 else (files, names)
 
     def settled(self, epoch: int, looks: int) -> None:
         """All changes up to `epoch` have been worked off, and what it was asked to look at, `looks` times."""

@@ -9,7 +9,7 @@
 
 #include "vexfs/commit.h"
 
-enum { SYNC_EVERY_S = 5, TRIM_AFTER_S = 2, OPLOG_KEEP = 1024 };
+enum { SYNC_EVERY_S = 5, TRIM_AFTER_S = 2, OPLOG_KEEP = 1024, OPLOG_BYTES = 256 << 20 };
 
 static int64_t monotonic(void)
 {
@@ -91,8 +91,8 @@ static int apply(vx_fs *fs)
     rc = vx_batch_apply(fs, &fs->batch);
     if (!rc && fs->frozen_oplog.n)
         rc = vx_meta_put_oplog(m, epoch, fs->frozen_oplog.data, fs->frozen_oplog.n);
-    if (!rc && epoch > OPLOG_KEEP && epoch % 64 == 0)
-        rc = vx_meta_trim_oplog(m, epoch - OPLOG_KEEP);
+    if (!rc && epoch % 16 == 0)
+        rc = vx_meta_trim_oplog(m, epoch > OPLOG_KEEP ? epoch - OPLOG_KEEP : 0, OPLOG_BYTES);
     if (!rc)
         rc = vx_meta_put_int(m, "epoch", (int64_t)epoch);
     if (!rc)

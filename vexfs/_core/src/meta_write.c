@@ -24,7 +24,10 @@ static const char *const SQL[VX_WRITE_COUNT] = {
     [VX_PUT_ORPHAN] = "REPLACE INTO orphan(ino) VALUES(?1)",
     [VX_DEL_ORPHAN] = "DELETE FROM orphan WHERE ino=?1",
     [VX_PUT_OPLOG] = "REPLACE INTO oplog(seq,data) VALUES(?1,?2)",
-    [VX_TRIM_OPLOG] = "DELETE FROM oplog WHERE seq<=?1",
+    /* `newer`: bytes of the rows behind it; the newest has none, and stays. */
+    [VX_TRIM_OPLOG] = "DELETE FROM oplog WHERE seq<=?1 OR seq<=(SELECT max(seq) FROM (SELECT seq,sum(length(data)) OVER"
+                      "(ORDER BY seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS newer FROM oplog)"
+                      "WHERE newer>=?2)",
     [VX_PUT_META] = "REPLACE INTO meta(name,value) VALUES(?1,?2)",
     [VX_PUT_TAIL] = "REPLACE INTO tail(place,data) VALUES(?1,?2)",
     [VX_DEL_TAILS] = "DELETE FROM tail WHERE place BETWEEN ?1<<32 AND ?1<<32|0xffffffff",
@@ -263,8 +266,12 @@ int vx_meta_put_oplog(vx_meta *m, uint64_t seq, const void *data, size_t n)
     return seq < VX_META_NUMBER_MAX ? put_blob(m, VX_PUT_OPLOG, seq, data, n) : out_of_range(m, "an oplog number");
 }
 
-int vx_meta_trim_oplog(vx_meta *m, uint64_t upto)
+int vx_meta_trim_oplog(vx_meta *m, uint64_t upto, uint64_t most_bytes)
 {
+    int rc = ready(m);
+    if (rc)
+        return rc;
+    sqlite3_bind_int64(m->write[VX_TRIM_OPLOG], 2, (sqlite3_int64)most_bytes);
     return change_by_number(m, VX_TRIM_OPLOG, upto < VX_META_NUMBER_MAX ? upto : VX_META_NUMBER_MAX - 1);
 }
 
