@@ -129,7 +129,7 @@ class VexVectorStore(VectorStore):
 
     def _document(self, name: str, path: str, attributes: Mapping[str, Any]) -> Document | None:
         try:
-            content = self.volume.read_text(path, errors="replace")
+            content = self.volume.read_bytes(path).decode(errors="replace")  # with the ends of lines that it has
         except FileNotFoundError:  # it went since it was found
             return None
         return Document(page_content=content, metadata=metadata_of(attributes), id=id_of(name))

@@ -41,6 +41,13 @@ def test_documents_are_files(store, volume):
     assert [d.id for d in store.similarity_search("one", k=5)] == ["b"]
 
 
+def test_texts_come_back_with_their_ends_of_lines(store):
+    text = "one\r\ntwo\rthree\n"
+    store.add_texts([text], ids=["a"])
+    assert [document.page_content for document in store.get_by_ids(["a"])] == [text]
+    assert [document.page_content for document in store.similarity_search("x", k=1)] == [text]
+
+
 def test_filters(store):
     store.add_texts([f"text {i}" for i in range(20)], [{"n": i} for i in range(20)])
     found = store.similarity_search("text 3", k=5, filter={"n": {"$gte": 17}})
