@@ -17,6 +17,7 @@ from vexfs.errors import VexfsError, describe
 from vexfs.version import __version__
 
 TEXT_MOST = 200_000  # characters of one answer of `read`
+RESOURCE_MOST = 4 << 20  # bytes of a file as a resource
 LIST_MOST = 1000
 HITS_MOST = 100
 KINDS = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
@@ -32,11 +33,25 @@ def _told(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            return _sendable(function(*args, **kwargs))
         except (VexfsError, OSError, ValueError) as error:
-            raise ToolError(describe(error)) from error
+            raise ToolError(_sendable(describe(error))) from error
 
     return call
+
+
+def _sendable(answer: Any) -> Any:
+    """The same, with U+FFFD for bytes of names and attributes that are no UTF-8: JSON cannot carry them."""
+    if isinstance(answer, str):
+        return answer.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if isinstance(answer, dict):
+        return {_sendable(name): _sendable(value) for name, value in answer.items()}
+    return [_sendable(each) for each in answer] if isinstance(answer, list) else answer
+
+
+def _shown(hits: Any) -> list[dict[str, Any]]:
+    """Hits without the further passages of each file: an agent reads the file when it wants more."""
+    return [{name: value for name, value in hit.as_dict().items() if name != "others"} for hit in hits]
 
 
 def _absolute(path: str) -> str:
@@ -65,7 +80,7 @@ class Tools:
         under: only below this directory.  where: a filter on attributes, as {"year": {"$gte": 2020}}.
         """
         hits = self.volume.search(query, _count(k), under=_absolute(under), mode=mode, where=where)
-        return [hit.as_dict() for hit in hits]
+        return _shown(hits)
 
     def similar(self, path: str, k: int = 10, under: str = "/") -> list[dict[str, Any]]:
         """Find files like the one at path, nearest first.
@@ -73,7 +88,7 @@ class Tools:
         k: how many (1 to 100).  under: only below this directory.
         """
         hits = self.volume.similar(_absolute(path), _count(k), under=_absolute(under))
-        return [hit.as_dict() for hit in hits]
+        return _shown(hits)
 
     def read(self, path: str, start: int = 0, length: int = 20_000) -> dict[str, Any]:
         """Read a file's text.
@@ -86,8 +101,7 @@ class Tools:
         with self.volume.open(_absolute(path), "rb") as file:
             file.seek(start)
             data = file.read(length + 3)
-        if b"\0" in data[:length]:
-            raise ValueError(f"{path} is no text")
+        _text_of(data[:length], path)
         piece, more = _whole_characters(data, length)
         following = start + len(piece) if more else None
         return {"path": _absolute(path), "text": piece.decode("utf-8", "replace"), "start": start, "next": following}
@@ -110,6 +124,12 @@ class Tools:
                 "changed": datetime.fromtimestamp(found.st_mtime, UTC).isoformat(timespec="seconds"),
             })  # fmt: skip
         return {"path": _absolute(path), "entries": entries, "total": len(names)}
+
+
+def _text_of(data: bytes, path: str) -> bytes:
+    if b"\0" in data:
+        raise ValueError(f"{path} is no text")
+    return data
 
 
 def _count(k: int) -> int:
@@ -149,14 +169,19 @@ def make_server(volume: Any) -> MCPServer[Any]:
     @server.resource("vexfs:///{+path}", name="file", description="A file, as text", mime_type="text/plain")
     def file(path: str) -> str:
         try:
-            return str(volume.read_text(_absolute(path), errors="replace"))
-        except (VexfsError, OSError) as error:
-            raise ResourceNotFoundError(describe(error)) from error
+            with volume.open(_absolute(path), "rb") as opened:
+                data = opened.read(RESOURCE_MOST + 1)
+            if len(data) > RESOURCE_MOST:
+                raise ValueError(f"{path} is larger than {RESOURCE_MOST >> 20} MiB; the tool `read` gives it in pieces")
+            return _text_of(data, path).decode("utf-8", "replace")
+        except (VexfsError, OSError, ValueError) as error:
+            raise ResourceNotFoundError(_sendable(describe(error))) from error
 
     @server.resource("vexfs://indexes", name="indexes", description="The indexes", mime_type="application/json")
     def indexes() -> list[dict[str, Any]]:
         return [
-            {"path": each.path, "dim": each.dim, "metric": each.metric, "embedder": each.embedder, "files": len(each)}
+            {"path": _sendable(each.path), "dim": each.dim, "metric": each.metric, "embedder": each.embedder,
+             "files": len(each)}
             for each in volume.indexes()
         ]
 

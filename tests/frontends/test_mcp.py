@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("mcp", reason="needs mcp")
 
 from mcp import Client, StdioServerParameters
-from vexfs.frontends.mcp.server import LIST_MOST, make_server
+from vexfs.frontends.mcp.server import LIST_MOST, RESOURCE_MOST, make_server
 
 import vexfs
 
@@ -144,6 +144,42 @@ def test_resources(volume):
     text, indexes = asyncio.run(talk())
     assert text.startswith("Light roasts")
     assert [(each["path"], each["files"]) for each in indexes] == [("/docs", 3)]
+
+
+def test_names_that_are_no_utf_8_are_shown_and_cost_nothing_else(tmp_path):
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.index("docs", embedder="default")
+        fs.write_text("docs/\udcff.txt", "How to renew a passport.")
+        fs.write_text("docs/other.txt", "The passport office.")
+        fs.attributes("docs/\udcff.txt")["by"] = "\udcfe"
+        assert fs.ingest.wait(30)
+        listed, found, wrong = ask(
+            make_server(fs), ("list", {"path": "docs"}), ("search", {"query": "renew a passport"}),
+            ("read", {"path": "docs/\ufffd.txt"}),
+        )  # fmt: skip
+    assert sorted(entry["name"] for entry in listed["entries"]) == ["other.txt", "\ufffd.txt"]
+    assert (found[0]["path"], found[0]["attributes"]["by"]) == ("/docs/\ufffd.txt", "\ufffd")
+    assert "No such file" in wrong
+
+
+def test_an_answer_is_no_longer_than_an_agent_wants(tmp_path):
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.index("docs", embedder="default")
+        fs.write_text("docs/long.txt", "".join(f"Roast {i} of the coffee beans is darker.\n\n" for i in range(5000)))
+        fs.write_bytes("large", b"x" * (RESOURCE_MOST + 1))
+        fs.write_bytes("picture", b"x\0y")
+        assert fs.ingest.wait(60) and fs.search("coffee")[0].others
+        server = make_server(fs)
+        (found,) = ask(server, ("search", {"query": "coffee"}))
+        assert len(found) == 1 and len(json.dumps(found)) < 4000
+
+        async def talk():
+            async with Client(server) as client:
+                for path, why in (("large", "larger than 4 MiB; the tool `read`"), ("picture", "is no text")):
+                    with pytest.raises(Exception, match=why):
+                        await client.read_resource(f"vexfs:///{path}")
+
+        asyncio.run(talk())
 
 
 def test_the_command_as_an_agent_starts_it(tmp_path):
