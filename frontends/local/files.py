@@ -107,10 +107,16 @@ class Files:
         return file
 
     def close_files(self) -> None:
-        """Flush and close every file object that is still open."""
+        """Flush and close every file object that is still open; raises the first error when all have been tried."""
+        failed = None
         for file in list(self._open_files):
-            with contextlib.suppress(ValueError):  # detached: its buffer lives on elsewhere
-                file.close()
+            try:
+                with contextlib.suppress(ValueError):  # detached: its buffer lives on elsewhere
+                    file.close()
+            except OSError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def fsync(self, file: IO[Any] | None = None) -> None:
         """Wait until a file object's bytes, or everything, is on stable storage."""
@@ -219,30 +225,42 @@ class Files:
         followlinks: bool = False,
     ) -> Iterator[tuple[str, list[str], list[str]]]:
         """As ``os.walk``: triples of a directory's path, the names of its directories, the names of the rest."""
-        directory = text(top)
-        directories: list[str] = []
-        others: list[str] = []
-        try:
-            for entry in self.scandir(directory):
-                (directories if entry.is_dir() else others).append(entry.name)
-        except OSError as error:
-            if onerror is not None:
-                onerror(error)
-            return
-        if topdown:
-            yield directory, directories, others
-        for name in directories:
-            below = join(directory, name)
-            if followlinks or not self.islink(below):
-                yield from self.walk(below, topdown, onerror, followlinks)
-        if not topdown:
-            yield directory, directories, others
+        # A stack of its own: a tree may be deeper than Python's recursion limit.
+        todo: list[str | tuple[str, list[str], list[str]]] = [text(top)]
+        while todo:
+            directory = todo.pop()
+            if isinstance(directory, tuple):
+                yield directory
+                continue
+            directories: list[str] = []
+            others: list[str] = []
+            try:
+                for entry in self.scandir(directory):
+                    (directories if entry.is_dir() else others).append(entry.name)
+            except OSError as error:
+                if onerror is not None:
+                    onerror(error)
+                continue
+            if topdown:
+                yield directory, directories, others
+            else:
+                todo.append((directory, directories, others))
+            below = [join(directory, name) for name in reversed(directories)]
+            todo += [path for path in below if followlinks or not self.islink(path)]
 
     def glob(self, pattern: str, root: AnyPath = ".") -> list[str]:
         """Paths below `root` that match: ``*``, ``?``, ``[...]`` within a name, ``**`` across directories."""
         return list(glob(self.filesystem, text(root), pattern))
 
     # -- changing
+
+    def _both(self, source: AnyPath, target: AnyPath) -> tuple[str, str]:
+        """Two paths of this volume; one of another volume would mean something else here."""
+        for path in (source, target):
+            if isinstance(path, VolumePath) and path._files is not self:
+                told = "lies in another volume; shutil.copyfileobj copies between two open files"
+                raise from_errno(errno.EXDEV, str(path), message=told)
+        return text(source), text(target)
 
     def mkdir(self, path: AnyPath, mode: int = 0o777) -> None:
         """Make one directory."""
@@ -265,7 +283,7 @@ class Files:
 
     def rename(self, source: AnyPath, target: AnyPath) -> None:
         """Move `source` to `target` in one step, replacing what is there as ``os.rename`` does."""
-        self.filesystem.rename(text(source), text(target))
+        self.filesystem.rename(*self._both(source, target))
 
     replace = rename
 
@@ -290,7 +308,7 @@ class Files:
 
     def copy(self, source: AnyPath, target: AnyPath, follow_symlinks: bool = True) -> str:
         """Copy a file with mode, times and xattrs, into the directory `target` or as `target`.  Answers its path."""
-        where, goal = text(source), text(target)
+        where, goal = self._both(source, target)
         if self.isdir(goal):
             goal = join(goal, os.path.basename(where.rstrip("/")))
         if not follow_symlinks and self.islink(where):
@@ -301,17 +319,24 @@ class Files:
         return goal
 
     def copytree(self, source: AnyPath, target: AnyPath, dirs_exist_ok: bool = False) -> str:
-        """Copy a directory and all below it; symlinks are copied as such."""
-        where, goal = text(source), text(target)
+        """Copy a directory and all below it; symlinks, FIFOs, sockets and devices are copied as such."""
+        where, goal = self._both(source, target)
         entries = list(self.scandir(where))
         self.makedirs(goal, exist_ok=dirs_exist_ok)
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 self.copytree(entry.path, join(goal, entry.name), dirs_exist_ok)
+            elif not entry.is_file(follow_symlinks=False) and not entry.is_symlink():
+                self._copy_special(entry.path, join(goal, entry.name))
             else:
                 self.copy(entry.path, join(goal, entry.name), follow_symlinks=False)
         copy_metadata(self.filesystem, where, goal)
         return goal
+
+    def _copy_special(self, source: str, target: str) -> None:
+        found = self.filesystem.stat(source, False)
+        self.filesystem.mknod(target, found.st_mode, found.st_rdev)
+        copy_metadata(self.filesystem, source, target)
 
     def touch(self, path: AnyPath, mode: int = 0o666, exist_ok: bool = True) -> None:
         """Make an empty file, or set an existing one's times to now."""
@@ -337,7 +362,7 @@ class Files:
 
     def link(self, source: AnyPath, path: AnyPath, follow_symlinks: bool = False) -> None:
         """Give the file `source` a second name."""
-        self.filesystem.link(text(source), text(path), follow_symlinks)
+        self.filesystem.link(*self._both(source, path), follow_symlinks)
 
     def chmod(self, path: AnyPath, mode: int, follow_symlinks: bool = True) -> None:
         """Set the permission bits."""

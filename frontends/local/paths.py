@@ -140,6 +140,8 @@ class VolumePath(PurePosixPath):
 
     def samefile(self, other: AnyPath) -> bool:
         """Whether both lead to one file."""
+        if isinstance(other, VolumePath) and other._files is not self._files:
+            return False
         return self.stat().st_ino == self._files.stat(other).st_ino
 
     def owner(self) -> str:

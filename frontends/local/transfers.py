@@ -21,6 +21,8 @@ def copy_content(filesystem: Filesystem, source: str, target: str) -> None:
         found = filesystem.getattr(reading)
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(21, os.strerror(21), source)
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidArgument.at("is a FIFO, a socket or a device: it has no content to copy", source)
         writing = filesystem.open(target, os.O_WRONLY | os.O_CREAT, stat.S_IMODE(found.st_mode) & 0o777)
         try:
             if writing == reading:

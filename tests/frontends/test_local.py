@@ -1,5 +1,6 @@
 """The in-process API: what ``os``, ``shutil``, ``pathlib`` and ``open`` do, on a volume and on the model."""
 
+import errno
 import os
 import pathlib
 import pickle
@@ -299,6 +300,55 @@ def test_paths_behave_as_those_of_pathlib(fs: Files) -> None:
         moved.unlink()
     assert next(iter(fs.path().walk()))[0] == fs.path()
     assert [str(p) for p in fs.path().rglob("mov*")] == []
+
+
+def test_nothing_moves_to_the_path_of_another_volume(fs: Files, other_files: Files) -> None:
+    fs.write_text("a", "1")
+    fs.mkdir("d")
+    there = other_files.path("b")
+    moves: list[Any] = [
+        lambda: fs.path("a").rename(there), lambda: fs.path("a").replace(there), lambda: fs.rename("a", there),
+        lambda: fs.copy("a", there), lambda: fs.copytree("d", there), lambda: fs.path("c").hardlink_to(there),
+    ]  # fmt: skip
+    for move in moves:
+        with pytest.raises(OSError, match="another volume") as caught:
+            move()
+        assert caught.value.errno == errno.EXDEV
+    assert sorted(fs.listdir()) == ["a", "d"] and other_files.listdir() == []
+    other_files.write_text("a", "1")
+    assert not fs.path("a").samefile(other_files.path("a")) and fs.path("a").samefile("a")
+
+
+def test_a_tree_deeper_than_the_recursion_limit_is_walked(fs: Files) -> None:
+    path = "d"
+    for _ in range(1200):
+        fs.mkdir(path)
+        path += "/d"
+    down = [directory for directory, _, _ in fs.walk("d")]
+    assert len(down) == 1200 and [directory for directory, _, _ in fs.walk("d", topdown=False)] == down[::-1]
+    fs.rmtree("d")
+
+
+def test_special_files_of_a_tree_are_copied_as_such(fs: Files) -> None:
+    fs.makedirs("t/d")
+    fs.filesystem.mknod("t/fifo", stat.S_IFIFO | 0o640)
+    fs.write_text("t/z", "z")
+    fs.copytree("t", "u")
+    assert sorted(fs.listdir("u")) == ["d", "fifo", "z"] and fs.lstat("u/fifo").st_mode == stat.S_IFIFO | 0o640
+    with pytest.raises(OSError, match="no content to copy"):
+        fs.copy("t/fifo", "v")
+    assert not fs.exists("v")
+
+
+def test_every_open_file_is_closed_though_one_fails(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught, vexfs.open(tmp_path / "v.vex") as volume:
+        kept = [volume.open(name, "wb") for name in "abcdef"]
+        for file in kept:
+            file.seek(1 << 62 if file.name == "c" else 0)  # further than a file can be long: its flush fails
+            file.write(file.name.encode())
+    assert caught.value.errno == errno.EFBIG and all(file.closed for file in kept) and volume.closed
+    with vexfs.open(tmp_path / "v.vex") as volume:
+        assert [volume.read_text(name) for name in "abdef"] == list("abdef")
 
 
 def test_a_path_stays_in_its_volume(fs: Files, other_files: Files) -> None:
