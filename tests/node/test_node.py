@@ -1,3 +1,4 @@
+import errno
 import inspect
 import json
 import logging
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from vexfs._core import io
 from vexfs.cli.reach import Reach
 from vexfs.config import load
 from vexfs.errors import ConfigError, UsageError, VexfsError, VolumeBusy, VolumeNotFound
@@ -298,3 +300,24 @@ def test_a_clock_that_is_set_while_the_node_runs_changes_nothing_about_how_long_
     run = running()
     run.node.started += 86400  # as the clock would have it that was set back by a day
     assert 0 <= run.node.describe()["uptime_s"] < 3600
+
+
+def wait_for_log(caplog, text):
+    end = time.monotonic() + 20
+    while text not in caplog.text and time.monotonic() < end:
+        time.sleep(0.05)
+    assert text in caplog.text
+
+
+def test_a_disk_that_takes_nothing_is_logged_once_and_so_is_its_end(running, caplog):
+    run = running()
+    caplog.set_level("INFO", "vexfs.node")
+    io.fault("write", 0, errno.ENOSPC)
+    try:
+        run.node.volume.write_bytes("large", os.urandom(300_000))
+        wait_for_log(caplog, "No space left on device")
+        time.sleep(2.5)
+    finally:
+        io.clear_fault()
+    wait_for_log(caplog, "takes again what is written")
+    assert caplog.text.count("No space left on device") == 1

@@ -1,5 +1,7 @@
 import os
 import stat
+import subprocess
+import sys
 import time
 
 import pytest
@@ -80,3 +82,18 @@ def test_a_damaged_file_is_said(tokens):
     os.utime(tokens.path)
     with pytest.raises(VexfsError, match="is damaged"):
         tokens.all()
+
+
+def test_a_token_that_finds_no_room_leaves_the_others_and_nothing_else(tokens):
+    kept, _ = tokens.create("kept")
+    program = (
+        "import resource, signal, sys\nfrom vexfs.node.tokens import Tokens\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "Tokens(__import__('pathlib').Path(sys.argv[1])).create('another')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tokens.path], capture_output=True, text=True, check=False
+    )
+    assert "FileTooLarge" in done.stderr and "tokens.json" in done.stderr.splitlines()[-1]
+    assert [p.name for p in tokens.path.parent.iterdir()] == ["tokens.json"]
+    assert tokens.check(kept).name == "kept"

@@ -170,8 +170,6 @@ class Node:
                 self._volume = self._own_volume(kind, key_file, options)
             if not read_only and (left := uploads.sweep(self._volume.filesystem)):
                 log.info("removed %d uploads that were never finished", left)
-            if fault := self._volume.filesystem.status()["last_error"]:
-                log.error("%s", fault)
         except BaseException:
             self.close()
             raise
@@ -362,7 +360,7 @@ class Node:
         return f"rest failed: {rest.fault}" if rest is not None and rest.state == "failed" else None
 
     def _watch(self) -> None:
-        told, alive_at = self.summary(), 0.0
+        told, alive_at, failing = self.summary(), 0.0, False
         watchdog_s = self._notifier.watchdog_s
         while not self._end.wait(_TICK_S):
             if self._reload_asked.is_set():
@@ -370,6 +368,7 @@ class Node:
                 self._reload_by_signal()
             for each in self.services.values():
                 each.look()
+            failing = self._told_of_writes(failing)
             if (now := self.summary()) != told:
                 told = now
                 self._notifier.status(told)
@@ -377,6 +376,15 @@ class Node:
                 self.volume.filesystem.statvfs()  # a filesystem that hangs is no life
                 self._notifier.alive()
                 alive_at = time.monotonic()
+
+    def _told_of_writes(self, failing: bool) -> bool:
+        """Log when changes do not reach the disk any more, and when they do again; answers whether they do not."""
+        fault = self.volume.filesystem.status()["last_error"]
+        if fault and not failing:
+            log.error("%s", fault)
+        elif failing and not fault:
+            log.info("the disk takes again what is written")
+        return bool(fault)
 
     def _reload_by_signal(self) -> None:
         self._notifier.reloading()

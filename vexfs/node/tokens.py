@@ -4,6 +4,7 @@ A token is ``vex_ID_SECRET``.  The file keeps a SHA-256 of the secret, which is 
 nothing to guess from the hash; the token itself is shown once, when it is made.
 """
 
+import errno
 import hashlib
 import hmac
 import json
@@ -17,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from vexfs.errors import NotFound, UsageError, VexfsError
+from vexfs.errors import NotFound, UsageError, VexfsError, from_errno
 
 NAME = "tokens.json"
 #: What a token may allow: look at files and search; change them; watch figures; operate the node.
@@ -106,12 +107,16 @@ class Tokens:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         scratch = self.path.with_name(f".{NAME}.{os.getpid()}")
         text = json.dumps({"tokens": [attrs.asdict(token) for token in tokens.values()]}, indent=1)
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self.path)
+        try:
+            descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(self.path)
+        except OSError as error:
+            scratch.unlink(missing_ok=True)
+            raise from_errno(error.errno or errno.EIO, self.path) from None
         self._read = None
 
     def create(
