@@ -164,6 +164,9 @@ class Transfer:
         elif not stat.S_ISDIR(there.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "is no directory there", self.target.full(path))
         else:
+            if there.st_mode & stat.S_IRWXU != stat.S_IRWXU:  # until all below is done
+                with contextlib.suppress(PermissionError):
+                    self.target.chmod(path, stat.S_IMODE(there.st_mode) | stat.S_IRWXU)
             self._clear(os.path.join(path, UNFINISHED))
         below = [(os.path.join(path, name), False) for name in self.source.entries(path) if name != UNFINISHED]
         self.summary.directories += 1

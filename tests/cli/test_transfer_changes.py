@@ -122,6 +122,23 @@ def test_an_attribute_that_the_host_has_no_room_for_is_left_out(source: Path, tm
     assert os.getxattr(tmp_path / "out/1", "user.small") == b"x" and (tmp_path / "out/2").read_text() == "2"
 
 
+def test_a_directory_that_may_not_be_written_to_takes_what_is_new(source: Path, tmp_path: Path) -> None:
+    class Strict(HostSide):  # for those who are not root
+        def open_write(self, path: bytes) -> int:
+            if not os.lstat(os.path.dirname(self.full(path))).st_mode & 0o200:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.full(path))
+            return super().open_write(path)
+
+    (source / "d").chmod(0o555)
+    for name in ("d/4", "d/5"):
+        (source / "d").chmod(0o755)
+        (source / name).write_text(name)
+        (source / "d").chmod(0o555)
+        assert Transfer(HostSide(source), Strict(tmp_path / "out")).run().errors == []
+        assert (tmp_path / "out" / name).read_text() == name
+        assert (tmp_path / "out/d").stat().st_mode & 0o777 == 0o555
+
+
 def test_a_symlink_to_the_tree_is_the_tree(source: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("a")
     (tmp_path / "out").mkdir()
