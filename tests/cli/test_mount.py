@@ -393,7 +393,7 @@ def small_disk(tmp_path):
 def test_unmounting_on_a_full_disk_loses_nothing_unless_told_to(home, small_disk):
     volume, filler = small_disk / "v.vex", small_disk / "filler"
     Volume.create(volume).close()
-    assert run(*VEXFS, "mount", volume, home / "mnt").returncode == 0
+    assert run(*VEXFS, "mount", volume, home / "mnt", "--log", home / "log").returncode == 0
     (home / "mnt/a").write_text("kept")
     (home / "mnt/b").write_text("removed")
     os.sync()
@@ -404,6 +404,10 @@ def test_unmounting_on_a_full_disk_loses_nothing_unless_told_to(home, small_disk
     done = run(*VEXFS, "umount", home / "mnt")
     assert done.returncode == 1 and "still mounted" in done.stderr and "--lazy" in done.stderr
     assert os.listdir(home / "mnt") == ["a"]
+    until = time.monotonic() + 20
+    while "no space left" not in (home / "log").read_text().lower() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert (home / "log").read_text().lower().count("no space left on device (") == 1
     said = vexctl("volume", "create", small_disk / "other.vex", status=1)
     assert "make room" in said
     filler.unlink()

@@ -311,7 +311,7 @@ def wait_for_log(caplog, text):
 
 def test_a_disk_that_takes_nothing_is_logged_once_and_so_is_its_end(running, caplog):
     run = running()
-    caplog.set_level("INFO", "vexfs.node")
+    caplog.set_level("INFO", "vexfs.volume")
     io.fault("write", 0, errno.ENOSPC)
     try:
         run.node.volume.write_bytes("large", os.urandom(300_000))

@@ -15,6 +15,7 @@ from vexfs.frontends import fuse
 from vexfs.frontends.fuse import mountpoint as place
 from vexfs.frontends.fuse.options import ATIME_WORDS, KERNEL_WORDS, MountOptions
 from vexfs.node.attendance import attended
+from vexfs.observe.health import tell_of_writes
 from vexfs.volume import Volume
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -132,8 +133,9 @@ def _serve(volume: str, directory: str, options: MountOptions, ready: Callable[[
             with attended(opened):
                 stop.release()
                 ready({})
-                while not mounted.ended.wait(_LOOK_S):
-                    pass  # a signal that comes just before a wait begins does not end it
+                failing = False
+                while not mounted.ended.wait(_LOOK_S):  # a signal that comes just before a wait begins does not end it
+                    failing = tell_of_writes(opened.filesystem, failing)
         finally:
             mounted.unmount(force=True)
     return 0

@@ -27,6 +27,7 @@ from vexfs.node import log as node_log
 from vexfs.node import privileges, service, tokens, tuning, uploads, verb
 from vexfs.node.notify import Notifier
 from vexfs.node.tokens import Tokens
+from vexfs.observe import health
 from vexfs.registry import registry
 from vexfs.store import lock, volumefile
 from vexfs.volume import Volume
@@ -368,7 +369,7 @@ class Node:
                 self._reload_by_signal()
             for each in self.services.values():
                 each.look()
-            failing = self._told_of_writes(failing)
+            failing = health.tell_of_writes(self.volume.filesystem, failing)
             if (now := self.summary()) != told:
                 told = now
                 self._notifier.status(told)
@@ -376,15 +377,6 @@ class Node:
                 self.volume.filesystem.statvfs()  # a filesystem that hangs is no life
                 self._notifier.alive()
                 alive_at = time.monotonic()
-
-    def _told_of_writes(self, failing: bool) -> bool:
-        """Log when changes do not reach the disk any more, and when they do again; answers whether they do not."""
-        fault = self.volume.filesystem.status()["last_error"]
-        if fault and not failing:
-            log.error("%s", fault)
-        elif failing and not fault:
-            log.info("the disk takes again what is written")
-        return bool(fault)
 
     def _reload_by_signal(self) -> None:
         self._notifier.reloading()

@@ -1,5 +1,6 @@
 """Is the node alive, and is it serving: checks that each look at one thing and say what is wrong, and what helps."""
 
+import logging
 import os
 import time
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import attrs
 
 from vexfs._core.frame import TIME_LIMITS_NS
+from vexfs._core.fs import Filesystem
 from vexfs.errors import VexfsError
 from vexfs.observe.history import History
 from vexfs.observe.parts import Parts
 from vexfs.version import __version__
 
+log = logging.getLogger("vexfs.volume")
 #: Below this share of the room, and this many bytes, a volume is about to refuse writes.
 FREE_SHARE, FREE_BYTES = 0.01, 64 << 20
 DEEP_QUEUE = 0.9
@@ -56,6 +59,19 @@ def checks(parts: Parts) -> list[Check]:
     if expected is not None:
         found.append(_mount(parts))
     return found
+
+
+def tell_of_writes(filesystem: Filesystem, failing: bool) -> bool:
+    """Log when changes do not reach the disk any more, and when they do again; answers whether they do not.
+
+    `failing` is what it answered before.
+    """
+    fault = filesystem.status()["last_error"]
+    if fault and not failing:
+        log.error("%s", fault)
+    elif failing and not fault:
+        log.info("the disk takes again what is written")
+    return bool(fault)
 
 
 def _room(total: int, available: int) -> Check:
