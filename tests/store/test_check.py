@@ -3,6 +3,8 @@
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,21 @@ def test_a_damaged_frame_is_told_with_file_and_bytes_and_stays(volume: Path) -> 
             fs.read_bytes("d/big")
         with fs.open("d/big", "rb", buffering=0) as file:
             assert file.read(extent.off) == BIG[: extent.off]
+
+
+def test_a_damaged_frame_of_an_index_is_told_with_what_its_owner_can_do(tmp_path: Path) -> None:
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.index("papers", dim=4)
+        fs.filesystem.write_file(".vexfs/index-1/rows", os.urandom(50_000))
+    with open(segment_file(tmp_path / "v.vex"), "r+b") as file:
+        file.seek(20_000)
+        file.write(bytes(8))
+    done = subprocess.run(
+        [sys.executable, "-c", "from vexfs.cli.main import vexctl; vexctl()", "volume", "fsck", tmp_path / "v.vex"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "/.vexfs/index-1/rows: cannot be read" in done.stdout
+    assert "index drop" in done.stdout and "--repair" not in done.stdout  # which would do nothing
 
 
 def test_extents_to_missing_and_foreign_frames_are_told(volume: Path) -> None:

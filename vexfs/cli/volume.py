@@ -182,7 +182,7 @@ def _report_text(report: Report, repair: bool) -> str:
         f"{', '.join(output.counted(number, noun) for number, noun in counts)}, "
         f"{output.size(report.bytes_checked)} in {output.counted(report.segments, 'segment')}"
     )
-    if faults and not repair:
+    if not repair and any(fault.fix is not None or "--repair" in fault.remedy for fault in report.faults):
         lines.append("run again with --repair to repair what can be repaired; take a backup first")
     return "\n".join(lines)
 

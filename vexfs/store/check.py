@@ -221,11 +221,13 @@ def _file_problems(directory: Path, repair: bool) -> Iterator[Problem]:
     if main is None and spare is not None:
         if repair:
             spare.save(directory)
-        yield Problem("volume-file", volumefile.NAME, "is missing or damaged; the spare copy is sound", repaired=repair)
+        what = "is missing or damaged; the spare copy is sound"
+        yield Problem("volume-file", volumefile.NAME, what, remedy="run with --repair", repaired=repair)
     elif main is not None and spare != main:
         if repair:
             main.save(directory)
-        yield Problem("volume-spare", volumefile.SPARE, "is missing, damaged or out of date", repaired=repair)
+        what = "is missing, damaged or out of date"
+        yield Problem("volume-spare", volumefile.SPARE, what, remedy="run with --repair", repaired=repair)
     known = {volumefile.NAME, volumefile.SPARE, META, f"{META}-wal", f"{META}-shm", SEGMENTS, "index"}
     known |= {lock.NAME, lock.SOCKET}
     for path in sorted(directory.iterdir()):

@@ -36,6 +36,7 @@ FRAME_HEADER = 32
 #: A large batch is padded up to the end of a block.
 BLOCK = 4096
 RESTORE = "restore the file from a backup, or remove it"
+OF_AN_INDEX = "restore the volume from a backup, or drop the index (vexctl index list, index drop) and make it anew"
 
 
 class Use(NamedTuple):
@@ -75,7 +76,9 @@ def check_data(
     for (kind, ino), stretches in sorted(content.lost.items()):
         told = ", ".join(f"{offset}..{offset + length} ({why})" for offset, length, why in sorted(stretches)[:8])
         more = f" and {len(stretches) - 8} more stretches" if len(stretches) > 8 else ""
-        report.add(kind, tree.path(ino), f"cannot be read at bytes {told}{more}", remedy=RESTORE)
+        where = tree.path(ino)
+        remedy = OF_AN_INDEX if where.startswith("/.vexfs/index-") else RESTORE
+        report.add(kind, where, f"cannot be read at bytes {told}{more}", remedy=remedy)
 
 
 # -- small files
