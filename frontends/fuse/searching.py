@@ -94,19 +94,23 @@ class Results(Directory):
 
     def child(self, name: bytes) -> Node | None:
         """A link by its name; also one of the listing before."""
-        self._search(None)
-        return self._entries.get(name) or self._before.get(name)
+        found, before = self._search(None)
+        return found.get(name) or before.get(name)
 
     def entries(self) -> Iterable[tuple[bytes, Node]]:
         """Best first."""
-        self._search(None)
-        return self._entries.items()
+        return self._search(None)[0].items()
 
-    def _search(self, fresh_s: float | None) -> None:
+    def forget(self) -> None:
+        """Keep no results: the kernel may know the directory for as long as it has memory.  They are found anew."""
+        with self._lock:
+            self._before, self._entries, self._made = {}, {}, 0.0
+
+    def _search(self, fresh_s: float | None) -> tuple[dict[bytes, Node], dict[bytes, Node]]:
         with self._lock:
             now = time.monotonic()
             if self._made and (fresh_s is None or now - self._made < fresh_s):
-                return
+                return self._entries, self._before
             hits, home = answered(self._find), self._home()
             found: dict[bytes, Node] = {}
             for rank, hit in enumerate(hits, 1):
@@ -114,6 +118,7 @@ class Results(Directory):
                 target = b"../../../" + os.path.relpath(path, home)
                 found[link_name(rank, len(hits), hit.score, os.path.basename(path))] = Link(target)
             self._before, self._entries, self._made = self._entries, found, now
+            return found, self._before
 
 
 def answered(find: "Callable[[], Hits]") -> "Hits":
@@ -149,7 +154,7 @@ class Kept:
                 found = self._kept[key] = make()
             self._kept.move_to_end(key)
             while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+                self._kept.popitem(last=False)[1].forget()
             return found
 
 

@@ -1,6 +1,7 @@
 """Searching with no program but the shell, on a real mount."""
 
 import errno
+import gc
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import tomllib
 
 import pytest
 from vexfs.frontends.fuse.searching import link_name, options_of
+from vexfs.frontends.fuse.virtual import Link
 
 TEXTS = {
     "docs/coffee/roasts.md": "# Roasts\n\nLight roasts keep acidity; dark roasts are bitter.",
@@ -114,6 +116,19 @@ def test_changes_show_and_names_stay_while_they_are_used(found):
     time.sleep(1.1)
     assert listed(home)[0][1].name == "rye.txt"
     assert os.readlink(home / before[0][0]).endswith("bread.txt")
+
+
+def test_results_of_many_questions_are_not_kept_for_as_long_as_the_kernel_knows_them(found):
+    _, mnt = found
+    first = mnt / "docs/.vexfs/search/water for espresso 0"
+    names = sorted(os.listdir(first))
+    held = os.open(first, os.O_RDONLY)
+    for k in range(1, 400):
+        assert os.listdir(mnt / f"docs/.vexfs/search/water for espresso {k}")
+    assert sum(isinstance(each, Link) for each in gc.get_objects()) < 600
+    assert sorted(os.listdir(held)) == names
+    os.close(held)
+    assert sorted(os.listdir(first)) == names and (first / names[0]).read_text()
 
 
 def test_nothing_that_walks_a_tree_walks_into_it(found, tmp_path):
