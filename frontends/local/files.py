@@ -20,7 +20,7 @@ from vexfs.frontends.local.paths import AnyPath, VolumePath, bind, is_own, plain
 from vexfs.frontends.local.transfers import copy_content, copy_metadata, remove_tree
 
 from vexfs._core.fs import Filesystem, Stat
-from vexfs.errors import from_errno
+from vexfs.errors import VolumeClosed, from_errno
 
 
 class DirEntry:
@@ -224,7 +224,11 @@ class Files:
         self, top: AnyPath = ".", topdown: bool = True, onerror: Callable[[OSError], Any] | None = None,
         followlinks: bool = False,
     ) -> Iterator[tuple[str, list[str], list[str]]]:
-        """As ``os.walk``: triples of a directory's path, the names of its directories, the names of the rest."""
+        """As ``os.walk``: triples of a directory's path, the names of its directories, the names of the rest.
+
+        Directories that cannot be listed are passed over when there is no `onerror`; not so a volume that is closed, or
+        whose node does not answer.
+        """
         # A stack of its own: a tree may be deeper than Python's recursion limit.
         todo: list[str | tuple[str, list[str], list[str]]] = [text(top)]
         while todo:
@@ -240,6 +244,8 @@ class Files:
             except OSError as error:
                 if onerror is not None:
                     onerror(error)
+                elif isinstance(error, (ConnectionError, VolumeClosed)):
+                    raise
                 continue
             if topdown:
                 yield directory, directories, others

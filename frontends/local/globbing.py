@@ -4,6 +4,7 @@
 not follow symlinks into them.  At the end of a pattern it matches files, too, from Python 3.13 on.
 """
 
+import errno
 import fnmatch
 import re
 import stat
@@ -13,14 +14,20 @@ from collections.abc import Iterator
 from vexfs._core.fs import Filesystem
 
 MAGIC = re.compile(r"[*?[]")
+#: These say that nothing matches; what else fails (damage, a node that is gone) is told.
+NOTHING_THERE = {
+    errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EACCES, errno.EPERM
+}  # fmt: skip
 
 
 def listing(filesystem: Filesystem, directory: str) -> list[tuple[str, int]]:
-    """Names and file types in `directory`, sorted; nothing when it is no directory or went away."""
+    """Names and file types in `directory`, sorted; nothing when it is no directory, went away, or is closed to us."""
     try:
         found = [(name.decode("utf-8", "surrogateescape"), kind) for name, _, kind in filesystem.scandir(directory)]
-    except OSError:
-        return []
+    except OSError as error:
+        if error.errno in NOTHING_THERE:
+            return []
+        raise
     return sorted(found)
 
 
@@ -88,6 +95,8 @@ def _directories(filesystem: Filesystem, base: str) -> Iterator[str]:
 def _is(filesystem: Filesystem, path: str, directory: bool) -> bool:
     try:
         found = filesystem.stat(path, follow_symlinks=directory)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in NOTHING_THERE:
+            return False
+        raise
     return not directory or stat.S_ISDIR(found.st_mode)

@@ -5,6 +5,7 @@ import errno
 import pytest
 
 import vexfs
+from tests.remote.conftest import Served
 from vexfs import errors
 
 
@@ -54,6 +55,28 @@ def test_what_a_node_does_not_take_is_an_error_of_the_operation(fs):
         with pytest.raises(OSError) as caught:
             wrong()
         assert caught.value.errno == errno.EINVAL
+
+
+def test_a_node_that_is_gone_is_no_empty_volume(tmp_path):
+    served = Served(tmp_path)
+    volume = vexfs.connect(served.url, served.token)
+    volume.write_text("d/f", "1")
+    walk = volume.walk("/")
+    assert next(walk)[1] == ["d"]
+    served.stop()
+    looks = [
+        lambda: volume.glob("*"), lambda: volume.glob("d/f"), lambda: list(volume.path("/").rglob("f")),
+        lambda: list(volume.walk("/")), lambda: next(walk),
+    ]  # fmt: skip
+    for look in looks:
+        with pytest.raises(errors.Unreachable):
+            look()
+    told = []
+    assert list(volume.walk("/", onerror=told.append)) == [] and isinstance(told[0], errors.Unreachable)
+    volume.close()
+    for look in looks[:-1]:
+        with pytest.raises(errors.VolumeClosed):
+            look()
 
 
 def test_nothing_goes_through_a_closed_connection(served):
