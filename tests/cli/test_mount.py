@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run(*command, timeout=60):
-    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=timeout)
+def run(*command, timeout=60, cwd=None):
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=timeout, cwd=cwd)
 
 
 @pytest.fixture
@@ -416,6 +416,16 @@ def test_unmounting_on_a_full_disk_loses_nothing_unless_told_to(home, small_disk
         assert opened.filesystem.read_file("/a") == b"kept"
         with pytest.raises(FileNotFoundError):
             opened.filesystem.read_file("/b")
+
+
+def test_who_stands_in_the_mount_may_unmount_it(home):
+    Volume.create(home / "in.vex").close()
+    assert run(*VEXFS, "mount", home / "in.vex", home / "mnt").returncode == 0
+    with subprocess.Popen(["sleep", "60"], cwd=home / "mnt") as sleeper:
+        done = run(*VEXFS, "umount", ".", cwd=home / "mnt")
+        assert done.returncode == 1 and f"is in use by sleep (pid {sleeper.pid}); end that" in done.stderr
+        sleeper.kill()
+    assert run(*VEXFS, "umount", ".", cwd=home / "mnt").returncode == 0
 
 
 def test_a_warning_is_one_line_for_people(home):

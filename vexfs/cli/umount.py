@@ -35,6 +35,7 @@ def umount(args: argparse.Namespace) -> int:
         raise InvalidArgument.at("nothing is mounted there", directory)
     if here.fs_type != place.FS_TYPE:
         raise InvalidArgument.at(f"has a {here.fs_type} filesystem mounted, not a volume; use umount", directory)
+    _leave(directory)
     stale = place.is_stale(directory)
     if not stale and not args.lazy:
         _written(directory)
@@ -46,6 +47,16 @@ def umount(args: argparse.Namespace) -> int:
     text = f"removed the stale mount of {here.source}" if stale else ""
     output.emit(args, {"volume": here.source, "mountpoint": directory, "stale": stale, "closed": closed}, text)
     return 0
+
+
+def _leave(directory: str) -> None:
+    """Be no user of the mount oneself: the shell that started us there is named, if it stays."""
+    try:
+        here = os.getcwd()
+    except OSError:  # behind a stale mount, or removed
+        here = directory
+    if f"{here}/".startswith(f"{directory.rstrip('/')}/"):
+        os.chdir("/")
 
 
 def _written(directory: str) -> None:
