@@ -131,3 +131,27 @@ def test_what_has_no_text_index_is_refused(fs):
     fs.index("plain", dim=3)
     with pytest.raises(IndexMissing):
         fs.reembed("plain")
+
+
+def test_a_search_meets_one_of_the_two(fs):
+    """The old index and the new one change places between two searches, not within one."""
+    failed, over, asked = [], threading.Event(), [0]
+
+    def ask():
+        while not over.is_set():
+            asked[0] += 1
+            for call in (lambda: fs.search("coffee", k=3), lambda: fs.search("coffee", k=3, mode="keyword")):
+                try:
+                    call()
+                except VexfsError as error:
+                    failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for n in range(8):
+        fs.reembed("docs", "default" if n % 2 else counted)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert asked[0] > 50 and failed == []

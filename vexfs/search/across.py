@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
-from vexfs.errors import IndexMissing, QueryInvalid
+from vexfs.errors import IndexClosed, IndexMissing, QueryInvalid
 from vexfs.observe.tally import tallied
 from vexfs.search.hits import Hit, Hits
 from vexfs.search.query import check_k, directory_at
@@ -28,6 +28,12 @@ def scoped(catalog: "Catalog", under: Any) -> list[tuple["Index", Any]]:
     if over is not None:
         found = [(over, None if ino == over.description.directory else ino)]
     return found + [(index, None) for index in catalog.below(ino)]
+
+
+def replaced(catalog: "Catalog", met: list[tuple["Index", Any]]) -> bool:
+    """Whether one of the indexes that a search met is closed because another one took its place: it can be repeated."""
+    now = [(index, catalog.covering(index.description.directory)) for index, _ in met]
+    return any(then is not index and then is not None for index, then in now)
 
 
 def _text(path: Any) -> str | bytes:
@@ -71,7 +77,12 @@ def search_vector(
     if not fitting:
         dims = ", ".join(sorted({str(i.dim) for i, _ in met}))
         raise QueryInvalid(f"a vector of dimension {len(q)}; the indexes there hold vectors of dimension {dims}")
-    parts = [index.query(q, k, where=where, under=scope, **options) for index, scope in fitting]
+    try:
+        parts = [index.query(q, k, where=where, under=scope, **options) for index, scope in fitting]
+    except IndexClosed:
+        if not replaced(catalog, fitting):
+            raise
+        return search_vector(catalog, q, k, under=under, where=where, **options)
     return parts[0] if len(parts) == 1 else merged(parts, k)
 
 

@@ -72,15 +72,14 @@ class Catalog:
         #: Indexes that could not be opened, and why: they stay in the list and keep their files.
         self._unopened: dict[int, tuple[Description, str]] = {}
         self._next = 1
+        #: One index is about to take the place of another: who finds none looks again when that is done.
+        self._replacing = False
         self._stop = threading.Event()
         self._work = Bell()
         self._hinted = False
         self._worker: threading.Thread | None = None
         self._ingest: Ingest | None = None
         self.settling = Settling(self)
-        #: Called with an index after it was made or found, and before it is dropped: for those who follow along.
-        self.on_open: list[Callable[[Index], Any]] = []
-        self.on_drop: list[Callable[[Index], Any]] = []
         #: Called with an index, its rows that were written, uint32 (n,), and their vectors, float32 (n, dim).
         self.on_written: list[Callable[[Index, Any, Any, int], Any]] = []
         try:
@@ -150,10 +149,11 @@ class Catalog:
             if name.startswith(b"index-") and number.isdigit() and int(number) not in known:
                 self._remove_files(int(number))
 
-    def save(self) -> None:
-        """Write the list of indexes."""
+    def save(self, made: Description | None = None, gone: Index | None = None) -> None:
+        """Write the list of indexes; with one that is being made, without one that is being dropped."""
         with self._lock:
-            kept = [i.description for i in self._by_directory.values()] + [d for d, _ in self._unopened.values()]
+            kept = [i.description for i in self._by_directory.values() if i is not gone]
+            kept += [d for d, _ in self._unopened.values()] + ([] if made is None else [made])
             text = pack_list(sorted(kept, key=lambda d: d.number), self._next)
             self.filesystem.write_file(LIST + ".new", text, 0o600)
             self.filesystem.rename(LIST + ".new", LIST)
@@ -220,10 +220,14 @@ class Catalog:
 
     def covering(self, place: Any) -> Index | None:
         """The innermost index above a path, or an inode number; None where there is none."""
-        if not self._by_directory:
+        if not self._by_directory and not self._replacing:
             return None
         ino = place if isinstance(place, int) else self.filesystem.resolve(_text(place))
-        return self._by_directory.get(rows.covering(self.filesystem, ino))
+        found = self._by_directory.get(rows.covering(self.filesystem, ino))
+        if found is None and self._replacing:
+            with self._lock:
+                found = self._by_directory.get(rows.covering(self.filesystem, ino))
+        return found
 
     def at(self, path: Any) -> Index:
         """The index that covers `path`.
@@ -261,9 +265,12 @@ class Catalog:
 
     def create(
         self, path: Any, *, dim: int | None, metric: str | None = None, dtype: str | None = None,
-        embedder: str | None = None, rows_in: str | None = None,
+        embedder: str | None = None, rows_in: str | None = None, instead_of: Index | None = None,
     ) -> Index:
         """The index of the directory `path`, made when there is none; the directory, too.
+
+        `instead_of` is the directory's index that the new one replaces, with every vector in it: whenever a crash
+        comes, the directory has one of the two.
 
         Raises
         ------
@@ -276,7 +283,7 @@ class Catalog:
         with self._lock:
             ino = self._directory(where)
             index = self._by_directory.get(ino)
-            if index is not None:
+            if index is not None and index is not instead_of:
                 index.description.refuse_other(where, dim, metric, dtype, embedder, rows_in)
                 return index
             self._refuse_unopened(ino, where)
@@ -288,13 +295,17 @@ class Catalog:
             )
             self._next += 1
             Index.make_files(self.filesystem, description)
-            index = Index(self, description)
-            self._add(index)
+            self.save(description, gone=index)
+            self._replacing = index is not None
+            try:
+                if index is not None:
+                    self._let_one_go(index)
+                index = Index(self, description)
+                self._add(index)
+            finally:
+                self._replacing = False
             self.settling.tree(ino)
-            self.save()
             self._start()
-        for call in self.on_open:
-            call(index)
         return index
 
     def _directory(self, path: str) -> int:
@@ -334,19 +345,20 @@ class Catalog:
 
     def discard(self, index: Index) -> None:
         """Drop an index whose directory may be gone."""
-        for call in self.on_drop:
-            call(index)
         with self._lock:
-            self._by_directory.pop(index.description.directory, None)
-            self._by_number.pop(index.description.number, None)
-            self.save()
-            index.close(snapshot=False)
-            self._remove_files(index.description.number)
+            self.save(gone=index)
+            self._let_one_go(index)
             self.settling.tree(index.description.directory)
         with contextlib.suppress(FileNotFoundError):
             heir = self.covering(index.description.directory)
             if heir is not None and heir.embedder is not None and not self.read_only:
                 self.ingesting().look_below(index.description.directory)
+
+    def _let_one_go(self, index: Index) -> None:
+        self._by_directory.pop(index.description.directory, None)
+        self._by_number.pop(index.description.number, None)
+        index.close(snapshot=False)
+        self._remove_files(index.description.number)
 
     def update(self, index: Index, **fields: Any) -> None:
         """Change fields of an index's description, and keep them."""

@@ -146,11 +146,10 @@ def put_index_file(catalog: "Catalog", directory: int, text: bytes) -> None:
         raise Incomplete.at("dim, or embedder, is wanted")
     if own is not None:
         _refuse_loss(own)
-        catalog.drop(path)
     if "embedder" in wanted:
-        create_text_index(catalog, path, **wanted)
+        create_text_index(catalog, path, instead_of=own, **wanted)
     else:
-        catalog.create(path, **wanted)
+        catalog.create(path, instead_of=own, **wanted)
 
 
 def _refuse_loss(index: "Index") -> None:

@@ -1,7 +1,7 @@
 """Embedding a directory's text anew by another model, while the old vectors still answer.
 
-Everything is embedded first and held in memory (about 2.5 KB a passage); then the old index is dropped, the new one
-made, and the passages put into it, some ten thousand a second.  What changed meanwhile is met by ingest.  After a crash
+Everything is embedded first and held in memory (about 2.5 KB a passage); then a new index takes the place of the old
+one, and the passages are put into it, some ten thousand a second.  What changed meanwhile is met by ingest.  After a crash
 either the old index is there as it was, or the new one, and ingest completes it.
 """
 
@@ -79,15 +79,9 @@ def steps(catalog: "Catalog", path: str, embedder: Any = None) -> Generator[tupl
             yield done, len(files)
     finally:
         old.renewal = None
-    where, before = old.path, old.embedder
-    kind: dict[str, Any] = {"metric": old.metric, "dtype": old.dtype, "rows_in": old.rows_in}
-    catalog.drop(where)
-    try:
-        index = create_text_index(catalog, where, model, **kind)
-    except BaseException:  # the directory stays one whose text is found: ingest reads it again
-        with contextlib.suppress(Exception):
-            create_text_index(catalog, where, resolve(cast(str, before)), **kind)
-        raise
+    index = create_text_index(
+        catalog, old.path, model, metric=old.metric, dtype=old.dtype, rows_in=old.rows_in, instead_of=old
+    )
     for found, rows in batches:
         _put(index, found, rows)
     catalog.ingesting().look_through(index)

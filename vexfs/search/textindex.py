@@ -15,7 +15,7 @@ VERSION = "embedder_version"
 
 def create_text_index(
     catalog: "Catalog", path: str, embedder: Any, dim: int | None = None, metric: str | None = None,
-    dtype: str | None = None, rows_in: str | None = None,
+    dtype: str | None = None, rows_in: str | None = None, instead_of: "Index | None" = None,
 ) -> "Index":
     """The index of a directory whose text is embedded by itself, made when there is none.
 
@@ -27,6 +27,8 @@ def create_text_index(
         See :func:`vexfs.search.embedders.resolve`.
     dim, metric, dtype, rows_in : optional
         As of any index; the dimension is the model's.
+    instead_of : Index, optional
+        The directory's index, which the new one replaces.
 
     Raises
     ------
@@ -39,8 +41,11 @@ def create_text_index(
     if dim is not None and dim != model.dim:
         raise InvalidArgument.at(f"dim={dim}; the vectors of embedder {model.name!r} have {model.dim} numbers", path)
     remember(model)
-    refuse_other_model(catalog, path, model)
-    index = catalog.create(path, dim=model.dim, metric=metric, dtype=dtype, embedder=model.name, rows_in=rows_in)
+    if instead_of is None:
+        refuse_other_model(catalog, path, model)
+    index = catalog.create(
+        path, dim=model.dim, metric=metric, dtype=dtype, embedder=model.name, rows_in=rows_in, instead_of=instead_of
+    )
     if VERSION not in index.state:
         index.keep(**{VERSION: model.version})
     catalog.ingesting().look_through(index)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vexfs.errors import IndexMissing, QueryInvalid
+from vexfs.errors import IndexClosed, IndexMissing, QueryInvalid
 from vexfs.observe.tally import tallied
 from vexfs.registry import registry
-from vexfs.search.across import merged, scoped
+from vexfs.search.across import merged, replaced, scoped
 from vexfs.search.hits import Hits
 from vexfs.search.query import check_k, check_options, score_of
 from vexfs.search.textindex import embedder_of
@@ -81,14 +81,8 @@ def search_text(
     """
     _checked(query, k, mode)
     check_options(recall, None, None, threshold, 1)
-    met = [(index, scope) for index, scope in scoped(catalog, under) if index.embedder is not None]
-    if not met:
-        catalog.refuse_unopened_below(str(under))
-        raise IndexMissing.at("no index of text covers it, and there is none below it; make one with fs.index(path, "
-                              'embedder="default") or vexctl index create --embedder default', str(under))  # fmt: skip
-    catalog.settle()
     more = min(max(4 * k, 40), 10_000) if rerank is not None else k
-    parts = [_one(index, query, more, scope, where, mode, recall, explain) for index, scope in met]
+    parts = _parts(catalog, query, more, under, where, mode, recall, explain)
     hits = parts[0] if len(parts) == 1 else merged(parts, more)
     if rerank is not None:
         hits = reranked(query, hits, rerank)
@@ -106,6 +100,25 @@ def _checked(query: str, k: Any, mode: str) -> None:
     check_k(k)
     if mode not in MODES:
         raise QueryInvalid(f"mode={mode!r}; {', '.join(MODES)} are known")
+
+
+def _parts(
+    catalog: "Catalog", query: str, k: int, under: Any, where: Mapping[str, Any] | None, mode: str, recall: float,
+    explain: bool,
+) -> list[Hits]:
+    """The best files of each index that is met."""
+    met = [(index, scope) for index, scope in scoped(catalog, under) if index.embedder is not None]
+    if not met:
+        catalog.refuse_unopened_below(str(under))
+        raise IndexMissing.at("no index of text covers it, and there is none below it; make one with fs.index(path, "
+                              'embedder="default") or vexctl index create --embedder default', str(under))  # fmt: skip
+    catalog.settle()
+    try:
+        return [_one(index, query, k, scope, where, mode, recall, explain) for index, scope in met]
+    except IndexClosed:
+        if not replaced(catalog, met):
+            raise
+        return _parts(catalog, query, k, under, where, mode, recall, explain)
 
 
 def _one(
