@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import vexfs
+
 
 def chunks(fs, index, path, texts, vectors):
     stat = fs.stat(path)
@@ -139,3 +141,20 @@ def test_vectors_come_into_memory_after_a_snapshot(fs, reopen, vectors, monkeypa
     third.catalog.wait()
     assert third.index("i").vectors.stats()["resident"] == 0
     assert third.index("i").query(vectors[7], 1)[0].id == "f7"
+
+
+def test_files_behind_some_with_more_passages_than_are_looked_at(tmp_path):
+    with vexfs.open(tmp_path / "v.vex") as volume:
+        volume.index("docs", embedder="default")
+        for k in range(2):
+            long = (" ".join(f"coffee bean roast{n}w{j}" for j in range(44)) for n in range(6000))
+            volume.write_text(f"docs/long{k}.txt", "\n\n".join(long))
+        for n in range(5):
+            volume.write_text(f"docs/{n}.txt", f"among bread and other things a word of coffee {n}")
+        assert volume.ingest.wait(60)
+        assert volume.indexes()[0].table.live > 10_005
+        for mode in ("keyword", "semantic", "hybrid"):
+            hits = volume.search("coffee", k=4, mode=mode)
+            scores = [hit.score for hit in hits]
+            assert {hit.id for hit in hits[:2]} == {"long0.txt", "long1.txt"} and len(hits) == 4
+            assert scores == sorted(scores, reverse=True)

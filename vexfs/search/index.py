@@ -411,6 +411,10 @@ class Index:
         """The live rows that match a filter below a directory: a bit array (None: all), and how many."""
         return self._reader.mask(where, under)
 
+    def besides(self, hits: Hits, bits: NDArray[np.uint64] | None) -> NDArray[np.uint64]:
+        """The rows of a bit array (None: all) that are not of these files."""
+        return self._reader.besides(hits, bits)
+
     def hits(
         self, found: NDArray[np.uint32], scores: NDArray[np.float32], distances: NDArray[np.float32], k: int,
         since: int | None = None,

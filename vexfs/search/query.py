@@ -3,7 +3,7 @@
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -219,6 +219,16 @@ class Reader:
                     found[ino] = path
         return list(found.values())
 
+    def besides(self, hits: Sequence[Hit], bits: Bits | None) -> Bits:
+        """The rows of a bit array (None: all of the directory) that are not of these files."""
+        if bits is None:
+            bits = self._table.scope(self._index.description.directory)[0]
+        left = np.unpackbits(bits.view(np.uint8), bitorder="little")
+        for hit in hits:
+            rows = self._table.rows_of(hit.ino)
+            left[rows[rows < len(left)]] = 0
+        return np.packbits(left, bitorder="little").view(np.uint64)
+
     # -- searching
 
     def query(
@@ -264,18 +274,12 @@ class Reader:
     ) -> Hits:
         """The hits and, up to k, files behind them: those that were found have more rows than are looked at."""
         version = self._table.version
-        bits = self._table.scope(self._index.description.directory)[0] if allowed is None else allowed.bits
-        left = np.unpackbits(bits.view(np.uint8), bitorder="little")
-        more: list[Hit] = hits
+        left, more = None if allowed is None else allowed.bits, hits
         while more and len(hits) < k:
-            for hit in more:
-                rows = self._table.rows_of(hit.ino)
-                left[rows[rows < len(left)]] = 0
+            left = self.besides(more, left)
             wanted = k - len(hits)
-            rest = Mask(np.packbits(left, bitorder="little").view(np.uint64), version)
-            (found,), _ = self._answers(q, wanted, min(4 * wanted + 16, K_MAX), rest, options, False)
-            more = list(found)
-            hits.extend(more)
+            (more,), _ = self._answers(q, wanted, min(4 * wanted + 16, K_MAX), Mask(left, version), options, False)
+            hits.extend(list(more))
         return hits
 
     def _answers(

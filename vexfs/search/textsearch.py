@@ -143,6 +143,14 @@ def _one(
         while cut and len(hits) < files and depth < most:
             depth = min(DEEPER * depth, most)
             hits, cut = _deep(index, query, vector, depth, k, mode, recall, bits, since, explanation)
+        # These have more passages than are looked at: the files behind them.
+        more, behind = hits, depth
+        while cut and more and len(hits) < files:
+            bits = index.besides(more, bits)
+            wanted = k - len(hits)
+            more, cut = _deep(index, query, vector, depth, wanted, mode, recall, bits, since, explanation, behind)
+            hits.extend(list(more))
+            behind += depth
         for hit in hits:
             del hit.others[OTHERS:]
     hits.explanation = explanation
@@ -151,9 +159,9 @@ def _one(
 
 def _deep(
     index: "Index", query: str, vector: Floats | None, depth: int, k: int, mode: str, recall: float, bits: Any,
-    since: int, explanation: dict[str, Any] | None,
+    since: int, explanation: dict[str, Any] | None, behind: int = 0,
 ) -> tuple[Hits, bool]:
-    """At most k files of the best `depth` passages of each list; and whether a list had more."""
+    """At most k files of the best `depth` passages of each list, `behind` so many; and whether a list had more."""
     near, distances, words, scores = _NO_ROWS, _NO_SCORES, _NO_ROWS, _NO_SCORES
     if vector is not None:
         near, distances = _nearest(index, vector, depth, recall, bits)
@@ -164,7 +172,7 @@ def _deep(
     elif mode == "keyword":
         rows, fused = words, scores
     else:
-        rows, fused = fuse([near, words], [WEIGHTS.get(index.embedder or "", WEIGHT), 1.0])
+        rows, fused = fuse([near, words], [WEIGHTS.get(index.embedder or "", WEIGHT), 1.0], behind)
     if explanation is not None:
         explanation |= {"depth": depth, "near": len(near), "words": len(words)}
     # Enough rows for k files, if a file has a few of them.
@@ -186,8 +194,10 @@ def _nearest(index: "Index", vector: Floats, k: int, recall: float, bits: Any) -
     return rows[0, : filled[0]], distances[0, : filled[0]]
 
 
-def fuse(lists: list[Rows], weights: list[float]) -> tuple[Rows, Floats]:
+def fuse(lists: list[Rows], weights: list[float], behind: int = 0) -> tuple[Rows, Floats]:
     """Ranked lists of rows as one, best first, with scores up to 1: reciprocal rank fusion.
+
+    `behind`: so many rows of each list come before these.
 
     Source: Cormack, Clarke, Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
     methods", SIGIR 2009.
@@ -195,16 +205,16 @@ def fuse(lists: list[Rows], weights: list[float]) -> tuple[Rows, Floats]:
     scores: dict[int, float] = {}
     most = sum(weights) / (CONSTANT + 1)
     for each, weight in zip(lists, weights, strict=True):
-        for row, share in zip(each.tolist(), _shares(weight / most, len(each)), strict=True):
+        for row, share in zip(each.tolist(), _shares(weight / most, behind, len(each)), strict=True):
             scores[row] = scores.get(row, 0.0) - share
     best = sorted(zip(scores.values(), scores, strict=True))  # the sign makes the best the first, and rows ascend
     return np.array([row for _, row in best], np.uint32), np.array([-score for score, _ in best], np.float32)
 
 
 @functools.lru_cache(maxsize=256)
-def _shares(weight: float, count: int) -> list[float]:
+def _shares(weight: float, behind: int, count: int) -> list[float]:
     """What each rank of a list adds."""
-    return [weight / (CONSTANT + rank) for rank in range(1, count + 1)]
+    return [weight / (CONSTANT + rank) for rank in range(behind + 1, behind + count + 1)]
 
 
 def _distances(rows: Rows, near: Rows, distances: Floats) -> Floats:
