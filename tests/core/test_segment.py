@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vexfs._core import codec, segment
+from vexfs._core import codec, io, segment
 from vexfs._core.segment import FRAME_MAX, Frame, SegmentStore
 
 KEY = bytes(range(32))
@@ -305,6 +305,49 @@ def test_zeros_written_ahead_of_small_syncs(tmp_path, mode, crash):
             assert [f.err for f in s.scan(0)] == [0] * 12
             s.trim(0, frames[11].pos + frames[11].stored)
             assert s.read(frames[11]) == b"11" * 100
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_room_made_ahead_of_large_appends(tmp_path, mode, crash):
+    """It shows in no figure, holds no frames, and goes when the segment ends."""
+    live, later = tmp_path / "live", tmp_path / "later"
+    live.mkdir()
+    with SegmentStore(live, **mode) as s:
+        blobs = [blob(i, FRAME_MAX) for i in range(60)]
+        frames = s.append([(i, 0, data) for i, data in enumerate(blobs)])
+        s.sync()
+        path, end = live / "00000000.seg", s.stats()["active_pos"]
+        assert end <= path.stat().st_size <= max(end, sum(map(len, blobs)) // 2 + (2 << 20))
+        assert s.stats()["disk_bytes"] == end == s.size(0)
+        if crash:
+            shutil.copytree(live, later)
+        frames += s.append([(99, 0, b"behind")])
+        assert [f.err for f in s.scan(0)] == [0] * 61
+        s.drop_cache()
+        assert s.read_many(frames) == [*blobs, b"behind"]
+        end = s.stats()["active_pos"]
+        s.seal()
+        assert path.stat().st_size == end
+    if crash:
+        with SegmentStore(later, **mode) as s:
+            assert s.read_many(frames[:60]) == blobs
+            assert [f.err for f in s.scan(0)] == [0] * 60
+            s.trim(0, max(f.pos + f.stored for f in frames[:60]))
+            assert s.read_many(frames[:60]) == blobs
+
+
+def test_a_host_that_makes_no_room_ahead(tmp_path, mode):
+    with SegmentStore(tmp_path, **mode) as s:
+        s.append([(0, 0, b"first")])
+        blobs = [blob(i, FRAME_MAX) for i in range(40)]
+        io.fault(["truncate"], 0, errno.EOPNOTSUPP)
+        try:
+            frames = s.append([(i, 0, data) for i, data in enumerate(blobs)])
+        finally:
+            io.clear_fault()
+        assert s.read_many(frames) == blobs
+        end = s.stats()["active_pos"]
+        assert (tmp_path / "00000000.seg").stat().st_size == end
 
 
 # -- scan --------------------------------------------------------------------------------------------------------

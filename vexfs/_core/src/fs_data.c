@@ -62,6 +62,7 @@ int vx_space_check(vx_fs *fs, uint64_t bytes)
     uint64_t pending = fs->dirty_bytes + fs->frozen_bytes + fs->dirty_ops * VX_META_COST / 8;
     if (fs->o.size_limit && fs->used_bytes + pending + bytes > fs->o.size_limit)
         return -EDQUOT;
+    pending += fs->moving;
     fs->host_checked += bytes;
     if (fs->host_checked > fs->host_free / 16 || pending + bytes + fs->host_kept > fs->host_free)
         vx_space_look(fs);
@@ -76,7 +77,11 @@ int vx_space_make(vx_fs *fs, uint64_t bytes)
     if (fs->commit_err && vx_many_bytes(fs))
         return fs->commit_err;
     int rc = vx_space_check(fs, bytes);
-    if (rc && fs->dirty_ops && !fs->commit_err && !vx_commit_until(fs, fs->epoch, 0))
+    while (rc == -ENOSPC && fs->moving) { /* there is more room when it is done */
+        pthread_cond_wait(&fs->changed, &fs->lock);
+        rc = vx_space_check(fs, bytes);
+    }
+    if (rc && (fs->dirty_ops || fs->frozen_bytes) && !fs->commit_err && !vx_commit_until(fs, fs->epoch, 0))
         rc = vx_space_check(fs, bytes); /* what was deleted and not yet committed has been counted now */
     return rc;
 }

@@ -86,12 +86,13 @@ static int let_go_active(vx_fs *fs)
     return room_is_short(fs) && !vx_segstore_seal(fs->store);
 }
 
-/* Whether the host has room for what lives in a segment, and for the log of metadata beside it.  Lock held. */
+/* Whether the host has room for what lives in a segment, for the log of metadata, and for what was written and is not
+ * placed yet.  Lock held. */
 static int fits(vx_fs *fs, const vx_segment_row *s)
 {
     uint64_t most = s->raw_live < s->used ? s->raw_live : s->used;
     vx_space_look(fs);
-    return most + LOG_ROOM <= fs->host_free;
+    return most + LOG_ROOM + fs->dirty_bytes + fs->frozen_bytes <= fs->host_free;
 }
 
 static void later(vx_fs *fs, vx_segment_row *s)
@@ -252,8 +253,11 @@ static int move_frames(vx_fs *fs, uint32_t seg, const vx_frame_info *f, size_t n
     pthread_mutex_lock(&fs->lock);
     for (uint32_t k = 0; k < count && !rc; k++)
         rc = relocate(fs, &pieces[k], &puts[k]);
+    for (uint32_t k = 0; k < count && !rc; k++)
+        fs->moving -= pieces[k].e.len < fs->moving ? pieces[k].e.len : fs->moving;
     if (!fs->first_dirty_ns && count)
         vx_mutated(fs, 0);
+    vx_space_look(fs);
     pthread_mutex_unlock(&fs->lock);
     free(pieces);
     free(puts);
@@ -263,13 +267,17 @@ static int move_frames(vx_fs *fs, uint32_t seg, const vx_frame_info *f, size_t n
 /* Lock held, released inside; fs->committing is ours, so that no map is being placed meanwhile. */
 int vx_reclaim_segment(vx_fs *fs, uint32_t seg)
 {
-    pthread_mutex_unlock(&fs->lock);
     frames_t all = {NULL, 0, 0};
+    const vx_segment_row *from = (const vx_segment_row *)vx_hmap_get(&fs->segments, seg);
+    fs->moving = from ? from->raw_live : 0;
+    pthread_mutex_unlock(&fs->lock);
     int rc = vx_segstore_scan(fs->store, seg, 0, collect, &all);
     for (size_t at = 0; at < all.n && !rc; at += BATCH_FRAMES)
         rc = move_frames(fs, seg, all.f + at, all.n - at < BATCH_FRAMES ? all.n - at : BATCH_FRAMES);
     free(all.f);
     pthread_mutex_lock(&fs->lock);
+    fs->moving = 0;
+    pthread_cond_broadcast(&fs->changed);
     vx_segment_row *s = (vx_segment_row *)vx_hmap_get(&fs->segments, seg);
     if (s)
         s->stuck = rc || s->raw_live; /* a damaged frame holds it: it stays for fsck */

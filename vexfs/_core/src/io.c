@@ -146,6 +146,23 @@ int vx_io_ftruncate(int fd, off_t size)
     return err;
 }
 
+int vx_io_allocate(int fd, off_t from, off_t size)
+{
+    vx_iowatch *w = vx_iowatch_enter();
+    int err = w ? vx_iowatch_fault(w, VX_IO_TRUNCATE) : 0, failed;
+    do
+        failed = !err && fallocate(fd, 0, from, size - from) < 0;
+    while (failed && errno == EINTR);
+    if (failed)
+        err = -errno;
+    if (w) {
+        if (!err)
+            vx_iowatch_on_file(w, VX_IO_TRUNCATE, fd, (uint64_t)size);
+        vx_iowatch_leave(w);
+    }
+    return err;
+}
+
 int vx_io_fdatasync(int fd)
 {
     vx_iowatch *w = vx_iowatch_enter();

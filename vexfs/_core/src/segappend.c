@@ -24,6 +24,8 @@ typedef struct {
     pthread_mutex_t lock;
     vx_frame_put *puts;
     size_t n, next;
+    uint64_t left; /* bytes that have no place yet; under append_lock */
+    int compressed;
     size_t batch_bytes;
     int err;
 } call;
@@ -105,17 +107,36 @@ static void zero_ahead(vx_segstore *s, vx_segfile *f)
     put_staging(s, st);
 }
 
+/* The host's filesystem writes past its page cache side by side only where a file does not grow: who appends much has
+ * room made for it before.  Rather too little than too much: what is left over has to be cut off.  Under append_lock. */
+static void allocate_ahead(vx_segstore *s, vx_segfile *f, uint64_t from, uint64_t bytes)
+{
+    uint64_t most = s->segment_bytes - BATCH_BYTES, to = (from + bytes) & ~(uint64_t)(VX_SEG_BLOCK - 1);
+    if (s->segment_bytes < 2 * BATCH_BYTES)
+        return;
+    to = to < most ? to : most;
+    if (to > from && !vx_io_allocate(f->fd, (off_t)from, (off_t)to)) {
+        pthread_mutex_lock(&s->lock);
+        f->allocated = to;
+        pthread_mutex_unlock(&s->lock);
+    }
+}
+
 /* What a batch takes that has to end with a block. */
 static uint32_t padded(const vx_segfile *f, uint32_t bytes, int whole)
 {
     return whole ? bytes + (uint32_t)((VX_SEG_BLOCK - (f->end + bytes) % VX_SEG_BLOCK) % VX_SEG_BLOCK) : bytes;
 }
 
-/* A place for `bytes`; `whole` ones: up to the end of a block, out->bytes says how many. */
-static int reserve(vx_segstore *s, uint32_t bytes, int whole, region *out)
+/* A place for a batch, in which `raw` bytes of the call became `bytes`; `whole` ones: up to the end of a block,
+ * out->bytes says how many. */
+static int reserve(call *c, uint64_t raw, uint32_t bytes, int whole, region *out)
 {
-    int err = 0, zeros = 0;
+    vx_segstore *s = c->store;
+    int err = 0, zeros = 0, room = 0;
     pthread_mutex_lock(&s->append_lock);
+    c->left -= raw;
+    uint64_t ahead = c->compressed ? c->left / 2 : c->left;
     pthread_mutex_lock(&s->lock);
     vx_segfile *f = s->active;
     int full = !f || (f->end > VX_SEG_BLOCK && f->end + padded(f, bytes, whole) > s->segment_bytes);
@@ -133,8 +154,11 @@ static int reserve(vx_segstore *s, uint32_t bytes, int whole, region *out)
         f->refs++;
         f->writers++;
         zeros = f->small_syncs >= ZERO_AFTER && bytes <= VX_SMALL_BYTES && f->end > f->zeroed;
+        room = whole && ahead >= BATCH_BYTES && f->end > f->allocated;
     }
     pthread_mutex_unlock(&s->lock);
+    if (room)
+        allocate_ahead(s, f, out->pos, bytes + ahead);
     if (zeros)
         zero_ahead(s, f);
     pthread_mutex_unlock(&s->append_lock);
@@ -148,7 +172,7 @@ static void cut_broken(vx_segfile *f)
         f->deleted = 1; /* by the last reference; nothing names it */
     else
         vx_io_ftruncate(f->fd, (off_t)f->good); /* when it fails the rest is dead bytes, cut at the next open */
-    f->zeroed = 0;
+    f->zeroed = f->allocated = 0;
 }
 
 static void settle(vx_segstore *s, const region *r, int err)
@@ -209,8 +233,9 @@ static uint32_t place_data(const vx_segstore *s, const vx_frame_put *p, uint8_t 
 }
 
 /* Puts the batch together in memory, asks for a place, seals the frames for it and writes it. */
-static int write_staged(vx_segstore *s, vx_frame_put *puts, size_t n, vx_staging *st)
+static int write_staged(call *c, vx_frame_put *puts, size_t n, uint64_t raw, vx_staging *st)
 {
+    vx_segstore *s = c->store;
     uint8_t compression[BATCH_FRAMES];
     uint8_t *scratch = st->bytes + STAGING_BYTES - VX_FRAME_MAX;
     uint32_t at = 0;
@@ -225,7 +250,7 @@ static int write_staged(vx_segstore *s, vx_frame_put *puts, size_t n, vx_staging
     }
     int bulk = s->bulk && at >= BULK_BYTES;
     region r;
-    int err = reserve(s, at, s->direct || bulk, &r);
+    int err = reserve(c, raw, at, s->direct || bulk, &r);
     if (err)
         return err;
     for (size_t i = 0; i < n && !err; i++) {
@@ -248,8 +273,9 @@ static int write_staged(vx_segstore *s, vx_frame_put *puts, size_t n, vx_staging
 }
 
 /* Writes plain frames from where their bytes stand. */
-static int write_pieces(vx_segstore *s, vx_frame_put *puts, size_t n, vx_staging *st)
+static int write_pieces(call *c, vx_frame_put *puts, size_t n, uint64_t raw, vx_staging *st)
 {
+    vx_segstore *s = c->store;
     static const uint8_t zeros[VX_FRAME_ALIGN];
     uint8_t *headers = st->bytes;
     struct iovec *iov = (struct iovec *)(st->bytes + BATCH_FRAMES * VX_FRAME_HEADER);
@@ -258,7 +284,7 @@ static int write_pieces(vx_segstore *s, vx_frame_put *puts, size_t n, vx_staging
     for (size_t i = 0; i < n; i++)
         total += vx_frame_aligned(VX_FRAME_HEADER + (uint64_t)puts[i].raw_len);
     region r;
-    int err = reserve(s, (uint32_t)total, 0, &r);
+    int err = reserve(c, raw, (uint32_t)total, 0, &r);
     if (err)
         return err;
     uint32_t pos = r.pos;
@@ -283,8 +309,9 @@ static int write_pieces(vx_segstore *s, vx_frame_put *puts, size_t n, vx_staging
     return err;
 }
 
-static int write_batch(vx_segstore *s, vx_frame_put *puts, size_t n)
+static int write_batch(call *c, vx_frame_put *puts, size_t n)
 {
+    vx_segstore *s = c->store;
     uint64_t pieces = 2 * n, raw = 0, stored = 0;
     vx_staging *st = take_staging(s);
     int err = st ? 0 : -ENOMEM;
@@ -294,8 +321,8 @@ static int write_batch(vx_segstore *s, vx_frame_put *puts, size_t n)
     }
     if (!err) {
         int as_it_stands = !s->direct && !s->encrypted && pieces <= BATCH_PIECES && !(s->bulk && raw >= BULK_BYTES) &&
-                           !atomic_load_explicit(&s->compression, memory_order_relaxed);
-        err = as_it_stands ? write_pieces(s, puts, n, st) : write_staged(s, puts, n, st);
+                           !c->compressed;
+        err = as_it_stands ? write_pieces(c, puts, n, raw, st) : write_staged(c, puts, n, raw, st);
         put_staging(s, st);
     }
     for (size_t i = 0; i < n; i++) {
@@ -334,7 +361,7 @@ static void write_next(void *ctx, uint32_t part)
             c->puts[from++].err = err;
         return;
     }
-    err = write_batch(c->store, c->puts + from, to - from);
+    err = write_batch(c, c->puts + from, to - from);
     if (err) {
         pthread_mutex_lock(&c->lock);
         if (!c->err)
@@ -371,7 +398,9 @@ int vx_segstore_append(vx_segstore *s, vx_frame_put *puts, size_t n)
             puts[i].err = c.err;
         return c.err;
     }
-    int coded = s->encrypted || atomic_load_explicit(&s->compression, memory_order_relaxed);
+    c.left = raw;
+    c.compressed = atomic_load_explicit(&s->compression, memory_order_relaxed) != 0;
+    int coded = s->encrypted || c.compressed;
     uint32_t helpers = coded ? s->cpus - 1 : 0;
     if (s->direct || (s->bulk && raw >= 2 * BULK_BYTES))
         helpers++; /* one encodes while another waits for the disk */

@@ -165,7 +165,7 @@ void vx_segfile_seal(vx_segstore *s)
 {
     vx_segfile *f = s->active;
     s->active = NULL;
-    if (f && f->zeroed > f->end) { /* when it fails, zeros stay: no frame, no harm */
+    if (f && (f->zeroed > f->end || f->allocated > f->end)) { /* when it fails, zeros stay: no frame, no harm */
         vx_io_ftruncate(f->fd, (off_t)f->end);
         vx_segfile_mark_dirty(s, f);
     }

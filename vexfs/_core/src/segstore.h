@@ -28,6 +28,7 @@ typedef struct vx_segfile {
     uint64_t end;                  /* where the next batch goes */
     uint64_t good;                 /* end of the last batch that was written; the file's size, but for zeros */
     uint64_t zeroed;               /* zeros were written ahead up to here */
+    uint64_t allocated;            /* the file has room up to here, though nothing was written */
     uint64_t synced;               /* `good` at the last sync */
     uint32_t small_syncs;          /* syncs in a row that found little to do */
     uint8_t opening, deleted, dirty, broken;

@@ -167,6 +167,7 @@ struct vx_fs {
     uint64_t inline_bytes, dirty_inline, frozen_inline, dirty_bytes, frozen_bytes, dirty_ops, files, used_bytes;
     uint64_t xattr_bytes; /* of the inodes in memory */
     uint64_t host_free, host_kept, host_checked;
+    uint64_t moving; /* bytes that reclaim is about to write anew */
     int64_t first_dirty_ns;
     int meta_stale, read_only, stopping;
     int held;          /* backups under way: no segment goes */

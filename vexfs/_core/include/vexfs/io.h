@@ -43,6 +43,9 @@ ssize_t vx_io_pread(int fd, void *buf, size_t n, off_t off);
 int vx_io_pwrite(int fd, const void *buf, size_t n, off_t off);
 int vx_io_pwritev(int fd, const struct iovec *iov, int count, off_t off);
 int vx_io_ftruncate(int fd, off_t size);
+/* Makes the file at least `size` bytes long, with room on the disk for those from `from` on, which read as zeros;
+ * -EOPNOTSUPP where the host cannot.  Recorded and made to fail as a truncation. */
+int vx_io_allocate(int fd, off_t from, off_t size);
 int vx_io_fdatasync(int fd);
 int vx_io_unlink(const char *path);
 int vx_io_rename(const char *from, const char *to);
