@@ -1,8 +1,8 @@
 """Embedding a directory's text anew by another model, while the old vectors still answer.
 
 Everything is embedded first and held in memory (about 2.5 KB a passage); then a new index takes the place of the old
-one, and the passages are put into it, some ten thousand a second.  What changed meanwhile is met by ingest.  After a crash
-either the old index is there as it was, or the new one, and ingest completes it.
+one, and the passages are put into it, some ten thousand a second.  What changed meanwhile is met by ingest.  After a
+crash either the old index is there as it was, or the new one, and ingest completes it.
 """
 
 import contextlib
