@@ -3,6 +3,8 @@
 import errno
 import os
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -84,14 +86,36 @@ def test_a_power_cut_takes_nothing(worked, options, tmp_path, policy):
     before, records, content = worked
     write_image(cut(before, records, policy), before.directories, tmp_path / "after")
     assert len(tails(tmp_path / "after", options)) == 20
+    segments = {p: p.read_bytes() for p in (tmp_path / "after" / "segments").iterdir()}
     with_tails = opened(tmp_path / "after", options, read_only=True)
     assert with_tails.read_file("/f") == content
     with_tails.close()
+    assert {p: p.read_bytes() for p in segments} == segments  # who may only read has nothing written
     for _ in range(2):
         fs = opened(tmp_path / "after", options)
         assert fs.read_file("/f") == content
         fs.close()
         assert not tails(tmp_path / "after", options)
+
+
+def test_media_that_can_only_be_read(worked, options, tmp_path):
+    before, records, content = worked
+    write_image(cut(before, records, "lost"), before.directories, tmp_path / "after")
+    program = tmp_path / "read.py"
+    program.write_text(
+        "import os, sys\n"
+        "from vexfs._core.fs import Filesystem\n"
+        f"fs = Filesystem(sys.argv[1], read_only=True, **{options!r})\n"
+        "sys.stdout.buffer.write(fs.read_file('/f'))\n"
+        "assert not os.access(sys.argv[1], os.W_OK), 'it could be written to'\n"
+    )
+    frozen = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$1" "$2" "$0"'
+    enter = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
+    if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    ended = subprocess.run([*enter, "sh", "-c", frozen, str(tmp_path / "after"), sys.executable, str(program)],
+                           capture_output=True, timeout=60, check=False)  # fmt: skip
+    assert ended.stdout == content, ended.stderr.decode()[-3000:]
 
 
 def test_a_power_cut_while_it_is_opened_takes_nothing_either(worked, options, tmp_path):

@@ -55,7 +55,7 @@ int vx_tail_settle(vx_fs *fs)
 {
     vx_meta_refresh(fs->meta);
     int n = vx_meta_settle_tails(fs->meta, fs->segments_dir), rc = n < 0 ? n : 0;
-    if (n > 0 && !fs->read_only) {
+    if (n > 0) {
         rc = vx_meta_begin(fs->meta);
         if (!rc)
             rc = vx_meta_clear_tails(fs->meta);
@@ -67,6 +67,18 @@ int vx_tail_settle(vx_fs *fs)
     fs->tails_torn = rc != 0;
     fs->tails_bytes = rc ? TAILS_MOST : 0;
     return rc;
+}
+
+static int lend(void *ctx, uint64_t place, const void *data, size_t n)
+{
+    vx_fs *fs = ctx;
+    return vx_segstore_lend(fs->store, (uint32_t)(place >> 32), (uint32_t)place, data, n);
+}
+
+int vx_tail_lend(vx_fs *fs)
+{
+    int rc = vx_meta_scan_tails(fs->meta, -1, INT32_MAX, lend, fs);
+    return rc < 0 ? rc : 0;
 }
 
 void vx_tail_tell(vx_fs *fs, int rc)

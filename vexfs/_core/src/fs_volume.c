@@ -265,13 +265,15 @@ static int open_parts(vx_fs *fs, const vx_fs_options *o, char *message, size_t s
         rc = vx_meta_sync(fs->meta);
         if (rc)
             return say(message, size, vx_meta_error(fs->meta), fs->dir, rc);
-        rc = vx_tail_settle(fs);
+        rc = fs->read_only ? 0 : vx_tail_settle(fs);
         if (rc)
             vx_tail_tell(fs, rc); /* it opens all the same: to remove something may be what makes room */
     }
     rc = open_store(fs, o);
     if (rc)
         return say(message, size, "segments cannot be opened", fs->segments_dir, rc);
+    if (fs->read_only && (rc = vx_tail_lend(fs)))
+        return say(message, size, vx_meta_error(fs->meta), fs->dir, rc);
     if (o->create) {
         rc = make_root(fs);
         if (rc)

@@ -94,6 +94,7 @@ void vx_segstore_close(vx_segstore *s)
     vx_framecache_free(s->cache);
     vx_segfiles_free(s);
     vx_staging_free(s);
+    vx_lent_free(s);
     pthread_mutex_destroy(&s->append_lock);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->prefetch_lock);

@@ -25,6 +25,40 @@ static void drop_raw(vx_segstore *s, raw_frame *r)
     r->bytes = NULL;
 }
 
+int vx_segstore_lend(vx_segstore *s, uint32_t seg, uint32_t pos, const void *data, size_t n)
+{
+    vx_lent *l = n <= UINT32_MAX - pos ? malloc(sizeof *l + n) : NULL;
+    if (!l)
+        return -ENOMEM;
+    *l = (vx_lent){.next = s->lent, .seg = seg, .pos = pos, .n = (uint32_t)n};
+    memcpy(l->bytes, data, n);
+    s->lent = l;
+    return 0;
+}
+
+void vx_lent_free(vx_segstore *s)
+{
+    for (vx_lent *l = s->lent, *next; l; l = next) {
+        next = l->next;
+        free(l);
+    }
+}
+
+/* What was lent of the `n` bytes at `from`, over the `got` that the file has; how many there are now. */
+static size_t lay_lent(const vx_segstore *s, uint32_t seg, uint64_t from, uint8_t *bytes, size_t got, size_t n)
+{
+    for (const vx_lent *l = s->lent; l; l = l->next) {
+        uint64_t end = (uint64_t)l->pos + l->n, a = l->pos > from ? l->pos : from, b = end < from + n ? end : from + n;
+        if (l->seg != seg || a >= b)
+            continue;
+        if (got < n)
+            memset(bytes + got, 0, n - got);
+        memcpy(bytes + (a - from), l->bytes + (a - l->pos), b - a);
+        got = n;
+    }
+    return got;
+}
+
 /* The stored bytes of a frame; direct I/O reads the blocks around it. */
 static int read_raw(vx_segstore *s, int fd, const vx_frame_get *g, raw_frame *r)
 {
@@ -38,6 +72,8 @@ static int read_raw(vx_segstore *s, int fd, const vx_frame_get *g, raw_frame *r)
         return -ENOMEM;
     r->frame = r->bytes + (g->pos - from);
     ssize_t got = vx_io_pread(fd, r->bytes, s->direct ? r->size : need, (off_t)from);
+    if (got >= 0)
+        got = (ssize_t)lay_lent(s, g->seg, from, r->bytes, (size_t)got, need);
     int err = got < 0 ? (int)got : (uint64_t)got < need ? -EBADMSG : 0;
     if (err)
         drop_raw(s, r);

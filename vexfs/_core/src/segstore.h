@@ -43,6 +43,13 @@ typedef struct vx_staging {
     uint8_t *bytes;
 } vx_staging;
 
+/* Bytes that a segment's file may lack. */
+typedef struct vx_lent {
+    struct vx_lent *next;
+    uint32_t seg, pos, n;
+    uint8_t bytes[];
+} vx_lent;
+
 typedef struct {
     _Atomic uint64_t cache_hits, cache_misses, frames_written, frames_read, bytes_written, bytes_stored, bytes_read,
         syncs, sync_waits, checksum_errors, prefetches;
@@ -59,6 +66,7 @@ struct vx_segstore {
     uint32_t cpus;
     vx_pool *pool;
     vx_framecache *cache;
+    vx_lent *lent;
     vx_workers *workers;
     vx_segcounters count;
 
@@ -112,5 +120,6 @@ int vx_segfile_create(vx_segstore *s);
 void vx_staging_free(vx_segstore *s);
 
 /* -- segread.c ------------------------------------------------------------------------------------------------ */
+void vx_lent_free(vx_segstore *s);
 void vx_segstore_run_prefetch(void *store);
 #endif

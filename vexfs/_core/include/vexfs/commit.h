@@ -29,6 +29,8 @@ int vx_tail_secure(vx_fs *fs, const vx_frame_put *puts, size_t n);
 int vx_tail_sync(vx_fs *fs);  /* the segments alone hold what was appended to them, durably */
 /* When a volume is opened or closed: no tail is left in the log.  What cannot be done is tried again by the next sync. */
 int vx_tail_settle(vx_fs *fs);
+/* When a volume is opened for reading: its segments are left as they are, and read with what the log has of them. */
+int vx_tail_lend(vx_fs *fs);
 void vx_tail_tell(vx_fs *fs, int rc); /* in the status, until they are settled; lock held */
 
 #endif

@@ -60,6 +60,8 @@ int vx_segstore_sync(vx_segstore *s);
 /* What one call has appended, as it stands in its file, so that it can be kept elsewhere until a later sync covers it.
  * Its length, 0 where it has to be synced: it is more than `cap` bytes, or its file is not known to be durable. */
 uint32_t vx_segstore_tail(vx_segstore *s, const vx_frame_put *puts, size_t n, void *dst, uint32_t cap, uint32_t *pos);
+/* Bytes of a segment that its file may lack: whoever reads frames there finds them.  Before the first read. */
+int vx_segstore_lend(vx_segstore *s, uint32_t seg, uint32_t pos, const void *data, size_t n);
 /* The caller still holds everything that was appended since the last sync that succeeded and will append it again:
  * failed syncs no longer count.  The files that they hit were sealed. */
 void vx_segstore_absolve(vx_segstore *s);
