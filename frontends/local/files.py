@@ -307,10 +307,16 @@ class Files:
         self, path: AnyPath, ignore_errors: bool = False, onerror: Callable[[OSError], Any] | None = None
     ) -> None:
         """Remove a directory and all below it; symlinks are removed, not followed."""
-        where = text(path)
-        if self.islink(where):
-            raise from_errno(errno.ENOTDIR, where, message="is a symlink; rmtree does not follow it")
-        remove_tree(self.filesystem, where, (lambda _: None) if ignore_errors else onerror)
+        where, told = text(path), (lambda _: None) if ignore_errors else onerror
+        try:
+            if self.islink(where):
+                raise from_errno(errno.ENOTDIR, where, message="is a symlink; rmtree does not follow it")
+        except OSError as error:
+            if told is None:
+                raise
+            told(error)
+            return
+        remove_tree(self.filesystem, where, told)
 
     def copy(self, source: AnyPath, target: AnyPath, follow_symlinks: bool = True) -> str:
         """Copy a file with mode, times and xattrs, into the directory `target` or as `target`.  Answers its path."""

@@ -35,6 +35,17 @@ def test_who_is_not_let_in(served):
             fs.read_text("/x")
 
 
+def test_programs_of_files_meet_a_token_that_is_revoked_as_one_without_permission(served, fs):
+    fs.makedirs("d/e")
+    text, token = served.node.tokens.create("writer", ["read", "write"])
+    with vexfs.connect(served.url, text) as other:
+        served.node.tokens.revoke(token.id)
+        with pytest.raises(PermissionError, match="token"):
+            other.read_text("/d/x")
+        other.rmtree("d", ignore_errors=True)
+    assert fs.exists("d/e")
+
+
 def test_the_token_of_the_environment(served, monkeypatch):
     monkeypatch.setenv("VEXFS_TOKEN", served.token)
     with vexfs.connect(served.url) as fs:

@@ -140,18 +140,22 @@ def test_a_search_meets_one_of_the_two(fs):
     def ask():
         while not over.is_set():
             asked[0] += 1
-            for call in (lambda: fs.search("coffee", k=3), lambda: fs.search("coffee", k=3, mode="keyword")):
+            for mode in ("hybrid", "keyword"):
                 try:
-                    call()
+                    for hit in fs.search("coffee", k=3, mode=mode):
+                        hit.as_dict()
                 except VexfsError as error:
                     failed.append(error)
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
+    models = [named(counted), "default"]
     for thread in threads:
         thread.start()
-    for n in range(8):
-        fs.reembed("docs", "default" if n % 2 else counted)
-    over.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for n in range(8):
+            fs.reembed("docs", models[n % 2])
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
     assert asked[0] > 50 and failed == []

@@ -1,5 +1,6 @@
 """The way to a node: connections that are kept, requests in MessagePack, errors that are those of the node."""
 
+import errno
 import http.client
 import os
 import socket
@@ -20,6 +21,10 @@ KEPT_MOST = 8
 CLOSED = "the connection has been closed; connect again"
 _decode = msgspec.msgpack.Decoder()
 _encode = msgspec.msgpack.Encoder()
+#: What a program of files makes of a refusal.
+_ERRNOS = {
+    401: errno.EACCES, 403: errno.EACCES, 408: errno.ETIMEDOUT, 413: errno.EFBIG, 429: errno.EAGAIN, 503: errno.EAGAIN,
+}  # fmt: skip
 _links: "weakref.WeakSet[Link]" = weakref.WeakSet()
 
 
@@ -32,12 +37,23 @@ def _leave_connections() -> None:
 os.register_at_fork(after_in_child=_leave_connections)
 
 
-class Refused(VexfsError):
+class Refused(VexfsError, OSError):
     """The node refused a request for a reason of HTTP's own: a token, a limit, a form; ``status`` is HTTP's."""
 
     def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(_ERRNOS.get(status, errno.EIO), detail)
         self.status = status
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+class NotLetIn(Refused, PermissionError):
+    """The same for a token: it is missing, expired, revoked, or not good for that."""
+
+
+def _refused(status: int, detail: str) -> Refused:
+    return (NotLetIn if status in (401, 403) else Refused)(status, detail)
 
 
 class Link:
@@ -170,8 +186,8 @@ def told(status: int, raw: bytes) -> VexfsError | OSError:
         problem = msgspec.json.decode(raw)
         detail = str(problem["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        return Refused(status, f"the node answered with status {status}")
-    return error_of(problem) or Refused(status, detail)
+        return _refused(status, f"the node answered with status {status}")
+    return error_of(problem) or _refused(status, detail)
 
 
 def error_of(problem: dict[str, Any]) -> VexfsError | OSError | None:

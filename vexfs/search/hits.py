@@ -5,6 +5,7 @@ from typing import Any
 
 from vexfs._core.hits import Found
 from vexfs._core.record import unpack
+from vexfs.errors import IndexClosed
 from vexfs.store.attributes import Scalar
 
 
@@ -56,7 +57,10 @@ class Hit(Found):
     @property
     def number(self) -> int:
         """Which of the file's vectors it is, from 0: row of an array, place of a passage; -1 when it is gone."""
-        found = [] if self.index is None else self.index.table.rows_of(self.ino).tolist()
+        try:
+            found = [] if self.index is None else self.index.table.rows_of(self.ino).tolist()
+        except IndexClosed:  # another one took its place
+            return -1
         return found.index(self.row) if self.row in found else -1
 
     @property

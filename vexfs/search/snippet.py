@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vexfs.errors import IndexClosed
 from vexfs.search.chunk import Chunk, Chunker
 from vexfs.search.extract import Extracted, Limits, Skipped, extract, kind_of
 from vexfs.search.passages import Changed, name_of, read
@@ -25,7 +26,7 @@ _cutting = Lock()
 
 
 def passage_text(index: "Index", ino: int, row: int, span: tuple[int, int] | None) -> str:
-    """The text of a row's passage, "" when the file went or changed meanwhile."""
+    """The text of a row's passage, "" when the file or the index went, or the file changed, meanwhile."""
     try:
         if span is not None and kind_of(name_of(index.filesystem, ino), b"") in _PLAIN:
             try:
@@ -35,7 +36,7 @@ def passage_text(index: "Index", ino: int, row: int, span: tuple[int, int] | Non
         found = np.flatnonzero(index.table.rows_of(ino) == row)
         chunks = _passages(index, ino)[1]
         return chunks[int(found[0])].text if len(found) and int(found[0]) < len(chunks) else ""
-    except (OSError, Skipped, Changed):
+    except (OSError, Skipped, Changed, IndexClosed):
         return ""
 
 
