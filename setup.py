@@ -115,6 +115,12 @@ extensions += [
     extension(p, ".".join(("vexfs", *p.parent.parts))) for p in sorted(Path("frontends").glob("**/*.pyx"))
 ]
 
+# Put in front of libfuse by frontends/fuse/device.py; never imported.
+ROOM = Extension(
+    "vexfs.frontends.fuse.room", ["frontends/fuse/room.c"], extra_compile_args=[*CFLAGS, *C_ONLY],
+    extra_link_args=["-ldl"],
+)
+
 setup(
     cmdclass={"build_clib": BuildLibrary, "build_ext": BuildExtensions},
     libraries=[
@@ -128,12 +134,15 @@ setup(
             },
         )
     ],
-    ext_modules=cythonize(
-        extensions,
-        include_path=[declarations()],
-        compiler_directives=DIRECTIVES,
-        nthreads=0,
-        build_dir="build/cython",
-        show_all_warnings=False,
-    ),
+    ext_modules=[
+        *cythonize(
+            extensions,
+            include_path=[declarations()],
+            compiler_directives=DIRECTIVES,
+            nthreads=0,
+            build_dir="build/cython",
+            show_all_warnings=False,
+        ),
+        ROOM,
+    ],
 )

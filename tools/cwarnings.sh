@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 case $(uname -m) in aarch64 | arm64) skip='avx' ;; *) skip='neon' ;; esac
 status=0
-for source in vexfs/_core/src/*.c; do
+for source in vexfs/_core/src/*.c frontends/fuse/*.c; do
     case $source in *"$skip"*) continue ;; esac
     # shellcheck disable=SC2046,SC2086  # lists of words
     ${CC:-cc} -std=c11 -D_GNU_SOURCE -O2 -fPIC -Wall -Wextra -Wconversion -Wno-sign-conversion -Werror \

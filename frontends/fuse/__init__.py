@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import attrs
+from vexfs.frontends.fuse.device import make_room
 from vexfs.frontends.fuse.figures import Figures
 from vexfs.frontends.fuse.options import MountOptions, parse
 from vexfs.frontends.fuse.searching import Kept, Likes, Searches
@@ -81,6 +82,7 @@ def mount(
     Busy, NotFound, NotADirectory, NotEmpty, NotPermitted, NotSupported
         The directory or the host is not fit; the message names the remedy.
     """
+    make_room()
     try:
         from vexfs.frontends.fuse.session import Mount
     except ModuleNotFoundError as error:

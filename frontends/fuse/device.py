@@ -4,14 +4,16 @@ Source: ``linux/fuse.h``, and ``Documentation/filesystems/fuse.rst`` of the kern
 """
 
 import contextlib
+import ctypes
 import os
 import struct
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 REQUEST_MOST = 1 << 20
 """Bytes that one read may ask for, where the kernel was greeted."""
 WRITE_MOST = 128 << 10
-"""Bytes that one write brings: as many as libfuse 2 has room for."""
+"""Bytes that one write brings where llfuse has its buffers from libfuse 2 as it is."""
 
 _READ_AHEAD_KIB = 512
 _PAGE = 4096
@@ -21,6 +23,27 @@ _INIT_UNIQUE = 2  # the first request of a connection, since Linux 4.20
 _INC_EPOCH = 8
 _PROTOCOL = (7, 19)  # what libfuse 2 speaks
 _ASYNC_READ, _BIG_WRITES, _MAX_PAGES, _HANDLE_KILLPRIV_V2 = 1 << 0, 1 << 5, 1 << 22, 1 << 28
+
+
+_room: ctypes.CDLL | None = None
+
+
+def make_room() -> None:
+    """Have llfuse make its buffers large enough for writes of `REQUEST_MOST`; of use before llfuse is imported.
+
+    ``room.c`` says how.
+    """
+    global _room
+    spec = None if _room else find_spec("vexfs.frontends.fuse.room")
+    if spec is not None and spec.origin is not None:
+        with contextlib.suppress(OSError):
+            _room = ctypes.CDLL(spec.origin, ctypes.RTLD_GLOBAL)
+            _room.vexfs_room_for_writes.restype = ctypes.c_size_t
+
+
+def write_most() -> int:
+    """Bytes that one write may bring: as many as a worker that has begun has room for."""
+    return max(WRITE_MOST, _room.vexfs_room_for_writes() if _room else 0)
 
 
 def devices() -> list[int]:
@@ -38,11 +61,11 @@ def greet(connection: Sequence[int]) -> bool:
 
     Promised beyond what libfuse 2 knows: set-user-id bits are taken away when the kernel says so, by a setattr without
     a field, for which it no longer asks for ``security.capability`` before every write; and a read may be
-    `REQUEST_MOST` long.  Called while that request is handled.  False where the kernel numbers requests differently:
-    then libfuse's answer counts, and nothing but speed is lost.
+    `REQUEST_MOST` long, a write `write_most()`.  Called while that request is handled.  False where the kernel numbers
+    requests differently: then libfuse's answer counts, and nothing but speed is lost.
     """
     flags = _ASYNC_READ | _BIG_WRITES | _MAX_PAGES | _HANDLE_KILLPRIV_V2
-    answer = _INIT_OUT.pack(*_PROTOCOL, REQUEST_MOST, flags, 0, 0, WRITE_MOST, 0, REQUEST_MOST // _PAGE, 0, 0)
+    answer = _INIT_OUT.pack(*_PROTOCOL, REQUEST_MOST, flags, 0, 0, write_most(), 0, REQUEST_MOST // _PAGE, 0, 0)
     return _say(connection, _INIT_UNIQUE, answer)
 
 
