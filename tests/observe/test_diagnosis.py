@@ -7,6 +7,7 @@ import pytest
 
 import vexfs
 from vexfs._core.frame import Frames
+from vexfs._core.pool import Pool
 from vexfs._core.simd import Simd
 from vexfs.errors import Damaged
 from vexfs.observe.diagnosis import findings
@@ -28,7 +29,7 @@ def test_damaged_bytes_are_told_once_somebody_met_them(tmp_path):
         byte = file.read(1)
         file.seek(50_000)
         file.write(bytes([byte[0] ^ 1]))
-    with Volume.load(tmp_path / "v.vex", frames=Frames()) as volume:
+    with Volume.load(tmp_path / "v.vex", pool=Pool(), frames=Frames()) as volume:
         assert not errors_of(volume)
         with pytest.raises(Damaged):
             volume.filesystem.read_file("/large")
@@ -43,6 +44,6 @@ def test_an_index_that_cannot_be_opened_is_told(tmp_path):
         fs.index("papers", dim=4).upsert(["a"], np.ones((1, 4)))
     with vexfs.open(tmp_path / "v.vex") as fs:
         fs.filesystem.write_file(".vexfs/index-1/rows", b"nothing of the kind")
-    with Volume.load(tmp_path / "v.vex", frames=Frames()) as volume:
+    with Volume.load(tmp_path / "v.vex", pool=Pool(), frames=Frames()) as volume:
         (row,) = errors_of(volume)
         assert "/papers cannot be opened" in row["message"] and row["remedy"].startswith("vexctl index drop /papers")
