@@ -120,18 +120,20 @@ int vx_reclaim_wanted(const vx_fs *fs)
            (candidate(fs) || empty(fs, active_segment(fs)) || (room_is_short(fs) && active_is_waste(fs, 50)));
 }
 
-uint32_t vx_reclaim_empty(vx_fs *fs)
+uint32_t vx_reclaim_empty(vx_fs *fs, uint32_t most)
 {
-    uint32_t n = 0, active = active_segment(fs);
-    if (fs->committing)
-        return 0; /* frames may have gone to a segment that no longer takes any and has no live byte counted yet */
-    for (vx_segment_row *s; !fs->held && (s = empty(fs, active)); n++) {
-        fs->s.reclaimed_bytes += vx_segstore_size(fs->store, s->seg);
+    uint32_t n = 0;
+    /* While one commits frames may have gone to a segment that no longer takes any and has no live byte counted yet. */
+    for (vx_segment_row *s; n < most && !fs->committing && !fs->held && (s = empty(fs, active_segment(fs))); n++) {
+        uint32_t seg = s->seg;
+        fs->s.reclaimed_bytes += vx_segstore_size(fs->store, seg);
         fs->s.reclaimed_segments++;
         s->gone = s->dirty = 1;
-        (void)vx_segstore_delete(fs->store, s->seg); /* a file that stays is found and removed at the next open */
+        fs->gone_segments++;
+        pthread_mutex_unlock(&fs->lock);
+        (void)vx_segstore_delete(fs->store, seg); /* a file that stays is found and removed at the next open */
+        pthread_mutex_lock(&fs->lock);
     }
-    fs->gone_segments += (int)n;
     if (n && fs->reclaim_after_ns)
         fs->reclaim_after_ns = 1; /* there is more room now */
     return n;
@@ -302,8 +304,8 @@ int vx_reclaim_step(vx_fs *fs)
     if (fs->read_only || fs->held || fs->commit_err || fs->batch_pending)
         return 0;
     try_again(fs);
-    if (vx_reclaim_empty(fs) || let_go_active(fs))
-        return 1;
+    if (vx_reclaim_empty(fs, 1) || let_go_active(fs))
+        return 1; /* one at a time: meanwhile somebody may wait for a commit */
     vx_segment_row *s = candidate(fs);
     if (!s)
         return 0;
@@ -334,7 +336,7 @@ int vx_fs_compact(vx_fs *fs, unsigned dead_share, int (*progress)(void *ctx, uin
     for (; done < total && !rc; done++) {
         (void)reclaim_exclusive(fs, list[done]); /* what cannot be read stays where it is */
         rc = vx_commit_until(fs, fs->epoch, 1);
-        (void)vx_reclaim_empty(fs);
+        (void)vx_reclaim_empty(fs, UINT32_MAX);
         if (progress && !rc) {
             pthread_mutex_unlock(&fs->lock);
             rc = progress(ctx, done + 1, total);
@@ -342,7 +344,7 @@ int vx_fs_compact(vx_fs *fs, unsigned dead_share, int (*progress)(void *ctx, uin
         }
     }
     if (!rc) {
-        (void)vx_reclaim_empty(fs);
+        (void)vx_reclaim_empty(fs, UINT32_MAX);
         rc = vx_commit_until(fs, fs->epoch, 1);
     }
     free(list);

@@ -347,7 +347,7 @@ int vx_fs_close_volume(vx_fs *fs)
             vx_inode_maybe_delete(fs, i);
         }
         rc = vx_commit_until(fs, fs->epoch, 1);
-        while (!rc && vx_reclaim_empty(fs))
+        while (!rc && vx_reclaim_empty(fs, UINT32_MAX))
             rc = vx_commit_until(fs, fs->epoch, 1);
         if (!rc) {
             if (fs->tails_bytes)

@@ -114,11 +114,9 @@ void vx_segfiles_free(vx_segstore *s)
         }
 }
 
-/* Removes a file that nobody uses any more; under the lock. */
-static int destroy(vx_segstore *s, vx_segfile *f)
+char *vx_segfile_forget(vx_segstore *s, vx_segfile *f)
 {
     char *path = vx_segfile_path(s, f->seg);
-    int err = -ENOMEM;
     vx_segfile **at = &s->buckets[f->seg % VX_SEG_BUCKETS];
     while (*at != f)
         at = &(*at)->chain;
@@ -133,17 +131,21 @@ static int destroy(vx_segstore *s, vx_segfile *f)
     s->files--;
     s->disk_bytes -= f->good;
     close_file(s, f);
-    if (path)
-        err = vx_io_unlink(path); /* a file that stays is listed, unnamed by the metadata, at the next open */
-    free(path);
     vx_framecache_drop(s->cache, f->seg);
     free_file(f);
+    return path;
+}
+
+int vx_segfile_unlink(char *path)
+{
+    int err = path ? vx_io_unlink(path) : -ENOMEM; /* one that stays is listed, unnamed by the metadata, at the next open */
+    free(path);
     return err;
 }
 
 int vx_segfile_reap(vx_segstore *s, vx_segfile *f)
 {
-    return f->deleted && f->refs == 0 && f->pins == 0 ? destroy(s, f) : 0;
+    return f->deleted && f->refs == 0 && f->pins == 0 ? vx_segfile_unlink(vx_segfile_forget(s, f)) : 0;
 }
 
 void vx_segfile_drop(vx_segstore *s, vx_segfile *f)

@@ -150,15 +150,17 @@ int vx_segstore_delete(vx_segstore *s, uint32_t seg)
         return -EROFS;
     pthread_mutex_lock(&s->lock);
     vx_segfile *f = vx_segfile_find(s, seg);
-    int err = f && !f->deleted ? 0 : -ENOENT;
+    int err = f && !f->deleted ? 0 : -ENOENT, now = 0;
+    char *path = NULL;
     if (!err) {
         f->deleted = 1;
         if (s->active == f)
             vx_segfile_seal(s);
-        err = vx_segfile_reap(s, f);
+        now = f->refs == 0 && f->pins == 0; /* else whoever drops it last removes it */
+        path = now ? vx_segfile_forget(s, f) : NULL;
     }
     pthread_mutex_unlock(&s->lock);
-    return err;
+    return now ? vx_segfile_unlink(path) : err;
 }
 
 int vx_segstore_seal(vx_segstore *s)

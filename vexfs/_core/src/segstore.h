@@ -104,12 +104,14 @@ int vx_segfiles_list(vx_segstore *s);                      /* fills the table fr
 void vx_segfiles_free(vx_segstore *s);
 /* Under the lock. */
 vx_segfile *vx_segfile_find(vx_segstore *s, uint32_t seg);
+char *vx_segfile_forget(vx_segstore *s, vx_segfile *f); /* nobody uses it any more: its path, to be unlinked */
 int vx_segfile_reap(vx_segstore *s, vx_segfile *f);  /* removes it when it is deleted and nobody uses it */
 void vx_segfile_drop(vx_segstore *s, vx_segfile *f); /* gives a reference back */
 void vx_segfile_mark_dirty(vx_segstore *s, vx_segfile *f);
 void vx_segfile_seal(vx_segstore *s); /* ends the active file, if there is one */
 void vx_segfile_end_bulk(vx_segstore *s, vx_segfile *f); /* closes bulk_fd unless somebody will use it */
 void vx_segfiles_close_idle(vx_segstore *s); /* when too many descriptors are open */
+int vx_segfile_unlink(char *path); /* frees it; takes milliseconds for a large file, so better without the lock */
 /* Takes the lock: the file, open and with its key, and a reference to it. */
 int vx_segfile_get(vx_segstore *s, uint32_t seg, vx_segfile **out);
 void vx_segfile_put(vx_segstore *s, vx_segfile *f);

@@ -315,7 +315,8 @@ void vx_oplog(vx_fs *fs, int op, uint64_t ino, uint64_t a, uint64_t b, uint64_t 
 int vx_reclaim_step(vx_fs *fs); /* committer only, between commits; 1: did something */
 int vx_reclaim_wanted(const vx_fs *fs);
 int vx_reclaim_segment(vx_fs *fs, uint32_t seg);
-uint32_t vx_reclaim_empty(vx_fs *fs); /* unlinks segments without live bytes; how many. Lock held */
+/* Unlinks segments without live bytes, at most so many; how many.  Lock held, and let go of meanwhile. */
+uint32_t vx_reclaim_empty(vx_fs *fs, uint32_t most);
 
 /* The bytes of a page as a whole in memory, so that any of them can be changed by vx_write_held.  -EAGAIN: the lock
  * was away, and what was looked at before may have changed. */
