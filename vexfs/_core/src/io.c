@@ -132,11 +132,15 @@ int vx_io_pwritev(int fd, const struct iovec *iov, int count, off_t off)
     return err;
 }
 
-int vx_io_ftruncate(int fd, off_t size)
+/* A file's new size; `from` of it: longer, with room on the disk for what comes from there on. */
+static int resize(int fd, const off_t *from, off_t size)
 {
     vx_iowatch *w = vx_iowatch_enter();
-    int err = w ? vx_iowatch_fault(w, VX_IO_TRUNCATE) : 0;
-    if (!err && ftruncate(fd, size) < 0)
+    int err = w ? vx_iowatch_fault(w, VX_IO_TRUNCATE) : 0, done;
+    do
+        done = err ? 0 : from ? fallocate(fd, 0, *from, size - *from) : ftruncate(fd, size);
+    while (retried(done));
+    if (done < 0)
         err = -errno;
     if (w) {
         if (!err)
@@ -146,21 +150,14 @@ int vx_io_ftruncate(int fd, off_t size)
     return err;
 }
 
+int vx_io_ftruncate(int fd, off_t size)
+{
+    return resize(fd, NULL, size);
+}
+
 int vx_io_allocate(int fd, off_t from, off_t size)
 {
-    vx_iowatch *w = vx_iowatch_enter();
-    int err = w ? vx_iowatch_fault(w, VX_IO_TRUNCATE) : 0, failed;
-    do
-        failed = !err && fallocate(fd, 0, from, size - from) < 0;
-    while (failed && errno == EINTR);
-    if (failed)
-        err = -errno;
-    if (w) {
-        if (!err)
-            vx_iowatch_on_file(w, VX_IO_TRUNCATE, fd, (uint64_t)size);
-        vx_iowatch_leave(w);
-    }
-    return err;
+    return resize(fd, &from, size);
 }
 
 int vx_io_fdatasync(int fd)
