@@ -9,11 +9,22 @@ import pytest
 from tests.core.test_segment import MODES, blob
 from vexfs._core import io
 from vexfs._core.segment import FRAME_MAX, SegmentStore
+from vexfs.testing.trace import read_trace
 
 
 @pytest.fixture(params=MODES)
 def mode(request):
     return MODES[request.param]
+
+
+def takes_direct_writes(directory):
+    try:
+        os.close(os.open(directory / "probe", os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
+    except OSError:
+        return False
+    finally:
+        (directory / "probe").unlink(missing_ok=True)
+    return True
 
 
 @pytest.mark.parametrize("crash", [False, True])
@@ -53,8 +64,15 @@ def test_room_made_ahead_of_large_appends(tmp_path, mode, crash):
     live.mkdir()
     with SegmentStore(live, **mode) as s:
         blobs = [blob(i, FRAME_MAX) for i in range(60)]
-        frames = s.append([(i, 0, data) for i, data in enumerate(blobs)])
+        io.record_start(tmp_path / "trace", live)
+        try:
+            frames = s.append([(i, 0, data) for i, data in enumerate(blobs)])
+        finally:
+            io.record_stop()
         s.sync()
+        if takes_direct_writes(live):
+            sizes = [r.offset for r in read_trace(tmp_path / "trace") if r.kind == "truncate"]
+            assert sizes and min(sizes) >= 2 << 20, "no room was made before"
         path, end = live / "00000000.seg", s.stats()["active_pos"]
         assert end <= path.stat().st_size <= max(end, sum(map(len, blobs)) // 2 + (2 << 20))
         assert s.stats()["disk_bytes"] == end == s.size(0)
