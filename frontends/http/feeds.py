@@ -2,7 +2,8 @@
 
 A feed is asked every half second for what is new, or at once when it says so, in a worker; none of it costs anything
 while nobody listens.  File events come from the volume's log of changes: they tell what is committed, in order, and
-none is missed.  Matches of a standing query come from who writes vectors, before they are committed.
+when some went from the log before they were told, they tell that.  Matches of a standing query come from who writes
+vectors, before they are committed.
 """
 
 import os
@@ -23,8 +24,10 @@ from vexfs.search.hits import Hit
 from vexfs.search.standing import StandingQuery
 from vexfs.store.rows import Change, unpack_oplog
 
-#: Changes to look at in one step.
+#: Epochs of changes to look at in one step, and matches to tell.
 STEP = 200
+#: Events of files after which a step ends: what a client that does not read keeps waiting is at most an epoch more.
+EVENTS_MOST = 2000
 #: Matches that wait for a client that reads slowly.
 HELD = 10_000
 
@@ -117,7 +120,7 @@ class NodeEvents(Feed):
 
 
 class FileEvents(Feed):
-    """Channel ``files``: what was made, written, renamed, removed at and below a path."""
+    """Channel ``files``: what was made, written, renamed, removed at and below a path; and what could not be told."""
 
     def __init__(self, node: Node, token: Token, wish: Subscribe) -> None:
         if "read" not in token.scopes:
@@ -130,10 +133,20 @@ class FileEvents(Feed):
     def news(self) -> list[Any]:
         """Events since the last look."""
         found: list[Any] = []
-        for epoch, raw in self._filesystem.changes(self._since, STEP):
+        rows = self._filesystem.changes(self._since, STEP)
+        status = self._filesystem.status()
+        if status["forgotten_epoch"] > self._since:
+            self._since = status["committed_epoch"]
+            detail = "the log of changes was shortened before they were told: events were lost; look at the files anew"
+            return [{"event": "gap", "path": self._below.rstrip("/") or "/", "detail": detail}]
+        for epoch, raw in rows:
+            if len(found) >= EVENTS_MOST:
+                break
             self._since = epoch
             for change in unpack_oplog(raw):
                 found += self._events(change)
+        if rows and (len(rows) == STEP or self._since < rows[-1][0]):
+            self.wake()
         return found
 
     def _events(self, change: Change) -> Iterator[dict[str, Any]]:

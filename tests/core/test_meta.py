@@ -120,6 +120,9 @@ def test_oplog_is_trimmed_from_the_front(meta):
     assert [seq for seq, _ in meta.scan_oplog()] == [17, 18, 19, 20]
     write(meta, ("put_oplog", 25, bytes(100_000)), ("trim_oplog", 0, 4000))
     assert [seq for seq, _ in meta.scan_oplog()] == [25]
+    meta.begin()
+    assert meta.trim_oplog(24) == 0 and meta.trim_oplog(30) == 25
+    meta.commit()
 
 
 @pytest.mark.parametrize("call", [

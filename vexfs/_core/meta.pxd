@@ -73,7 +73,7 @@ cdef extern from "vexfs/meta.h" nogil:
     int vx_meta_put_orphan(vx_meta *m, uint64_t ino)
     int vx_meta_del_orphan(vx_meta *m, uint64_t ino)
     int vx_meta_put_oplog(vx_meta *m, uint64_t seq, const void *data, size_t n)
-    int vx_meta_trim_oplog(vx_meta *m, uint64_t upto, uint64_t most_bytes)
+    int vx_meta_trim_oplog(vx_meta *m, uint64_t upto, uint64_t most_bytes, uint64_t *last)
     int vx_meta_put_int(vx_meta *m, const char *name, int64_t value)
     int vx_meta_put_blob(vx_meta *m, const char *name, const void *data, size_t n)
     int vx_meta_commit(vx_meta *m)

@@ -124,6 +124,7 @@ cdef extern from "vexfs/fs.h" nogil:
         uint64_t dirty_ops
         uint64_t epoch
         uint64_t committed
+        uint64_t forgotten
         uint64_t durable
         uint64_t commits
         uint64_t syncs

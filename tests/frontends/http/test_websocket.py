@@ -5,6 +5,7 @@ import time
 
 import pytest
 from vexfs.frontends.http import websocket as module
+from vexfs.frontends.http.feeds import FileEvents
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -73,6 +74,45 @@ def test_file_events(served):
     renames = [e for e in seen if e["event"] == "renamed"]
     assert renames[0]["from"] == "/ev/a" and renames[0]["path"] == "/ev/sub/b"
     assert "from" not in renames[1] and renames[1]["path"] == "/ev/c"
+
+
+def test_events_that_were_lost_are_told_and_it_goes_on(served, monkeypatch):
+    fs = served.node.volume
+    fs.makedirs("/far")
+    fs.sync()
+    looks, look = threading.Event(), FileEvents.news
+    monkeypatch.setattr(FileEvents, "news", lambda feed: [looks.wait(60), look(feed)][1])
+    with Listener(served) as client:
+        client.say(action="subscribe", channel="files", id="f", path="/far")
+        client.hear("subscribed")
+        since = fs.filesystem.status()["committed_epoch"]
+        for n in range(1100):  # the log keeps 1024
+            fs.write_text("/far/first", str(n))
+            fs.filesystem.changes(since + n)  # commits
+        assert since < fs.filesystem.status()["forgotten_epoch"] < fs.filesystem.status()["committed_epoch"]
+        looks.set()
+        told = client.hear("event")["data"]
+        assert told["event"] == "gap" and told["path"] == "/far" and "lost" in told["detail"]
+        fs.write_text("/far/next", "x")
+        fs.sync()
+        assert [client.hear("event")["data"]["path"] for _ in range(2)] == ["/far/next"] * 2
+
+
+def test_a_great_many_events_come_whole_and_in_order(served):
+    fs = served.node.volume
+    fs.makedirs("/crowd")
+    fs.sync()
+    with Listener(served) as client:
+        client.say(action="subscribe", channel="files", id="f", path="/crowd")
+        client.hear("subscribed")
+        for n in range(6000):
+            fs.write_text(f"/crowd/{n}", "")
+        fs.sync()
+        made = []
+        while len(made) < 6000:
+            event = client.hear("event")["data"]
+            made += [event["path"]] * (event["event"] == "made")
+    assert made == [f"/crowd/{n}" for n in range(6000)]
 
 
 def test_a_token_hears_of_its_own_paths_only(served):

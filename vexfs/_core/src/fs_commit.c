@@ -82,7 +82,7 @@ void vx_throttle(vx_fs *fs)
 static int apply(vx_fs *fs)
 {
     vx_meta *m = fs->meta;
-    uint64_t epoch = fs->batch_epoch;
+    uint64_t epoch = fs->batch_epoch, gone = fs->forgotten;
     if (fs->batch.failed || fs->frozen_oplog.failed)
         return -ENOMEM; /* memory ran out while the epoch was frozen: never half of it, however often it is tried */
     int rc = vx_meta_begin(m);
@@ -92,7 +92,8 @@ static int apply(vx_fs *fs)
     if (!rc && fs->frozen_oplog.n)
         rc = vx_meta_put_oplog(m, epoch, fs->frozen_oplog.data, fs->frozen_oplog.n);
     if (!rc && epoch % 16 == 0)
-        rc = vx_meta_trim_oplog(m, epoch > OPLOG_KEEP ? epoch - OPLOG_KEEP : 0, OPLOG_BYTES);
+        rc = vx_meta_trim_oplog(m, epoch > OPLOG_KEEP ? epoch - OPLOG_KEEP : 0, OPLOG_BYTES, &gone);
+    __atomic_store_n(&fs->forgotten, gone, __ATOMIC_SEQ_CST); /* before readers can see that they are gone */
     if (!rc)
         rc = vx_meta_put_int(m, "epoch", (int64_t)epoch);
     if (!rc)

@@ -415,6 +415,7 @@ void vx_fs_read_status(vx_fs *fs, vx_fs_status *out)
     out->dirty_ops = fs->dirty_ops;
     out->epoch = fs->epoch;
     out->committed = fs->committed;
+    out->forgotten = __atomic_load_n(&fs->forgotten, __ATOMIC_SEQ_CST);
     out->durable = fs->durable;
     if (!fs->commit_err && !fs->tails_torn) {
         out->last_error = 0;

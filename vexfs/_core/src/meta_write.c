@@ -25,9 +25,10 @@ static const char *const SQL[VX_WRITE_COUNT] = {
     [VX_DEL_ORPHAN] = "DELETE FROM orphan WHERE ino=?1",
     [VX_PUT_OPLOG] = "REPLACE INTO oplog(seq,data) VALUES(?1,?2)",
     /* `newer`: bytes of the rows behind it; the newest has none, and stays. */
-    [VX_TRIM_OPLOG] = "DELETE FROM oplog WHERE seq<=?1 OR seq<=(SELECT max(seq) FROM (SELECT seq,sum(length(data)) OVER"
-                      "(ORDER BY seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS newer FROM oplog)"
-                      "WHERE newer>=?2)",
+    [VX_OLD_OPLOG] = "SELECT max(seq) FROM oplog WHERE seq<=?1 OR seq<=(SELECT max(seq) FROM (SELECT seq,sum(length("
+                     "data))OVER(ORDER BY seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS newer FROM "
+                     "oplog)WHERE newer>=?2)",
+    [VX_TRIM_OPLOG] = "DELETE FROM oplog WHERE seq<=?1",
     [VX_PUT_META] = "REPLACE INTO meta(name,value) VALUES(?1,?2)",
     [VX_PUT_TAIL] = "REPLACE INTO tail(place,data) VALUES(?1,?2)",
     [VX_DEL_TAILS] = "DELETE FROM tail WHERE place BETWEEN ?1<<32 AND ?1<<32|0xffffffff",
@@ -91,18 +92,23 @@ int vx_meta_commit(vx_meta *m)
     return rc;
 }
 
-/* Runs a bound statement.  SQLite ends the whole transaction on some failures; statements after that would commit one
- * by one, so they are refused until the caller rolls back. */
-static int change(vx_meta *m, int which)
+/* After the last step of a statement.  SQLite ends the whole transaction on some failures; statements after that would
+ * commit one by one, so they are refused until the caller rolls back. */
+static int ended(vx_meta *m, sqlite3_stmt *stmt)
 {
-    sqlite3_stmt *stmt = m->write[which];
-    sqlite3_step(stmt);
     if (sqlite3_reset(stmt) == SQLITE_OK)
         return 0;
     int rc = vx_meta_fail(m, m->writer, "writing a row");
     if (sqlite3_get_autocommit(m->writer))
         m->doomed = rc;
     return rc;
+}
+
+/* Runs a bound statement. */
+static int change(vx_meta *m, int which)
+{
+    sqlite3_step(m->write[which]);
+    return ended(m, m->write[which]);
 }
 
 static int change_by_number(vx_meta *m, int which, uint64_t number)
@@ -266,13 +272,21 @@ int vx_meta_put_oplog(vx_meta *m, uint64_t seq, const void *data, size_t n)
     return seq < VX_META_NUMBER_MAX ? put_blob(m, VX_PUT_OPLOG, seq, data, n) : out_of_range(m, "an oplog number");
 }
 
-int vx_meta_trim_oplog(vx_meta *m, uint64_t upto, uint64_t most_bytes)
+int vx_meta_trim_oplog(vx_meta *m, uint64_t upto, uint64_t most_bytes, uint64_t *last)
 {
     int rc = ready(m);
     if (rc)
         return rc;
-    sqlite3_bind_int64(m->write[VX_TRIM_OPLOG], 2, (sqlite3_int64)most_bytes);
-    return change_by_number(m, VX_TRIM_OPLOG, upto < VX_META_NUMBER_MAX ? upto : VX_META_NUMBER_MAX - 1);
+    sqlite3_stmt *stmt = m->write[VX_OLD_OPLOG];
+    sqlite3_bind_int64(stmt, 1, (sqlite3_int64)(upto < VX_META_NUMBER_MAX ? upto : VX_META_NUMBER_MAX - 1));
+    sqlite3_bind_int64(stmt, 2, (sqlite3_int64)most_bytes);
+    int some = sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_type(stmt, 0) == SQLITE_INTEGER;
+    uint64_t old = some ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
+    rc = ended(m, stmt);
+    if (rc || !some)
+        return rc;
+    *last = old;
+    return change_by_number(m, VX_TRIM_OPLOG, old);
 }
 
 int vx_meta_put_tail(vx_meta *m, uint32_t seg, uint32_t pos, const void *data, size_t n)

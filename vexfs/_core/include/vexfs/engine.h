@@ -192,6 +192,7 @@ struct vx_fs {
     vx_dentry *frozen_dentries;
     vx_region *frozen_regions;
     uint64_t batch_epoch;
+    uint64_t forgotten; /* atomic: the last epoch whose oplog went since the volume was opened */
 
     vx_table **tables; /* by number; NULL where one was closed */
     uint32_t ntables, open_tables;

@@ -142,6 +142,7 @@ typedef struct {
     uint64_t files, inodes_cached, dentries_cached, regions_cached;
     uint64_t used_bytes, limit_bytes, live_bytes, dead_bytes, free_bytes, disk_bytes, segments;
     uint64_t dirty_bytes, frozen_bytes, dirty_ops, epoch, committed, durable;
+    uint64_t forgotten; /* the last epoch whose changes are kept no longer, since the volume was opened */
     uint64_t commits, syncs, commit_errors, reclaimed_bytes, reclaimed_segments, opens, throttled;
     uint64_t inode_hits, inode_misses, dentry_hits, dentry_misses;
     uint64_t data_hits, data_misses, cached_bytes, prefetches; /* frames of file data */

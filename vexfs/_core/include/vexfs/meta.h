@@ -94,7 +94,8 @@ int vx_meta_del_segment(vx_meta *m, uint32_t seg); /* with its tails: the number
 int vx_meta_put_orphan(vx_meta *m, uint64_t ino);
 int vx_meta_del_orphan(vx_meta *m, uint64_t ino);
 int vx_meta_put_oplog(vx_meta *m, uint64_t seq, const void *data, size_t n);
-int vx_meta_trim_oplog(vx_meta *m, uint64_t upto, uint64_t most_bytes); /* and what is older than so many bytes */
+/* What is older than `upto`, or than so many bytes; `*last` becomes the number of the last that went, if any did. */
+int vx_meta_trim_oplog(vx_meta *m, uint64_t upto, uint64_t most_bytes, uint64_t *last);
 int vx_meta_put_tail(vx_meta *m, uint32_t seg, uint32_t pos, const void *data, size_t n);
 int vx_meta_clear_tails(vx_meta *m);
 int vx_meta_put_int(vx_meta *m, const char *name, int64_t value);
