@@ -159,3 +159,64 @@ def test_a_search_meets_one_of_the_two(fs):
         for thread in threads:
             thread.join()
     assert asked[0] > 50 and failed == []
+
+
+def test_every_search_answers_completely(fs):
+    """All that matches is found at every moment, from the old index or from the new one."""
+    found, failed, over = set(), [], threading.Event()
+
+    def ask():
+        while not over.is_set():
+            try:
+                found.add(len(fs.search("coffee", k=500, mode="keyword")))
+                found.add(len(fs.search("coffee", k=500, mode="semantic", where={"$path": "*0.txt"})))
+            except VexfsError as error:
+                failed.append(error)
+
+    for n in range(200, 1000):
+        fs.write_text(f"docs/{n}.txt", f"{WORDS[n % 4]} number {n}")
+    assert fs.ingest.wait(60)
+    models = [named(counted), "default"]
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for n in range(6):
+            assert len(fs.reembed("docs", models[n % 2])) == 1000
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert (found, failed) == ({250, 100}, [])
+
+
+def test_what_changes_until_the_last_moment(fs):
+    """Rows made ready for a file that went or changed since are nobody's, and the others are those of their files."""
+    turn, at_work = [0], threading.Event()
+
+    def restless(texts):
+        if at_work.is_set():
+            turn[0] += 1
+            fs.write_text("docs/3.txt", f"hello {turn[0]}")
+            fs.remove(f"docs/{100 + turn[0]}.txt")
+        return counted(texts)
+
+    for _ in range(2):  # the second time in place of an index with rows that are nobody's
+        model, before = named(restless), turn[0]
+        at_work.set()
+        fs.reembed("docs", model)
+        at_work.clear()
+        assert turn[0] - before >= 4
+        assert fs.ingest.wait(20)
+        (index,) = fs.indexes()
+        there = {path.name for path in fs.path("docs").iterdir()}
+        assert len(index) == len(there)
+        for name in sorted(there - {"3.txt"}, key=len)[:20]:
+            number = int(name.removesuffix(".txt"))
+            best = fs.search(f"+{number} number", k=1, mode="keyword")
+            assert [hit.id for hit in best] == [name] and best[0].text == f"{WORDS[number % 4]} number {number}"
+        for word in WORDS:
+            hits = fs.search(word, k=200, mode="semantic")
+            right = [hit for hit in hits if hit.score > 0.9]
+            assert right and all(hit.text.startswith(word) for hit in right)
+            assert len(right) == sum(WORDS[int(n.removesuffix(".txt")) % 4] == word for n in there - {"3.txt"})

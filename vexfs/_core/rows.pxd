@@ -103,6 +103,7 @@ cdef extern from "vexfs/rows.h" nogil:
                           uint32_t *rows_out)
     void vx_table_confirm(vx_fs *fs, vx_table *t, const uint32_t *rows, const uint64_t *inos, size_t n)
     int vx_table_words(vx_fs *fs, vx_table *t, uint64_t ino)
+    int vx_table_skip(vx_fs *fs, vx_table *t, uint32_t n)
     int vx_table_drop(vx_fs *fs, vx_table *t, uint64_t ino)
     ctypedef struct vx_vector_hooks:
         int64_t (*get)(void *ctx, uint64_t ino, void *value, size_t cap) noexcept nogil

@@ -343,6 +343,17 @@ cdef class RowTable:
             raise failed(rc)
         return rc > 0
 
+    def skip(self, uint32_t n):
+        """Leave the next n rows of the table unused."""
+        cdef int rc
+        self.begin()
+        cdef vx_fs *p = self.filesystem.fs
+        with nogil:
+            rc = vx_table_skip(p, self.ptr, n)
+        self.end()
+        if rc:
+            raise failed(rc)
+
     def confirm(self, const uint32_t[::1] rows, const uint64_t[::1] inos):
         """After rows were taken into an index: those that went out of use meanwhile leave it again."""
         cdef size_t n = rows.shape[0]

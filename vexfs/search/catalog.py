@@ -8,7 +8,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -26,6 +26,7 @@ from vexfs.search.settling import HIDDEN, Settling
 from vexfs.store.rows import ROOT_INO
 
 if TYPE_CHECKING:
+    from vexfs.search.filling import Filling
     from vexfs.search.ingest import Ingest
 
 log = logging.getLogger("vexfs.search")
@@ -208,9 +209,6 @@ class Catalog:
             if f"{below}/".startswith(top):
                 self._refuse_unopened(description.directory, below)
 
-    def __iter__(self) -> Iterator[Index]:
-        return iter(self.indexes())
-
     def __len__(self) -> int:
         return len(self._by_directory)
 
@@ -266,11 +264,12 @@ class Catalog:
     def create(
         self, path: Any, *, dim: int | None, metric: str | None = None, dtype: str | None = None,
         embedder: str | None = None, rows_in: str | None = None, instead_of: Index | None = None,
+        filled: "Filling | None" = None,
     ) -> Index:
         """The index of the directory `path`, made when there is none; the directory, too.
 
         `instead_of` is the directory's index that the new one replaces, with every vector in it: whenever a crash
-        comes, the directory has one of the two.
+        comes, the directory has one of the two.  `filled` is what the new one holds when it is first searched.
 
         Raises
         ------
@@ -300,8 +299,11 @@ class Catalog:
             try:
                 if index is not None:
                     self._let_one_go(index)
-                index = Index(self, description)
-                self._add(index)
+                index = Index(self, description, filled)
+                with contextlib.ExitStack() as then:
+                    then.callback(self._add, index)
+                    if filled is not None:
+                        filled.put_into(index)
             finally:
                 self._replacing = False
             self.settling.tree(ino)

@@ -36,6 +36,7 @@ from vexfs.store.attributes import Scalar
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
+    from vexfs.search.filling import Filling
 
 #: A snapshot is written when this share of the rows, and at least so many, changed since the last.
 SNAPSHOT_SHARE, SNAPSHOT_ROWS = 0.2, 20_000
@@ -83,18 +84,18 @@ class Index:
         Files that cannot be in it, each with the reason.
     """
 
-    def __init__(self, catalog: "Catalog", description: Description) -> None:
+    def __init__(self, catalog: "Catalog", description: Description, filled: "Filling | None" = None) -> None:
         self.catalog, self.description = catalog, description
         self.filesystem: Filesystem = catalog.filesystem
         self.home = f".vexfs/index-{description.number}"
         self.vectors = VectorIndex(
             description.dim, description.metric, description.dtype, simd=catalog.simd, pool=catalog.pool
-        )
+        ) if filled is None else filled.vectors  # fmt: skip
         self._closed = False
         #: While it is embedded anew: ``embedder``, the files ``done`` and their ``total``.
         self.renewal: dict[str, Any] | None = None
         self.table = self._table()
-        self.words, mostly_dead = load_words(self)
+        self.words, mostly_dead = load_words(self) if filled is None else (filled.words, False)
         if mostly_dead and not catalog.read_only:
             rewrite_words(self)
         #: About how much of the log of keyword records is in use.

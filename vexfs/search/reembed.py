@@ -1,20 +1,20 @@
 """Embedding a directory's text anew by another model, while the old vectors still answer.
 
-Everything is embedded first and held in memory (about 2.5 KB a passage); then a new index takes the place of the old
-one, and the passages are put into it, some ten thousand a second.  What changed meanwhile is met by ingest.  After a
-crash either the old index is there as it was, or the new one, and ingest completes it.
+Everything is embedded and made ready in memory first (about 2.5 KB a passage); then a new index takes the place of the
+old one with all of it: who searches in that moment waits.  What changed meanwhile is embedded before that, but for the
+last of it, which ingest meets.  After a crash either the old index is there as it was, or the new one, and ingest
+completes it.
 """
 
 import contextlib
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from vexfs.errors import IndexConflict, IndexMissing
 from vexfs.search.chunk import Chunker
-from vexfs.search.embedders import Vectors, remember, resolve
+from vexfs.search.embedders import Embedder, remember, resolve
 from vexfs.search.extract import Limits, Skipped
+from vexfs.search.filling import Filling, portions
 from vexfs.search.passages import Changed, Passages, is_file, passages
 from vexfs.search.textindex import create_text_index
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from vexfs.search.index import Index
 
 _BATCH = 64
+#: Passages that a model is asked for at once, unless a single file has more.
+_PASSAGES = 8192
+#: How often what changed meanwhile is embedded before the new index takes its place.
+_ROUNDS = 3
 
 
 def reembed(
@@ -67,25 +71,37 @@ def steps(catalog: "Catalog", path: str, embedder: Any = None) -> Generator[tupl
     old = renewable(catalog, path)
     model = resolve(cast(str, old.embedder) if embedder is None else embedder)
     remember(model)
-    batches = []
-    files = [int(ino) for ino in old.files() if old.made_from_content(int(ino))]
+    filling = Filling(catalog, old, model.dim)
+    files = _missing(old, filling)
     old.renewal = {"embedder": model.name, "done": 0, "total": len(files)}
     try:
         for at in range(0, len(files), _BATCH):
-            found = [each for ino in files[at : at + _BATCH] if (each := _read(old, ino)) is not None]
-            if found:
-                batches.append((found, model.embed([text for each in found for text in each.texts()])))
+            _embed(old, model, filling, files[at : at + _BATCH])
             old.renewal["done"] = done = min(at + _BATCH, len(files))
             yield done, len(files)
+        for _ in range(_ROUNDS):
+            more = _missing(old, filling)
+            for at in range(0, len(more), _BATCH):
+                _embed(old, model, filling, more[at : at + _BATCH])
+                yield len(files), len(files)
     finally:
         old.renewal = None
-    index = create_text_index(
-        catalog, old.path, model, metric=old.metric, dtype=old.dtype, rows_in=old.rows_in, instead_of=old
-    )
-    for found, rows in batches:
-        _put(index, found, rows)
-    catalog.ingesting().look_through(index)
-    return index
+    return create_text_index(
+        catalog, old.path, model, metric=old.metric, dtype=old.dtype, rows_in=old.rows_in, instead_of=old,
+        filled=filling,
+    )  # fmt: skip
+
+
+def _missing(old: "Index", filling: Filling) -> list[int]:
+    """Files with passages whose content, as the old index has it, has not been embedded."""
+    files = old.files().tolist()
+    return [ino for ino in files if old.made_from_content(ino) and not filling.has(ino, old.generation_of(ino))]
+
+
+def _embed(old: "Index", model: Embedder, filling: Filling, files: list[int]) -> None:
+    found = [each for ino in files if (each := _read(old, ino)) is not None]
+    for part in portions(found, _PASSAGES):
+        filling.add(part, model.embed([text for each in part for text in each.texts()]))
 
 
 def renewable(catalog: "Catalog", path: str) -> "Index":
@@ -119,12 +135,3 @@ def _read(index: "Index", ino: int) -> Passages | None:
         return passages(index, ino, Chunker(), Limits())
     except (Skipped, Changed, OSError):
         return None
-
-
-def _put(index: "Index", found: list[Passages], rows: Vectors) -> None:
-    index.writer.put_files(
-        [(each.ino, each.generation, len(each.chunks)) for each in found],
-        [span for each in found for span in each.spans()],
-        index.words.encode_all([text for each in found for text in each.words()]),
-        np.ascontiguousarray(rows), told=False,
-    )  # fmt: skip

@@ -7,6 +7,7 @@ from vexfs.search.embedders import Embedder, remember, resolve
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
+    from vexfs.search.filling import Filling
     from vexfs.search.index import Index
 
 #: Key of an index's state: the version of the model that made its vectors.
@@ -16,6 +17,7 @@ VERSION = "embedder_version"
 def create_text_index(
     catalog: "Catalog", path: str, embedder: Any, dim: int | None = None, metric: str | None = None,
     dtype: str | None = None, rows_in: str | None = None, instead_of: "Index | None" = None,
+    filled: "Filling | None" = None,
 ) -> "Index":
     """The index of a directory whose text is embedded by itself, made when there is none.
 
@@ -29,6 +31,8 @@ def create_text_index(
         As of any index; the dimension is the model's.
     instead_of : Index, optional
         The directory's index, which the new one replaces.
+    filled : Filling, optional
+        What the new one holds when it takes that place.
 
     Raises
     ------
@@ -44,8 +48,9 @@ def create_text_index(
     if instead_of is None:
         refuse_other_model(catalog, path, model)
     index = catalog.create(
-        path, dim=model.dim, metric=metric, dtype=dtype, embedder=model.name, rows_in=rows_in, instead_of=instead_of
-    )
+        path, dim=model.dim, metric=metric, dtype=dtype, embedder=model.name, rows_in=rows_in, instead_of=instead_of,
+        filled=filled,
+    )  # fmt: skip
     if VERSION not in index.state:
         index.keep(**{VERSION: model.version})
     catalog.ingesting().look_through(index)

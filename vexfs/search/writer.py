@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vexfs._core.record import names_of, pack
 from vexfs._core.rows import PUT_MAX, RecordFailed
+from vexfs._core.vindex import VectorIndex
 from vexfs.errors import InvalidArgument, VectorInvalid
 from vexfs.search.records import Attributes, contents_of, float32_of, numbers_of, vectors_of
 from vexfs.search.straight import straight
@@ -30,6 +31,19 @@ F16_LEAST = 2.0**-24
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.intp]
+
+
+def encoded(vectors: VectorIndex, x: Floats) -> Bytes:
+    """Vectors as an index stores them, uint8 (n, row_bytes); ``VectorInvalid`` where its type cannot hold them."""
+    if vectors.dtype == "f16" and vectors.metric == "cosine" and len(x):
+        least = np.abs(x).max(axis=1)
+        if least.min() < F16_LEAST:
+            small = f"vector {int(least.argmin())} has no number above {least.min():g}"
+            raise VectorInvalid(f"{small}, which f16 cannot tell from zero")
+    try:
+        return vectors.encode(x)
+    except (ValueError, OverflowError) as error:
+        raise VectorInvalid(f"{error}; the index stores {vectors.dtype}") from None
 
 
 class Writer:
@@ -101,15 +115,7 @@ class Writer:
         return x, keep
 
     def _encoded(self, x: Floats) -> Bytes:
-        if self._index.dtype == "f16" and self._index.metric == "cosine" and len(x):
-            least = np.abs(x).max(axis=1)
-            if least.min() < F16_LEAST:
-                small = f"vector {int(least.argmin())} has no number above {least.min():g}"
-                raise VectorInvalid(f"{small}, which f16 cannot tell from zero")
-        try:
-            return self._vectors.encode(x)
-        except (ValueError, OverflowError) as error:
-            raise VectorInvalid(f"{error}; the index stores {self._index.dtype}") from None
+        return encoded(self._vectors, x)
 
     def _batches(self, names: list[bytes], places: Places) -> Iterator[Places]:
         """Places of one directory at a time, at most BATCH."""

@@ -253,6 +253,24 @@ void vx_table_confirm(vx_fs *fs, vx_table *t, const uint32_t *rows, const uint64
     pthread_mutex_unlock(&fs->lock);
 }
 
+/* Their versions are those of rows that were used once: a keyword record that may be in the log for them is void.  Free
+ * they are when the table is next opened, so that rows that are put go on behind them. */
+int vx_table_skip(vx_fs *fs, vx_table *t, uint32_t n)
+{
+    pthread_mutex_lock(&fs->lock);
+    int rc = fs->read_only ? -EROFS : vx_rows_reserve(t, n);
+    for (uint32_t k = 0; k < n && !rc; k++) {
+        t->row[t->n] = (vx_row){.version = 1, .next = VX_ROW_NONE};
+        vx_row_dirty(t, t->n++);
+    }
+    if (!rc && n) {
+        vx_inode_dirty(fs, t->file);
+        vx_mutated(fs, t->file->a.ino);
+    }
+    pthread_mutex_unlock(&fs->lock);
+    return rc;
+}
+
 int vx_table_drop(vx_fs *fs, vx_table *t, uint64_t ino)
 {
     pthread_mutex_lock(&fs->lock);

@@ -115,6 +115,8 @@ int vx_fs_put_records(vx_fs *fs, const vx_cred *c, vx_table *t, vx_record *r, si
 void vx_table_confirm(vx_fs *fs, vx_table *t, const uint32_t *rows, const uint64_t *inos, size_t n);
 /* The log of keyword records goes on in another file.  Nobody may be putting meanwhile. */
 int vx_table_words(vx_fs *fs, vx_table *t, uint64_t ino);
+/* The next n rows of the table are nobody's. */
+int vx_table_skip(vx_fs *fs, vx_table *t, uint32_t n);
 /* Takes a file's rows away; the file stays. */
 int vx_table_drop(vx_fs *fs, vx_table *t, uint64_t ino);
 
