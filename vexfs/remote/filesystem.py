@@ -1,12 +1,14 @@
 """A filesystem whose operations are a node's: the methods of the compiled one that the files API stands on."""
 
+import contextlib
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from typing import Any
 
-from vexfs.errors import InvalidArgument, from_errno
+from vexfs.errors import BadHandle, InvalidArgument, NotFound, from_errno
 from vexfs.remote.link import Link
 
 PIECE = 4 << 20
@@ -42,16 +44,41 @@ class Stat:
         return f"Stat({', '.join(f'{field}={getattr(self, field)}' for field in _FIELDS)})"
 
 
+#: A handle begins with so many characters that are the same as long as the node runs.
+_RUN = 8
+#: Operations that may be done twice: what a broken connection leaves unknown about them does not matter.
+_AGAIN = frozenset({
+    "stat", "resolve", "readlink", "getxattr", "listxattr", "scandir", "read_file", "statvfs", "getattr", "read",
+    "fsync", "chmod", "chown", "truncate", "truncate_ino", "write_file", "reopen", "release",
+})  # fmt: skip
+
+
 class OpenIno(int):
-    """The inode number of a file that is open at the node, with the handle that it goes by there."""
+    """The inode number of a file that is open at the node, with the handle that it goes by there.
+
+    Attributes
+    ----------
+    handle : str
+    process : int
+        That opened it: a forked child gives back what it opened alone.
+    birth_ns, flags : int
+        By which it is opened again.
+    unsynced : bool
+        Something was written that no ``fsync`` followed.
+    """
 
     handle: str
     process: int
+    birth_ns: int
+    flags: int
+    unsynced: bool
+    opening: threading.Lock
 
-    def __new__(cls, ino: int, handle: str) -> "OpenIno":
+    def __new__(cls, ino: int, handle: str, birth_ns: int = 0, flags: int = os.O_RDONLY) -> "OpenIno":
         """`ino` with its handle, of this process."""
         made = super().__new__(cls, ino)
-        made.handle, made.process = handle, os.getpid()
+        made.handle, made.process, made.birth_ns, made.flags = handle, os.getpid(), birth_ns, flags
+        made.unsynced, made.opening = False, threading.Lock()
         return made
 
 
@@ -75,7 +102,11 @@ class RemoteFilesystem:
                     raise from_errno(errno.EBUSY, args[place])
                 plain[place] = _sent(self._walked(os.fsdecode(plain[place])))
         body = {"calls": [{"op": op, "args": plain}]}
-        answer = self._link.ask("POST", "/v1/operations", body, invalid=InvalidArgument)
+        again = (
+            op in _AGAIN or (op == "write" and args[2] != -1)
+            or (op == "open" and not args[1] & (os.O_CREAT | os.O_EXCL | os.O_TRUNC))
+        )  # fmt: skip
+        answer = self._link.ask("POST", "/v1/operations", body, invalid=InvalidArgument, again=again)
         fault = answer.get("fault")
         if fault is None:
             return answer["results"][0]
@@ -199,16 +230,45 @@ class RemoteFilesystem:
     # -- by open file
 
     def open(self, path: Any, flags: int, mode: int = 0o666) -> OpenIno:
-        handle, ino = self._call("open", path, flags, mode)
-        return OpenIno(ino, handle)
+        handle, ino, birth_ns = self._call("open", path, flags, mode)
+        return OpenIno(ino, handle, birth_ns, flags)
+
+    def _on(self, op: str, ino: OpenIno, *args: Any) -> Any:
+        """An operation on an open file, which is opened again when the node has given it back meanwhile."""
+        handle = ino.handle
+        try:
+            return self._call(op, handle, *args, paths=0)
+        except BadHandle as error:
+            with ino.opening:
+                if ino.handle == handle:
+                    self._reopen(ino, error)
+        return self._call(op, ino.handle, *args, paths=0)
+
+    def _reopen(self, ino: OpenIno, error: BadHandle) -> None:
+        try:
+            handle, _, _ = self._call("reopen", int(ino), ino.birth_ns, ino.flags, paths=0)
+        except NotFound:
+            raise from_errno(
+                errno.EBADF, message="the node gave this open file back, which was idle for ten minutes or open as the "
+                "node was started anew; the file has been removed since"
+            ) from None  # fmt: skip
+        except (InvalidArgument, BadHandle):
+            raise error from None
+        if ino.unsynced and handle[:_RUN] != ino.handle[:_RUN]:
+            self._call("release", handle, paths=0)
+            raise from_errno(
+                errno.EBADF, message="the node was started anew: what was written to this open file since its last "
+                "fsync may be lost; open it again and write that again"
+            )  # fmt: skip
+        ino.handle, ino.process = handle, os.getpid()
 
     def getattr(self, ino: OpenIno) -> Stat:
-        return Stat(self._call("getattr", ino.handle, paths=0))
+        return Stat(self._on("getattr", ino))
 
     def read(self, ino: OpenIno, size: int, offset: int) -> bytes:
         pieces = []
         while size > 0:
-            piece = self._call("read", ino.handle, min(size, PIECE), offset, paths=0)
+            piece = self._on("read", ino, min(size, PIECE), offset)
             pieces.append(piece)
             size, offset = size - len(piece), offset + len(piece)
             if not piece:
@@ -225,20 +285,27 @@ class RemoteFilesystem:
         view, done = memoryview(_bytes(data)), 0
         while True:
             at = -1 if offset == -1 else offset + done
-            done += int(self._call("write", ino.handle, bytes(view[done : done + PIECE]), at, paths=0))
+            done += int(self._on("write", ino, bytes(view[done : done + PIECE]), at))
+            ino.unsynced = True
             if done >= len(view):
                 return done
 
     def truncate_ino(self, ino: OpenIno, size: int) -> None:
-        self._call("truncate_ino", ino.handle, size, paths=0)
+        self._on("truncate_ino", ino, size)
+        ino.unsynced = True
 
     def fsync(self, ino: OpenIno | int = 0, datasync: bool = False) -> None:
-        self._call("fsync", *([ino.handle] if isinstance(ino, OpenIno) else []), paths=0)
+        if not isinstance(ino, OpenIno):
+            self.sync()
+            return
+        self._on("fsync", ino)
+        ino.unsynced = False
 
     def release(self, ino: OpenIno) -> None:
         # What came along into a forked child is the parent's, which goes on with it.
         if ino.process == os.getpid() and not self._link.closed:
-            self._call("release", ino.handle, paths=0)
+            with contextlib.suppress(BadHandle):  # it was given back before
+                self._call("release", ino.handle, paths=0)
 
     # -- as a whole
 

@@ -234,7 +234,7 @@ class RemoteIndex:
             vectors=None if vectors is None else sent_vectors(vectors, len(names)).tobytes(),
             **{"contents_bytes" if raw else "contents": given},
         )  # fmt: skip
-        answer = self._link.ask("POST", "/v1/upsert", body, invalid=InvalidArgument)
+        answer = self._link.ask("POST", "/v1/upsert", body, invalid=InvalidArgument, again=mode != "add")
         if errors == "report":
             return [None if each is None else error_of(each) for each in answer["errors"]]
         return int(answer["count"])
@@ -265,7 +265,7 @@ class RemoteIndex:
         if isinstance(ids, str | bytes):
             return self.get([ids])[0]
         names = _names(ids)
-        found = self._link.ask("POST", "/v1/get", self._body(ids=names), invalid=InvalidArgument)
+        found = self._link.ask("POST", "/v1/get", self._body(ids=names), invalid=InvalidArgument, again=True)
         known = {row["id"]: Record(row["id"], row["path"], _vector(row["vector"]), row["attributes"]) for row in found}
         return [known.get(name) for name in names]
 
@@ -281,7 +281,7 @@ class RemoteIndex:
     def count(self, where: Where = None, under: Any = None) -> int:
         """How many there are, or match, below a directory."""
         body = self._body(where=filter_of(where), under=_path(under))
-        return int(self._link.ask("POST", "/v1/count", body, invalid=QueryInvalid)["count"])
+        return int(self._link.ask("POST", "/v1/count", body, invalid=QueryInvalid, again=True)["count"])
 
     def query(
         self, vectors: ArrayLike, k: int = 10, *, where: Where = None, under: Any = None,
@@ -300,7 +300,7 @@ class RemoteIndex:
             exact=exact, threshold=threshold, explain=explain, attributes=attributes,
         )  # fmt: skip
         body["vector" if given.ndim == 1 else "vectors"] = given.tobytes()
-        answer = self._link.ask("POST", "/v1/query", body, invalid=QueryInvalid)
+        answer = self._link.ask("POST", "/v1/query", body, invalid=QueryInvalid, again=True)
         if given.ndim == 1:
             return hits_of(answer["hits"], answer.get("explanation"))
         told = answer.get("explanations") or [None] * len(answer["results"])

@@ -3,6 +3,7 @@
 import errno
 import http.client
 import os
+import select
 import socket
 import ssl
 import threading
@@ -98,7 +99,7 @@ class Link:
         with self._lock:
             while self._idle:
                 since, link = self._idle.pop()
-                if now - since < IDLE_S:
+                if now - since < IDLE_S and not _ended(link.sock):
                     return link
                 link.close()
         if self._context is not None:
@@ -112,8 +113,12 @@ class Link:
                 return
         link.close()
 
-    def ask(self, method: str, path: str, body: Any = None, *, invalid: type[VexfsError] | None = None) -> Any:
-        """One request; answers what its reply holds.  `invalid`: raised for arguments that the node refuses.
+    def ask(self, method: str, path: str, body: Any = None, *, invalid: type[VexfsError] | None = None,
+            again: bool = False) -> Any:
+        """One request; answers what its reply holds.
+
+        `invalid`: raised for arguments that the node refuses.  `again`: it may be done twice, and so is asked once more
+        when a connection that was kept turns out to have ended.
 
         Raises
         ------
@@ -131,12 +136,16 @@ class Link:
         except (TypeError, OverflowError, UnicodeEncodeError) as error:
             raise InvalidArgument.at(f"this cannot be sent to a node: {error}") from None
         link = self._take()
+        kept = link.sock is not None
         try:
             link.request(method, path, data, self._headers)
             reply = link.getresponse()
             raw = reply.read()
         except (OSError, http.client.HTTPException) as error:
             link.close()
+            if kept and isinstance(error, ConnectionError) and (again or method == "GET"):
+                self._forget()
+                return self.ask(method, path, body, invalid=invalid, again=again)
             raise Unreachable(f"{self.url}: {_reason(error)}") from None
         if reply.will_close:
             link.close()
@@ -152,6 +161,9 @@ class Link:
     def close(self) -> None:
         """Close the connections that are kept; nothing is asked any more."""
         self.closed = True
+        self._forget()
+
+    def _forget(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
         for _, link in idle:
@@ -172,6 +184,15 @@ class _Https(http.client.HTTPSConnection):
     def connect(self) -> None:
         super().connect()
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _ended(sock: socket.socket | None) -> bool:
+    """Whether the node has hung up: nothing else is to be read where nothing was asked."""
+    if sock is None:
+        return True
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _reason(error: BaseException) -> str:

@@ -142,7 +142,7 @@ class RemoteVolume(Files):
             body["text"] = query
         else:
             body["vector"] = sent_vectors(query).tobytes()
-        found = self.wire.ask("POST", "/v1/search", body, invalid=QueryInvalid)
+        found = self.wire.ask("POST", "/v1/search", body, invalid=QueryInvalid, again=True)
         hits = hits_of(found["hits"], found.get("explanation"))
         if local is not None:
             hits = reranked(str(query), hits, local)
@@ -168,7 +168,7 @@ class RemoteVolume(Files):
             "recall": recall, "effort": effort, "exact": exact, "explain": explain,
         }  # fmt: skip
         body = {name: value for name, value in wanted.items() if value is not None}
-        found = self.wire.ask("POST", "/v1/similar", body, invalid=QueryInvalid)
+        found = self.wire.ask("POST", "/v1/similar", body, invalid=QueryInvalid, again=True)
         return hits_of(found["hits"], found.get("explanation"))
 
     def watch(

@@ -18,7 +18,7 @@ from vexfs.frontends.http.fence import fence
 from vexfs.frontends.http.message import Problem, Reply, Request, normal
 from vexfs.frontends.http.route import READ, Answer, Route
 
-from vexfs.errors import BadHandle, NotPermitted, VexfsError, describe, row_of
+from vexfs.errors import BadHandle, NotFound, NotPermitted, VexfsError, describe, row_of
 from vexfs.node import Node
 
 IDLE_S = 600.0
@@ -73,6 +73,8 @@ class Handles:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        #: Begins the name of each: a client sees by it that the node was started anew.
+        self._run = secrets.token_urlsafe(6)
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
 
@@ -83,7 +85,7 @@ class Handles:
             mine = sum(each.token == held.token for each in self._held.values()) if len(self._held) > 256 else 0
             if mine >= HANDLES_MOST:
                 raise Problem(429, f"a token may hold {HANDLES_MOST} files open; release some")
-            name = secrets.token_urlsafe(12)
+            name = self._run + secrets.token_urlsafe(12)
             self._held[name] = held
         return name
 
@@ -147,8 +149,13 @@ def _writer(request: Request) -> None:
         raise NotPermitted.at("this needs a token with the scope 'write'")
 
 
+def _birth(found: Any) -> int:
+    birth_ns: int = round(found.st_birthtime * 1e9)
+    return birth_ns
+
+
 def _stat_row(found: Any) -> list[int]:
-    birth = round(found.st_birthtime * 1e9)
+    birth = _birth(found)
     return [birth if name == "st_birthtime_ns" else getattr(found, name) for name in _STAT]
 
 
@@ -187,10 +194,20 @@ def _open(request: Request, path: Any, flags: int, mode: int = 0o666) -> list[An
     ino = filesystem.open(_path(request, path, not flags & os.O_NOFOLLOW), flags, mode)
     try:
         request.allow_ino(ino)
-        return [handles(request.node).add(_Held(request.token.id, ino, writable)), ino]
+        return [handles(request.node).add(_Held(request.token.id, ino, writable)), ino, _birth(filesystem.getattr(ino))]
     except BaseException:
         filesystem.release(ino)
         raise
+
+
+def _reopen(request: Request, ino: int, birth_ns: int, flags: int) -> list[Any]:
+    """A file that was open, wherever it is now.  A number that a crash took back is another file's: so its birth."""
+    filesystem = request.node.volume.filesystem
+    made = _open(request, filesystem.path_of(ino), (flags & (os.O_ACCMODE | os.O_APPEND)) | os.O_NOFOLLOW)
+    if made[1:] != [ino, birth_ns]:
+        handles(request.node).release(request, made[0])
+        raise NotFound.at("is no longer there", str(ino))
+    return made
 
 
 def _scandir(request: Request, path: Any) -> list[Any]:
@@ -282,6 +299,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "removexattr": _on_path("removexattr", follow=2),
     "write_file": _on_path("write_file", follow=99),
     "open": _open,
+    "reopen": _reopen,
     "getattr": _getattr,
     "read": _read,
     "write": _on_handle("write", writes=True),
