@@ -51,7 +51,8 @@ def _sendable(answer: Any) -> Any:
 
 def _shown(hits: Any) -> list[dict[str, Any]]:
     """Hits without the further passages of each file: an agent reads the file when it wants more."""
-    return [{name: value for name, value in hit.as_dict().items() if name != "others"} for hit in hits]
+    told = [{name: value for name, value in hit.as_dict().items() if name != "others"} for hit in hits]
+    return told + [{"not_searched": each.path, "reason": each.reason} for each in hits.missing]
 
 
 def _absolute(path: str) -> str:
@@ -77,7 +78,8 @@ class Tools:
         """Find files by meaning and words, best first, each with its best passage.
 
         query: what is looked for; for its words also "a phrase", pre*, +must, -mustnot.  k: how many files (1 to 100).
-        under: only below this directory.  where: a filter on attributes, as {"year": {"$gte": 2020}}.
+        under: only below this directory.  where: a filter on attributes, as {"year": {"$gte": 2020}}.  Files below a
+        directory that is told as not_searched, at the end, are not among the answers.
         """
         hits = self.volume.search(query, _count(k), under=_absolute(under), mode=mode, where=where)
         return _shown(hits)

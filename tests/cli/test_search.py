@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import vexfs
+from tests.search.test_damaged_table import half_damaged
 from vexfs.cli.main import run
 from vexfs.cli.search import shown
 
@@ -53,6 +54,16 @@ def test_search(volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hit = told["hits"][0]
     assert {"score", "distance", "lines", "span", "text", "snippet", "marks", "attributes", "id"} <= set(hit)
     assert hit["attributes"] == {"year": 2021}
+
+
+def test_what_could_not_be_searched_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    half_damaged(tmp_path / "half.vex")
+    status, out, err = vexctl(capsys, "search", "acidity", "--volume", tmp_path / "half.vex")
+    assert (status, err) == (0, "vexctl: not searched: /bad: its table of rows is damaged\n") and "/good/goo.txt" in out
+    told = json.loads(vexctl(capsys, "search", "acidity", "--volume", tmp_path / "half.vex", "--json")[1])
+    assert told["missing"] == [{"path": "/bad", "reason": "its table of rows is damaged"}]
+    vector = ",".join(["1"] * 256)
+    assert "/bad: its table" in vexctl(capsys, "search", "--vector", vector, "--volume", tmp_path / "half.vex")[2]
 
 
 def test_options(volume: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from mcp import Client, StdioServerParameters
 from vexfs.frontends.mcp.server import LIST_MOST, RESOURCE_MOST, make_server
 
 import vexfs
+from tests.search.test_damaged_table import half_damaged
 
 VEXFS = "from vexfs.cli.main import vexfs; raise SystemExit(vexfs())"
 
@@ -81,6 +82,14 @@ def test_search(volume):
     assert "renew a passport" in found[0]["text"]
     assert [hit["id"] for hit in keyword] == ["roasts.md"]
     assert [hit["id"] for hit in filtered] == ["passport.txt"]
+
+
+def test_what_could_not_be_searched_is_told(tmp_path):
+    half_damaged(tmp_path / "half.vex")
+    with vexfs.open(tmp_path / "half.vex") as fs:
+        (found,) = ask(make_server(fs), ("search", {"query": "acidity"}))
+    assert [hit["id"] for hit in found[:-1]] and found[-1]["not_searched"] == "/bad"
+    assert found[-1]["reason"] == "its table of rows is damaged"
 
 
 def test_similar_and_list(volume):

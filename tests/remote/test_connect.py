@@ -3,9 +3,12 @@ import os
 import socket
 import threading
 
+import numpy as np
 import pytest
 
 import vexfs
+from tests.remote.conftest import Served
+from tests.search.test_damaged_table import half_damaged
 from vexfs import errors
 from vexfs.remote.link import Refused
 
@@ -161,3 +164,17 @@ def test_options_of_searches_by_vector_and_example(fs):
     assert near.paths == ["/points/b"] and near.explanation
     with pytest.raises(errors.QueryInvalid, match="exact want a vector"):
         fs.search("words", exact=True)
+
+
+def test_what_could_not_be_searched_is_told(tmp_path):
+    (tmp_path / "data").mkdir()
+    half_damaged(tmp_path / "data" / "volume.vex")
+    served = Served(tmp_path)
+    try:
+        with vexfs.connect(served.url, served.token) as fs:
+            for hits in (fs.search("acidity"), fs.search(np.ones(256))):
+                assert "/good/goo.txt" in hits.paths
+                assert hits.missing == (("/bad", "its table of rows is damaged"),)
+            assert fs.search("acidity", under="good").missing == ()
+    finally:
+        served.stop()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vexfs
-from vexfs.errors import Damaged, IndexMissing
+from vexfs.errors import Damaged, IndexConflict, IndexMissing
 
 HEAD, ROW = 4096, 32
 DIM = 8
@@ -46,6 +46,55 @@ def test_a_search_above_it_says_what_is_wrong(tmp_path):
         fs.mkdir("other")
         with pytest.raises(IndexMissing, match="no index of text"):
             fs.search("words", under="other")
+
+
+def half_damaged(path):
+    """A volume with three indexes of text, of which one is damaged, and an index of vectors."""
+    with vexfs.open(path) as fs:
+        for name in ("good", "bad", "bad/inner"):
+            fs.index(name, embedder="default")
+            fs.write_text(f"{name}/{name[:3]}.txt", "light roasts keep acidity")
+        fs.index("vectors", dim=4).upsert(["v"], np.ones((1, 4)))
+        assert fs.ingest.wait(20)
+    with vexfs.open(path) as fs:
+        fs.filesystem.write_file(".vexfs/index-2/rows", b"nothing of the kind")
+
+
+def test_a_search_says_what_it_could_not_look_into(tmp_path):
+    half_damaged(tmp_path / "half.vex")
+    with vexfs.open(tmp_path / "half.vex") as fs:
+        for hits in (fs.search("acidity"), fs.search("acidity", mode="keyword"), fs.search(np.ones(256))):
+            assert sorted(hits.paths) == ["/bad/inner/bad.txt", "/good/goo.txt"]
+            assert hits.missing == (("/bad", "its table of rows is damaged"),)
+        again = fs.search("acidity", threshold=0.01, rerank=lambda query, texts: [1.0] * len(texts))
+        assert again.missing[0].path == "/bad"
+        assert fs.search("acidity", under="good").missing == () == fs.search(np.ones(4)).missing
+        assert fs.search("acidity", under="bad/inner").missing == ()
+        assert fs.search("acidity", under="bad").missing[0].path == "/bad"
+        with pytest.raises(Damaged, match=r"table of rows is damaged.*vexctl index drop"):
+            fs.drop_index("bad/inner")
+            fs.search("acidity", under="bad")
+
+
+def test_one_whose_model_cannot_be_had_is_told_too(tmp_path):
+    def gone(texts):
+        return [[1.0, 2.0, 3.0] for _ in texts]
+
+    with vexfs.open(tmp_path / "v") as fs:
+        fs.index("good", embedder="default")
+        fs.write_text("good/a.txt", "light roasts keep acidity")
+        index = fs.index("odd", embedder=gone)
+        fs.write_text("odd/b.txt", "acidity")
+        assert fs.ingest.wait(20)
+        index.keep(embedder_version="another")
+        for mode in ("hybrid", "semantic"):
+            hits = fs.search("acidity", mode=mode)
+            assert hits.paths == ["/good/a.txt"]
+            ((path, reason),) = hits.missing
+            assert path == "/odd" and "fs.reembed" in reason
+        assert len(fs.search("acidity", mode="keyword")) == 2
+        with pytest.raises(IndexConflict, match="reembed"):
+            fs.search("acidity", under="odd")
 
 
 def own_names(fs):

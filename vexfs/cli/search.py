@@ -61,13 +61,18 @@ def search(args: argparse.Namespace) -> int:
         if args.watch:
             return _watch(args, node, where)
         if args.query is None:
-            told = _nearest(args, node, where)
-            output.emit(args, told, lambda: shown(told))
-            return 0 if told["hits"] else EXIT_WANTING
+            return answered(args, _nearest(args, node, where))
         told = node.call(
             "search.text", query=args.query, k=args.k, under=args.under or "/", where=where,
             mode=args.mode or "hybrid", threshold=args.threshold, explain=args.explain, wait_s=args.wait,
         ).result()  # fmt: skip
+    return answered(args, told)
+
+
+def answered(args: argparse.Namespace, told: dict[str, Any]) -> int:
+    """Tell what was found, and on stderr what could not be searched; the exit status."""
+    for each in told["missing"]:
+        print(f"vexctl: not searched: {output.printable(each['path'])}: {each['reason']}", file=sys.stderr)
     output.emit(args, told, lambda: shown(told))
     return 0 if told["hits"] else EXIT_WANTING
 

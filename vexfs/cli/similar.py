@@ -3,9 +3,8 @@
 import argparse
 from typing import Any
 
-from vexfs.cli import output, reach
-from vexfs.cli.search import add_options, shown
-from vexfs.errors import EXIT_WANTING
+from vexfs.cli import reach
+from vexfs.cli.search import add_options, answered
 from vexfs.search.conditions import where_of
 
 
@@ -27,5 +26,4 @@ def similar(args: argparse.Namespace) -> int:
         told = node.call(
             "search.similar", path=args.path, k=args.k, under=args.under, where=where_of(args.where), wait_s=args.wait
         ).result()
-    output.emit(args, told, lambda: shown(told))
-    return 0 if told["hits"] else EXIT_WANTING
+    return answered(args, told)

@@ -12,6 +12,7 @@ from vexfs._core.record import pack
 from vexfs.errors import FilterInvalid, IndexMissing, InvalidArgument, NotSupported, QueryInvalid, VectorInvalid
 from vexfs.remote.link import Link, error_of
 from vexfs.search.filters import refuse_empty
+from vexfs.search.hits import Missing
 from vexfs.search.records import float32_of, numbers_of
 
 Where = Mapping[str, Any] | None
@@ -66,9 +67,12 @@ class Hit:
 
 
 class Hits(list[Hit]):
-    """Matches, best first; ``explanation`` says how they were found, when that was asked."""
+    """Matches, best first; ``explanation`` says how they were found, when that was asked, ``missing`` what could not be
+    searched: path and reason of each index.
+    """
 
     explanation: dict[str, Any] | None = None
+    missing: tuple[Missing, ...] = ()
 
     @property
     def paths(self) -> list[str]:

@@ -16,6 +16,7 @@ from vexfs.remote.ingest import RemoteIngest
 from vexfs.remote.link import CLOSED, Link, quoted
 from vexfs.remote.reembed import reembed
 from vexfs.remote.standing import RemoteStandingQuery
+from vexfs.search.hits import Missing
 from vexfs.search.textsearch import Reranker, reranked
 
 
@@ -144,6 +145,7 @@ class RemoteVolume(Files):
             body["vector"] = sent_vectors(query).tobytes()
         found = self.wire.ask("POST", "/v1/search", body, invalid=QueryInvalid, again=True)
         hits = hits_of(found["hits"], found.get("explanation"))
+        hits.missing = tuple(Missing(**each) for each in found.get("missing", ()))
         if local is not None:
             hits = reranked(str(query), hits, local)
             hits[:] = [hit for hit in hits if threshold is None or hit.score >= threshold][:k]

@@ -1,23 +1,37 @@
 """Searches that may meet several indexes: below any directory, or for files like another one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
-from vexfs.errors import IndexClosed, IndexMissing, QueryInvalid
+from vexfs.errors import (
+    ConfigError,
+    Damaged,
+    IndexClosed,
+    IndexConflict,
+    IndexMissing,
+    IoFailed,
+    PluginBroken,
+    QueryInvalid,
+    Unreachable,
+    describe,
+)  # fmt: skip
 from vexfs.observe.tally import tallied
-from vexfs.search.hits import Hit, Hits
+from vexfs.search.hits import Hit, Hits, Missing
 from vexfs.search.query import check_k, directory_at
 from vexfs.search.records import numbers_of
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
+    from vexfs.search.description import Description
     from vexfs.search.index import Index
 
 #: Passages of a file that are looked for when files like it are.
 PASSAGES = 8
+#: Faults of one index, beside which others answer: damage, and a model that cannot be had.
+FAULTS = Damaged, IoFailed, ConfigError, PluginBroken, Unreachable, IndexConflict
 
 
 def scoped(catalog: "Catalog", under: Any) -> list[tuple["Index", Any]]:
@@ -34,6 +48,42 @@ def replaced(catalog: "Catalog", met: list[tuple["Index", Any]]) -> bool:
     """Whether one of the indexes that a search met is closed because another one took its place: it can be repeated."""
     now = [(index, catalog.covering(index.description.directory)) for index, _ in met]
     return any(then is not index and then is not None for index, then in now)
+
+
+def unopened(catalog: "Catalog", under: Any) -> Iterator[tuple["Description", Missing]]:
+    """The indexes that a search below `under` should meet and that cannot be opened."""
+    found = catalog.unopened()
+    if not found:
+        return
+    ino = under if isinstance(under, int) else directory_at(catalog.filesystem, under)
+    top = _slashed(os.fsdecode(catalog.filesystem.path_of(ino)))
+    over = catalog.covering(ino)
+    nearest = "/" if over is None else _slashed(over.path)
+    for path, description, why in found:
+        place = _slashed(path)
+        if place.startswith(top) or (top.startswith(place) and place.startswith(nearest)):
+            yield description, Missing(path, why)
+
+
+def _slashed(path: str) -> str:
+    return path.rstrip("/") + "/"
+
+
+def answers(
+    met: list[tuple["Index", Any]], search: Callable[["Index", Any], Hits], missing: list[Missing]
+) -> list[Hits]:
+    """What each index answers.  One that cannot be searched is noted in `missing`, unless none can: that is raised."""
+    parts: list[Hits] = []
+    first: Exception | None = None
+    for index, scope in met:
+        try:
+            parts.append(search(index, scope))
+        except FAULTS as error:
+            first = first or error
+            missing.append(Missing(index.path, describe(error)))
+    if first is not None and not parts:
+        raise first
+    return parts
 
 
 def _text(path: Any) -> str | bytes:
@@ -77,13 +127,16 @@ def search_vector(
     if not fitting:
         dims = ", ".join(sorted({str(i.dim) for i, _ in met}))
         raise QueryInvalid(f"a vector of dimension {len(q)}; the indexes there hold vectors of dimension {dims}")
+    missing = [each for about, each in unopened(catalog, under) if about.dim == len(q)]
     try:
-        parts = [index.query(q, k, where=where, under=scope, **options) for index, scope in fitting]
+        parts = answers(fitting, lambda i, scope: i.query(q, k, where=where, under=scope, **options), missing)
     except IndexClosed:
         if not replaced(catalog, fitting):
             raise
         return search_vector(catalog, q, k, under=under, where=where, **options)
-    return parts[0] if len(parts) == 1 else merged(parts, k)
+    hits = parts[0] if len(parts) == 1 else merged(parts, k)
+    hits.missing = tuple(missing)
+    return hits
 
 
 @tallied("semantic", "similar")

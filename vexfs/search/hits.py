@@ -1,7 +1,7 @@
 """What a search answers."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from vexfs._core.hits import Found
 from vexfs._core.record import unpack
@@ -96,6 +96,13 @@ class Hit(Found):
         return f"Hit({self.score:.4f}, {self.path!r})"
 
 
+class Missing(NamedTuple):
+    """An index that a search should have asked and could not: its directory's path, and why."""
+
+    path: str
+    reason: str
+
+
 class Hits(list[Hit]):
     """Hits, best first.
 
@@ -103,9 +110,12 @@ class Hits(list[Hit]):
     ----------
     explanation : dict or None
         How the search was done, when it was asked to explain.
+    missing : tuple of Missing
+        Indexes below the directory that could not be searched: what is in them is not among the hits.
     """
 
     explanation: dict[str, Any] | None = None
+    missing: tuple[Missing, ...] = ()
 
     def __init__(self, hits: Iterable[Hit] = (), explanation: dict[str, Any] | None = None) -> None:
         super().__init__(hits)

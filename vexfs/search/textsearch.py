@@ -6,6 +6,7 @@ sets, see ``docs/search.md``.
 """
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from vexfs.errors import IndexClosed, IndexMissing, QueryInvalid
 from vexfs.observe.tally import tallied
 from vexfs.registry import registry
-from vexfs.search.across import merged, replaced, scoped
-from vexfs.search.hits import Hits
+from vexfs.search.across import answers, merged, replaced, scoped, unopened
+from vexfs.search.hits import Hits, Missing
 from vexfs.search.query import check_k, check_options, score_of
 from vexfs.search.textindex import embedder_of
 
@@ -82,13 +83,14 @@ def search_text(
     _checked(query, k, mode)
     check_options(recall, None, None, threshold, 1)
     more = min(max(4 * k, 40), 10_000) if rerank is not None else k
-    parts = _parts(catalog, query, more, under, where, mode, recall, explain)
+    parts, missing = _parts(catalog, query, more, under, where, mode, recall, explain)
     hits = parts[0] if len(parts) == 1 else merged(parts, more)
     if rerank is not None:
         hits = reranked(query, hits, rerank)
     if threshold is not None or len(hits) > k:
         kept = [hit for hit in hits if threshold is None or hit.score >= threshold][:k]
         hits = Hits(kept, hits.explanation)
+    hits.missing = missing
     return hits
 
 
@@ -105,16 +107,19 @@ def _checked(query: str, k: Any, mode: str) -> None:
 def _parts(
     catalog: "Catalog", query: str, k: int, under: Any, where: Mapping[str, Any] | None, mode: str, recall: float,
     explain: bool,
-) -> list[Hits]:
-    """The best files of each index that is met."""
+) -> tuple[list[Hits], tuple[Missing, ...]]:
+    """The best files of each index that is met, and those that cannot be searched."""
     met = [(index, scope) for index, scope in scoped(catalog, under) if index.embedder is not None]
     if not met:
+        under = os.fsdecode(catalog.filesystem.path_of(under)) if isinstance(under, int) else under
         catalog.refuse_unopened_below(str(under))
         raise IndexMissing.at("no index of text covers it, and there is none below it; make one with fs.index(path, "
                               'embedder="default") or vexctl index create --embedder default', str(under))  # fmt: skip
     catalog.settle()
+    missing = [each for about, each in unopened(catalog, under) if about.embedder is not None]
     try:
-        return [_one(index, query, k, scope, where, mode, recall, explain) for index, scope in met]
+        found = answers(met, lambda i, scope: _one(i, query, k, scope, where, mode, recall, explain), missing)
+        return found, tuple(missing)
     except IndexClosed:
         if not replaced(catalog, met):
             raise

@@ -146,11 +146,19 @@ class Selection(msgspec.Struct, forbid_unknown_fields=True):
     number: int | None = None
 
 
+class Missing(msgspec.Struct):
+    """An index that could not be searched, and why."""
+
+    path: str
+    reason: str
+
+
 class Hits(msgspec.Struct, omit_defaults=True):
-    """Matches, best first; how they were found, when that was asked."""
+    """Matches, best first; how they were found, when that was asked; the indexes that could not be searched."""
 
     hits: list[HitBody]
     explanation: dict[str, Any] | None = None
+    missing: list[Missing] = []
 
 
 class HitsOfEach(msgspec.Struct, omit_defaults=True):
@@ -415,7 +423,8 @@ def search(request: Request) -> Reply:
     under = _scope(request, wanted.under) or "/"
     found = request.node.volume.search(what, wanted.k, under=under, where=wanted.where, **options)
     body = hit_body_with_passages if wanted.passages else hit_body
-    return request.reply(Hits([body(each, wanted.attributes) for each in found], found.explanation))
+    missing = [Missing(normal(each.path), each.reason) for each in found.missing]
+    return request.reply(Hits([body(each, wanted.attributes) for each in found], found.explanation, missing))
 
 
 @fenced

@@ -204,11 +204,13 @@ async function search() {
   const where = condition($("where").value);
   if (where) body.where = where;
   say("Searching …");
-  const found = (await json("POST", "/v1/search", body)).hits;
+  const answer = await json("POST", "/v1/search", body);
+  const found = answer.hits, missing = answer.missing || [];
   say("");
   const words = text.split(/[^\p{L}\p{N}]+/u).filter((word) => word.length > 2);
   $("hits").replaceChildren(...found.map((hit) => row(hit, words)));
   if (!found.length) say("Nothing was found.");
+  if (missing.length) say(missing.map((each) => `Not searched: ${each.path}: ${each.reason}`).join("; "));
 }
 
 function row(hit, words) {

@@ -10,6 +10,7 @@ import numpy as np
 
 from vexfs.errors import IndexMissing, VexfsError, describe
 from vexfs.node.node import Node
+from vexfs.node.verbs.search import about
 from vexfs.search.across import search_vector
 from vexfs.search.index import Index
 from vexfs.search.records import parse_vector
@@ -137,4 +138,4 @@ def search(
     if threshold is not None:
         hits[:] = [hit for hit in hits if hit.score >= threshold]
     shown = [{**hit.as_dict(), "lines": None, "snippet": hit.text, "marks": []} for hit in hits]
-    return {"hits": shown, "seconds": time.monotonic() - began, "explanation": hits.explanation}
+    return {"hits": shown, "seconds": time.monotonic() - began, **about(hits)}

@@ -25,7 +25,12 @@ def shown(hit: Hit, query: str) -> dict[str, Any]:
 
 def _answer(hits: Hits, query: str, began: float) -> dict[str, Any]:
     seconds = time.monotonic() - began
-    return {"hits": [shown(hit, query) for hit in hits], "seconds": seconds, "explanation": hits.explanation}
+    return {"hits": [shown(hit, query) for hit in hits], "seconds": seconds, **about(hits)}
+
+
+def about(hits: Hits) -> dict[str, Any]:
+    """What an answer says beside its hits."""
+    return {"explanation": hits.explanation, "missing": [each._asdict() for each in hits.missing]}
 
 
 def _waited(node: Node, wait_s: float | None) -> bool:
