@@ -423,7 +423,7 @@ def check(
         about = spare
     master = unlock.master_key(directory, about, key_file)
     _check_parts(directory)
-    lock = Lock(directory)
+    lock = Lock(directory) if repair else Lock.for_checking(directory)
     try:
         return run_check(directory, master, repair=repair, read_data=read_data, progress=progress)
     finally:
@@ -457,7 +457,7 @@ def restore(
         )
     about = volumefile.load(source)
     master = unlock.master_key(source, about, key_file)
-    lock = Lock(source)
+    lock = Lock.for_checking(source)
     try:
         with making(place):
             snapshot.copy_closed(source, place, master, progress)

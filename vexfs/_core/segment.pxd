@@ -94,6 +94,7 @@ cdef extern from "vexfs/segment.h" nogil:
     void vx_segstore_unpin(vx_segstore *s, uint32_t seg)
     int vx_segstore_delete(vx_segstore *s, uint32_t seg)
     int vx_segstore_seal(vx_segstore *s)
+    int vx_segstore_lend(vx_segstore *s, uint32_t seg, uint32_t pos, const void *data, size_t n)
     int vx_segstore_trim(vx_segstore *s, uint32_t seg, uint64_t used)
     int vx_segstore_scan(vx_segstore *s, uint32_t seg, int verify, vx_frame_fn fn, void *ctx)
     int vx_segstore_list(vx_segstore *s, vx_segment_list_fn fn, void *ctx)

@@ -300,15 +300,25 @@ cdef class SegmentStore:
 
     def unpin(self, uint32_t seg):
         """Take a `pin` back; the last one removes a deleted segment."""
-        vx_segstore_unpin(self._opened(), seg)
+        cdef vx_segstore *s = self._opened()
+        with nogil:
+            vx_segstore_unpin(s, seg)
 
     def delete(self, uint32_t seg):
         """Delete a segment, at once or with its last pin."""
-        self._checked(vx_segstore_delete(self._opened(), seg), seg)
+        cdef vx_segstore *s = self._opened()
+        cdef int status
+        with nogil:
+            status = vx_segstore_delete(s, seg)
+        self._checked(status, seg)
 
     def seal(self):
         """Let the next append begin a new segment."""
-        self._checked(vx_segstore_seal(self._opened()))
+        cdef vx_segstore *s = self._opened()
+        cdef int status
+        with nogil:
+            status = vx_segstore_seal(s)
+        self._checked(status)
 
     def trim(self, uint32_t seg, uint64_t used):
         """Cut a segment to its first `used` bytes.
@@ -319,6 +329,10 @@ cdef class SegmentStore:
             ``EBADMSG`` when it is shorter than that: data is missing; ``EBUSY`` while it is being appended to.
         """
         self._checked(vx_segstore_trim(self._opened(), seg, used), seg)
+
+    def lend(self, uint32_t seg, uint32_t pos, bytes data not None):
+        """Bytes of a segment that its file may lack, for reads and scans.  Before the first of them."""
+        self._checked(vx_segstore_lend(self._opened(), seg, pos, <const char *>data, len(data)), seg)
 
     def scan(self, uint32_t seg, bint verify=True):
         """Every frame of a segment in order, damage included.

@@ -25,6 +25,8 @@ from vexfs.store.snapshot import META, SEGMENTS
 
 Progress = Callable[[int, int], Any]
 ROUNDS_MAX = 6
+TAILS_MAX = 2**31 - 1
+_TO_BRING = "holds what segments lack; the next opening for writing brings it there"
 
 
 @attrs.define
@@ -151,8 +153,10 @@ def _round(
             problem.detail += f"; rebuilt from what could be read, {lost} stretches of rows are lost"
     try:
         with Meta(directory / META, key=master, read_only=not repair) as meta:
-            _settle(meta, directory, report)
+            settled = _settle(meta, directory, report)
             with SegmentStore(directory / SEGMENTS, key=master, read_only=True) as store:
+                for place, data in [] if settled else meta.scan_tails(limit=TAILS_MAX):
+                    store.lend(place >> 32, place & 0xFFFFFFFF, data)
                 check_data(meta, store, check_tree(meta, report), report, read_data, progress)
     except Damaged as error:
         told = _found(error, directory / META)
@@ -160,17 +164,22 @@ def _round(
     return report
 
 
-def _settle(meta: Meta, directory: Path, report: Report) -> None:
+def _settle(meta: Meta, directory: Path, report: Report) -> bool:
     """What a power cut kept from segments stands in the log: it is brought there, as opening the volume would.
 
-    Where that cannot be done, frames are told that are missing.
+    False where the volume can only be read: segments are checked with it laid over them, then.  Where else it cannot be
+    done, frames are told that are missing.
     """
     try:
         meta.settle_tails(directory / SEGMENTS)
     except Damaged as error:
         report.add("tail", META, _found(error, directory / META), fix=Meta.clear_tails)
     except OSError as error:
-        report.add("tail", META, describe(error), remedy="make the volume's directory writable, and check again")
+        if error.errno in lock.READ_ONLY:
+            report.add("tail", META, _TO_BRING, note=True)
+            return False
+        report.add("tail", META, describe(error), remedy="mend that, and check again")
+    return True
 
 
 def _found(error: Damaged, path: Path) -> str:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 REGION_MASK = (1 << REGION_BITS) - 1
 EXTENT_BYTES = 24
 HEAD_BYTES = 8
-#: What is shorter than a frame can begin with is padding at the end of a sealed segment.
-FRAME_HEADER = 32
+#: Frames begin at multiples of this: what is missing to the next one is padding.
+ALIGN = 64
 #: A large batch is padded up to the end of a block.
 BLOCK = 4096
 RESTORE = "restore the file from a backup, or remove it"
@@ -292,5 +292,5 @@ def _check_row(
     if row is not None and size < row.used:
         report.add("truncated-segment", where, f"has {size} bytes, {row.used} belong to the volume",
                    remedy="restore it from a backup; the files named with it cannot be read in part")  # fmt: skip
-    elif row is not None and size >= row.used + FRAME_HEADER and size != -(-row.used // BLOCK) * BLOCK:
+    elif row is not None and size > -(-row.used // ALIGN) * ALIGN and size != -(-row.used // BLOCK) * BLOCK:
         report.add("tail", where, f"{size - row.used} bytes that nothing names; opening cuts them off", note=True)

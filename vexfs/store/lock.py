@@ -20,6 +20,8 @@ from vexfs.errors import VolumeBusy, from_errno
 NAME = "lock"
 #: Who asks whether a volume is owned holds its lock for a moment.
 _GLANCE_S = 0.02
+#: Where nothing can be written: a reader goes on.
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 SOCKET = "control.sock"  # beside it, while a mount without a node has the volume
 
 
@@ -59,8 +61,11 @@ class Lock:
         try:
             return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            if not self.shared or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise from_errno(error.errno or errno.EIO, self.path) from error
+            if not self.shared or error.errno not in READ_ONLY:
+                told = f"{os.strerror(errno.EROFS)}; the volume can only be opened for reading (read_only, -o ro)"
+                raise from_errno(
+                    error.errno or errno.EIO, self.path, message=told if error.errno == errno.EROFS else None
+                ) from error
         # A reader of a volume that it may not write to locks what it can open.
         return os.open(self.path if self.path.exists() else directory, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -75,6 +80,16 @@ class Lock:
             text = json.dumps(self._info).encode() + b"\n"
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, text, 0)
+
+    @classmethod
+    def for_checking(cls, directory: Path) -> "Lock":
+        """Against everybody; on media that can only be read, where nobody writes, beside other readers."""
+        try:
+            return cls(directory)
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            return cls(directory, shared=True)
 
     @property
     def foreign(self) -> bool:

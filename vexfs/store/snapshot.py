@@ -69,7 +69,7 @@ def copy_closed(source: Path, target: Path, master: bytes | None, progress: Prog
         (target / name).mkdir()
     # Through SQLite's own copy, so that a log that was not checkpointed comes with it.
     with _room_at(target):
-        with Meta(source / META, key=master) as meta:
+        with Meta(source / META, key=master, read_only=not os.access(source / META, os.W_OK)) as meta:
             meta.backup(target / META)
         copy_segments(source, target, master, progress)
 

@@ -134,6 +134,7 @@ static int reserve(call *c, uint64_t raw, uint32_t bytes, int whole, region *out
 {
     vx_segstore *s = c->store;
     int err = 0, zeros = 0, room = 0;
+    vx_segfile *ended = NULL;
     pthread_mutex_lock(&s->append_lock);
     c->left -= raw;
     uint64_t ahead = c->compressed ? c->left / 2 : c->left;
@@ -141,7 +142,7 @@ static int reserve(call *c, uint64_t raw, uint32_t bytes, int whole, region *out
     vx_segfile *f = s->active;
     int full = !f || (f->end > VX_SEG_BLOCK && f->end + padded(f, bytes, whole) > s->segment_bytes);
     if (full) {
-        vx_segfile_seal(s);
+        ended = vx_segfile_seal(s);
         pthread_mutex_unlock(&s->lock);
         err = vx_segfile_create(s);
         pthread_mutex_lock(&s->lock);
@@ -162,6 +163,7 @@ static int reserve(call *c, uint64_t raw, uint32_t bytes, int whole, region *out
     if (zeros)
         zero_ahead(s, f);
     pthread_mutex_unlock(&s->append_lock);
+    vx_segfile_cut(s, ended);
     return err;
 }
 
@@ -197,7 +199,7 @@ static void settle(vx_segstore *s, const region *r, int err)
         cut_broken(f);
     vx_segfile_end_bulk(s, f);
     vx_segfile_drop(s, f);
-    pthread_mutex_unlock(&s->lock);
+    vx_segfile_leave(s);
 }
 
 /* -- encoding ------------------------------------------------------------------------------------------------- */

@@ -101,6 +101,7 @@ static void free_file(vx_segfile *f)
     if (f->bulk_fd >= 0)
         vx_io_close(f->bulk_fd);
     vx_aead_free(f->aead);
+    free(f->path);
     free(f);
 }
 
@@ -114,9 +115,10 @@ void vx_segfiles_free(vx_segstore *s)
         }
 }
 
-char *vx_segfile_forget(vx_segstore *s, vx_segfile *f)
+/* Out of the table: vx_segfile_leave unlinks it. */
+static void forget(vx_segstore *s, vx_segfile *f)
 {
-    char *path = vx_segfile_path(s, f->seg);
+    f->path = vx_segfile_path(s, f->seg);
     vx_segfile **at = &s->buckets[f->seg % VX_SEG_BUCKETS];
     while (*at != f)
         at = &(*at)->chain;
@@ -132,20 +134,30 @@ char *vx_segfile_forget(vx_segstore *s, vx_segfile *f)
     s->disk_bytes -= f->good;
     close_file(s, f);
     vx_framecache_drop(s->cache, f->seg);
-    free_file(f);
-    return path;
+    f->chain = s->gone;
+    s->gone = f;
 }
 
-int vx_segfile_unlink(char *path)
+int vx_segfile_leave(vx_segstore *s)
 {
-    int err = path ? vx_io_unlink(path) : -ENOMEM; /* one that stays is listed, unnamed by the metadata, at the next open */
-    free(path);
+    vx_segfile *gone = s->gone;
+    int err = 0;
+    s->gone = NULL;
+    pthread_mutex_unlock(&s->lock);
+    while (gone) { /* one that stays is listed, unnamed by the metadata, at the next open */
+        vx_segfile *f = gone;
+        int failed = f->path ? vx_io_unlink(f->path) : -ENOMEM;
+        err = err ? err : failed;
+        gone = f->chain;
+        free_file(f);
+    }
     return err;
 }
 
-int vx_segfile_reap(vx_segstore *s, vx_segfile *f)
+void vx_segfile_reap(vx_segstore *s, vx_segfile *f)
 {
-    return f->deleted && f->refs == 0 && f->pins == 0 ? vx_segfile_unlink(vx_segfile_forget(s, f)) : 0;
+    if (f->deleted && f->refs == 0 && f->pins == 0)
+        forget(s, f);
 }
 
 void vx_segfile_drop(vx_segstore *s, vx_segfile *f)
@@ -163,16 +175,28 @@ void vx_segfile_mark_dirty(vx_segstore *s, vx_segfile *f)
     }
 }
 
-void vx_segfile_seal(vx_segstore *s)
+vx_segfile *vx_segfile_seal(vx_segstore *s)
 {
     vx_segfile *f = s->active;
     s->active = NULL;
-    if (f && (f->zeroed > f->end || f->allocated > f->end)) { /* when it fails, zeros stay: no frame, no harm */
-        vx_io_ftruncate(f->fd, (off_t)f->end);
-        vx_segfile_mark_dirty(s, f);
-    }
-    if (f)
-        vx_segfile_end_bulk(s, f);
+    if (!f)
+        return NULL;
+    vx_segfile_end_bulk(s, f);
+    if (f->zeroed <= f->end && f->allocated <= f->end)
+        return NULL;
+    f->refs++;
+    return f;
+}
+
+void vx_segfile_cut(vx_segstore *s, vx_segfile *f)
+{
+    if (!f)
+        return;
+    vx_io_ftruncate(f->fd, (off_t)f->end); /* when it fails, zeros stay: no frame, no harm */
+    pthread_mutex_lock(&s->lock);
+    vx_segfile_mark_dirty(s, f);
+    vx_segfile_drop(s, f);
+    vx_segfile_leave(s);
 }
 
 void vx_segfiles_close_idle(vx_segstore *s)
@@ -244,7 +268,7 @@ int vx_segfile_get(vx_segstore *s, uint32_t seg, vx_segfile **out)
         if (err)
             vx_segfile_drop(s, f);
     }
-    pthread_mutex_unlock(&s->lock);
+    vx_segfile_leave(s);
     *out = err ? NULL : f;
     return err;
 }
@@ -253,7 +277,7 @@ void vx_segfile_put(vx_segstore *s, vx_segfile *f)
 {
     pthread_mutex_lock(&s->lock);
     vx_segfile_drop(s, f);
-    pthread_mutex_unlock(&s->lock);
+    vx_segfile_leave(s);
 }
 
 /* A new file with its first block written, not yet in the table. */

@@ -90,7 +90,7 @@ void vx_segstore_close(vx_segstore *s)
     if (!s)
         return;
     vx_workers_free(s->workers);
-    vx_segfile_seal(s);
+    vx_segfile_cut(s, vx_segfile_seal(s));
     vx_framecache_free(s->cache);
     vx_segfiles_free(s);
     vx_staging_free(s);
@@ -141,7 +141,7 @@ void vx_segstore_unpin(vx_segstore *s, uint32_t seg)
         f->pins--;
         vx_segfile_reap(s, f);
     }
-    pthread_mutex_unlock(&s->lock);
+    vx_segfile_leave(s);
 }
 
 int vx_segstore_delete(vx_segstore *s, uint32_t seg)
@@ -150,27 +150,28 @@ int vx_segstore_delete(vx_segstore *s, uint32_t seg)
         return -EROFS;
     pthread_mutex_lock(&s->lock);
     vx_segfile *f = vx_segfile_find(s, seg);
-    int err = f && !f->deleted ? 0 : -ENOENT, now = 0;
-    char *path = NULL;
+    int err = f && !f->deleted ? 0 : -ENOENT;
     if (!err) {
         f->deleted = 1;
         if (s->active == f)
-            vx_segfile_seal(s);
-        now = f->refs == 0 && f->pins == 0; /* else whoever drops it last removes it */
-        path = now ? vx_segfile_forget(s, f) : NULL;
+            s->active = NULL;
+        vx_segfile_end_bulk(s, f);
+        vx_segfile_reap(s, f); /* else whoever drops it last removes it */
     }
-    pthread_mutex_unlock(&s->lock);
-    return now ? vx_segfile_unlink(path) : err;
+    int failed = vx_segfile_leave(s);
+    return err ? err : failed;
 }
 
 int vx_segstore_seal(vx_segstore *s)
 {
+    vx_segfile *ended = NULL;
     pthread_mutex_lock(&s->append_lock);
     pthread_mutex_lock(&s->lock);
     if (s->active && s->active->end > VX_SEG_BLOCK) /* an empty one may as well go on */
-        vx_segfile_seal(s);
+        ended = vx_segfile_seal(s);
     pthread_mutex_unlock(&s->lock);
     pthread_mutex_unlock(&s->append_lock);
+    vx_segfile_cut(s, ended);
     return 0;
 }
 

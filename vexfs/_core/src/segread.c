@@ -33,6 +33,9 @@ int vx_segstore_lend(vx_segstore *s, uint32_t seg, uint32_t pos, const void *dat
     *l = (vx_lent){.next = s->lent, .seg = seg, .pos = pos, .n = (uint32_t)n};
     memcpy(l->bytes, data, n);
     s->lent = l;
+    vx_segfile *f = vx_segfile_find(s, seg);
+    if (f && f->good < pos + (uint64_t)n)
+        f->good = f->end = pos + (uint64_t)n;
     return 0;
 }
 
@@ -44,8 +47,7 @@ void vx_lent_free(vx_segstore *s)
     }
 }
 
-/* What was lent of the `n` bytes at `from`, over the `got` that the file has; how many there are now. */
-static size_t lay_lent(const vx_segstore *s, uint32_t seg, uint64_t from, uint8_t *bytes, size_t got, size_t n)
+size_t vx_lent_lay(const vx_segstore *s, uint32_t seg, uint64_t from, uint8_t *bytes, size_t got, size_t n)
 {
     for (const vx_lent *l = s->lent; l; l = l->next) {
         uint64_t end = (uint64_t)l->pos + l->n, a = l->pos > from ? l->pos : from, b = end < from + n ? end : from + n;
@@ -73,7 +75,7 @@ static int read_raw(vx_segstore *s, int fd, const vx_frame_get *g, raw_frame *r)
     r->frame = r->bytes + (g->pos - from);
     ssize_t got = vx_io_pread(fd, r->bytes, s->direct ? r->size : need, (off_t)from);
     if (got >= 0)
-        got = (ssize_t)lay_lent(s, g->seg, from, r->bytes, (size_t)got, need);
+        got = (ssize_t)vx_lent_lay(s, g->seg, from, r->bytes, (size_t)got, need);
     int err = got < 0 ? (int)got : (uint64_t)got < need ? -EBADMSG : 0;
     if (err)
         drop_raw(s, r);

@@ -35,7 +35,7 @@ static int look(walk *w, uint64_t pos, uint64_t n, uint8_t **at, uint64_t *got)
         if (r < 0)
             return (int)r;
         w->start = pos;
-        w->filled = (uint64_t)r;
+        w->filled = vx_lent_lay(w->store, w->file->seg, pos, w->window, (size_t)r, want);
         if (n > w->filled)
             n = w->filled;
     }

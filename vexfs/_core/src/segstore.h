@@ -21,6 +21,7 @@ typedef struct vx_segfile {
     struct vx_segfile *chain;      /* in its bucket */
     struct vx_segfile *dirty_next; /* in the list of files with data that no sync has covered */
     struct vx_segfile *sync_next;  /* in the list of the sync that runs */
+    char *path;                    /* of one that is to be unlinked */
     uint32_t seg;
     int fd;                        /* -1 while closed */
     int bulk_fd;                   /* of the active file: for large batches, past the page cache; or -1 */
@@ -75,7 +76,7 @@ struct vx_segstore {
     pthread_mutex_t lock;
     pthread_cond_t opened;
     vx_segfile *buckets[VX_SEG_BUCKETS];
-    vx_segfile *active, *dirty;
+    vx_segfile *active, *dirty, *gone; /* gone: taken from the table, to be unlinked without the lock */
     uint64_t next_segment, disk_bytes;
     uint32_t files, open_files, close_hand;
 
@@ -104,14 +105,16 @@ int vx_segfiles_list(vx_segstore *s);                      /* fills the table fr
 void vx_segfiles_free(vx_segstore *s);
 /* Under the lock. */
 vx_segfile *vx_segfile_find(vx_segstore *s, uint32_t seg);
-char *vx_segfile_forget(vx_segstore *s, vx_segfile *f); /* nobody uses it any more: its path, to be unlinked */
-int vx_segfile_reap(vx_segstore *s, vx_segfile *f);  /* removes it when it is deleted and nobody uses it */
-void vx_segfile_drop(vx_segstore *s, vx_segfile *f); /* gives a reference back */
+void vx_segfile_reap(vx_segstore *s, vx_segfile *f); /* lets it go when it is deleted and nobody uses it */
+void vx_segfile_drop(vx_segstore *s, vx_segfile *f); /* gives a reference back, which may let it go */
 void vx_segfile_mark_dirty(vx_segstore *s, vx_segfile *f);
-void vx_segfile_seal(vx_segstore *s); /* ends the active file, if there is one */
+vx_segfile *vx_segfile_seal(vx_segstore *s); /* ends the active file, if there is one: what is to be cut, or NULL */
 void vx_segfile_end_bulk(vx_segstore *s, vx_segfile *f); /* closes bulk_fd unless somebody will use it */
 void vx_segfiles_close_idle(vx_segstore *s); /* when too many descriptors are open */
-int vx_segfile_unlink(char *path); /* frees it; takes milliseconds for a large file, so better without the lock */
+/* Gives the lock back, and unlinks what was let go, which takes milliseconds for a large file. */
+int vx_segfile_leave(vx_segstore *s);
+/* Without the lock: takes away what lies behind the end of a file that was sealed; NULL is none. */
+void vx_segfile_cut(vx_segstore *s, vx_segfile *f);
 /* Takes the lock: the file, open and with its key, and a reference to it. */
 int vx_segfile_get(vx_segstore *s, uint32_t seg, vx_segfile **out);
 void vx_segfile_put(vx_segstore *s, vx_segfile *f);
@@ -123,5 +126,7 @@ void vx_staging_free(vx_segstore *s);
 
 /* -- segread.c ------------------------------------------------------------------------------------------------ */
 void vx_lent_free(vx_segstore *s);
+/* What was lent of the `n` bytes at `from`, over the `got` that the file has; how many there are now. */
+size_t vx_lent_lay(const vx_segstore *s, uint32_t seg, uint64_t from, uint8_t *bytes, size_t got, size_t n);
 void vx_segstore_run_prefetch(void *store);
 #endif

@@ -52,14 +52,14 @@ static vx_segfile *take_dirty(vx_segstore *s)
     return list;
 }
 
-static void mark_lost(vx_segstore *s, vx_segfile *f, int err)
+/* What is to be cut of it, or NULL. */
+static vx_segfile *mark_lost(vx_segstore *s, vx_segfile *f, int err)
 {
     if (!f->sync_err)
         s->lost++;
     f->sync_err = err;
     s->lost_err = err;
-    if (s->active == f)
-        vx_segfile_seal(s);
+    return s->active == f ? vx_segfile_seal(s) : NULL;
 }
 
 /* One sync of everything that is dirty; enters and returns under the lock. */
@@ -67,7 +67,7 @@ static void sync_all(vx_segstore *s)
 {
     uint64_t gen = s->append_gen;
     int dir = s->dir_dirty, err = 0;
-    vx_segfile *list = take_dirty(s), *next;
+    vx_segfile *list = take_dirty(s), *ended = NULL, *next;
     s->dir_dirty = 0;
     s->syncing = 1;
     pthread_mutex_unlock(&s->lock);
@@ -75,8 +75,9 @@ static void sync_all(vx_segstore *s)
         int failed = vx_io_fdatasync(f->fd);
         if (failed) {
             pthread_mutex_lock(&s->lock);
-            mark_lost(s, f, failed);
+            vx_segfile *ended = mark_lost(s, f, failed);
             pthread_mutex_unlock(&s->lock);
+            vx_segfile_cut(s, ended);
         }
     }
     if (dir)
@@ -85,14 +86,17 @@ static void sync_all(vx_segstore *s)
     pthread_mutex_lock(&s->lock);
     for (vx_segfile *f = list; f; f = next) {
         next = f->sync_next;
-        if (err) /* any of them may be one whose name is not durable */
-            mark_lost(s, f, err);
+        vx_segfile *lost = err ? mark_lost(s, f, err) : NULL; /* any of them may be one whose name is not durable */
+        ended = lost ? lost : ended;
         vx_segfile_drop(s, f);
     }
     vx_segfiles_close_idle(s);
     s->synced_gen = gen;
     s->syncing = 0;
     pthread_cond_broadcast(&s->synced);
+    vx_segfile_leave(s);
+    vx_segfile_cut(s, ended);
+    pthread_mutex_lock(&s->lock);
 }
 
 int vx_segstore_sync(vx_segstore *s)
