@@ -150,6 +150,8 @@ def _toml(value: object) -> str:
 def _word(value: object) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "none"
     if isinstance(value, dict):
         return " ".join(f"{k}={v}" for k, v in value.items())
     return value

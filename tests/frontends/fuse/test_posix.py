@@ -374,6 +374,7 @@ def test_many_wait_for_the_disk_at_once_and_workers_are_added(shared_disk, here)
     for thread in threads:
         thread.join()
     assert int(shared_disk.status()["workers"]) > 1
+    assert shared_disk.status()["last_error"] == "none"
     assert len(os.listdir(here)) == 60
     for _ in range(200):
         assert os.statvfs(here).f_namemax == 255
