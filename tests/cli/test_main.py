@@ -160,6 +160,10 @@ OFFERED = {
     "volume fsck ": [],
     "volume fsck --rep": ["--repair"],
     "performance validate --baseline n": [],
+    "setup show vexfs.s": ["vexfs.service"],
+    "setup show grafana": ["grafana/vexfs.json"],
+    "setup install ngi": ["nginx", "nginx/vexfs.conf"],
+    "setup install systemd ngi": ["nginx", "nginx/vexfs.conf"],
 }
 
 

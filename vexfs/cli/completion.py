@@ -20,7 +20,7 @@ _{program}_complete() {{
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${{COMP_WORDS[i]}}
         case "$word" in -*) continue ;; esac
-        case " ${{_{program}_words[$key]% -- *}} " in *" $word "*) key+=" $word" ;; esac
+        [ -n "${{_{program}_words[$key $word]+x}}" ] && key+=" $word"
     done
     words=${{_{program}_words[$key]/ -- / }}
     before="$key $before"
@@ -130,7 +130,7 @@ def _nodes(path: str, parser: argparse.ArgumentParser) -> Iterator[Node]:
     children = subparsers_of(parser)
     options = [action for action in parser._actions if action.option_strings]
     places = [action for action in parser._actions if not action.option_strings and not children]
-    chosen = [str(choice) for action in places for choice in action.choices or ()]
+    chosen = [str(choice) for action in places for choice in action.choices or getattr(action, "names", ())]
     yield Node(path, [*children, *chosen], options, _help_lines(parser), bool(places))
     for name, child in children.items():
         yield from _nodes(f"{path} {name}", child)

@@ -69,9 +69,10 @@ def register(subparsers: Any) -> None:
     told.register(parser, COMMANDS, {})
     for action, about in (("show", "a file's name, as in `list`"), ("install", "what; everything by default")):
         below = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices[action]
-        below.add_argument(
-            "names" if action == "install" else "name", nargs="*" if action == "install" else None, help=about
-        )
+        several = action == "install"
+        named: Any = below.add_argument("names" if several else "name", nargs="*" if several else None, help=about)
+        # For completion; `choices` would refuse no word at all.
+        named.names = [*(GROUPS if several else (Path(p.source).name for p in PIECES)), *(p.source for p in PIECES)]
 
 
 def text_of(piece: Piece, lib: str = LIB) -> str:
