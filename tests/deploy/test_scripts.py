@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -177,6 +178,21 @@ def test_damage_that_was_met_is_escalated(script, serve, alertmanager, tmp_path)
     status, said = script("vexfs-recover", node, VEXFS_ALERTMANAGER=f"http://127.0.0.1:{alertmanager.server_address[1]}")
     assert status == 1, said
     assert "operations met damaged bytes on the disk" in alertmanager.alerts[0]["annotations"]["summary"]
+
+
+@pytest.mark.slow
+def test_a_full_volume_is_named_once(script, serve, alertmanager, tmp_path):
+    node = serve("n1")
+    node.end()
+    shutil.rmtree(tmp_path / "n1/volume.vex")
+    Volume.create(tmp_path / "n1/volume.vex", size_limit=64 << 20).close()
+    (tmp_path / "mnt").mkdir()
+    node.words.append(f"mount.mountpoint={tmp_path}/mnt")
+    node.start()
+    (tmp_path / "mnt/large").write_bytes(os.urandom(44 << 20))
+    status, said = script("vexfs-recover", node, VEXFS_ALERTMANAGER=f"http://127.0.0.1:{alertmanager.server_address[1]}")
+    assert status == 1, said
+    assert alertmanager.alerts[0]["annotations"]["summary"].count("are free; make room") == 1
 
 
 @pytest.mark.slow
