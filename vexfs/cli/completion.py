@@ -130,7 +130,7 @@ def _nodes(path: str, parser: argparse.ArgumentParser) -> Iterator[Node]:
     children = subparsers_of(parser)
     options = [action for action in parser._actions if action.option_strings]
     places = [action for action in parser._actions if not action.option_strings and not children]
-    chosen = [str(choice) for action in places for choice in action.choices or getattr(action, "names", ())]
+    chosen = [str(choice) for action in places for choice in action.choices or getattr(action, "names", None) or ()]
     yield Node(path, [*children, *chosen], options, _help_lines(parser), bool(places))
     for name, child in children.items():
         yield from _nodes(f"{path} {name}", child)
