@@ -1,5 +1,6 @@
 """Embedders: the real default model, a real HTTP service, a callable, and what is refused."""
 
+import functools
 import json
 import sys
 import threading
@@ -8,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+import vexfs
 from vexfs.errors import ConfigError, PluginBroken, Unreachable
 from vexfs.search import embed_http, embed_sentences, embedders
 from vexfs.search.embedders import Embedder, resolve
@@ -190,3 +192,35 @@ def test_nobody_there():
         embed_http.HttpEmbedder("http://127.0.0.1:9/v1#m", pause_s=0.001)
     with pytest.raises(ConfigError, match="http"):
         embed_http.HttpEmbedder("http:///nothing")
+
+
+class Model:
+    """As models are used: the method of an object that was made for a name."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def encode(self, texts):
+        return [[float(k == self.place) for k in range(4)] for _ in texts]
+
+
+def test_callables_that_share_a_name_are_told_apart(tmp_path):
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        for nameless in (lambda texts: [[1.0, 0.0]] * len(texts), functools.partial(Model.encode, Model(0))):
+            with pytest.raises(ConfigError, match="no name that tells it from others; give a function .* def"):
+                fs.index("a", embedder=nameless)
+        assert not fs.indexes() and not fs.exists("a")
+        fs.index("a", embedder=Model(1).encode)
+        fs.index("a", embedder=Model(1).encode)  # made anew, it is the same
+        for call in (lambda: fs.index("b", embedder=Model(2).encode), lambda: fs.reembed("a", Model(2).encode)):
+            with pytest.raises(ConfigError, match="another one of that name .* gives other vectors; .*def.*version"):
+                call()
+
+        def second(texts):
+            return Model(2).encode(texts)
+
+        fs.index("b", embedder=second)
+        fs.write_text("a/x.txt", "words")
+        fs.write_text("b/x.txt", "words")
+        assert fs.ingest.wait(20)
+        assert {hit.path for hit in fs.search("words", mode="semantic")} == {"/a/x.txt", "/b/x.txt"}

@@ -64,6 +64,8 @@ class Function:
     name: str
     dim: int
     version: str = ""
+    #: What it gave for the text that it was tried with.
+    probe: Vectors = attrs.field(factory=lambda: np.empty(0, np.float32), eq=False, repr=False)
 
     def embed(self, texts: list[str]) -> Vectors:
         """Call it, check what comes out, and bring the vectors to length 1."""
@@ -92,9 +94,31 @@ def resolve(what: "str | Embedder | Callable[[list[str]], Any]") -> Embedder:
 
 
 def remember(embedder: Embedder) -> None:
-    """Let `resolve` answer this embedder for its name, for as long as the process lives."""
+    """Let `resolve` answer this embedder for its name, for as long as the process lives.
+
+    Raises
+    ------
+    ConfigError
+        It is a function without a name of its own, or one of that name is in use that gives other vectors.
+    """
     with _making:
+        if isinstance(embedder, Function):
+            _refuse_ambiguous(embedder, _made.get(embedder.name))
         _made[embedder.name] = embedder
+
+
+def _refuse_ambiguous(function: Function, known: Embedder | None) -> None:
+    """The name of a function is all that an index knows of it."""
+    told = f"embedder {function.name}"
+    if function.name.endswith((".<lambda>", ":functools.partial")):
+        raise ConfigError(f"{told}: has no name that tells it from others; give a function that is made with def")
+    if not isinstance(known, Function) or known.call is function.call or known.version != function.version:
+        return
+    if known.probe.shape != function.probe.shape or not np.allclose(known.probe, function.probe, rtol=0.01, atol=1e-6):
+        raise ConfigError(
+            f"{told}: another one of that name is in use in this process and gives other vectors; call it from a "
+            "function with a name of its own (def), or give it an attribute `version`"
+        )
 
 
 def _by_name(word: str) -> Embedder:
@@ -120,7 +144,7 @@ def _from_function(call: Callable[[list[str]], Any]) -> Function:
     probe = np.asarray(call(["a text to see how long the vectors are"]), np.float32)
     if probe.ndim != 2 or probe.shape[0] != 1 or not probe.shape[1]:
         raise ConfigError(f"embedder {name}: one text gave an array of shape {probe.shape}; (1, d) is right")
-    return Function(call, name, int(probe.shape[1]), str(getattr(call, "version", "")))
+    return Function(call, name, int(probe.shape[1]), str(getattr(call, "version", "")), probe[0])
 
 
 def normalised(found: Any, count: int, dim: int, name: str) -> Vectors:
