@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from vexfs.frontends.http.api.types import Done, Fault, HitBody, Passage, Scalar
-from vexfs.frontends.http.fence import fenced
+from vexfs.frontends.http.fence import fence, fenced
 from vexfs.frontends.http.message import BYTES, JSON, MSGPACK, Problem, Reply, Request, normal
 from vexfs.frontends.http.route import READ, WRITE, Answer, Route
 
@@ -405,9 +405,8 @@ def _told(wanted: Any, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(wanted, name)) is not None}
 
 
-@fenced
 def search(request: Request) -> Reply:
-    """POST /v1/search."""
+    """POST /v1/search.  It may wait for an embedder while renames go on: so what is told is looked at again."""
     wanted = request.decoded(Search)
     if (wanted.text is None) == (wanted.vector is None):
         raise Problem(400, "give text, or vector")
@@ -420,11 +419,13 @@ def search(request: Request) -> Reply:
     elif wanted.rerank is not None:
         raise Problem(400, "rerank wants text: it compares a question with passages")
     options["explain"] = wanted.explain
-    under = _scope(request, wanted.under) or "/"
+    with fence(request):
+        under = _scope(request, wanted.under) or "/"
     found = request.node.volume.search(what, wanted.k, under=under, where=wanted.where, **options)
     body = hit_body_with_passages if wanted.passages else hit_body
-    missing = [Missing(normal(each.path), each.reason) for each in found.missing]
-    return request.reply(Hits([body(each, wanted.attributes) for each in found], found.explanation, missing))
+    mine = [each for each in found if request.token.covers(normal(os.fsdecode(each.path)))]
+    missing = [Missing(path, each.reason) for each in found.missing if request.token.covers(path := normal(each.path))]
+    return request.reply(Hits([body(each, wanted.attributes) for each in mine], found.explanation, missing))
 
 
 @fenced

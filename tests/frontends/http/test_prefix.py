@@ -145,3 +145,33 @@ def test_operating_the_node_is_for_tokens_of_the_whole_volume(served):
 
 def _fields(token):
     return {name: getattr(token, name) for name in token.__slots__ if not name.startswith("__")}
+
+
+def test_a_search_that_takes_long_holds_up_no_renames_and_tells_of_nothing_outside(served, part):
+    fs, asked, go = served.node.volume, threading.Event(), threading.Event()
+
+    def embed(texts):
+        if texts == ["slow"]:
+            asked.set()
+            go.wait(20)
+        return [[1.0, 0.5] for _ in texts]
+
+    for place in ("/part/sub/deep", "/out/dir"):
+        fs.index(place, embedder=embed, dim=2)
+        fs.write_text(f"{place}/text.txt", "words that are found")
+    fs.ingest.wait(20)
+    found = []
+    wish = {"text": "slow", "under": "/part/sub/deep"}
+    ask = threading.Thread(target=lambda: found.append(served.ask("POST", "/v1/search", wish, token=part).json["hits"]))
+    ask.start()
+    assert asked.wait(10)
+    begun = time.monotonic()
+    assert served.ask("PATCH", "/v1/files/part/sub/deep", {"rename_to": "/part/away"}, token=part).status == 200
+    assert "fault" not in call(served, part, "symlink", "/out/dir", "/part/sub/deep").json
+    assert call(served, part, "stat", "/part/away").json["results"] and time.monotonic() - begun < 10
+    go.set()
+    ask.join()
+    assert {hit["path"] for hit in found[0]} <= {"/part/away/text.txt"}
+    wish["under"] = "/part/away"
+    hits = served.ask("POST", "/v1/search", wish, token=part).json["hits"]
+    assert [hit["path"] for hit in hits] == ["/part/away/text.txt"]
