@@ -6,6 +6,7 @@ import json
 import lzma
 import os
 import sys
+import tracemalloc
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from vexfs.registry import registry
 from vexfs.search import extract as extraction
 from vexfs.search.extract import Block, Limits, Skipped, extract
+from vexfs.search.jsonwalk import Walk, leaves
 
 _spec = spec_from_file_location("documents", Path(__file__).with_name("documents.py"))
 documents = module_from_spec(_spec)
@@ -117,6 +119,48 @@ def test_tables_name_their_columns():
     assert texts(found)[1:] == ["name: Kenya; AA; year: 2021", "name: Brazil", "name: two\nlines; year: 3"]
     assert found.source[found.blocks[3].start : found.blocks[3].end] == '"two\nlines";3\n'
     points_at_itself(found)
+
+
+DOCUMENTS = [
+    [], {}, "text", 7, None, [1, 2], ["a", [1, 2], {"b": "c", "d": ["w", "x"]}],
+    {"data": [{"id": n, "name": f"name {n}", "tags": ["a", "\u2028\"", [n, n]]} for n in range(9)], "x": {"y": None}},
+    {"a": {"b": {"c": ["long " * 30, {"d": "e\\\\"}]}, "": "empty key"}, "z": "last"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("value", DOCUMENTS)
+def test_json_gone_through_entry_by_entry_says_the_same(value, indent):
+    """A window of any size finds what the document as a whole says: it matters to memory alone."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    whole = [(key, list(lines)) for key, lines in Walk(text).top()]
+    if isinstance(value, dict | list):
+        parsed = value.items() if isinstance(value, dict) else [("", each) for each in value]
+        assert [lines for _, lines in whole] == [list(leaves(each, key, 1)) for key, each in parsed]
+    for window in (8, 31, 64, 300):
+        assert [(key, list(lines)) for key, lines in Walk(text, window).top()] == whole
+
+
+NO_JSON = ["", "{", "[1,", '{"a" 1}', '{"a": 1,}', "[1] 2", '["a', "[1}", "{1: 2}", '{"a": [1, x]}']
+
+
+@pytest.mark.parametrize("text", NO_JSON)
+def test_json_that_is_none_is_none_in_pieces_too(text):
+    for window in (2, 5, 1000):
+        with pytest.raises(ValueError):
+            for _, lines in Walk(text, window).top():
+                list(lines)
+
+
+def test_a_large_json_document_takes_little_memory():
+    record = json.dumps({"id": 17, "name": "a name", "tags": ["a", "b"], "pos": {"x": 1.5, "y": 2}})
+    data = ('{"data": [' + ", ".join([record] * 200_000) + "]}").encode()
+    tracemalloc.start()
+    found = extract(data, "large.json", Limits(text_chars=1 << 20))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.blocks[0].text.startswith("data.id: 17\ndata.name: a name\ndata.tags: a")
+    assert peak < 2 * len(data)
 
 
 def test_json_names_its_keys():

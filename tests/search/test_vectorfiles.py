@@ -4,9 +4,12 @@ import io
 import signal
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
+
+import vexfs
 
 DIM = 8
 
@@ -321,3 +324,25 @@ def test_a_file_of_more_rows_than_are_looked_at_hides_no_other(fs, rng):
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert len(index.query(middle, 22)) == len(index.query(middle, 100)) == 22
     assert len(index.query(middle, 12, where={"odd": {"$ne": 1}})) == 12
+
+
+def test_a_large_array_is_read_in_pieces(tmp_path):
+    """Memory is what is stored, and not the array as float32 beside it; numbers are those of the file."""
+    rows = np.random.default_rng(1).integers(1, 100, (2048, 16384), dtype=np.int8)
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        index = fs.index("p", dim=16384, dtype="i8", rows_in="disk")
+        with fs.open("p/a.npy", "wb") as file:
+            np.save(file, rows)
+        tracemalloc.start()
+        fs.catalog.settle()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(index.vectors) == 2048
+        assert peak < 3 * rows.nbytes
+        hit = index.query(rows[1999].astype(np.float32), 1)[0]
+        assert (hit.number, hit.span[0]) == (1999, 128 + 1999 * 16384)
+        rows[2047] = 0
+        with fs.open("p/a.npy", "wb") as file:
+            np.save(file, rows)
+        assert len(index) == 0
+        assert "vector 2047 is all zeros" in index.describe()["aside"][0]["reason"]

@@ -9,9 +9,8 @@ from typing import Any
 
 from vexfs.search.extract import Block, Skipped
 from vexfs.search.extract_text import markdown
+from vexfs.search.jsonwalk import Walk, leaves
 
-_DEPTH_MOST = 24
-_VALUE_MOST, _KEY_MOST = 20_000, 300
 _PART = 1 << 16
 
 
@@ -46,18 +45,17 @@ def json_values(text: str, name: str) -> Iterator[Block]:
         at = 0
         for number, line in enumerate(io.StringIO(text, newline="\n"), 1):
             if line.strip():
-                for part in _in_parts(_leaves(_parsed(line, f"line {number}"), "")):
+                for part in _in_parts(leaves(_parsed(line, f"line {number}"), "")):
                     yield Block(part, at, at + len(line))
             at += len(line)
         return
-    value = _parsed(text, "JSON")
-    if isinstance(value, dict | list):
-        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
-            name = str(key)[:_KEY_MOST]
-            for part in _in_parts(_leaves(each, name if isinstance(value, dict) else "")):
-                yield Block(part, label=name)
-    else:
-        yield Block(str(value))
+    walk = Walk(text)
+    try:
+        for key, lines in walk.top():
+            for part in _in_parts(lines):
+                yield Block(part, label=key)
+    except (ValueError, RecursionError) as error:
+        raise Skipped(f"JSON is not JSON: {error}") from error
 
 
 def _in_parts(lines: Iterator[str]) -> Iterator[str]:
@@ -78,19 +76,6 @@ def _parsed(text: str, what: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Skipped(f"{what} is not JSON: {error}") from error
-
-
-def _leaves(value: Any, path: str, depth: int = 0) -> Iterator[str]:
-    if isinstance(value, dict) and depth < _DEPTH_MOST:
-        for key, each in value.items():
-            yield from _leaves(each, f"{path}.{key[:_KEY_MOST]}"[:_KEY_MOST] if path else key[:_KEY_MOST], depth + 1)
-    elif isinstance(value, list) and depth < _DEPTH_MOST:
-        if value and all(isinstance(each, int | float) for each in value):
-            return  # numbers without words: coordinates, vectors
-        for each in value:
-            yield from _leaves(each, path, depth + 1)
-    elif value not in (None, "", True, False):
-        yield f"{path}: {str(value)[:_VALUE_MOST]}" if path else str(value)[:_VALUE_MOST]
 
 
 def notebook(text: str, name: str) -> Iterator[Block]:

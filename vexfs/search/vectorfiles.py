@@ -7,6 +7,8 @@ so what was written is found as soon as the write is done.  What cannot be in th
 
 import io
 import math
+import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from vexfs._core.rows import PUT_MAX
 from vexfs.errors import VectorInvalid
 from vexfs.search.records import vectors_of
+from vexfs.search.writer import encoded
 
 if TYPE_CHECKING:
     from vexfs._core.fs import Filesystem
@@ -27,7 +30,14 @@ SUFFIXES = (b".npy", b".vec")
 #: A larger file is left a file.
 SIZE_MOST = 1 << 30
 _HEAD = 16 << 10
+#: Bytes of float32 that are in hand at once.
+_BLOCK = 8 << 20
+#: The number of a vector in a message.
+_NUMBER = re.compile(r"\bvector (\d+)")
 _SEPARATORS = bytes.maketrans(b",;[]", b"    ")
+
+
+Parts = Iterator[NDArray[Any]]
 
 
 class Unfit(Exception):
@@ -42,13 +52,14 @@ class Content:
     ----------
     generation : int
         Of the content that they were read from.
-    vectors : float32 (n, dim)
+    stored : uint8 (n, row_bytes)
+        As the index stores them.
     spans : list of (int, int)
         First byte of each and the one behind its last; (0, 0): the file as a whole, or not in one piece.
     """
 
     generation: int
-    vectors: NDArray[np.float32]
+    stored: NDArray[np.uint8]
     spans: list[tuple[int, int]]
 
 
@@ -73,11 +84,25 @@ def read_vectors(index: "Index", ino: int, name: bytes) -> Content:
     if about.st_size > SIZE_MOST:
         raise Unfit(f"{about.st_size} bytes; the most is {SIZE_MOST}")
     read = _npy if name.endswith(b".npy") else _text
-    vectors, spans = read(filesystem, ino, about.st_size, index.dim)
-    return Content(about.generation, vectors_of(vectors, index.dim, index.metric), spans)
+    parts, spans = read(filesystem, ino, about.st_size, index.dim)
+    stored = np.empty((len(spans), index.vectors.row_bytes), np.uint8)
+    first = 0
+    for part in parts:
+        try:
+            x = vectors_of(part, index.dim, index.metric)
+            stored[first : first + len(x)] = encoded(index.vectors, x)
+        except VectorInvalid as error:
+            raise VectorInvalid(_counted_from(first, str(error))) from None
+        first += len(x)
+    return Content(about.generation, stored, spans)
 
 
-def _npy(filesystem: "Filesystem", ino: int, size: int, dim: int) -> tuple[NDArray[Any], list[tuple[int, int]]]:
+def _counted_from(first: int, told: str) -> str:
+    """A message about a vector of a part, with its number in the file."""
+    return _NUMBER.sub(lambda found: f"vector {int(found[1]) + first}", told, 1)
+
+
+def _npy(filesystem: "Filesystem", ino: int, size: int, dim: int) -> tuple[Parts, list[tuple[int, int]]]:
     shape, by_columns, dtype, start = _header(filesystem.read(ino, min(size, _HEAD), 0))
     if dtype.kind not in "fiu":
         raise Unfit(f"an array of {dtype}; real numbers are wanted")
@@ -89,15 +114,21 @@ def _npy(filesystem: "Filesystem", ino: int, size: int, dim: int) -> tuple[NDArr
     length = rows * dim * dtype.itemsize
     if size - start < length:
         raise Unfit(f"ends early: {length} bytes of numbers are announced, {size - start} are there")
-    data = filesystem.read(ino, length, start)
-    if len(data) != length:
-        raise Unfit("became shorter while it was read")
-    array = np.frombuffer(data, dtype).reshape((rows, dim), order="F" if by_columns else "C")
-    with np.errstate(over="ignore"):  # what becomes infinite is refused by whoever checks the values
-        array = array.astype(np.float32)
     step = dim * dtype.itemsize
+    some = rows if by_columns else max(1, _BLOCK // (4 * dim))
+
+    def parts() -> Iterator[NDArray[Any]]:
+        for first in range(0, rows, some):
+            n = min(some, rows - first)
+            data = filesystem.read(ino, n * step, start + first * step)
+            if len(data) != n * step:
+                raise Unfit("became shorter while it was read")
+            array = np.frombuffer(data, dtype).reshape((n, dim), order="F" if by_columns else "C")
+            with np.errstate(over="ignore"):  # what becomes infinite is refused by whoever checks the values
+                yield array.astype(np.float32)
+
     apart = len(shape) == 2 and not by_columns
-    return array, [(start + k * step, start + (k + 1) * step) if apart else (0, 0) for k in range(rows)]
+    return parts(), [(start + k * step, start + (k + 1) * step) if apart else (0, 0) for k in range(rows)]
 
 
 def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
@@ -114,7 +145,7 @@ def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     return shape, by_columns, dtype, file.tell()
 
 
-def _text(filesystem: "Filesystem", ino: int, size: int, dim: int) -> tuple[NDArray[Any], list[tuple[int, int]]]:
+def _text(filesystem: "Filesystem", ino: int, size: int, dim: int) -> tuple[Parts, list[tuple[int, int]]]:
     data = filesystem.read(ino, size, 0)
     spans, lines, at = [], [], 0
     for line in data.translate(_SEPARATORS).split(b"\n"):
@@ -129,7 +160,7 @@ def _text(filesystem: "Filesystem", ino: int, size: int, dim: int) -> tuple[NDAr
         array = np.loadtxt([line.decode("ascii") for line in lines], np.float32, comments=None, ndmin=2)
     except ValueError as error:
         raise Unfit(f"{dim} numbers a line are wanted: {error}".partition(";")[0]) from None
-    return array, spans
+    return iter([array]), spans
 
 
 def _refuse_count(rows: int) -> None:
@@ -148,8 +179,8 @@ def bring_up_to_date(index: "Index", ino: int, name: bytes) -> None:
     try:
         if about.st_size:
             content = read_vectors(index, ino, name)
-            index.writer.put_files(
-                [(ino, content.generation, len(content.spans))], content.spans, None, content.vectors
+            index.writer.put_stored(
+                [(ino, content.generation, len(content.spans))], content.spans, None, content.stored
             )
             index.aside.drop(ino)
             return

@@ -232,11 +232,18 @@ class Writer:
         `told` False: nobody is told who waits for files that match.
         """
         total = sum(count for _, _, count in files)
-        if total > PUT_MAX:
-            raise InvalidArgument.at(f"{total} passages at once; {PUT_MAX} are the most")
         dim = self._index.dim
         x = vectors_of(vectors, dim, "l2", total) if total else np.empty((0, dim), np.float32)
-        stored = self._encoded(x)
+        return self.put_stored(files, spans, records, self._encoded(x), told=told)
+
+    def put_stored(
+        self, files: Sequence[tuple[int, int, int]], spans: Sequence[tuple[int, int]],
+        records: Sequence[bytes] | None, stored: Bytes, *, told: bool = True,
+    ) -> list[bool]:
+        """As `put_files` of vectors as the index stores them, uint8 (n, row_bytes)."""
+        total = len(stored)
+        if total > PUT_MAX:
+            raise InvalidArgument.at(f"{total} passages at once; {PUT_MAX} are the most")
         pairs = np.array([(s, e - s) for s, e in spans], np.uint32).reshape(total, 2)
         inos, generations, counts = (np.array(column, np.uint64) for column in zip(*files, strict=True))
         file_of = np.repeat(np.arange(len(files)), counts.astype(np.intp))
