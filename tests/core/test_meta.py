@@ -125,6 +125,18 @@ def test_oplog_is_trimmed_from_the_front(meta):
     meta.commit()
 
 
+def test_oplog_keeps_to_its_bytes_after_a_transaction_that_came_to_nothing(meta):
+    write(meta, *[("put_oplog", i, bytes(1000)) for i in range(1, 11)])
+    write(meta, ("trim_oplog", 0, 4000))
+    meta.begin()
+    meta.put_oplog(11, bytes(1000))
+    assert meta.trim_oplog(0, 1000) == 10
+    meta.rollback()
+    assert [seq for seq, _ in meta.scan_oplog()] == [7, 8, 9, 10]
+    write(meta, ("trim_oplog", 0, 2000))
+    assert [seq for seq, _ in meta.scan_oplog()] == [9, 10]
+
+
 @pytest.mark.parametrize("call", [
     ("put_inode", 2**39, b""), ("put_map", 1, 2**24, b""), ("put_map", 2**39, 0, b""), ("del_maps", 1, 2**24),
     ("put_dentry", 1, 2**63, 1, 1, b"n"), ("put_dentry", 2**39, 1, 1, 1, b"n"), ("put_dentry", 1, 1, 2**39, 1, b"n"),

@@ -24,10 +24,12 @@ static const char *const SQL[VX_WRITE_COUNT] = {
     [VX_PUT_ORPHAN] = "REPLACE INTO orphan(ino) VALUES(?1)",
     [VX_DEL_ORPHAN] = "DELETE FROM orphan WHERE ino=?1",
     [VX_PUT_OPLOG] = "REPLACE INTO oplog(seq,data) VALUES(?1,?2)",
+    [VX_OLD_OPLOG] = "SELECT max(seq) FROM oplog WHERE seq<=?1",
     /* `newer`: bytes of the rows behind it; the newest has none, and stays. */
-    [VX_OLD_OPLOG] = "SELECT max(seq) FROM oplog WHERE seq<=?1 OR seq<=(SELECT max(seq) FROM (SELECT seq,sum(length("
+    [VX_LONG_OPLOG] = "SELECT max(seq) FROM oplog WHERE seq<=?1 OR seq<=(SELECT max(seq) FROM (SELECT seq,sum(length("
                      "data))OVER(ORDER BY seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS newer FROM "
                      "oplog)WHERE newer>=?2)",
+    [VX_OPLOG_BYTES] = "SELECT total(length(data)) FROM oplog",
     [VX_TRIM_OPLOG] = "DELETE FROM oplog WHERE seq<=?1",
     [VX_PUT_META] = "REPLACE INTO meta(name,value) VALUES(?1,?2)",
     [VX_PUT_TAIL] = "REPLACE INTO tail(place,data) VALUES(?1,?2)",
@@ -37,6 +39,7 @@ static const char *const SQL[VX_WRITE_COUNT] = {
 
 int vx_meta_prepare_writer(vx_meta *m)
 {
+    m->oplog_bytes = UINT64_MAX;
     return vx_meta_prepare(m, m->writer, SQL, m->write, VX_WRITE_COUNT);
 }
 
@@ -69,6 +72,7 @@ int vx_meta_rollback(vx_meta *m)
         rc = run(m, VX_WRITE_ROLLBACK, "rolling back");
     m->writing = 0;
     m->doomed = 0;
+    m->oplog_bytes = UINT64_MAX;
     return rc;
 }
 
@@ -269,7 +273,17 @@ int vx_meta_del_orphan(vx_meta *m, uint64_t ino)
 
 int vx_meta_put_oplog(vx_meta *m, uint64_t seq, const void *data, size_t n)
 {
-    return seq < VX_META_NUMBER_MAX ? put_blob(m, VX_PUT_OPLOG, seq, data, n) : out_of_range(m, "an oplog number");
+    if (seq >= VX_META_NUMBER_MAX)
+        return out_of_range(m, "an oplog number");
+    m->oplog_bytes += n < UINT64_MAX - m->oplog_bytes ? n : UINT64_MAX - m->oplog_bytes;
+    return put_blob(m, VX_PUT_OPLOG, seq, data, n);
+}
+
+static int measure_oplog(vx_meta *m)
+{
+    sqlite3_stmt *stmt = m->write[VX_OPLOG_BYTES];
+    m->oplog_bytes = sqlite3_step(stmt) == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(stmt, 0) : UINT64_MAX;
+    return ended(m, stmt);
 }
 
 int vx_meta_trim_oplog(vx_meta *m, uint64_t upto, uint64_t most_bytes, uint64_t *last)
@@ -277,16 +291,20 @@ int vx_meta_trim_oplog(vx_meta *m, uint64_t upto, uint64_t most_bytes, uint64_t 
     int rc = ready(m);
     if (rc)
         return rc;
-    sqlite3_stmt *stmt = m->write[VX_OLD_OPLOG];
+    /* Bytes are counted row by row only when there may be too many: that looks at all of them. */
+    const int much = m->oplog_bytes >= most_bytes;
+    sqlite3_stmt *stmt = m->write[much ? VX_LONG_OPLOG : VX_OLD_OPLOG];
     sqlite3_bind_int64(stmt, 1, (sqlite3_int64)(upto < VX_META_NUMBER_MAX ? upto : VX_META_NUMBER_MAX - 1));
-    sqlite3_bind_int64(stmt, 2, (sqlite3_int64)most_bytes);
+    if (much)
+        sqlite3_bind_int64(stmt, 2, (sqlite3_int64)most_bytes);
     int some = sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_type(stmt, 0) == SQLITE_INTEGER;
     uint64_t old = some ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
     rc = ended(m, stmt);
-    if (rc || !some)
-        return rc;
-    *last = old;
-    return change_by_number(m, VX_TRIM_OPLOG, old);
+    if (!rc && some) {
+        *last = old;
+        rc = change_by_number(m, VX_TRIM_OPLOG, old);
+    }
+    return rc || !much ? rc : measure_oplog(m);
 }
 
 int vx_meta_put_tail(vx_meta *m, uint32_t seg, uint32_t pos, const void *data, size_t n)

@@ -23,7 +23,7 @@ enum vx_meta_read {
 enum vx_meta_write {
     VX_WRITE_BEGIN, VX_WRITE_COMMIT, VX_WRITE_ROLLBACK, VX_PUT_INODE, VX_DEL_INODE, VX_PUT_DENTRY, VX_DEL_DENTRY,
     VX_PUT_CONTENT, VX_DEL_CONTENT, VX_PUT_MAP, VX_DEL_MAP, VX_DEL_MAPS, VX_PUT_XATTR, VX_DEL_XATTR, VX_PUT_SEGMENT, VX_DEL_SEGMENT, VX_PUT_ORPHAN,
-    VX_DEL_ORPHAN, VX_PUT_OPLOG, VX_OLD_OPLOG, VX_TRIM_OPLOG, VX_PUT_META, VX_PUT_TAIL, VX_DEL_TAILS, VX_CLEAR_TAILS,
+    VX_DEL_ORPHAN, VX_PUT_OPLOG, VX_OLD_OPLOG, VX_LONG_OPLOG, VX_OPLOG_BYTES, VX_TRIM_OPLOG, VX_PUT_META, VX_PUT_TAIL, VX_DEL_TAILS, VX_CLEAR_TAILS,
     VX_WRITE_COUNT
 };
 
@@ -45,6 +45,7 @@ struct vx_meta {
     sqlite3 *writer;
     sqlite3_stmt *write[VX_WRITE_COUNT];
     int writing;
+    uint64_t oplog_bytes; /* at least what the oplog holds; UINT64_MAX: unknown */
     int doomed; /* -errno of the failure by which SQLite ended the transaction under the caller */
 
     pthread_mutex_t checkpoint_mutex;
