@@ -7,7 +7,7 @@ whatever happens into one.  The number of an open file is its inode number.
 from llfuse import EntryAttributes, FUSEError, StatvfsData
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EINVAL, ENODATA, ENOENT, ENOSYS
+from libc.errno cimport ENODATA, ENOENT, ENOSYS
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -55,7 +55,7 @@ from vexfs.frontends.fuse.handler cimport (
     R_UNLINK,
     R_WRITE,
 )
-from vexfs.frontends.fuse.reply cimport Listing
+from vexfs.frontends.fuse.reply cimport Listing, storable
 
 from vexfs.frontends.fuse.handler import RetireWorker
 
@@ -266,16 +266,14 @@ cdef class Operations(Handler):
                 value.size = wanted.st_size
             if fields.update_atime:
                 mask |= VX_SET_ATIME
-                value.atime_ns = wanted.st_atime_ns
+                value.atime_ns = storable(wanted.st_atime_ns)
             if fields.update_mtime:
                 mask |= VX_SET_MTIME
-                value.mtime_ns = wanted.st_mtime_ns
+                value.mtime_ns = storable(wanted.st_mtime_ns)
             with nogil:
                 rc = self.adapter.setattr(&who, ino, mask, &value, &attr)
             if rc == 0:
                 return self.entry(&attr)
-        except OverflowError:
-            raise FUSEError(EINVAL)      # a time that does not fit 64 bits of nanoseconds
         except BaseException as error:
             raise self.answer(error, "setattr")
         raise FUSEError(-rc)

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from vexfs._core.fs cimport vx_attr
 from vexfs.frontends.fuse.adapter cimport Adapter
@@ -16,6 +16,9 @@ cdef struct Batch:
 
 # Writes attributes and timeouts in seconds into an llfuse.EntryAttributes.
 cdef int fill_entry(object entry, const vx_attr *a, double attr_timeout, double entry_timeout) except -1
+
+# A time, in nanoseconds, that the kernel wants set: what 64 bits do not hold becomes the nearest that they do.
+cdef int64_t storable(object ns) except? -1
 
 cdef class Listing:
     cdef Adapter adapter

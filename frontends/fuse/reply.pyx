@@ -95,6 +95,10 @@ cdef int fill_entry(entry, const vx_attr *a, double attr_timeout, double entry_t
     return 0
 
 
+cdef int64_t storable(ns) except? -1:
+    return min(max(ns, -(2**63)), 2**63 - 1)
+
+
 cdef int collect(void *context, const char *name, size_t n, uint64_t ino, uint32_t type,
                  uint64_t cookie) noexcept nogil:
     cdef Batch *batch = <Batch *>context

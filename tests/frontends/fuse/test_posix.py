@@ -212,6 +212,16 @@ def test_times_to_the_nanosecond(here, seconds):
         drop_kernel_caches()
 
 
+@pytest.mark.parametrize(("year", "kept"), [("2500", "2262-04-11"), ("1500", "1677-09-21")])
+def test_a_time_that_cannot_be_kept_becomes_the_nearest(here, year, kept):
+    """As on every filesystem of the kernel: a program that unpacks an archive does not fail over it."""
+    subprocess.run(["touch", "-d", f"{year}-01-01 UTC", here / "a"], check=True)
+    for _ in range(2):
+        shown = subprocess.run(["stat", "-c", "%y", here / "a"], capture_output=True, text=True, check=True).stdout
+        assert shown.startswith(kept)
+        drop_kernel_caches()
+
+
 def test_setting_one_time_leaves_the_other(here):
     (here / "a").touch()
     os.utime(here / "a", ns=(1, 2))
