@@ -1,8 +1,12 @@
 """Every command for operators, against a live node over its control socket: real work, exit statuses, JSON."""
 
+import errno
 import json
 import os
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from tests.node.conftest import Running
 from vexfs.cli import mail
 from vexfs.cli.main import build_parser, parsers_below, run, subparsers_of
 from vexfs.errors import Unreachable
+from vexfs.observe import tuning
 
 NOUNS = ("performance", "security", "capacity", "system", "cluster")
 
@@ -315,6 +320,45 @@ def test_auto_tuning_backs_up_tries_and_leaves_a_valid_file(vexctl, node):
     )
     assert vexctl(f"config check {node.file}")[0] == 0
     assert "# mine" in node.file.read_text()
+
+
+@pytest.mark.skipif(bool(NO_MOUNTS), reason=NO_MOUNTS or "")
+@pytest.mark.parametrize("end", ["somebody ends it", "the file cannot be written"])
+def test_what_auto_tuning_kept_and_could_not_write_does_not_stay(node, monkeypatch, end):
+    for name, value in (("TURNS", 2), ("SECONDS", 0.05), ("HARM", 1e9)):  # short, and what serves hit rates is kept
+        monkeypatch.setattr(tuning, name, value)
+    count, size = "performance_optimizations.medium_buffer_count", "performance_optimizations.batch_size"
+    wanted = [tuning.Trial("first", {count: 77}, "", "hit_rate"), tuning.Trial("second", {size: 25}, "")]
+    monkeypatch.setattr(tuning, "trials", lambda *_: wanted)
+    text, before = node.file.read_text(), node.node.settings.performance
+    call = node.node.call("performance.update_config", {"auto_tune": True, "duration": 0.1})
+    while next(call)["text"] != "second":
+        pass
+    assert node.node.settings.performance.medium_buffer_count == 77
+    if end == "somebody ends it":
+        call.close()
+    else:
+        monkeypatch.setattr(shutil, "copymode", full)
+        with pytest.raises(OSError, match="No space"):
+            while True:
+                next(call)
+    now = node.node.settings.performance
+    assert (now.medium_buffer_count, now.batch_size) == (before.medium_buffer_count, before.batch_size)
+    assert node.file.read_text() == text
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_an_answer_is_written_before_it_is_shown(node, tmp_path):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    code = "from vexfs.cli.main import vexctl; vexctl()"
+    words = f"performance stack monitor --duration 50ms --output {tmp_path}/s.json --socket {node.socket}"
+    subprocess.run([sys.executable, "-c", code, *words.split()], stdout=write_end, check=False)
+    os.close(write_end)
+    assert json.loads((tmp_path / "s.json").read_text())
 
 
 # -- who cannot be reached, what is not understood

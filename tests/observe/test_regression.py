@@ -50,6 +50,11 @@ def test_what_is_gone_and_what_differs_is_named():
         {"format": "x"},
         {"format": regression.FORMAT, "figures": {"a": {"samples": [1], "better": "lower"}}},
         {"format": regression.FORMAT, "figures": {"a": {"samples": [1] * 9}}},
+        *(
+            {"format": regression.FORMAT, "figures": {"a": {"samples": [value] * 9, "better": "lower", "unit": "s"}}}
+            for value in (0, -1, float("nan"), float("inf"))
+        ),
+        {"format": regression.FORMAT, "figures": {"a": {"samples": [1] * 9, "better": "lower"}}},
     ],
 )
 def test_what_is_no_baseline_is_refused(data):

@@ -136,9 +136,11 @@ def _runner(command: Told) -> Callable[[argparse.Namespace], int]:
         answer = command.run(args) if command.run is not None else ask(command, args)
         if command.shape is not None:
             answer = command.shape(args, answer)
-        output.emit(args, answer, None if command.show is None else lambda: command.show(answer))  # type: ignore[misc]
-        if getattr(args, "output", None):
-            write(args.output, answer)  # what cannot be written was shown at least
+        try:
+            if getattr(args, "output", None):
+                write(args.output, answer)  # before it is shown: who reads that may go away
+        finally:  # what cannot be written is shown at least
+            output.emit(args, answer, None if command.show is None else lambda: command.show(answer))  # type: ignore[misc]
         return EXIT_WANTING if command.wanting is not None and command.wanting(answer) else 0
 
     return run

@@ -5,6 +5,7 @@ all three hold: the medians differ by more than the threshold, Mann-Whitney's te
 the whole confidence interval of the ratio lies on the worse side.
 """
 
+import math
 import platform
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def checked(data: Any, where: str) -> dict[str, Any]:
             raise InvalidArgument.at(f"{name} has not the {FEWEST} samples that a comparison needs", where)
         if figure.get("better") not in ("higher", "lower"):
             raise InvalidArgument.at(f"{name} does not say whether higher or lower is better", where)
+        if not all(math.isfinite(value) and value > 0 for value in values) or not isinstance(figure.get("unit"), str):
+            raise InvalidArgument.at(f"{name} has samples that nothing can be compared with, or no unit", where)
     return data
 
 

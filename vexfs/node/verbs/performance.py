@@ -1,5 +1,6 @@
 """``performance.*``: loads, validation, comparison, diagnosis; and the verbs of each part."""
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from vexfs.config.edit import with_values
 from vexfs.config.settings import load
-from vexfs.errors import UsageError
+from vexfs.errors import NotPermitted, UsageError
 from vexfs.node.node import Node
 from vexfs.node.verbs import bridge, kernels, pools, stack  # noqa: F401 - they register verbs of this noun
 from vexfs.node.verbs.terms import Steps, all_timed, number, parts_of, seconds, waiting
@@ -109,6 +110,9 @@ def update_config(
     A change is measured against its absence by turns, and taken back unless it helps.  What is kept goes into the
     configuration file, of which a copy is made first (`backup_current`, and whenever the file is written).
     """
+    if auto_tune and node.source is not None and not os.access(node.source.parent, os.W_OK):
+        told_why = "the node cannot write there what --auto-tune keeps; let its user write it"
+        raise NotPermitted.at(told_why, node.source.parent)
     parts = parts_of(node)
     target = node.settings.performance.pool_hit_rate_target
     recorded = None
@@ -137,6 +141,20 @@ def update_config(
     }
     if not auto_tune:
         return told
+    try:
+        yield from _tuned(node, proposed, now, told)
+        if told["kept"] and node.source is not None:
+            told["backup"] = told["backup"] or _backup(node.source)
+            told["written"] = _write(node.source, told["kept"])
+    except BaseException:  # somebody ended it, or the file could not be written: what is in no file does not stay
+        node.change(now)
+        raise
+    return told
+
+
+def _tuned(node: Node, proposed: list[tuning.Trial], now: dict[str, Any], told: dict[str, Any]) -> Steps:
+    """Make the trials; `told` gets what came of them."""
+    parts = parts_of(node)
     with workload.mounted(parts):
         start = [workload.fuse(parts, tuning.SECONDS).per_s for _ in range(tuning.TURNS)]
         for trial in proposed:
@@ -150,10 +168,6 @@ def update_config(
     if high < 1 - tuning.HARM:
         node.change(now)
         told |= {"kept": {}, "rolled_back": f"all together they cost {1 - ratio:.1%}"}
-    if told["kept"] and node.source is not None:
-        told["backup"] = told["backup"] or _backup(node.source)
-        told["written"] = _write(node.source, told["kept"])
-    return told
 
 
 def _backup(source: Path) -> str:
