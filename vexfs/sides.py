@@ -253,8 +253,11 @@ class VolumeSide:
         return self.filesystem.open(self.full(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
     def stretches(self, handle: int, size: int) -> Iterator[tuple[int, int]]:
-        if size:
-            yield 0, size
+        end = 0
+        while end < size and (found := self.filesystem.data(handle, end)) is not None:
+            begin, end = found
+            if begin < size:
+                yield begin, min(end, size)
 
     def read(self, handle: int, size: int, offset: int) -> bytes:
         return self.filesystem.read(handle, size, offset)

@@ -78,6 +78,8 @@ class Transfer:
     source, target : Side
     owners : bool
         Set owner and group; without it files belong to whoever makes them.
+    keep_attributes : bool
+        Leave extended attributes of the target that the source does not have.
     progress : callable, optional
         Called with the number of bytes that have just been dealt with.
     exclude : set of (device, inode)
@@ -85,10 +87,11 @@ class Transfer:
     """
 
     def __init__(
-        self, source: Side, target: Side, *, owners: bool = True, progress: Progress | None = None,
-        exclude: frozenset[tuple[int, int]] = frozenset(),
+        self, source: Side, target: Side, *, owners: bool = True, keep_attributes: bool = False,
+        progress: Progress | None = None, exclude: frozenset[tuple[int, int]] = frozenset(),
     ) -> None:
         self.source, self.target, self.owners, self.exclude = source, target, owners, exclude
+        self._keep_attributes = keep_attributes
         self.progress: Progress = progress or (lambda _: None)
         self.summary = Summary()
         self._links: dict[tuple[int, int], bytes] = {}
@@ -190,8 +193,13 @@ class Transfer:
         """Copy a file that takes the place of what is there: at once, and only when all of it has been read."""
         place = os.path.join(os.path.dirname(path), UNFINISHED) if path else path  # beside the root is no place
         self._file(path, found, place)
-        if place != path:
-            self.target.rename(place, path)
+        if place == path:
+            return
+        if self._keep_attributes:
+            for name, value in self.target.xattrs(path).items():
+                if not name.startswith(RESERVED):
+                    self.target.set_xattr(place, name, value)
+        self.target.rename(place, path)
 
     def _clear(self, place: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -268,7 +276,7 @@ class Transfer:
         for name in wanted.keys() | there.keys():
             try:
                 if name not in wanted:
-                    if name.startswith(RESERVED):
+                    if self._keep_attributes or name.startswith(RESERVED):
                         continue
                     self.target.remove_xattr(path, name)
                 elif wanted[name] != there.get(name):

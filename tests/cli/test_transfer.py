@@ -2,11 +2,13 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,62 @@ def test_everything_goes_in_and_comes_out(
     assert status == 0 and told["errors"] == []
     assert facts(HostSide(tmp_path / "new" / "out"), ROOT) == facts(HostSide(tree), ROOT)
     assert allocated(tmp_path / "new" / "out") < 8 << 20, "the hole was filled"
+
+
+def test_holes_are_not_read(tmp_path: Path, volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Terabytes of nothing take no time in either direction."""
+    data = {3 << 40: b"here", (9 << 40) + 12345: b"and there"}
+    (tmp_path / "a").mkdir()
+    with vexfs.open(volume) as fs, fs.open("x", "wb") as file:
+        for at, piece in data.items():
+            file.seek(at)
+            file.write(piece)
+        file.truncate(10 << 40)
+    began = time.monotonic()
+    status, told = vexfs_run(capsys, "export", f"{volume}:/x", tmp_path / "a/x")
+    assert (status, told["errors"]) == (0, []) and told["bytes"] <= 8192
+    assert vexfs_run(capsys, "import", tmp_path / "a", f"{volume}:/again")[0] == 0
+    assert time.monotonic() - began < 20
+    with vexfs.open(volume) as fs:
+        assert fs.stat("again/x").st_size == os.path.getsize(tmp_path / "a/x") == 10 << 40
+        with fs.open("again/x", "rb") as file, open(tmp_path / "a/x", "rb") as out:
+            for at, piece in data.items():
+                for one in (file, out):
+                    one.seek(at - 5)
+                    assert one.read(len(piece) + 10) == bytes(5) + piece + bytes(5)
+
+
+def test_where_data_is(tmp_path: Path) -> None:
+    """Against a copy in memory, with changes in memory, committed, and read from the disk."""
+    drawn, size = random.Random(5), 40 << 20
+    whole = bytearray(size)
+    for turn in range(6):
+        with vexfs.open(tmp_path / "v.vex") as fs:
+            if not turn:
+                fs.write_bytes("x", b"")
+            for _ in range(4):
+                at, n = drawn.randrange(size), drawn.choice([1, 5000, 3 << 20])
+                with fs.open("x", "r+b") as file:
+                    if drawn.random() < 0.3:
+                        file.truncate(at)
+                        whole[at:] = bytes(size - at)
+                    else:
+                        piece = drawn.randbytes(min(n, size - at))
+                        file.seek(at)
+                        file.write(piece)
+                        whole[at : at + len(piece)] = piece
+                    file.truncate(size)
+                if drawn.random() < 0.5:
+                    fs.sync()
+                side = VolumeSide(fs.filesystem, "/")
+                handle = side.open_read(b"x")
+                found, before = bytearray(size), 0
+                for begin, end in side.stretches(handle, size):
+                    assert before <= begin < end <= size
+                    found[begin:end] = side.read(handle, end - begin, begin)
+                    before = end
+                side.close(handle)
+                assert found == whole
 
 
 def test_a_second_run_finds_nothing_to_do(tree: Path, volume: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,6 +105,26 @@ def test_vectors_survive_another_import(source: Path, tmp_path: Path) -> None:
         assert fs.index("x").query([1.0, 2.0], 1) == []
 
 
+def test_attributes_that_a_file_got_where_it_is_can_be_kept(source: Path, tmp_path: Path) -> None:
+    place = tmp_path / "v.vex"
+    os.setxattr(source / "1", "user.from", b"host")
+    assert run("vexfs", ["import", str(source), f"{place}:/x"]) == 0
+    with vexfs.open(place) as fs:
+        for name in ("x/1", "x/2", "x/d"):
+            fs.attributes(name)["tag"] = name
+        fs.attributes("x/1")["from"] = "the volume"
+    (source / "2").write_text("new content")
+    assert run("vexfs", ["import", "--keep-attributes", str(source), f"{place}:/x"]) == 0
+    with vexfs.open(place) as fs:
+        assert {name: dict(fs.attributes(name)) for name in ("x/1", "x/2", "x/d")} == {
+            "x/1": {"from": "host", "tag": "x/1"}, "x/2": {"tag": "x/2"}, "x/d": {"tag": "x/d"}
+        }  # fmt: skip
+        assert fs.read_text("x/2") == "new content"
+    assert run("vexfs", ["import", str(source), f"{place}:/x"]) == 0
+    with vexfs.open(place) as fs:
+        assert dict(fs.attributes("x/1")) == {"from": "host"} and not fs.attributes("x/d")
+
+
 def test_an_attribute_that_the_host_has_no_room_for_is_left_out(source: Path, tmp_path: Path) -> None:
     class Small(HostSide):
         def set_xattr(self, path: bytes, name: bytes, value: bytes) -> None:

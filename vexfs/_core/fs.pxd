@@ -39,6 +39,7 @@ from vexfs._core.ops cimport (
     fs_close_volume,
     fs_compact,
     fs_create,
+    fs_data,
     fs_drop_caches,
     fs_events_attach,
     fs_events_detach,

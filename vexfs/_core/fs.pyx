@@ -16,6 +16,7 @@ from vexfs._core.opened cimport encoded, failed, gather_entry, gathered, records
 from vexfs._core.ops cimport (
     VX_WRITE_APPEND,
     fs_create,
+    fs_data,
     fs_fsync,
     fs_getattr,
     fs_lookup,
@@ -160,6 +161,18 @@ cdef class Filesystem(ByPath):
         if n < 0:
             raise failed(n)
         return out if <size_t>n == size else out[:n]
+
+    def data(self, uint64_t ino, uint64_t offset):
+        """Where data is at or behind `offset`: begin and end of a stretch of at most a MiB, or None."""
+        cdef uint64_t begin = 0, end = 0
+        cdef int rc
+        cdef vx_fs *fs = self.enter()
+        with nogil:
+            rc = fs_data(fs, ino, offset, &begin, &end)
+        self.busy -= 1
+        if rc:
+            raise failed(rc)
+        return (begin, end) if begin < end else None
 
     def readinto(self, uint64_t ino, buffer, uint64_t offset):
         """Fill `buffer` from `offset` on; the number of bytes."""

@@ -180,6 +180,7 @@ cdef extern from "vexfs/fs.h" nogil:
                                  uint32_t mode, uint32_t flags, vx_attr *out)
     int fs_open "vx_fs_open"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t flags)
     void fs_release "vx_fs_release"(vx_fs *fs, uint64_t ino)
+    int fs_data "vx_fs_data"(vx_fs *fs, uint64_t ino, uint64_t off, uint64_t *begin, uint64_t *end)
     int64_t fs_read "vx_fs_read"(vx_fs *fs, uint64_t ino, uint64_t off, void *dst, size_t n)
     int64_t fs_write "vx_fs_write"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, const void *src,
                                    size_t n, uint32_t flags)

@@ -63,6 +63,10 @@ def register_export(subparsers: Any) -> None:
 def _register_options(parser: Any) -> None:
     parser.add_argument("--key-file", metavar="FILE", help="key of an encrypted volume")
     parser.add_argument("--no-owners", action="store_true", help="do not set owner and group")
+    parser.add_argument(
+        "--keep-attributes", action="store_true",
+        help="leave extended attributes that a file has where it goes and not where it comes from",
+    )  # fmt: skip
 
 
 def place_of(word: str) -> tuple[str, str]:
@@ -159,8 +163,9 @@ def _transfer(
     total = measure(source) if sys.stderr.isatty() else None
     with Progress(label, total) as progress:
         transfer = Transfer(
-            source, target, owners=owners and not args.no_owners, progress=progress.advance, exclude=exclude
-        )
+            source, target, owners=owners and not args.no_owners, keep_attributes=args.keep_attributes,
+            progress=progress.advance, exclude=exclude,
+        )  # fmt: skip
         try:
             summary = transfer.run()
         except KeyboardInterrupt:

@@ -425,6 +425,12 @@ class ModelFilesystem(Walker):
         return node.content.read(size, offset)
 
     @locked
+    def data(self, ino: int, offset: int) -> tuple[int, int] | None:
+        node = self._table.by_ino(ino)
+        self._has_content(node)
+        return (offset, node.size) if offset < node.size else None
+
+    @locked
     def readinto(self, ino: int, buffer: Any, offset: int) -> int:
         view = memoryview(buffer).cast("B")
         data = self.read(ino, len(view), offset)

@@ -349,3 +349,46 @@ void vx_segment_live(vx_fs *fs, uint32_t seg, int64_t live, int64_t total, uint6
         s->used = used;
     s->dirty = 1;
 }
+
+/* -- where something is ------------------------------------------------------------------------------------------ */
+
+static int has_data(const vx_region *r)
+{
+    return r->ext_n || r->dirty || r->frozen;
+}
+
+typedef struct {
+    vx_fs *fs;
+    const vx_inode *i;
+    uint32_t found;
+} next_t;
+
+/* A committed map counts where memory knows no better. */
+static int next_row(void *ctx, uint32_t index, const void *data, size_t n)
+{
+    next_t *t = ctx;
+    (void)data;
+    (void)n;
+    if (index >= t->i->map_floor || index >= t->found)
+        return 1;
+    const vx_region *r = (const vx_region *)vx_hmap_get(&t->fs->regions, key_of(t->i, index));
+    if (r && r->loaded && !has_data(r))
+        return 0;
+    t->found = index;
+    return 1;
+}
+
+int64_t vx_region_next(vx_fs *fs, vx_inode *i, uint32_t from)
+{
+    vx_region *first;
+    int rc = vx_region_get(fs, i, from, 1, &first);
+    if (rc || has_data(first))
+        return rc ? rc : (int64_t)from;
+    next_t t = {.fs = fs, .i = i, .found = VX_REGIONS};
+    for (const vx_region *r = i->regions; r; r = r->next)
+        if (r->index > from && r->index < t.found && has_data(r))
+            t.found = r->index;
+    if (!(i->flags & VX_I_NEW) && from + 1 < VX_REGIONS)
+        rc = vx_meta_scan_maps(fs->meta, i->a.ino, from + 1, next_row, &t);
+    return rc < 0 ? rc : (int64_t)t.found;
+}

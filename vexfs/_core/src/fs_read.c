@@ -233,3 +233,30 @@ int64_t vx_fs_read(vx_fs *fs, uint64_t ino, uint64_t off, void *dst, size_t n)
     vx_op_leave(fs, &f, rc < 0 ? (int)rc : 0);
     return rc;
 }
+
+int vx_fs_data(vx_fs *fs, uint64_t ino, uint64_t off, uint64_t *begin, uint64_t *end)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_READ);
+    vx_inode *i;
+    int rc = vx_inode_get(fs, ino, &i);
+    if (!rc && !S_ISREG(i->a.mode))
+        rc = S_ISDIR(i->a.mode) ? -EISDIR : -EINVAL;
+    if (!rc) {
+        const uint64_t size = i->a.size;
+        *begin = *end = size;
+        if ((i->flags & VX_I_INLINE) && off < i->inl_n) {
+            *begin = off;
+            *end = i->inl_n;
+        } else if (!(i->flags & VX_I_INLINE) && off < size) {
+            int64_t at = vx_region_next(fs, i, (uint32_t)(off >> VX_REGION_SHIFT));
+            const uint64_t from = (uint64_t)at << VX_REGION_SHIFT;
+            rc = at < 0 ? (int)at : 0;
+            if (!rc && from < size) {
+                *begin = from > off ? from : off;
+                *end = from + VX_REGION < size ? from + VX_REGION : size;
+            }
+        }
+    }
+    return vx_op_leave(fs, &f, rc);
+}

@@ -246,6 +246,8 @@ static inline uint32_t vx_row_inline(const vx_inode *i)
 
 /* fs_extent.c */
 int vx_region_get(vx_fs *fs, vx_inode *i, uint32_t index, int load, vx_region **out);
+/* The first region from `from` on in which something may be; VX_REGIONS: none, or -errno. */
+int64_t vx_region_next(vx_fs *fs, vx_inode *i, uint32_t from);
 void vx_region_drop(vx_fs *fs, vx_region *r);
 void vx_region_evict(vx_fs *fs, vx_region *r);
 int vx_region_load(vx_fs *fs, vx_region *r);

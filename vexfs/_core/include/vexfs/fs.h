@@ -107,6 +107,8 @@ int vx_fs_open(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t flags);
 void vx_fs_release(vx_fs *fs, uint64_t ino);
 /* The number of bytes, fewer than n only at the end of the file. */
 int64_t vx_fs_read(vx_fs *fs, uint64_t ino, uint64_t off, void *dst, size_t n);
+/* Where data is at or behind `off`: a stretch of at most a MiB, which may have zeros in it; both the file's size: nowhere. */
+int vx_fs_data(vx_fs *fs, uint64_t ino, uint64_t off, uint64_t *begin, uint64_t *end);
 int64_t vx_fs_write(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, const void *src, size_t n,
                     uint32_t flags);
 int vx_fs_flush(vx_fs *fs, uint64_t ino);
