@@ -42,6 +42,12 @@ def test_tuning_sets_what_differs_and_the_script_sets_it_back(made_up):
     subprocess.run(["sh", made_up / "deep" / "undo.sh"], check=True)
     assert (made_up / "swappiness").read_text().strip() == "60"
     assert (made_up / "enabled").read_text().strip() == "never"
+    again, _ = host.apply(host.changes(), made_up / "deep" / "undo.sh")  # the script has made room for the next one
+    assert len(again) == 2
+    (made_up / "enabled").unlink()
+    (made_up / "enabled").mkdir()
+    assert subprocess.run(["sh", made_up / "deep" / "undo.sh"], stderr=subprocess.DEVNULL).returncode == 1
+    assert (made_up / "swappiness").read_text().strip() == "60" and (made_up / "deep" / "undo.sh").exists()
 
 
 def test_what_cannot_be_set_is_told_and_the_rest_is_set(made_up):

@@ -296,8 +296,9 @@ def apply(wanted: Iterable[Change], undo: Path) -> tuple[list[Change], list[tupl
         What was done, and what failed with the reason.
     """
     wanted = list(wanted)
-    lines = ["#!/bin/sh", "# Sets back what `vexctl system tune --apply` changed."]
-    lines += [f"echo '{change.before}' > {change.path}" for change in reversed(wanted)]
+    lines = ["#!/bin/sh", "# Sets back what `vexctl system tune --apply` changed, and goes.", "failed=0"]
+    lines += [f"echo '{change.before}' > {change.path} || failed=1" for change in reversed(wanted)]
+    lines += ['[ "$failed" = 1 ] || rm -f "$0"', 'exit "$failed"']
     undo.parent.mkdir(parents=True, exist_ok=True)
     with undo.open("x", encoding="utf-8") as script:  # never through a link that somebody has laid there
         script.write("\n".join(lines) + "\n")
