@@ -439,7 +439,11 @@ def test_a_report_is_sent_by_mail(vexctl, monkeypatch):
         mail.send("ops@example.org", "VexFS validation: success", "fuse_ops_per_sec ok")
         server.shutdown()
     text = b"".join(received).decode()
+    assert "\r\nDate: " in text and "\r\nMessage-ID: <" in text
     assert "Subject: VexFS validation" in text and "fuse_ops_per_sec" in text and "To: ops@example.org" in text
+    monkeypatch.setenv("VEXFS_SMTP", "[::1]:1")
+    with pytest.raises(Unreachable, match=r"\[::1\]:1: .*refused|\[::1\]:1: .*(assign|reach)"):
+        mail.send("ops@example.org", "x", "y")
     monkeypatch.setenv("VEXFS_SMTP", f"127.0.0.1:{server.server_address[1]}")
     with pytest.raises(Unreachable, match="no mail system takes the report"):
         mail.send("ops@example.org", "x", "y")
@@ -447,3 +451,15 @@ def test_a_report_is_sent_by_mail(vexctl, monkeypatch):
     assert status == 1 and "no mail system takes the report" in answer["mail_fault"] and answer["checks"]
     status, said = vexctl("performance validate --quick --email-report nonsense")
     assert status == 2 and "no mail address" in said
+
+
+def test_a_sendmail_that_cannot_be_run_loses_no_report(tmp_path, monkeypatch):
+    (tmp_path / "sendmail").write_text("no program of this host")
+    (tmp_path / "sendmail").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("VEXFS_SMTP", raising=False)
+    with pytest.raises(Unreachable, match="did not take the mail"):
+        mail.send("ops@example.org", "x", "y")
+    (tmp_path / "sendmail").write_text(f"#!/bin/sh\n/bin/cat > {tmp_path}/sent\n")
+    mail.send("ops@example.org", "x", "a name with \udcff in it")
+    assert "\nDate: " in (tmp_path / "sent").read_text() and "udcff in it" in (tmp_path / "sent").read_text()

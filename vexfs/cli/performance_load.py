@@ -1,6 +1,7 @@
 """``vexctl performance validate``, ``baseline``, ``regression-test``, ``diagnose`` and their like."""
 
 import argparse
+import os
 from typing import Any
 
 from vexfs.cli import mail, output, reach
@@ -15,14 +16,14 @@ def _figure(value: Any) -> str:
     return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _validation(answer: dict[str, Any]) -> str:
+def _validation(answer: dict[str, Any], width: int | None = None) -> str:
     rows = [
         (name, "ok" if c["ok"] else "MISSED", _figure(c["measured"])[:48], _figure(c["target"]))
         for name, c in answer["checks"].items()
     ]
-    lines = [output.table(("check", "result", "measured", "target"), rows), ""]
+    lines = [output.table(("check", "result", "measured", "target"), rows, width), ""]
     if "regression" in answer:
-        lines += [_comparison(answer["regression"]), ""]
+        lines += [_comparison(answer["regression"], width), ""]
     if "post_update" in answer:
         waiting = answer["post_update"]["settings_waiting"]
         lines.append(f"kernels compute {'what they should' if answer['post_update']['kernels'] else 'WRONGLY'}; "
@@ -58,9 +59,10 @@ def _validated(args: argparse.Namespace, answer: dict[str, Any]) -> dict[str, An
             ]
             answer["overall_success"] = not answer["reasons"]
     if args.email_report:
-        subject = "VexFS validation: " + ("success" if answer["overall_success"] else "WANTING")
+        found = "success" if answer["overall_success"] else "WANTING"
+        subject = f"VexFS validation of {os.uname().nodename}: {found}"
         try:
-            mail.send(args.email_report, subject, _validation(answer))
+            mail.send(args.email_report, subject, _validation(answer, 0))  # as wide as it is, whatever the terminal
             answer["emailed_to"] = args.email_report
         except Unreachable as error:  # what was found is told here all the same
             answer["mail_fault"] = str(error)
@@ -95,12 +97,13 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     return regression.compare(before, _baseline(args.current) if args.current else _measured(args), args.threshold)
 
 
-def _comparison(answer: dict[str, Any]) -> str:
+def _comparison(answer: dict[str, Any], width: int | None = None) -> str:
     rows = [
         (name, f["verdict"], f"{f['change']:+.1%}", _figure(f["before"]), _figure(f["now"]), f["unit"], f"{f['p']:.2g}")
         for name, f in answer["figures"].items()
     ]
-    lines = [output.table(("figure", "verdict", "better by", "before", "now", "unit", "p"), rows), *answer["notes"]]
+    heads = ("figure", "verdict", "better by", "before", "now", "unit", "p")
+    lines = [output.table(heads, rows, width), *answer["notes"]]
     worse = ", ".join(answer["regressions"])
     return "\n".join(
         [*lines, f"worse: {worse}" if worse else f"nothing is worse by more than {answer['threshold']:.0%}"]
