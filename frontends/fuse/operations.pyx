@@ -12,15 +12,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from vexfs._core.fs cimport (
-    VX_SET_ATIME,
-    VX_SET_GID,
-    VX_SET_MODE,
-    VX_SET_MTIME,
-    VX_SET_SIZE,
-    VX_SET_UID,
-    vx_attr,
-    vx_cred,
-    vx_statfs,
+    VX_SET_ATIME, VX_SET_GID, VX_SET_MODE, VX_SET_MTIME, VX_SET_SIZE, VX_SET_UID, vx_attr, vx_cred, vx_statfs,
 )
 from vexfs.frontends.fuse.adapter cimport LINK_MAX, VX_FIRST_VIRTUAL, XATTR_MAX
 from vexfs.frontends.fuse.handler cimport (
@@ -100,6 +92,8 @@ cdef class Operations(Handler):
         cdef size_t n = len(name)
         cdef int rc
         self.requests[R_LOOKUP] += 1
+        if parent >= VX_FIRST_VIRTUAL and self.adapter.tree.hides(parent, name, ctx.pid):
+            raise FUSEError(ENOENT)
         try:
             with nogil:
                 rc = self.adapter.lookup(parent, text, n, &attr)
@@ -199,6 +193,8 @@ cdef class Operations(Handler):
             rc = self.adapter.unlink(&who, parent, text, n)
         if rc:
             raise FUSEError(-rc)
+        if parent >= VX_FIRST_VIRTUAL:
+            self.adapter.tree.hide(parent, name, ctx.pid)
 
     def rmdir(self, uint64_t parent, bytes name not None, ctx):
         cdef vx_cred who = self.adapter.cred()

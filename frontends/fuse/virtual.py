@@ -112,6 +112,8 @@ class Directory:
 Factory = Callable[[int], Node | None]
 #: Bytes of a text that is written, and files that programs may keep.
 TEXT_MOST, SCRATCH_MOST = 64 << 10, 64
+#: So long an editable file is gone for the program that removed it: it may be about to make it anew.
+HIDDEN_S = 5.0
 
 
 @attrs.define
@@ -154,6 +156,8 @@ class VirtualTree:
     def __init__(self) -> None:
         self.stat_of: Callable[[int], Any] | None = None
         self._scratch: dict[tuple[int, bytes], Scratch] = {}
+        #: Directory (virtual) and name of what a program removed: which one, and until when it does not see it.
+        self._hidden: dict[tuple[int, bytes], tuple[int, float]] = {}
         self._root_factories: dict[bytes, Factory] = {}
         self._factories: dict[bytes, Factory] = {}
         self._live: dict[int, _Live] = {}
@@ -215,7 +219,24 @@ class VirtualTree:
                 if len(self._scratch) >= SCRATCH_MOST:
                     raise OSError(errno.ENOSPC, f"{SCRATCH_MOST} files are kept here at most")
                 self._scratch[home.of, name] = Scratch()
-            return self.lookup(parent, name)
+            if self._hidden.pop((parent, name), None) is None:
+                return self.lookup(parent, name)
+            self._numbers.pop((parent, name), None)
+            shown = self.lookup(parent, name)
+            self._live[shown.ino].text = b""  # that of what was removed is not the beginning of the new one
+            return self.attributes(shown.ino)
+
+    def hide(self, parent: int, name: bytes, process: int) -> None:
+        """A process removed an editable file: for a moment it is not there for it, but for everybody else."""
+        now = time.monotonic()
+        with self._lock:
+            self._hidden = {place: each for place, each in self._hidden.items() if each[1] > now}
+            self._hidden[parent, name] = process, now + HIDDEN_S
+
+    def hides(self, parent: int, name: bytes, process: int) -> bool:
+        """Whether a name is not there for a process, which removed it a moment ago."""
+        by, until = self._hidden.get((parent, name), (None, 0.0))
+        return by == process and time.monotonic() < until
 
     def writable(self, ino: int) -> bool:
         """Whether a node can be written."""
@@ -279,9 +300,11 @@ class VirtualTree:
         if isinstance(node, Scratch) and isinstance(over, Editable):
             over.put(node.text, False)
             del self._scratch[home.of, name]
+            self._hidden.pop((parent, new_name), None)
         elif isinstance(node, Editable | Scratch) and (over is None or isinstance(over, Scratch)):
             self._scratch[home.of, new_name] = Scratch(node.render())
             self._scratch.pop((home.of, name), None)
+            self._hidden.pop((parent, new_name), None)
         else:
             raise OSError(errno.EPERM, "cannot be renamed")
 
@@ -293,6 +316,7 @@ class VirtualTree:
         if len(text) > TEXT_MOST:
             raise OSError(errno.EFBIG, f"{TEXT_MOST} bytes at most")
         node.put(text, False)
+        self._hidden.pop((parent, name), None)
 
     def _entrance_at(self, ino: int) -> "_Entrance":
         node = self._known(ino).node

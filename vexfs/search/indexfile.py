@@ -162,8 +162,8 @@ def _refuse_loss(index: "Index") -> None:
         )  # fmt: skip
 
 
-def drop_by_file(catalog: "Catalog", directory: int) -> bool:
-    """Drop the directory's own index, as its file was removed; whether there was one.
+def drop_by_file(catalog: "Catalog", directory: int) -> None:
+    """Drop the directory's own index, if it has one, as its file was removed.
 
     Raises
     ------
@@ -171,8 +171,6 @@ def drop_by_file(catalog: "Catalog", directory: int) -> bool:
         It holds vectors that would be lost.
     """
     index = catalog.of(directory)
-    if index is None:
-        return False
-    _refuse_loss(index)
-    catalog.discard(index)
-    return True
+    if index is not None:
+        _refuse_loss(index)
+        catalog.discard(index)

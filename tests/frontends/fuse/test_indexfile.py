@@ -197,15 +197,48 @@ def test_as_editors_write(box):
     assert sorted(os.listdir(here)) == []
 
 
+@pytest.mark.parametrize("line", ["install -m 644 new.toml {}", "mv new.toml {}", "cp --remove-destination new.toml {}"])
+def test_programs_that_remove_what_they_replace(box, tmp_path, line):
+    """From another filesystem: the old text is removed, and a file is made that must not be there."""
+    volume, here = box
+    home = here / ".vexfs/index.toml"
+    for dim, name in ((4, "none before"), (5, "one before"), (6, "one above")):
+        (tmp_path / "new.toml").write_text(f"dim = {dim}\n")
+        place = here / "below/.vexfs/index.toml" if name == "one above" else home
+        place.parent.parent.mkdir(exist_ok=True)
+        shell(line.format(place), tmp_path)
+        assert index_of(volume, place.parent.parent.relative_to(here.parent)).dim == dim, name
+        assert tomllib.loads(place.read_text())["dim"] == dim
+    assert len(volume.catalog) == 2
+    index_of(volume, "box").upsert(["a"], np.ones((1, 5)))
+    (tmp_path / "new.toml").write_text("dim = 7\n")
+    assert "Operation not permitted" in shell(line.format(home), tmp_path, status=1)
+    assert len(index_of(volume, "box")) == 1 and (tmp_path / "new.toml").exists()
+
+
+def test_a_new_text_is_seen_by_who_removed_the_old_one(box, tmp_path):
+    volume, here = box
+    home = here / ".vexfs"
+    for dim in (4, 5):
+        (home / "index.toml").unlink()
+        assert not (home / "index.toml").exists()  # for who removed it
+        assert "No index" in subprocess.run(["cat", home / "index.toml"], capture_output=True, text=True).stdout
+        new = home / "new" if dim == 4 else here / "new"
+        new.write_text(f"dim = {dim}\n")
+        new.rename(home / "index.toml")
+        assert told(here)["dim"] == index_of(volume, "box").dim == dim
+
+
 def test_removed_it_drops_the_index(box):
     volume, here = box
     (here / "below").mkdir()
     (here / ".vexfs/index.toml").write_text("dim = 4\n")
-    with pytest.raises(PermissionError):
-        os.remove(here / "below/.vexfs/index.toml")
+    shell("rm below/.vexfs/index.toml", here)  # it has none of its own: nothing is dropped
+    assert len(volume.catalog) == 1 and tomllib.loads((here / "below/.vexfs/index.toml").read_text())["dim"] == 4
     shell("rm .vexfs/index.toml", here)
     assert len(volume.catalog) == 0 and (here / ".vexfs/index.toml").read_text().startswith("# No index")
-    assert shell("rm .vexfs/index.toml", here, status=1)
+    shell("rm .vexfs/index.toml", here)
+    assert (here / ".vexfs/index.toml").read_text().startswith("# No index")
     (here / ".vexfs/index.toml").write_text("dim = 4\n")
     index_of(volume, "box").upsert(["a"], np.ones((1, 4)))
     with pytest.raises(PermissionError):
