@@ -197,7 +197,10 @@ def test_as_editors_write(box):
     assert sorted(os.listdir(here)) == []
 
 
-@pytest.mark.parametrize("line", ["install -m 644 new.toml {}", "mv new.toml {}", "cp --remove-destination new.toml {}"])
+WAYS = ["install -m 644 new.toml {}", "mv new.toml {}", "cp --remove-destination new.toml {}"]
+
+
+@pytest.mark.parametrize("line", WAYS)
 def test_programs_that_remove_what_they_replace(box, tmp_path, line):
     """From another filesystem: the old text is removed, and a file is made that must not be there."""
     volume, here = box
