@@ -279,7 +279,11 @@ async function page() {
   state.cursor = found.cursor || "";
   $("more").hidden = !state.cursor;
 }
-$("more").addEventListener("click", () => { const number = shown; page().catch((error) => tell(error, number)); });
+$("more").addEventListener("click", () => {
+  const number = shown;
+  $("more").disabled = true; // a second click would fetch the same page again
+  page().catch((error) => tell(error, number)).finally(() => { $("more").disabled = false; });
+});
 
 async function preview(path, meta) {
   const number = shown;

@@ -223,3 +223,21 @@ def test_a_preview_is_seen_where_one_is(serve, page):
         page.until(seen)
         assert max(rows) < 160 and page.run("document.documentElement.scrollWidth") <= width
         picture(page, f"long-{width}")
+
+
+@needs_browser
+def test_more_entries_come_once_however_often_they_are_asked_for(serve, page):
+    served = serve()
+    for n in range(1100):
+        served.node.volume.write_bytes(f"/many/{n}", b"")
+    page.do("Page.navigate", url=f"{served.url}/#browse/many")
+    page.until("!document.getElementById('entry').hidden")
+    page.type(served.token)
+    page.key("Enter")
+    for shown in (500, 1000):
+        page.until(f"document.querySelectorAll('#entries tr').length >= {shown}")
+        page.run("document.getElementById('more').click(), document.getElementById('more').click(), null")
+    page.until("document.getElementById('more').hidden")
+    page.run("new Promise((done) => setTimeout(done, 500))")
+    paths = page.run("[...document.querySelectorAll('#entries a')].map((each) => each.dataset.path)")
+    assert len(paths) == len(set(paths)) == 1100
