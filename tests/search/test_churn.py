@@ -1,5 +1,8 @@
 """What comes and goes for ever leaves nothing behind, many indexes fit; models that misbehave stop nobody."""
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 
@@ -175,3 +178,29 @@ def test_strings_and_names_of_attributes_that_nobody_has_any_more_are_forgotten(
     assert len(columns.columns) < 100
     assert columns.memory() < 2 << 20
     assert [hit.id for hit in index.query(vectors[0], 20, where={"at": {"$gte": "299-8"}})] != []
+
+
+def test_dropping_an_index_that_is_worked_on_is_no_failure(tmp_path, caplog):
+    """The upkeep in the background meets indexes that are dropped at that moment."""
+    over, before = threading.Event(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        kept = fs.index("kept", dim=8)
+
+        def hint():
+            while not over.is_set():
+                fs.catalog.hint(kept)
+
+        threads = [threading.Thread(target=hint) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(300):
+                fs.index("x", dim=8).upsert(["a"], np.ones((1, 8)))
+                fs.drop_index("x")
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+            sys.setswitchinterval(before)
+    assert [record.message for record in caplog.records if "upkeep" in record.message] == []

@@ -415,9 +415,7 @@ cdef class Meta:
 
     def trim_oplog(self, uint64_t upto, uint64_t most_bytes=1 << 62):
         """Remove the entries of the outbox up to and with `upto`, and those with `most_bytes` or more behind them.
-
-        Answers the number of the last that went, 0 when none did.
-        """
+        Answers the last that went, 0 when none did."""
         cdef uint64_t last = 0
         self.closed()
         self.check(vx_meta_trim_oplog(self.m, upto, most_bytes, &last))

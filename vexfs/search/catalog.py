@@ -451,8 +451,8 @@ class Catalog:
                 for index in list(self._by_directory.values()):
                     try:
                         more |= index.maintain(SLICE_MS)
-                    except Exception:
-                        if not self._stop.is_set():
+                    except Exception:  # one that was dropped meanwhile has none
+                        if not self._stop.is_set() and self._by_number.get(index.description.number) is index:
                             log.exception("upkeep of index %d failed", index.description.number)
 
     def _look(self) -> None:
