@@ -252,6 +252,48 @@ def test_a_host_that_was_full_has_room_again_when_something_is_removed(tmp_path,
     assert ended.stdout.strip() == "survived", ended.stderr[-3000:]
 
 
+LONG_LOG = """
+import os, sys, time
+from vexfs._core.fs import Filesystem
+os.makedirs(sys.argv[1] + "/v/segments")
+fs = Filesystem(sys.argv[1] + "/v", create=True, compression="none", commit_delay_ms=5)
+names = []
+try:
+    while True:
+        fs.write_file(f"f{len(names)}", os.urandom(120_000))
+        names.append(f"f{len(names)}")
+        fs.fsync()
+except OSError:
+    pass
+for name in names[1:]:
+    fs.unlink(name)
+    fs.fsync()
+log = os.path.getsize(sys.argv[1] + "/v/meta.db-wal")
+deadline = time.monotonic() + 10
+while time.monotonic() < deadline:
+    try:
+        fs.write_file("more", bytes(20 << 20))
+        break
+    except OSError:
+        time.sleep(0.1)
+else:
+    sys.exit(f"stays full: {log} {os.statvfs(sys.argv[1])} {fs.status()}")
+fs.close()
+print("survived")
+"""
+
+
+def test_on_a_full_host_the_log_takes_no_more_than_is_kept_for_it(tmp_path):
+    (tmp_path / "log.py").write_text(LONG_LOG)
+    (tmp_path / "disk").mkdir()
+    command = f"mount -t tmpfs -o size=64m none {tmp_path}/disk && exec {sys.executable} {tmp_path}/log.py {tmp_path}/disk"
+    enter = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
+    if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=100, check=False)
+    assert ended.stdout.strip() == "survived", ended.stderr[-3000:]
+
+
 def test_what_is_removed_leaves_the_disk_without_another_commit(volume):
     fs = volume(segment_size=1 << 20, compression="none")
     fs.write_file("big", os.urandom(8 << 20))

@@ -167,6 +167,15 @@ static int sync_log(vx_fs *fs)
     return rc;
 }
 
+/* Where room is short the log takes no more than is kept for it, and what it had is given back.  Lock held. */
+static int log_is_long(vx_fs *fs)
+{
+    uint64_t bytes = vx_meta_wal_bytes(fs->meta);
+    if (bytes > VX_LOG_ROOM && bytes <= fs->o.log_limit && vx_space_short(fs))
+        vx_space_look(fs);
+    return bytes > fs->o.log_limit || (bytes > VX_LOG_ROOM && vx_space_short(fs));
+}
+
 int vx_commit_until(vx_fs *fs, uint64_t epoch, int durable)
 {
     int rc = 0;
@@ -181,7 +190,7 @@ int vx_commit_until(vx_fs *fs, uint64_t epoch, int durable)
         rc = commit_once(fs);
         fs->committing = 0;
         pthread_cond_broadcast(&fs->changed);
-        if (vx_meta_wal_bytes(fs->meta) > fs->o.log_limit)
+        if (log_is_long(fs))
             vx_wake_committer(fs);
     }
     if (!rc && durable && fs->durable < epoch)
@@ -263,10 +272,13 @@ static void checkpoint(vx_fs *fs)
         pthread_cond_wait(&fs->changed, &fs->lock);
     fs->committing = 1;
     vx_meta_refresh(fs->meta); /* the reader lets go of its old view of the log */
+    vx_space_look(fs);
+    int shorten = vx_space_short(fs);
     pthread_mutex_unlock(&fs->lock);
-    int rc = vx_meta_checkpoint(fs->meta, 0);
+    int rc = vx_meta_checkpoint(fs->meta, shorten);
     pthread_mutex_lock(&fs->lock);
-    if (rc)
+    vx_space_look(fs);
+    if (rc && rc != -EBUSY) /* a backup reads the log: it stays as long as it is */
         note_failure(fs, rc, "metadata");
     fs->committing = 0;
     pthread_cond_broadcast(&fs->changed);
@@ -298,7 +310,7 @@ void *vx_committer(void *ctx)
             fs->want_commit = 0;
             if (vx_commit_until(fs, fs->batch_pending && !fs->committing ? fs->batch_epoch : fs->epoch, 0))
                 fs->retry_ns = monotonic() + 1000000000;
-        } else if (vx_meta_wal_bytes(fs->meta) > fs->o.log_limit && !fs->commit_err) {
+        } else if (!fs->commit_err && log_is_long(fs)) {
             checkpoint(fs);
         } else if (fs->durable < fs->committed && now - fs->synced_ns > SYNC_EVERY_S * 1000000000ll) {
             (void)sync_log(fs);

@@ -53,7 +53,12 @@ void vx_space_look(vx_fs *fs)
         return;
     uint64_t half = (fs->o.segment_bytes ? fs->o.segment_bytes : 64u << 20) / 2, part = (uint64_t)v.f_blocks * v.f_frsize / 16;
     fs->host_free = (uint64_t)v.f_bavail * v.f_frsize;
-    fs->host_kept = (4u << 20) + (half < part ? half : part);
+    fs->host_kept = VX_LOG_ROOM + (half < part ? half : part);
+}
+
+int vx_space_short(const vx_fs *fs)
+{
+    return fs->host_free <= 2 * fs->host_kept;
 }
 
 /* Room for `bytes` more in the volume's limit and on the host; looked up anew when it gets tight. */

@@ -8,7 +8,7 @@
 #include "clock.h"
 #include "vexfs/commit.h"
 
-enum { BATCH_FRAMES = 64, MANY_SMALL = 8, NO_ROOM = 2, AGAIN_S = 2, DEAD_LEAST = 1 << 20, LOG_ROOM = 4 << 20 };
+enum { BATCH_FRAMES = 64, MANY_SMALL = 8, NO_ROOM = 2, AGAIN_S = 2, DEAD_LEAST = 1 << 20 };
 
 typedef struct {
     vx_frame_info *f;
@@ -64,11 +64,6 @@ static vx_segment_row *empty(const vx_fs *fs, uint32_t active)
     return NULL;
 }
 
-static int room_is_short(const vx_fs *fs)
-{
-    return fs->host_free <= 2 * fs->host_kept;
-}
-
 /* Whether most of the segment that takes what is written is dead.  Lock held. */
 static int active_is_waste(const vx_fs *fs, unsigned dead_share)
 {
@@ -80,10 +75,10 @@ static int active_is_waste(const vx_fs *fs, unsigned dead_share)
 /* Where room is short it is let go: it would keep that room, as nothing more is written that could fill it. */
 static int let_go_active(vx_fs *fs)
 {
-    if (!room_is_short(fs) || !active_is_waste(fs, 50))
+    if (!vx_space_short(fs) || !active_is_waste(fs, 50))
         return 0;
     vx_space_look(fs);
-    return room_is_short(fs) && !vx_segstore_seal(fs->store);
+    return vx_space_short(fs) && !vx_segstore_seal(fs->store);
 }
 
 /* Whether the host has room for what lives in a segment, for the log of metadata, and for what was written and is not
@@ -92,7 +87,7 @@ static int fits(vx_fs *fs, const vx_segment_row *s)
 {
     uint64_t most = s->raw_live < s->used ? s->raw_live : s->used;
     vx_space_look(fs);
-    return most + LOG_ROOM + fs->dirty_bytes + fs->frozen_bytes <= fs->host_free;
+    return most + VX_LOG_ROOM + fs->dirty_bytes + fs->frozen_bytes <= fs->host_free;
 }
 
 static void later(vx_fs *fs, vx_segment_row *s)
@@ -117,7 +112,7 @@ static void try_again(vx_fs *fs)
 int vx_reclaim_wanted(const vx_fs *fs)
 {
     return !fs->read_only && !fs->held && !fs->commit_err &&
-           (candidate(fs) || empty(fs, active_segment(fs)) || (room_is_short(fs) && active_is_waste(fs, 50)));
+           (candidate(fs) || empty(fs, active_segment(fs)) || (vx_space_short(fs) && active_is_waste(fs, 50)));
 }
 
 uint32_t vx_reclaim_empty(vx_fs *fs, uint32_t most)

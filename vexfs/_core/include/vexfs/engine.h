@@ -34,7 +34,8 @@ enum {
     VX_NO_FLOOR = 0x7fffffff,
     VX_INLINE_CACHE = 32 << 20, /* bytes of inline content kept in memory, beside what is not committed yet */
     VX_XATTR_CACHE = 64 << 20,  /* bytes of attributes kept in memory, likewise */
-    VX_META_COST = 4096 /* bytes of the host's space reserved for a changed inode or dentry */
+    VX_META_COST = 4096, /* bytes of the host's space reserved for a changed inode or dentry */
+    VX_LOG_ROOM = 4 << 20 /* and for the log of metadata */
 };
 #define VX_REGION_CACHE(fs) ((fs)->o.inode_cache / 4 + 256)
 #define VX_REGIONS ((uint32_t)1 << 24) /* of a file */
@@ -272,6 +273,7 @@ int vx_data_truncate(vx_fs *fs, vx_inode *i, uint64_t size); /* lock held; may r
 void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from);
 int vx_space_check(vx_fs *fs, uint64_t bytes);
 void vx_space_look(vx_fs *fs); /* what the host has now */
+int vx_space_short(const vx_fs *fs); /* as it was looked at last */
 int vx_space_make(vx_fs *fs, uint64_t bytes); /* the same; commits pending deletions before it refuses; may wait */
 uint64_t vx_blocks(const vx_inode *i);
 
