@@ -312,7 +312,8 @@ void *vx_committer(void *ctx)
                 fs->retry_ns = monotonic() + 1000000000;
         } else if (!fs->commit_err && log_is_long(fs)) {
             checkpoint(fs);
-        } else if (fs->durable < fs->committed && now - fs->synced_ns > SYNC_EVERY_S * 1000000000ll) {
+        } else if (fs->durable < fs->committed &&
+                   ((vx_space_short(fs) && !fs->commit_err) || now - fs->synced_ns > SYNC_EVERY_S * 1000000000ll)) {
             (void)sync_log(fs);
         } else if (fs->tails_torn && now >= fs->retry_ns) {
             mend_tails(fs);

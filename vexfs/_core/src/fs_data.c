@@ -58,7 +58,7 @@ void vx_space_look(vx_fs *fs)
 
 int vx_space_short(const vx_fs *fs)
 {
-    return fs->host_free <= 2 * fs->host_kept;
+    return fs->host_kept && fs->host_free <= 2 * fs->host_kept;
 }
 
 /* Room for `bytes` more in the volume's limit and on the host; looked up anew when it gets tight. */
