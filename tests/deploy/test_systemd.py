@@ -59,14 +59,19 @@ class Host:
             [*words, "sh", "-c", BOOT, "boot", str(top), *places], env=os.environ | told, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        until(lambda: self.process.poll() is not None or children.read_text().split(), 10, "process 1 is there")
-        self.first = None if self.process.poll() is not None else children.read_text().split()[0]
+        self.first = None
 
     def up(self):
         """Whether it boots; what it said where it does not."""
-        name = Path(f"/proc/{self.first}/comm")
-        until(lambda: self.process.poll() is not None or name.read_text() == "systemd\n", 20, "systemd is process 1")
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+
+        def is_systemd():
+            if self.process.poll() is None and (found := children.read_text().split()):
+                self.first = found[0]
+                return Path(f"/proc/{self.first}/comm").read_text() == "systemd\n"
+            return self.process.poll() is not None
+
+        until(is_systemd, 20, "systemd is process 1")
         if self.process.poll() is not None:
             return False, self.process.stderr.read().decode()
         said = until(lambda: self.run("systemctl is-system-running --wait").stdout.strip(), 30, "systemd answers")
