@@ -85,7 +85,11 @@ cat >"$root/DEBIAN/postinst" <<EOF
 set -e
 if [ "\$1" = configure ]; then
     python$release -m compileall -q "\${DPKG_ROOT:-}/usr/lib/vexfs" >/dev/null 2>&1 || true
-    if [ -z "\${DPKG_ROOT:-}" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+    if [ -z "\${DPKG_ROOT:-}" ] && [ -d /run/systemd/system ]; then
+        systemctl daemon-reload
+        # After an upgrade: what runs is to be what is installed.
+        [ -z "\$2" ] || systemctl try-restart vexfs vexfs-monitor || true
+    fi
 fi
 EOF
 cat >"$root/DEBIAN/prerm" <<'EOF'
@@ -100,8 +104,14 @@ cat >"$root/DEBIAN/postrm" <<'EOF'
 #!/bin/sh
 set -e
 if [ -z "${DPKG_ROOT:-}" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
-if [ "$1" = purge ] && [ -d "${DPKG_ROOT:-}/var/lib/vexfs" ]; then
-    echo "vexfs: the volume in /var/lib/vexfs is kept; remove it by hand"
+if [ "$1" = purge ]; then
+    rm -f "${DPKG_ROOT:-}"/etc/systemd/system/*.wants/vexfs.service \
+        "${DPKG_ROOT:-}"/etc/systemd/system/*.wants/vexfs-monitor.service \
+        "${DPKG_ROOT:-}"/etc/systemd/system/*.wants/vexfs-validate.timer
+    rmdir "${DPKG_ROOT:-}"/etc/systemd/system/vexfs.service.wants 2>/dev/null || true
+    if [ -d "${DPKG_ROOT:-}/var/lib/vexfs" ]; then
+        echo "vexfs: the volume in /var/lib/vexfs is kept; remove it by hand"
+    fi
 fi
 EOF
 chmod 755 "$root"/DEBIAN/postinst "$root"/DEBIAN/prerm "$root"/DEBIAN/postrm

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.booted import Booted
+
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
 pytestmark = [
@@ -108,3 +110,26 @@ def test_installed_used_removed_purged(package, host, tmp_path):
     assert "is kept" in host.dpkg("--purge", "vexfs")
     assert all(name.startswith("var/lib/vexfs/volume.vex/") or "tokens" in name for name in host.files())
     assert (host.root / "var/lib/vexfs/volume.vex/volume.toml").exists()
+
+
+def test_on_a_host_with_systemd(package, tmp_path):
+    path = "/usr/sbin:/usr/bin:/sbin:/bin"
+    with Booted(tmp_path / "top") as booted:
+
+        def on(command):
+            return booted.told(command, path=path, timeout=300)
+
+        copy = f"{booted.root}/root/vexfs.deb"
+        shutil.copy(package, copy)
+        on("dpkg --force-depends -i /root/vexfs.deb")
+        assert on("systemctl is-active vexfs || true") == "inactive"  # not before somebody has configured it
+        on("systemctl enable --now vexfs vexfs-monitor vexfs-validate.timer")
+        assert on("vexctl cluster health --json | grep -c '\"ok\": true'")
+        before = booted.show("MainPID")
+        on("dpkg --force-depends -i /root/vexfs.deb")
+        assert booted.show("MainPID") not in (before, "0") and on("systemctl is-active vexfs vexfs-monitor")
+        on("dpkg -r vexfs")
+        assert on("systemctl is-active vexfs vexfs-monitor || true").split() == ["inactive"] * 2
+        on("dpkg -P vexfs")
+        assert on("find /etc/systemd/system /etc/vexfs -name '*vexfs*' 2>/dev/null || true") == ""
+        assert on("ls /var/lib/vexfs") == "volume.vex"
