@@ -25,7 +25,7 @@ class _Memory(threading.Thread):
 
 def run(quick: bool) -> Report:
     """Ours, then Chroma for a third of the time."""
-    count, seconds, crowd = (2000, 6.0, 200) if quick else (5000, 60.0, 2000)
+    count, seconds, crowd = (2000, 6.0, 200) if quick else (5000, 180.0, 2000)
     report = Report("node_crowd")
     with served(count, report) as (directory, servers):
         found: dict[str, dict[str, Any]] = {}

@@ -12,7 +12,10 @@ from tests.deploy.conftest import BIN, program, until
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What would reach out of the namespaces: kernel settings, modules, device nodes.
-MASKED = ("systemd-sysctl", "systemd-modules-load", "systemd-binfmt", "systemd-tmpfiles-setup-dev", "systemd-udevd")
+MASKED = (
+    "systemd-binfmt", "systemd-modules-load", "systemd-remount-fs", "systemd-sysctl", "systemd-tmpfiles-setup-dev",
+    "systemd-udevd",
+)  # fmt: skip
 BOOT = r"""
 set -e
 top=$1; shift
