@@ -286,7 +286,7 @@ print("survived")
 
 @pytest.mark.parametrize("within_s", ["", "3"], ids=["synced", "not synced"])
 def test_on_a_full_host_the_log_takes_no_more_than_is_kept_for_it(tmp_path, within_s):
-    """So what is removed makes room, and at once, though nobody syncs it: a segment goes when its removal is durable."""
+    """So what is removed makes room, at once also when nobody syncs it: a segment goes when that is durable."""
     (tmp_path / "log.py").write_text(LONG_LOG)
     (tmp_path / "disk").mkdir()
     disk = tmp_path / "disk"
