@@ -4,6 +4,7 @@ The kernel names a mounted volume's type ``fuse.vexfs`` and its source the volum
 again from another process.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -240,6 +241,20 @@ def _fusermount(path: str, lazy: bool) -> int:
     if "not permitted" in done.stderr.lower() or "not found" in done.stderr.lower():
         return errno.EPERM
     raise FileError(errno.EIO, done.stderr.strip() or "fusermount failed", path)
+
+
+def elsewhere(device: int) -> list[int]:
+    """A process of each other mount namespace that has the filesystem of this device mounted."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    found: dict[str, int] = {}
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
+        with contextlib.suppress(OSError):
+            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+            if namespace not in found and namespace != os.readlink("/proc/self/ns/mnt"):
+                with open(f"/proc/{pid}/mountinfo", encoding="latin-1") as table:
+                    if any(line.split(" ", 3)[2] == number for line in table):
+                        found[namespace] = pid
+    return list(found.values())
 
 
 def users(path: str) -> list[tuple[int, str]]:

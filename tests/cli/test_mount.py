@@ -282,6 +282,22 @@ def test_as_mount_fuse_calls_it_for_the_type_fuse_vexfs(home):
     assert run(*VEXFS, "umount", home / "mnt").returncode == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a mount namespace")
+def test_unmounting_tells_of_another_namespace_that_has_it_still(home):
+    assert run(*VEXFS, "mount", home / "v.vex", home / "mnt").returncode == 0
+    with subprocess.Popen(["unshare", "-m", "sleep", "60"]) as holder:
+        try:
+            while os.readlink(f"/proc/{holder.pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt"):
+                time.sleep(0.01)
+            with subprocess.Popen([*VEXFS, "umount", home / "mnt"], stderr=subprocess.PIPE, text=True) as umount:
+                told = umount.stderr.readline()
+                assert f"those of process {holder.pid};" in told and umount.poll() is None
+                holder.kill()
+                assert umount.wait(30) == 0
+        finally:
+            holder.kill()
+
+
 def flags(directory):
     return run("findmnt", "-n", "-o", "OPTIONS", directory).stdout.strip().split(",")
 

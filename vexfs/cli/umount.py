@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import select
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from vexfs.cli import output
 from vexfs.errors import InvalidArgument, from_errno
 from vexfs.frontends.fuse import mountpoint as place
 
+#: Before it is told that the volume is still open, and where.
+PATIENCE_S = 5
 HELP = """\
 Example: vexfs umount /mnt/notes
 
@@ -40,10 +43,18 @@ def umount(args: argparse.Namespace) -> int:
     if not stale and not args.lazy:
         _written(directory)
     with _process_of(directory) as process:
+        device = None
+        with contextlib.suppress(OSError):  # stale, or not ours to look into
+            device = os.stat(directory).st_dev
         place.unmount(directory, lazy=stale or args.lazy)
         closed = stale
         if process is not None and not args.lazy:
-            closed = bool(select.select([process], [], [])[0])
+            closed = bool(select.select([process], [], [], PATIENCE_S)[0])
+            if not closed and device is not None and (elsewhere := place.elsewhere(device)):
+                who = ", ".join(map(str, elsewhere))
+                told = f"vexfs: {directory}: unmounted here; waiting for other mount namespaces (containers) that have "
+                print(f"{told}it still: those of process {who}; end these", file=sys.stderr, flush=True)
+            closed = closed or bool(select.select([process], [], [])[0])
     text = f"removed the stale mount of {here.source}" if stale else ""
     output.emit(args, {"volume": here.source, "mountpoint": directory, "stale": stale, "closed": closed}, text)
     return 0
