@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import vexfs
+from vexfs.cli.main import run
 
 FROZEN = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
 UNSHARE = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
@@ -91,3 +92,30 @@ def test_a_backup_on_it_is_restored(volume: Path, vexctl: Vexctl, tmp_path: Path
     assert done.returncode == 0, done.stderr
     with vexfs.open(tmp_path / "new.vex", read_only=True) as fs:
         assert fs.read_bytes("big") == content
+
+
+def test_a_backup_of_it_has_everything(volume: Path, vexctl: Vexctl, tmp_path: Path) -> None:
+    done = vexctl("volume", "backup", volume, tmp_path / "copy.vex")
+    assert done.returncode == 0, done.stderr
+    with vexfs.open(volume, read_only=True) as before, vexfs.open(tmp_path / "copy.vex") as after:
+        assert after.read_bytes("big") == before.read_bytes("big") and b"small" * 2000 in after.read_bytes("big")
+
+
+def test_what_only_the_log_has_is_restored(volume: Path, tmp_path: Path) -> None:
+    assert run("vexctl", ["volume", "restore", str(volume), str(tmp_path / "again.vex")]) == 0
+    with vexfs.open(volume, read_only=True) as before, vexfs.open(tmp_path / "again.vex", read_only=True) as after:
+        assert after.read_bytes("big") == before.read_bytes("big")
+
+
+def test_it_is_searched_and_refuses_what_would_write(tmp_path: Path, volume: Path, vexctl: Vexctl) -> None:
+    shutil.rmtree(volume)
+    with vexfs.open(volume) as fs:
+        fs.write_text("docs/a.txt", "coffee roasting at home")
+        fs.index("docs", embedder="static")
+        assert fs.ingest.wait(30)
+    done = vexctl("search", "--volume", volume, "coffee", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [hit["path"] for hit in json.loads(done.stdout)["hits"]] == ["/docs/a.txt"]
+    assert json.loads(vexctl("index", "list", "--volume", volume, "--json").stdout)
+    refused = vexctl("index", "create", "--volume", volume, "other", "--dim", "3")
+    assert refused.returncode == 1 and "Read-only file system" in refused.stderr and "Traceback" not in refused.stderr

@@ -111,7 +111,14 @@ class Reach:
             return
         from vexfs.node import Node
 
-        self._node = Node(settings or load(environment={}), volume=volume, key_file=key_file).open()
+        settings = settings or load(environment={})
+        try:
+            self._node = Node(settings, volume=volume, key_file=key_file).open()
+        except OSError as error:
+            if error.errno not in lock.READ_ONLY:
+                raise
+            # What only reads works there all the same; what would write says why it cannot.
+            self._node = Node(settings, volume=volume, key_file=key_file).open(read_only=True)
 
     @property
     def here(self) -> bool:

@@ -206,9 +206,18 @@ def backup_of(args: argparse.Namespace) -> None:
     if lock.socket_of(Path(args.volume)) is not None:
         where = Path(_asked(args, "volume.backup", "copying", target=str(Path(args.target).absolute()))["path"])
     else:
-        with Volume.load(args.volume, key_file=args.key_file) as volume, Progress("copying") as progress:
+        with _to_read(args) as volume, Progress("copying") as progress:
             where = volume.backup(args.target, progress)
     _emit_copy(args, where, started, "backed up to")
+
+
+def _to_read(args: argparse.Namespace) -> Volume:
+    try:
+        return Volume.load(args.volume, key_file=args.key_file)
+    except OSError as error:
+        if error.errno not in lock.READ_ONLY:
+            raise
+        return Volume.load(args.volume, key_file=args.key_file, read_only=True)
 
 
 def restore_of(args: argparse.Namespace) -> None:

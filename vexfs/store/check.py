@@ -21,11 +21,10 @@ from vexfs.store import lock, volumefile
 from vexfs.store.check_data import check_data
 from vexfs.store.check_tree import check_tree
 from vexfs.store.salvage import rebuild
-from vexfs.store.snapshot import META, SEGMENTS
+from vexfs.store.snapshot import META, SEGMENTS, TAILS_MAX
 
 Progress = Callable[[int, int], Any]
 ROUNDS_MAX = 6
-TAILS_MAX = 2**31 - 1
 _TO_BRING = "holds what segments lack; the next opening for writing brings it there"
 
 

@@ -22,6 +22,7 @@ META = "meta.db"
 SEGMENTS = "segments"
 INDEX = "index"
 PIECE = 8 << 20
+TAILS_MAX = 2**31 - 1
 
 
 def segment_path(directory: Path, number: int) -> Path:
@@ -51,16 +52,25 @@ def copy_segments(source: Path, target: Path, master: bytes | None, progress: Pr
     """Copy the segments that ``meta.db`` in `target` names, each up to where its last frame ends."""
     with Meta(target / META, key=master, read_only=True) as meta:
         wanted = [(number, SegmentRow.unpack(row).used) for number, row in meta.scan_segments()]
+        logged = _logged(meta)
     total, done = sum(used for _, used in wanted), 0
     for number, used in wanted:
         if not used:
             continue
-        for step in _copy(segment_path(source, number), segment_path(target, number), used):
+        for step in _copy(segment_path(source, number), segment_path(target, number), used, logged.get(number, used)):
             done += step
             if progress is not None:
                 progress(done, total)
     sync_directory(target / SEGMENTS)
     sync_directory(target)
+
+
+def _logged(meta: Meta) -> dict[int, int]:
+    """From which byte of a segment on the log of metadata has what is written: a power cut may have left it shorter."""
+    found: dict[int, int] = {}
+    for place, _ in meta.scan_tails(limit=TAILS_MAX):
+        found.setdefault(place >> 32, place & 0xFFFFFFFF)
+    return found
 
 
 def copy_closed(source: Path, target: Path, master: bytes | None, progress: Progress | None = None) -> None:
@@ -86,8 +96,11 @@ def _room_at(target: Path) -> Iterator[None]:
         raise from_errno(error.errno, target, message=told) from None
 
 
-def _copy(source: Path, target: Path, size: int) -> Any:
-    """Copy `size` bytes, on the same disk without reading them where it can share them; yields each step."""
+def _copy(source: Path, target: Path, size: int, logged: int) -> Any:
+    """Copy `size` bytes, of which those from `logged` on may be missing; yields each step.
+
+    On the same disk they are not read where it can share them.
+    """
     reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
         writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -95,6 +108,9 @@ def _copy(source: Path, target: Path, size: int) -> Any:
             done = 0
             while done < size:
                 step = _copy_piece(reading, writing, min(PIECE, size - done), done)
+                if not step and done >= logged:
+                    os.ftruncate(writing, size)
+                    break
                 if not step:
                     raise VolumeDamaged.at(
                         f"ends at {done} bytes where {size} belong to the volume; run `vexctl volume fsck`", source
