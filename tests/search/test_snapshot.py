@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import vexfs
+from vexfs.errors import SizeLimitReached
 from vexfs.search.snapshot import save_snapshot
 
 
@@ -61,3 +63,18 @@ def test_rows_that_come_go_and_are_replaced(fs, reopen, vectors):
     x = np.stack(list(now.values()))
     for k in range(0, 600, 37):
         assert again.query(vectors[k], 1)[0].distance == pytest.approx((1 - x @ vectors[k]).min(), abs=1e-5)
+
+
+def test_a_full_volume_is_closed_without_it(tmp_path, vectors):
+    noise = np.random.default_rng(3)
+    with vexfs.open(tmp_path / "v.vex", size_limit=8 << 20) as fs:
+        index = fs.index("i", dim=32)
+        for k in range(0, 10_000, 1000):
+            index.upsert([f"f{k + n}" for n in range(1000)], noise.normal(size=(1000, 32)))
+        with pytest.raises(SizeLimitReached), fs.open("filler", "wb") as file:
+            while True:
+                file.write(noise.bytes(4096))
+                file.flush()
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        assert len(fs.index("i")) == 10_000
+        assert not [name for name, _, _ in fs.filesystem.scandir(".vexfs/index-1") if name.endswith(b".new")]

@@ -6,6 +6,7 @@ happens in the filesystem's operations; what makes them come passes through the 
 """
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ from vexfs._core.origin import AWAY, CONTENT, STALE, origin
 from vexfs._core.record import names_of, unpack
 from vexfs._core.rows import INO_MASK, RowTable
 from vexfs._core.vindex import VectorIndex
-from vexfs.errors import InvalidArgument
+from vexfs.errors import InvalidArgument, describe
 from vexfs.observe.tally import as_many, tallied
 from vexfs.search.aside import Aside
 from vexfs.search.description import Description
@@ -37,6 +38,8 @@ from vexfs.store.attributes import Scalar
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
     from vexfs.search.filling import Filling
+
+log = logging.getLogger("vexfs.search")
 
 #: A snapshot is written when this share of the rows, and at least so many, changed since the last.
 SNAPSHOT_SHARE, SNAPSHOT_ROWS = 0.2, 20_000
@@ -84,6 +87,9 @@ class Index:
         Files that cannot be in it, each with the reason.
     """
 
+    #: What it is made of on disk, beside snapshots.
+    FILES = ("rows", "vectors", "words")
+
     def __init__(self, catalog: "Catalog", description: Description, filled: "Filling | None" = None) -> None:
         self.catalog, self.description = catalog, description
         self.filesystem: Filesystem = catalog.filesystem
@@ -125,7 +131,7 @@ class Index:
         """Make the files of a new index."""
         home = f".vexfs/index-{description.number}"
         filesystem.mkdir(home, 0o700)
-        for name in ("rows", "vectors", "words"):
+        for name in Index.FILES:
             filesystem.write_file(f"{home}/{name}", b"", 0o600)
 
     # -- what it is
@@ -463,12 +469,12 @@ class Index:
 
     def _save(self) -> None:
         with self.writer.lock:
-            changed, self.writer.changed = self.writer.changed, 0
+            self.writer.changed = 0
         try:
             save_snapshot(self)
-        except OSError:
-            self.writer.changed += changed
-            raise
+        except OSError as error:  # opening takes longer without it, and nothing else; a full volume has no room for it
+            if self.catalog.of(self.description.directory) is self:  # one that was dropped meanwhile has none
+                log.warning("index %d: no snapshot of it can be kept: %s", self.description.number, describe(error))
 
     def close(self, *, snapshot: bool) -> None:
         """Let the index go."""

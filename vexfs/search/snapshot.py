@@ -178,7 +178,16 @@ def _save(index: "Index", name: str, dump: Callable[[Callable[[Any], None]], Non
     with contextlib.suppress(FileNotFoundError):
         filesystem.unlink(path + ".new")
     filesystem.write_file(path + ".new", b"", 0o600)
-    ino = filesystem.resolve(path + ".new")
+    try:
+        _write(index, filesystem.resolve(path + ".new"), dump)
+    except BaseException:
+        filesystem.unlink(path + ".new")
+        raise
+    filesystem.rename(path + ".new", path)
+
+
+def _write(index: "Index", ino: int, dump: Callable[[Callable[[Any], None]], None]) -> None:
+    filesystem = index.filesystem
     # What is put or removed while this goes on has another version, or none, when the snapshot is read.
     versions = index.table.versions()
     filesystem.write(ino, HEAD.pack(MAGIC, len(versions)) + versions.tobytes(), 0)
@@ -189,7 +198,6 @@ def _save(index: "Index", name: str, dump: Callable[[Callable[[Any], None]], Non
         at += filesystem.write(ino, data, at)
 
     dump(write)
-    filesystem.rename(path + ".new", path)
 
 
 def load_words(index: "Index") -> tuple[WordIndex, bool]:
