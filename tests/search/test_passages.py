@@ -158,3 +158,17 @@ def test_files_behind_some_with_more_passages_than_are_looked_at(tmp_path):
             scores = [hit.score for hit in hits]
             assert {hit.id for hit in hits[:2]} == {"long0.txt", "long1.txt"} and len(hits) == 4
             assert scores == sorted(scores, reverse=True)
+
+
+def test_a_file_that_left_meanwhile_is_not_taken(fs, notes, vectors):
+    """It was read while it was below the directory, and is another index's when its passages are put."""
+    fs.index("other", dim=32)
+    fs.rename("notes/n1", "other/n1")
+    assert not chunks(fs, notes, "other/n1", ["passage 1 first word1 "], vectors[2:3])
+    fs.rename("notes/n2", "n2")
+    assert not chunks(fs, notes, "n2", ["passage 2 first word2 "], vectors[4:5])
+    fs.rename("notes/n3", "notes/n3.npy")
+    assert not chunks(fs, notes, "notes/n3.npy", ["passage 3 first word3 "], vectors[6:7])
+    assert {hit.id for hit in notes.query(vectors[2], 9)} == {"n0", "n4", "n5"}
+    fs.rename("other/n1", "notes/n1")
+    assert chunks(fs, notes, "notes/n1", ["passage 1 first word1 "], vectors[2:3])

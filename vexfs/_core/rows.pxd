@@ -16,6 +16,7 @@ cdef extern from "vexfs/rows.h" nogil:
         VX_PUT_EXCL
         VX_PUT_CONTENT
         VX_PUT_KEEP_ROWS
+        VX_PUT_APPEND
         VX_PUT_MAX
         VX_HIT_PATH
         VX_HIT_XATTRS

@@ -77,4 +77,5 @@ class RowTable:
         exclusive: bool = False,
         from_content: bool = False,
         keep_rows: bool = False,
+        append: bool = False,
     ) -> tuple[U32, U64]: ...

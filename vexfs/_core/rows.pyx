@@ -367,7 +367,7 @@ cdef class RowTable:
 
     def put(self, list names, const unsigned char[:, ::1] stored, *, uint64_t parent=0, list xattrs=None,
             list contents=None, counts=None, spans=None, list words=None, generations=None, bint create=True,
-            bint exclusive=False, bint from_content=False, bint keep_rows=False):
+            bint exclusive=False, bint from_content=False, bint keep_rows=False, bint append=False):
         """Put files with their rows, all or none.
 
         Parameters
@@ -387,6 +387,8 @@ cdef class RowTable:
         words : list of bytes, one a row, optional
         generations : uint64 (n,)
             With `from_content`: of the content that the rows were made from.
+        append : bool
+            Take the next rows of the table, none that was used before.
 
         Returns
         -------
@@ -396,7 +398,7 @@ cdef class RowTable:
         Raises
         ------
         RecordFailed
-            ESTALE where a generation has passed.
+            ESTALE where a generation has passed, or the file is no longer this table's.
         OSError
             About the batch as a whole.
         """
@@ -418,6 +420,8 @@ cdef class RowTable:
             flags |= VX_PUT_CONTENT
         if keep_rows:
             flags |= VX_PUT_KEEP_ROWS
+        if append:
+            flags |= VX_PUT_APPEND
         cdef vx_record *r = <vx_record *>calloc(n or 1, sizeof(vx_record))
         if r is NULL:
             raise MemoryError

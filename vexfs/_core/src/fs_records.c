@@ -44,6 +44,16 @@ static int find_file(vx_fs *fs, const vx_cred *c, const put_t *p, vx_record *r, 
     return S_ISREG((*out)->a.mode) ? vx_may(c, *out, 2) : S_ISDIR((*out)->a.mode) ? -EISDIR : -EINVAL;
 }
 
+/* Whether a file that was read for this table is another's now, or another kind of file. */
+static int is_elsewhere(vx_fs *fs, const put_t *p, vx_inode *i)
+{
+    char name[VX_NAME_MAX];
+    if (vx_rows_over(fs, i->a.ino) != p->t)
+        return 1;
+    int n = p->words ? vx_name_of(fs, i, name) : 0;
+    return n > 0 && vx_holds_vectors(name, (size_t)n);
+}
+
 static int check(vx_fs *fs, const vx_cred *c, const put_t *p, vx_record *r)
 {
     vx_frame_mark();
@@ -55,7 +65,7 @@ static int check(vx_fs *fs, const vx_cred *c, const put_t *p, vx_record *r)
         rc = vx_xattr_load(fs, i);
         if (!rc && (uint64_t)i->xattr_n + r->xattrs_n > VX_XATTR_TOTAL_MAX)
             rc = -ENOSPC;
-        if (!rc && (p->flags & VX_PUT_CONTENT) && i->a.generation != r->generation)
+        if (!rc && (p->flags & VX_PUT_CONTENT) && (i->a.generation != r->generation || is_elsewhere(fs, p, i)))
             rc = -ESTALE;
     } else if (!rc && r->xattrs_n > VX_XATTR_TOTAL_MAX) {
         rc = -ENOSPC;
@@ -81,7 +91,7 @@ static int prepare_rows(vx_fs *fs, put_t *p)
 {
     vx_table *t = p->t;
     int rc = vx_rows_reserve(t, p->rows);
-    const uint32_t reusable = rc || !p->rows ? 0 : vx_rows_reusable(t);
+    const uint32_t reusable = rc || !p->rows || (p->flags & VX_PUT_APPEND) ? 0 : vx_rows_reusable(t);
     p->reuse = reusable < p->rows ? reusable : p->rows;
     if (rc || !p->stored)
         return rc;

@@ -189,7 +189,7 @@ void vx_rows_flag(vx_table *t, uint32_t first, uint32_t flag, int on)
 }
 
 /* Names of files whose content is vectors. */
-static int holds_vectors(const char *name, size_t n)
+int vx_holds_vectors(const char *name, size_t n)
 {
     return n > 4 && (!memcmp(name + n - 4, ".npy", 4) || !memcmp(name + n - 4, ".vec", 4));
 }
@@ -206,7 +206,7 @@ void vx_rows_stale(vx_fs *fs, vx_inode *i)
         return;
     char name[VX_NAME_MAX];
     int n = vx_name_of(fs, i, name);
-    if (n < 0 ? t != NULL : holds_vectors(name, (size_t)n)) {
+    if (n < 0 ? t != NULL : vx_holds_vectors(name, (size_t)n)) {
         vx_moved_push(fs, i->a.ino);
         i->flags |= VX_I_MOVED;
     }
@@ -217,7 +217,7 @@ void vx_rows_renamed(vx_fs *fs, const vx_inode *i, const vx_dentry *was, const v
 {
     if (!fs->open_tables || !S_ISREG(i->a.mode))
         return;
-    int before = was && holds_vectors(was->name, was->name_n), after = holds_vectors(now->name, now->name_n);
+    int before = was && vx_holds_vectors(was->name, was->name_n), after = vx_holds_vectors(now->name, now->name_n);
     uint64_t at = vx_rows_find(fs, i->a.ino);
     vx_table *t = table_of(fs, at);
     if (was && before != after && t && (t->row[(uint32_t)at].flags & VX_ROW_CONTENT))

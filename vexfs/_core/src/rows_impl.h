@@ -30,5 +30,4 @@ void vx_moved_push(vx_fs *fs, uint64_t ino);
 void vx_rows_rehome(vx_fs *fs, uint64_t top);
 int vx_table_freeze(vx_fs *fs, vx_table *t);
 void vx_rows_flag(vx_table *t, uint32_t first, uint32_t flag, int on);
-vx_table *vx_rows_over(vx_fs *fs, uint64_t ino);
 #endif

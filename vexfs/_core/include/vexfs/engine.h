@@ -337,6 +337,8 @@ void vx_rows_stale(vx_fs *fs, vx_inode *i);                          /* its cont
 /* It has another name, `now`; `was` is NULL where the old one stays. */
 void vx_rows_renamed(vx_fs *fs, const vx_inode *i, const vx_dentry *was, const vx_dentry *now);
 void vx_rows_touched(vx_fs *fs, uint64_t ino);                       /* its attributes changed */
+vx_table *vx_rows_over(vx_fs *fs, uint64_t ino);                     /* of the innermost index above; or NULL */
+int vx_holds_vectors(const char *name, size_t n);                    /* whether a file of that name is one of vectors */
 int vx_rows_freeze(vx_fs *fs);                                       /* changed pages of tables become dirty pages */
 void vx_rows_free(vx_fs *fs);
 int vx_row_release(vx_fs *fs, vx_table *t, uint64_t ino);            /* all rows of a file become free */

@@ -86,8 +86,9 @@ int vx_table_return(vx_fs *fs, vx_table *t, uint64_t ino);
 
 enum { VX_PUT_CREATE = 1,   /* a name that does not exist is made, as an empty regular file */
        VX_PUT_EXCL = 2,     /* a name that exists is refused */
-       VX_PUT_CONTENT = 4,  /* rows are made from the content, of the generation that the record names */
-       VX_PUT_KEEP_ROWS = 8 /* attributes and content only */ };
+       VX_PUT_CONTENT = 4,  /* rows are made from the content, of the generation that the record names; with words: as text */
+       VX_PUT_KEEP_ROWS = 8, /* attributes and content only */
+       VX_PUT_APPEND = 16 /* no row is taken that was used before */ };
 
 typedef struct {
     uint64_t ino;    /* 0: `name` in `parent`; the file on return */
