@@ -3,12 +3,14 @@
 import threading
 import time
 
+import numpy as np
 import pytest
 
 import vexfs
-from vexfs.errors import IndexConflict, IndexMissing, VexfsError
+from vexfs.errors import IndexConflict, IndexMissing, NoSpace, SizeLimitReached, VexfsError
 from vexfs.search import textindex
 from vexfs.search.embedders import remember, resolve
+from vexfs.search.filling import Filling
 
 WORDS = ["coffee", "passport", "bread", "bicycle"]
 
@@ -222,3 +224,94 @@ def test_what_changes_until_the_last_moment(fs):
             right = [hit for hit in hits if hit.score > 0.9]
             assert right and all(hit.text.startswith(word) for hit in right)
             assert len(right) == sum(WORDS[int(n.removesuffix(".txt")) % 4] == word for n in there - {"3.txt"})
+
+
+def test_what_left_meanwhile_is_found_where_it_is(fs):
+    """A file that was embedded for the new index and then moved is not in it."""
+    fs.index("other", embedder="default")
+    fs.mkdir("outside")
+
+    def leave(done, total):
+        if done == total and fs.exists("docs/0.txt"):
+            fs.rename("docs/0.txt", "other/0.txt")
+            fs.rename("docs/1.txt", "outside/1.txt")
+            fs.rename("docs/2.txt", "docs/2.vec")
+            assert fs.ingest.wait(20)
+
+    def found(under):
+        return {hit.path for hit in fs.search("+number", k=300, under=under, mode="keyword")}
+
+    fs.reembed("docs", counted, progress=leave)
+    for _ in range(2):
+        assert found("other") == {"/other/0.txt"}
+        assert found("docs") == {f"/docs/{n}.txt" for n in range(3, 200)}
+        assert fs.ingest.wait(20)
+
+
+def test_rows_that_come_free_in_that_moment(fs, monkeypatch):
+    """Vectors and words were made ready each for its row: that is not the row of a file that went."""
+    put = Filling._put
+
+    def slowly(self, index, portion):
+        put(self, index, portion)
+        if len(index.table) > 1700 and fs.exists("docs/30.txt"):
+            for n in range(1600):
+                fs.remove(f"docs/{n}.txt")
+
+    monkeypatch.setattr(Filling, "_put", slowly)
+    for n in range(200, 2200):
+        fs.write_text(f"docs/{n}.txt", f"{WORDS[n % 4]} number {n}")
+    assert fs.ingest.wait(60)
+    fs.reembed("docs", counted)
+    assert fs.ingest.wait(60)
+    for at, word in enumerate(WORDS):
+        right = {hit.id for hit in fs.search(word, k=600, mode="semantic") if hit.score > 0.9}
+        assert right == {f"{n}.txt" for n in range(1600 + at, 2200, 4)}
+
+
+def wide(texts):
+    """Vectors that take much room."""
+    noise = np.random.default_rng(len(texts)).normal(scale=1e-3, size=(len(texts), 1024))
+    noise[:, :4] += counted(texts)
+    return noise
+
+
+@pytest.fixture
+def small(tmp_path):
+    with vexfs.open(tmp_path / "small.vex", size_limit=6 << 20) as made:
+        made.index("docs", embedder="default")
+        for n in range(1000):
+            made.write_text(f"docs/{n}.txt", f"{WORDS[n % 4]} number {n}")
+        assert made.ingest.wait(60)
+        yield made
+
+
+def test_without_room_for_the_new_index_the_old_one_stays(small):
+    small.write_bytes("filler", np.random.default_rng(1).bytes(2 << 20))
+    with pytest.raises(NoSpace, match=r"the new index wants \d+ bytes, and there is room for \d+"):
+        small.reembed("docs", wide)
+    (index,) = small.indexes()
+    assert (index.dim, len(index)) == (256, 1000) and small.search("bread", k=1)[0].text.startswith("bread")
+
+
+def test_a_volume_that_becomes_full_in_that_moment(small, monkeypatch):
+    """What could not be put is told, is in no result, and comes by ingest when there is room."""
+    put = Filling._put
+
+    def slowly(self, index, portion):
+        put(self, index, portion)
+        if not small.exists("filler"):
+            small.write_bytes("filler", np.random.default_rng(1).bytes(4 << 20))
+
+    monkeypatch.setattr(Filling, "_put", slowly)
+    with pytest.raises(SizeLimitReached):
+        small.reembed("docs", wide)
+    (index,) = small.indexes()
+    assert index.dim == 1024 and 0 < len(index) == len(index.vectors) < 1000
+    small.ingest.wait(60)
+    small.remove("filler")
+    small.ingest.retry(index)
+    assert small.ingest.wait(60) and len(index) == 1000
+    for word in WORDS:
+        hits = small.search(word, k=250, mode="semantic")
+        assert len(hits) == 250 and all(hit.text.startswith(word) for hit in hits)

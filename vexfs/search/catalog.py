@@ -288,6 +288,8 @@ class Catalog:
             self._refuse_unopened(ino, where)
             if dim is None:
                 raise InvalidArgument.at("a new index wants dim=, the dimension of its vectors, or embedder=", where)
+            if filled is not None and index is not None:
+                filled.refuse_without_room(index)
             rows.hidden(self.filesystem)
             description = Description.make(
                 self._next, ino, dim, metric or "cosine", dtype or "f32", embedder, rows_in or "memory"
@@ -300,10 +302,9 @@ class Catalog:
                 if index is not None:
                     self._let_one_go(index)
                 index = Index(self, description, filled)
-                with contextlib.ExitStack() as then:
-                    then.callback(self._add, index)
-                    if filled is not None:
-                        filled.put_into(index)
+                if filled is not None:
+                    filled.put_into(index)
+                self._add(index)
             finally:
                 self._replacing = False
             self.settling.tree(ino)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vexfs._core.rows import PUT_MAX, RecordFailed
 from vexfs._core.vindex import VectorIndex
 from vexfs._core.words import WordIndex
-from vexfs.errors import VectorInvalid
+from vexfs.errors import NoSpace, VectorInvalid
 from vexfs.search.writer import encoded
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _SLICE_MS = 20
 _LOW = 0xFFFFFFFF
+#: Bytes of a row in the table, before a record in the log of keywords, and of a block that `statvfs` counts.
+_ROW, _RECORD_HEAD, _BLOCK = 32, 12, 4096
 
 
 class _Portion:
@@ -50,11 +52,14 @@ class Filling:
     ----------
     vectors : VectorIndex
     words : WordIndex
+    failure : BaseException or None
+        Why the new index did not get all of it.
     """
 
     def __init__(self, catalog: "Catalog", like: "Index", dim: int) -> None:
         self.vectors = VectorIndex(dim, like.metric, like.dtype, simd=catalog.simd, pool=catalog.pool)
         self.words = WordIndex()
+        self.failure: BaseException | None = None
         self._portions: list[_Portion] = []
         self._generations: dict[int, int] = {}
         self._rows = 0
@@ -96,13 +101,29 @@ class Filling:
     def put_into(self, index: "Index") -> None:
         """Write the rows into the table of the new index, which nobody searches yet.
 
-        Files that went or changed meanwhile leave their rows unused: ingest meets them.
+        Files that went, moved or changed meanwhile leave their rows unused: ingest meets them, and all the others when
+        something keeps the rest from being written, which `failure` tells then.
         """
         with index.writer.lock:
-            for portion in self._portions:
-                self._put(index, portion)
+            try:
+                for portion in self._portions:
+                    self._put(index, portion)
+            except BaseException as error:
+                self.failure = error
+                unused = np.arange(len(index.table), self._rows, dtype=np.uint32)
+                self.vectors.remove(unused)
+                self.words.remove(unused)
             index.writer.changed += self._rows
         self._portions, self._stored = [], bytearray()
+
+    def refuse_without_room(self, old: "Index") -> None:
+        """Raise ``NoSpace`` when its rows do not fit in the place of those of the old index."""
+        words = sum(_RECORD_HEAD + len(record) for portion in self._portions for record in portion.records)
+        wanted = self._rows * (self.vectors.row_bytes + _ROW) + words
+        _, _, available, *_ = old.filesystem.statvfs()
+        room = available * _BLOCK + sum(old.filesystem.getattr(old.file(name)).st_size for name in old.FILES)
+        if wanted > room:
+            raise NoSpace.at(f"the new index wants {wanted} bytes, and there is room for {room}", old.path)
 
     def _put(self, index: "Index", portion: _Portion) -> None:
         ends = np.cumsum(portion.counts, dtype=np.int64)
@@ -114,6 +135,7 @@ class Filling:
                     portion.inos[first:until], portion.stored[rows], counts=portion.counts[first:until],
                     spans=portion.spans[rows], words=portion.records[rows],
                     generations=portion.generations[first:until], from_content=True, create=False,
+                    append=True,
                 )  # fmt: skip
                 first, until = until, files
             except RecordFailed as failed:

@@ -54,6 +54,8 @@ def create_text_index(
     if VERSION not in index.state:
         index.keep(**{VERSION: model.version})
     catalog.ingesting().look_through(index)
+    if filled is not None and filled.failure is not None:
+        raise filled.failure
     return index
 
 
