@@ -7,11 +7,14 @@ import functools
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
+from textwrap import shorten
 from typing import Any, Literal
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
+from pydantic import ValidationError
 
 from vexfs.errors import VexfsError, describe
 from vexfs.version import __version__
@@ -152,6 +155,40 @@ def _whole_characters(data: bytes, length: int) -> tuple[bytes, bool]:
     return data[:end], True
 
 
+class _Server(MCPServer[Any]):
+    """Arguments that a tool does not take are refused, too: a misspelt `where` must not be a search without one."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            tool = next(each for each in await self.list_tools() if each.name == name)
+            wrong = [_wrong(each, tool.input_schema["properties"]) for each in error.__cause__.errors()]
+            raise ToolError(f"Error executing tool {name}: {'; '.join(wrong)}") from error
+
+
+def _wrong(fault: Any, properties: dict[str, Any]) -> str:
+    """A fault of pydantic's in the words of this house."""
+    argument = fault["loc"][0]
+    if fault["type"] == "extra_forbidden":
+        return f"{argument} is no argument here; known are {', '.join(properties)}"
+    if fault["type"] == "missing":
+        return f"the argument {argument} is missing"
+    said = fault["msg"][:1].lower() + fault["msg"][1:]
+    return f"{argument}: {said}, not {shorten(repr(fault['input']), 80)}"
+
+
+def _tool(name: str, function: Callable[..., Any]) -> Tool:
+    made = Tool.from_function(_told(function), name=name, annotations=READS)
+    model = made.fn_metadata.arg_model
+    model.model_config["extra"] = "forbid"
+    model.model_rebuild(force=True)
+    made.parameters = model.model_json_schema(by_alias=True)
+    return made
+
+
 def make_server(volume: Any) -> MCPServer[Any]:
     """The server of a volume.
 
@@ -160,13 +197,14 @@ def make_server(volume: Any) -> MCPServer[Any]:
     volume : Volume
         An open volume, or what ``vexfs.connect`` gives; it stays open.
     """
-    server: MCPServer[Any] = MCPServer("vexfs", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
     tools = Tools(volume)
     offered: dict[str, Callable[..., Any]] = {
         "search": tools.search, "similar": tools.similar, "read": tools.read, "list": tools.list_directory
     }  # fmt: skip
-    for name, function in offered.items():
-        server.tool(name, annotations=READS)(_told(function))
+    server = _Server(
+        "vexfs", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING",
+        tools=[_tool(name, function) for name, function in offered.items()],
+    )  # fmt: skip
 
     @server.resource("vexfs:///{+path}", name="file", description="A file, as text", mime_type="text/plain")
     def file(path: str) -> str:
