@@ -228,6 +228,20 @@ def test_wrong_queries(fs, papers):
         fs.similar("papers/plain")
 
 
+def test_a_query_means_the_same_in_every_form(fs, papers, vectors):
+    """The usual one, one float32 array without a filter, goes a shorter way."""
+    wide = np.empty((32, 2), np.float32)
+    wide[:, 0] = vectors[505]
+    forms = [vectors[505], vectors[505].tolist(), vectors[505].astype(np.float64), wide[:, 0], vectors[505:506]]
+    answers = [papers.query(q, k, recall=recall) for q in forms for k in (10, np.int64(10)) for recall in (0.95, 1)]
+    told = [[(hit.path, hit.score, hit.attributes) for hit in (a[0] if len(a) == 1 else a)] for a in answers]
+    assert len(told[0]) == 10 and all(each == told[0] for each in told)
+    fs.write_text("papers/p600", "two passages")
+    file = papers.filesystem.stat("papers/p600")
+    papers.put_chunks(file.st_ino, file.generation, [(0, 3), (4, 12)], ["two", "passages"], vectors[[505, 505]])
+    assert [(hit.id, len(hit.others)) for hit in papers.query(vectors[505], 1)] == [("p600", 1)]
+
+
 def test_k_beyond_what_there_is(papers, vectors):
     assert len(papers.query(vectors[0], 10_000)) == 500
     assert papers.query(vectors[0], 5, where={"year": 1900}) == []

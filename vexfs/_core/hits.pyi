@@ -36,3 +36,7 @@ def nearest(
     want: int, k: int, mask: NDArray[np.uint64] | None, only: NDArray[np.uint32] | None, since: int, recall: float,
     effort: int, exact: bool | None, threshold: float | None, threads: int, work: dict[str, Any] | None,
 ) -> tuple[list[L], list[int]]: ...
+def nearest_plainly(
+    table: RowTable, vectors: VectorIndex, kind: type[Found], lists: type[L], index: Any, q: Any, k: Any, recall: Any,
+    threads: Any,
+) -> L | None: ...

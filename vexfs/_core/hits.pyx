@@ -1,17 +1,21 @@
 """From rows that a search found to the files that they stand for."""
 
+from cpython.buffer cimport (Py_buffer, PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_CheckBuffer,
+                             PyObject_GetBuffer)
 from cpython.list cimport PyList_Append, PyList_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from vexfs._core.opened cimport failed
 from vexfs._core.ops cimport vx_fs
-from vexfs._core.rows cimport VX_HIT_PATH, VX_HIT_XATTRS, VX_ROW_NONE, RowTable, vx_hit, vx_table_hits
+from vexfs._core.record cimport fit
+from vexfs._core.rows cimport (VX_HIT_PATH, VX_HIT_XATTRS, VX_ROW_NONE, RowTable, vx_hit, vx_table_hits,
+                               vx_table_stats)
 from vexfs._core.vindex cimport VX_VINDEX_K_MAX, VectorIndex, vx_vindex_ask
 
-__all__ = ["HIT_PATH", "HIT_XATTRS", "Found", "files_of", "nearest", "rows_described"]
+__all__ = ["HIT_PATH", "HIT_XATTRS", "Found", "files_of", "nearest", "nearest_plainly", "rows_described"]
 
 HIT_PATH = VX_HIT_PATH
 HIT_XATTRS = VX_HIT_XATTRS
@@ -112,7 +116,7 @@ cdef class Found:
 
 
 cdef Found made(kind, index, const vx_hit *h, double score, double distance, str path, const char *xattrs):
-    cdef Found f = kind.__new__(kind)
+    cdef Found f = Found.__new__(kind)
     f.score, f.distance, f.path, f.ino, f.row, f.index = score, distance, path, h.ino, h.row, index
     f.packed = xattrs[:h.xattrs_n]
     if h.length:
@@ -201,13 +205,9 @@ def nearest(RowTable table not None, VectorIndex vectors not None, kind, lists, 
     filled : list of int
         How many rows each answer was made of: `want`, or all that there are.
     """
-    cdef size_t nq = q.shape[0], at, n
+    cdef size_t nq = q.shape[0]
     cdef list answers = [], found = []
     cdef vx_vindex_ask ask
-    cdef uint32_t *rows = NULL
-    cdef float *distances
-    cdef float *scores
-    cdef uint32_t *filled
     if <uint32_t>q.shape[1] != vectors.dim or not 1 <= want <= VX_VINDEX_K_MAX:
         raise ValueError(f"queries of {q.shape[1]} for {want} rows; the dimension is {vectors.dim}")
     if not nq:
@@ -221,7 +221,17 @@ def nearest(RowTable table not None, VectorIndex vectors not None, kind, lists, 
         ask.mask, ask.mask_bits = &mask[0], 64 * <uint64_t>mask.shape[0]
     if only is not None:
         ask.only, ask.only_n = &only[0], only.shape[0]
-    n = nq * want
+    answer(table, vectors, kind, lists, index, &q[0, 0], nq, &ask, k, since, work, answers, found)
+    return answers, found
+
+
+cdef int answer(RowTable table, VectorIndex vectors, kind, lists, index, const float *q, size_t nq,
+                const vx_vindex_ask *ask, size_t k, uint32_t since, dict work, list answers, list found) except -1:
+    cdef size_t want = ask.k, n = nq * want, at
+    cdef uint32_t *rows
+    cdef float *distances
+    cdef float *scores
+    cdef uint32_t *filled
     rows = <uint32_t *>malloc((2 * n + nq) * sizeof(uint32_t) + n * sizeof(float))
     if rows is NULL:
         raise MemoryError("rows of a search")
@@ -229,7 +239,7 @@ def nearest(RowTable table not None, VectorIndex vectors not None, kind, lists, 
     try:
         table.begin()  # the filesystem stays open: rows may have to be read
         try:
-            vectors._search(&q[0, 0], nq, &ask, rows, distances, filled, work)
+            vectors._search(q, nq, ask, rows, distances, filled, work)
         finally:
             table.end()
         for at in range(nq):
@@ -243,4 +253,39 @@ def nearest(RowTable table not None, VectorIndex vectors not None, kind, lists, 
             found.append(filled[at])
     finally:
         free(rows)
-    return answers, found
+    return 0
+
+
+def nearest_plainly(RowTable table not None, VectorIndex vectors not None, kind, lists, index, q, k, recall, threads):
+    """The k files nearest to one query among all, as `nearest` finds them: the short way of the usual question.
+
+    None where there is more to it, which whoever asks then looks into: a query that is no float32 array of (dim,), or
+    none that can be; an option that is odd; changes that have to be settled first; files with several rows.
+    """
+    cdef vx_table_stats s
+    cdef vx_vindex_ask ask
+    cdef Py_buffer view
+    cdef list answers = []
+    cdef int64_t most
+    cdef double share
+    if type(k) is not int or type(recall) is not float or type(threads) is not int or not PyObject_CheckBuffer(q):
+        return None
+    most, share = min(max(k, 0), VX_VINDEX_K_MAX + 1), recall
+    s = table.read()
+    if not (1 <= most <= VX_VINDEX_K_MAX and 0 < share <= 1 and threads == 1 and s.live == s.files > 0 and not s.moved):
+        return None
+    try:
+        PyObject_GetBuffer(q, &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)
+    except (BufferError, ValueError):
+        return None
+    try:
+        if not (view.ndim == 1 and view.shape[0] == vectors.dim and view.format[0] == b"f" and view.format[1] == 0
+                and <size_t>view.buf % sizeof(float) == 0
+                and fit(<const float *>view.buf, vectors.dim, vectors.metric != "cosine")):
+            return None
+        memset(&ask, 0, sizeof(ask))
+        ask.k, ask.recall, ask.threads, ask.exact = min(<uint32_t>most, s.live), share, 1, -1
+        answer(table, vectors, kind, lists, index, <const float *>view.buf, 1, &ask, most, s.moment, None, answers, [])
+    finally:
+        PyBuffer_Release(&view)
+    return answers[0]

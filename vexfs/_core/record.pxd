@@ -9,4 +9,5 @@ cdef enum:
 
 cdef int kind_of(const char *p, size_t n) noexcept nogil
 cdef bint is_attribute(const char *name, size_t n) noexcept nogil
+cdef int fit(const float *x, size_t n, bint any_length) noexcept nogil
 cdef object decode_at(const char *p, Py_ssize_t n)

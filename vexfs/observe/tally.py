@@ -56,8 +56,8 @@ def as_many(answer: Any) -> int:
 def tallied(kind: str, operation: str, size: Callable[[Any], int] = one) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Count the calls of a method of an index, or of a function over the indexes of a volume.
 
-    What it counts in is ``catalog.tally`` of the first argument, or its ``tally``; `size` says how many operations a
-    call was, from its answer.  A call that raises is none.
+    What it counts in is ``catalog.tally`` of the first argument, or its ``tally``, under its ``counted_as`` if it has
+    one; `size` says how many operations a call was, from its answer.  A call that raises is none.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -66,8 +66,7 @@ def tallied(kind: str, operation: str, size: Callable[[Any], int] = one) -> Call
             began = time.perf_counter_ns()
             answer = function(*args, **kwargs)
             spent_ns, first = time.perf_counter_ns() - began, args[0]
-            description = getattr(first, "description", None)
-            index = str(description.number) if description is not None else ""
+            index = getattr(first, "counted_as", "")
             getattr(first, "catalog", first).tally.add(kind, operation, index, size(answer), spent_ns)  # type: ignore[attr-defined]
             return answer
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vexfs._core.fs import Filesystem
-from vexfs._core.hits import HIT_PATH, HIT_XATTRS, rows_described
+from vexfs._core.hits import HIT_PATH, HIT_XATTRS, nearest_plainly, rows_described
 from vexfs._core.origin import AWAY, CONTENT, STALE, origin
 from vexfs._core.record import names_of, unpack
 from vexfs._core.rows import INO_MASK, RowTable
@@ -93,7 +93,7 @@ class Index:
     def __init__(self, catalog: "Catalog", description: Description, filled: "Filling | None" = None) -> None:
         self.catalog, self.description = catalog, description
         self.filesystem: Filesystem = catalog.filesystem
-        self.home = f".vexfs/index-{description.number}"
+        self.home, self.counted_as = f".vexfs/index-{description.number}", str(description.number)
         self.vectors = VectorIndex(
             description.dim, description.metric, description.dtype, simd=catalog.simd, pool=catalog.pool
         ) if filled is None else filled.vectors  # fmt: skip
@@ -409,6 +409,11 @@ class Index:
         Hits
             A list of `Hit`; for n queries a list of n `Hits`.
         """
+        plain = where is None and under is None and effort is None and exact is None and threshold is None
+        if plain and not explain and not self.catalog.settling.pending:
+            found = nearest_plainly(self.table, self.vectors, Hit, Hits, self, vectors, k, recall, threads)
+            if found is not None:
+                return found
         return self._reader.query(
             vectors, k, where=where, under=under, recall=recall, effort=effort, exact=exact, threshold=threshold,
             explain=explain, threads=threads,
