@@ -203,6 +203,12 @@ def _open(request: Request, path: Any, flags: int, mode: int = 0o666) -> list[An
 def _reopen(request: Request, ino: int, birth_ns: int, flags: int) -> list[Any]:
     """A file that was open, wherever it is now.  A number that a crash took back is another file's: so its birth."""
     filesystem = request.node.volume.filesystem
+    if _birth(filesystem.getattr(ino)) != birth_ns:
+        raise NotFound.at("is no longer there", str(ino))
+    try:
+        request.allow_ino(ino)
+    except NotPermitted:  # who asks for a number learns no name
+        raise NotPermitted.at("was moved out of what the token is for", str(ino)) from None
     made = _open(request, filesystem.path_of(ino), (flags & (os.O_ACCMODE | os.O_APPEND)) | os.O_NOFOLLOW)
     if made[1:] != [ino, birth_ns]:
         handles(request.node).release(request, made[0])

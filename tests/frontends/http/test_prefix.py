@@ -175,3 +175,22 @@ def test_a_search_that_takes_long_holds_up_no_renames_and_tells_of_nothing_outsi
     wish["under"] = "/part/away"
     hits = served.ask("POST", "/v1/search", wish, token=part).json["hits"]
     assert [hit["path"] for hit in hits] == ["/part/away/text.txt"]
+
+
+def test_opening_again_by_number_names_nothing_outside(served, part):
+    """Who tries numbers learns no name, and without knowing a file not even that it is there."""
+    fs = served.node.volume
+
+    def reopened(ino, birth_ns):
+        return call(served, part, "reopen", ino, birth_ns, os.O_RDONLY)
+
+    def birth_of(path):
+        return round(fs.stat(path).st_birthtime * 1e9)
+
+    secret = fs.stat("/out/secret").st_ino
+    told = [reopened(secret, 1), reopened(1 << 30, 1), reopened(secret, birth_of("/out/secret"))]
+    assert [each.json["fault"]["error"] for each in told] == ["NotFound", "NotFound", "NotPermitted"]
+    assert not [each for each in told if b"secret" in each.body or b"/out" in each.body]
+    fs.write_text("/part/mine", "x")
+    mine = fs.stat("/part/mine").st_ino
+    assert reopened(mine, birth_of("/part/mine")).json["results"][0][1] == mine
