@@ -99,7 +99,7 @@ class Walk:
             last = self._first + self._size >= len(self._text)
             try:
                 value, end = _decoder.raw_decode(self._window, self._at - self._first)
-                if last or end < len(self._window):  # else a number may go on
+                if last or end + 2 < len(self._window):  # else a number may go on: 1.5, 1e-5
                     self._at = self._first + end
                     return value
             except ValueError:
