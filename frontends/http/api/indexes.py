@@ -424,7 +424,10 @@ def search(request: Request) -> Reply:
     found = request.node.volume.search(what, wanted.k, under=under, where=wanted.where, **options)
     body = hit_body_with_passages if wanted.passages else hit_body
     mine = [each for each in found if request.token.covers(normal(os.fsdecode(each.path)))]
-    missing = [Missing(path, each.reason) for each in found.missing if request.token.covers(path := normal(each.path))]
+    missing = [
+        Missing(path, each.reason) for each in found.missing
+        if request.token.covers(path := normal(each.path)) or f"{under}/".startswith(path.rstrip("/") + "/")
+    ]  # fmt: skip
     return request.reply(Hits([body(each, wanted.attributes) for each in mine], found.explanation, missing))
 
 

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from vexfs.search import embedders
+
 
 @pytest.fixture
 def part(served):
@@ -194,3 +196,25 @@ def test_opening_again_by_number_names_nothing_outside(served, part):
     fs.write_text("/part/mine", "x")
     mine = fs.stat("/part/mine").st_ino
     assert reopened(mine, birth_of("/part/mine")).json["results"][0][1] == mine
+
+
+def test_an_index_above_that_cannot_be_searched_is_told(served, part):
+    """What a search below the token's directory lacks, though the index is that of a directory above."""
+    fs = served.node.volume
+
+    def model(texts):
+        return [[len(text), 1.0] for text in texts]
+
+    fs.makedirs("/above/part/sub")
+    fs.index("/above", embedder=model)
+    fs.index("/above/part/sub", embedder="default")
+    fs.write_text("/above/part/sub/found.txt", "coffee")
+    assert fs.ingest.wait(20)
+    embedders._made.pop(fs.catalog.covering("/above").embedder)
+    token = served.node.tokens.create("below", ["read"], ["/above/part"])[0]
+    sub = served.node.tokens.create("sub", ["read"], ["/above/part/sub"])[0]
+    answer = served.ask("POST", "/v1/search", {"text": "coffee", "under": "/above/part"}, token=token).json
+    assert [hit["path"] for hit in answer["hits"]] == ["/above/part/sub/found.txt"]
+    assert [each["path"] for each in answer["missing"]] == ["/above"]
+    assert "missing" not in served.ask("POST", "/v1/search", {"text": "coffee"}, token=sub).json
+    fs.rmtree("/above")
