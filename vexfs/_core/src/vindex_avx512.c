@@ -87,14 +87,16 @@ VX_INLINED void widen(__m512i even, __m512i odd, __m512i wide[2])
 }
 
 /* The sums of `blocks` blocks, one or two: two share what their tables cost to spread.  Eight lines make eight entries of at
- * most 31 in each half, which a byte holds; 512 lines leave each half within 15 bits.  Lines are asked for AHEAD bytes
- * before they are needed: a list seldom is longer than what the hardware takes to notice it. */
-#define AHEAD 1792
+ * most 31 in each half, which a byte holds; 512 lines leave each half within 15 bits.  What comes next is asked for line
+ * by line, numbers first: a list seldom is longer than what the hardware takes to notice it. */
 #define MOST_LINES 512u
 VX_INLINED void sums_of(const uint8_t *block, size_t stride, const uint8_t *ahead, const uint8_t *tables, size_t lines,
                         size_t blocks, __m512i wide[][2])
 {
     const __m512i bytes = _mm512_set1_epi16(255);
+    for (size_t b = 0; b < blocks; b++)
+        for (size_t at = lines * VX_BLOCK; at < stride; at += 64)
+            _mm_prefetch((const char *)ahead + b * stride + at, _MM_HINT_T1);
     for (size_t b = 0; b < blocks; b++)
         wide[b][0] = wide[b][1] = _mm512_setzero_si512();
     for (size_t j = 0; j < lines;) {
@@ -111,7 +113,7 @@ VX_INLINED void sums_of(const uint8_t *block, size_t stride, const uint8_t *ahea
                 UNROLL
                 for (size_t b = 0; b < blocks; b++) {
                     const size_t at = b * stride + (j + u) * VX_BLOCK;
-                    _mm_prefetch((const char *)ahead + at, _MM_HINT_T0);
+                    _mm_prefetch((const char *)ahead + at, _MM_HINT_T1);
                     sum[b] = _mm512_add_epi8(sum[b], look_up(_mm512_loadu_si512(block + at), first, second));
                 }
             }

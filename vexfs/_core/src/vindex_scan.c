@@ -6,6 +6,8 @@
 
 #define PENDING 64u
 #define AHEAD 5u
+/* Blocks are asked for so many pairs before they are looked at. */
+#define LEAD 2u
 /* A search begins with the first blocks of its first list for k up to this. */
 #define WARM_K 64u
 #define SORTED_BY_HAND 48u
@@ -187,15 +189,44 @@ static void take_block(vx_search *s, const vx_asked *a, const vx_visit *visit, u
         compare_pending(s, a, pending);
 }
 
-static void scan_list(vx_search *s, const vx_asked *a, uint32_t i, vx_pending *pending)
+/* What will be looked at, pair of blocks by pair, list after list. */
+typedef struct {
+    const uint8_t *block;
+    uint32_t list, at, n;
+} vx_coming;
+
+/* Asks for the head of the i-th list. */
+static void fetch_list(const vx_search *s, uint32_t i)
+{
+    if (i < s->probe.n)
+        __builtin_prefetch((const void *)atomic_load_explicit(&s->g->list[s->probe.list[i]], memory_order_relaxed), 0, 3);
+}
+
+/* The next pair of blocks; behind the last anything. */
+static const uint8_t *next_pair(const vx_search *s, vx_coming *c)
+{
+    while (c->at >= c->n && c->list < s->probe.n) {
+        const vx_list *l = atomic_load_explicit(&s->g->list[s->probe.list[c->list++]], memory_order_acquire);
+        c->n = l ? atomic_load_explicit(&l->count, memory_order_relaxed) : 0;
+        c->at = 0;
+        if (c->n)
+            c->block = vx_block(s->v, l, 0);
+        fetch_list(s, c->list + 1);
+    }
+    const uint8_t *pair = c->block;
+    if (c->at < c->n) {
+        c->block += 2 * s->v->block_bytes;
+        c->at += 2 * VX_BLOCK;
+    }
+    return pair;
+}
+
+static void scan_list(vx_search *s, const vx_asked *a, uint32_t i, vx_coming *coming, vx_pending *pending)
 {
     const vx_vindex *v = s->v;
     vx_visit visit;
     if (!begin_visit(s, a, i, &visit))
         return;
-    const vx_list *following =
-        i + 1 < s->probe.n ? atomic_load_explicit(&s->g->list[s->probe.list[i + 1]], memory_order_relaxed) : NULL;
-    const uint8_t *next = (const uint8_t *)(following ? following + 1 : visit.list + 1);
     const float limit = v->metric == VX_L2 ? 0.5f * (s->least + a->shift) : s->least;
     for (uint32_t at = 0; at < visit.n && s->status == 0; at += 2 * VX_BLOCK) {
         const float least = vx_top_least(&s->rough);
@@ -203,7 +234,10 @@ static void scan_list(vx_search *s, const vx_asked *a, uint32_t i, vx_pending *p
         uint32_t found[2];
         visit.sieve.least = least > limit ? least : limit;
         const uint8_t *block = vx_block(v, visit.list, at / VX_BLOCK);
-        const uint8_t *ahead = visit.n - at > 2 * VX_BLOCK ? block + 2 * v->block_bytes : next;
+        const uint8_t *ahead = next_pair(s, coming);
+        if (blocks == 1)
+            for (size_t b = 0; b < v->block_bytes; b += 64)
+                __builtin_prefetch(ahead + v->block_bytes + b, 0, 2);
         s->kernels->scan(block, v->block_bytes, blocks, ahead, s->probe.tables, v->code_lines, &visit.sieve, found);
         for (uint32_t b = 0; b < blocks; b++)
             take_block(s, a, &visit, at + b * VX_BLOCK, found[b], pending);
@@ -291,23 +325,17 @@ static void compare_candidates(vx_search *s, const vx_asked *a)
     }
 }
 
-/* Asks for the head of the i-th list. */
-static void fetch_list(const vx_search *s, uint32_t i)
-{
-    if (i < s->probe.n)
-        __builtin_prefetch((const void *)atomic_load_explicit(&s->g->list[s->probe.list[i]], memory_order_relaxed), 0, 3);
-}
-
 /* The lists from `from` on, until `most` of them; 1 when there is no reason to go on. */
 static int scan_lists(vx_search *s, const vx_asked *a, uint32_t from, uint32_t most, vx_pending *pending)
 {
+    vx_coming coming = {.block = s->probe.tables, .list = from};
+    for (uint32_t pair = 0; pair < LEAD; pair++)
+        (void)next_pair(s, &coming);
     for (uint32_t i = from; i < s->probe.n && s->status == 0; i++) {
         /* As long as fewer than k were found, there is. */
         if (i >= most && (s->rough.n == s->rough.k || s->ask->effort || s->ask->limited))
             return 1;
-        fetch_list(s, i + 1);
-        fetch_list(s, i + 2);
-        scan_list(s, a, i, pending);
+        scan_list(s, a, i, &coming, pending);
         if (s->rough.n < s->rough.k)
             compare_pending(s, a, pending);
     }
