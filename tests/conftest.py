@@ -1,7 +1,20 @@
 """What holds for every test."""
 
+import logging
 import signal
+from collections.abc import Iterator
+
+import pytest
 
 # A suite that was started in the background inherits an ignored SIGINT, and would hand it on to the commands that tests
 # interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """A program that runs in the test's own process leaves no handler behind, which would write to what is closed."""
+    root = logging.getLogger("vexfs")
+    handlers, propagate, level = root.handlers[:], root.propagate, root.level
+    yield
+    root.handlers[:], root.propagate, root.level = handlers, propagate, level
