@@ -198,7 +198,7 @@ class Transfer:
         if self._keep_attributes:
             for name, value in self.target.xattrs(path).items():
                 if not name.startswith(RESERVED):
-                    self.target.set_xattr(place, name, value)
+                    self._set_attribute(path, name, value, place)
         self.target.rename(place, path)
 
     def _clear(self, place: bytes) -> None:
@@ -274,18 +274,24 @@ class Transfer:
         """Make the extended attributes those of the source; a vector that the file got where it is now stays."""
         wanted, there = self.source.xattrs(path), self.target.xattrs(path)
         for name in wanted.keys() | there.keys():
-            try:
-                if name not in wanted:
-                    if self._keep_attributes or name.startswith(RESERVED):
-                        continue
-                    self.target.remove_xattr(path, name)
-                elif wanted[name] != there.get(name):
-                    self.target.set_xattr(path, name, wanted[name])
-            except OSError as error:
-                if error.errno not in ATTRIBUTE_REFUSED | ATTRIBUTE_TOO_LARGE:
-                    raise
-                why = "is more than may be there" if error.errno in ATTRIBUTE_TOO_LARGE else describe(error)
-                self._skipped(path, f"xattr {os.fsdecode(name)}: {why}")
+            if name in wanted:
+                if wanted[name] != there.get(name):
+                    self._set_attribute(path, name, wanted[name], path)
+            elif not self._keep_attributes and not name.startswith(RESERVED):
+                self._set_attribute(path, name, None, path)
+
+    def _set_attribute(self, path: bytes, name: bytes, value: bytes | None, place: bytes) -> None:
+        """Set an attribute of a file, or remove it, where it is; one that cannot be is left out, and told."""
+        try:
+            if value is None:
+                self.target.remove_xattr(place, name)
+            else:
+                self.target.set_xattr(place, name, value)
+        except OSError as error:
+            if error.errno not in ATTRIBUTE_REFUSED | ATTRIBUTE_TOO_LARGE:
+                raise
+            why = "is more than may be there" if error.errno in ATTRIBUTE_TOO_LARGE else describe(error)
+            self._skipped(path, f"xattr {os.fsdecode(name)}: {why}")
 
     def _skipped(self, path: bytes, why: str) -> None:
         self.summary.skipped.append({"path": os.fsdecode(self.source.full(path)), "why": why})

@@ -125,6 +125,28 @@ def test_attributes_that_a_file_got_where_it_is_can_be_kept(source: Path, tmp_pa
         assert dict(fs.attributes("x/1")) == {"from": "host"} and not fs.attributes("x/d")
 
 
+def test_an_attribute_that_only_the_host_may_set_keeps_no_file_from_being_replaced(tmp_path: Path) -> None:
+    class Guarded(HostSide):
+        """A host that sets attributes of its own, as labels of security are, and lets nobody else set them."""
+
+        def set_xattr(self, path: bytes, name: bytes, value: bytes) -> None:
+            if name == b"user.label":
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM), self.full(path))
+            super().set_xattr(path, name, value)
+
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "1").write_text("old")
+    os.setxattr(there / "1", "user.label", b"host")
+    os.setxattr(there / "1", "user.mine", b"m")
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.write_text("1", "new content")
+        side = VolumeSide(fs.filesystem, "/")
+        summary = Transfer(side, Guarded(there), keep_attributes=True).run()
+    assert (there / "1").read_text() == "new content" and os.getxattr(there / "1", "user.mine") == b"m"
+    assert not summary.errors and [each["path"] for each in summary.skipped] == ["/1"]
+
+
 def test_an_attribute_that_the_host_has_no_room_for_is_left_out(source: Path, tmp_path: Path) -> None:
     class Small(HostSide):
         def set_xattr(self, path: bytes, name: bytes, value: bytes) -> None:
