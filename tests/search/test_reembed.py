@@ -101,6 +101,37 @@ def test_ending_it_leaves_everything_as_it_was(fs):
     assert fs.indexes()[0].describe()["reembedding"] is None
 
 
+def versioned(version):
+    """A function of always the same name."""
+
+    def model(texts):
+        return [[text.lower().count(word) + 0.01 * version for word in WORDS] for text in texts]
+
+    model.version = str(version)
+    return model
+
+
+def test_a_newer_version_of_a_function(fs):
+    """The old index goes on with the old one until it is replaced, and when it is not."""
+
+    def answers():
+        return fs.search("coffee", k=1, mode="semantic")[0].text.startswith("coffee")
+
+    def enough(done, total):
+        assert answers()
+        raise KeyboardInterrupt
+
+    fs.reembed("docs", versioned(1))
+    with pytest.raises(IndexConflict, match="to embed everything anew"):
+        fs.index("docs", embedder=versioned(2))
+    assert answers()
+    with pytest.raises(KeyboardInterrupt):
+        fs.reembed("docs", versioned(2), progress=enough)
+    assert answers() and fs.indexes()[0].state[textindex.VERSION] == "1"
+    fs.reembed("docs", versioned(2), progress=lambda *_: answers())
+    assert answers() and fs.indexes()[0].state[textindex.VERSION] == "2"
+
+
 def test_one_at_a_time(fs):
     holding, going = threading.Event(), threading.Event()
 

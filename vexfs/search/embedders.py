@@ -93,8 +93,8 @@ def resolve(what: "str | Embedder | Callable[[list[str]], Any]") -> Embedder:
     raise ConfigError(f"an embedder is a name, a callable or an object with `embed`, not {type(what).__name__}")
 
 
-def remember(embedder: Embedder) -> None:
-    """Let `resolve` answer this embedder for its name, for as long as the process lives.
+def remember(embedder: Embedder) -> Embedder | None:
+    """Let `resolve` answer this embedder for its name, for as long as the process lives; the one that it answered before.
 
     Raises
     ------
@@ -102,9 +102,18 @@ def remember(embedder: Embedder) -> None:
         It is a function without a name of its own, or one of that name is in use that gives other vectors.
     """
     with _making:
+        known = _made.get(embedder.name)
         if isinstance(embedder, Function):
-            _refuse_ambiguous(embedder, _made.get(embedder.name))
+            _refuse_ambiguous(embedder, known)
         _made[embedder.name] = embedder
+        return known
+
+
+def refuse_ambiguous(embedder: Embedder) -> None:
+    """Raise as `remember` would."""
+    if isinstance(embedder, Function):
+        with _making:
+            _refuse_ambiguous(embedder, _made.get(embedder.name))
 
 
 def _refuse_ambiguous(function: Function, known: Embedder | None) -> None:

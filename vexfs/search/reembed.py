@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vexfs.errors import IndexConflict, IndexMissing
 from vexfs.search.chunk import Chunker
-from vexfs.search.embedders import Embedder, remember, resolve
+from vexfs.search.embedders import Embedder, refuse_ambiguous, resolve
 from vexfs.search.extract import Limits, Skipped
 from vexfs.search.filling import Filling, portions
 from vexfs.search.passages import Changed, Passages, is_file, passages
@@ -70,7 +70,7 @@ def steps(catalog: "Catalog", path: str, embedder: Any = None) -> Generator[tupl
     """As `reembed`, step by step: yields the files done and their number; closed before its end it changes nothing."""
     old = renewable(catalog, path)
     model = resolve(cast(str, old.embedder) if embedder is None else embedder)
-    remember(model)
+    refuse_ambiguous(model)  # the old index goes on with the one that it has
     filling = Filling(catalog, old, model.dim)
     files = _missing(old, filling)
     old.renewal = {"embedder": model.name, "done": 0, "total": len(files)}

@@ -44,13 +44,18 @@ def create_text_index(
     model = resolve(embedder)
     if dim is not None and dim != model.dim:
         raise InvalidArgument.at(f"dim={dim}; the vectors of embedder {model.name!r} have {model.dim} numbers", path)
-    remember(model)
     if instead_of is None:
         refuse_other_model(catalog, path, model)
-    index = catalog.create(
-        path, dim=model.dim, metric=metric, dtype=dtype, embedder=model.name, rows_in=rows_in, instead_of=instead_of,
-        filled=filled,
-    )  # fmt: skip
+    before = remember(model)
+    try:
+        index = catalog.create(
+            path, dim=model.dim, metric=metric, dtype=dtype, embedder=model.name, rows_in=rows_in,
+            instead_of=instead_of, filled=filled,
+        )  # fmt: skip
+    except BaseException:
+        if before is not None:  # the index that there is goes on with it
+            remember(before)
+        raise
     if VERSION not in index.state:
         index.keep(**{VERSION: model.version})
     catalog.ingesting().look_through(index)
