@@ -94,7 +94,7 @@ def resolve(what: "str | Embedder | Callable[[list[str]], Any]") -> Embedder:
 
 
 def remember(embedder: Embedder) -> Embedder | None:
-    """Let `resolve` answer this embedder for its name, for as long as the process lives; the one that it answered before.
+    """Let `resolve` answer this embedder for its name, for as long as the process lives; what it answered before.
 
     Raises
     ------
