@@ -438,6 +438,26 @@ def test_an_index_that_is_dropped_while_its_files_are_on_their_way(fs, caplog):
     assert "ingest failed" not in caplog.text
 
 
+def test_an_index_that_is_dropped_while_a_model_works_is_no_failure(fs):
+    begun, over = threading.Event(), threading.Event()
+
+    def model(texts):
+        if "bean" in texts[0]:
+            begun.set()
+            over.wait(20)
+        return counted(texts)
+
+    fs.index("docs", embedder=model)
+    for number in range(5):
+        fs.write_text(f"docs/{number}.txt", f"bean {number}")
+    assert begun.wait(20)
+    fs.drop_index("docs")
+    index = fs.index("docs", embedder=model)
+    over.set()
+    settled(fs)
+    assert len(index) == 5 and fs.ingest.status()["failures"] == 0 and not index.describe()["ingest"]["aside"]
+
+
 def test_a_file_counts_as_waiting_until_it_is_indexed(fs, monkeypatch):
     for number in range(3):
         fs.write_text(f"docs/{number}.txt", f"coffee {number}")

@@ -73,8 +73,7 @@ class Ingest:
         self._recent: deque[tuple[float, int, int]] = deque(maxlen=1000)
         self.files = self.passages = self.failures = 0
         self._state = "idle"
-        self._stop = threading.Event()
-        self._wake = threading.Event()
+        self._stop, self._wake = threading.Event(), threading.Event()
         self._watch: Watch | None = None
         self._looked = time.monotonic()
         self._thread: threading.Thread | None = None
@@ -477,6 +476,8 @@ class Ingest:
                 batch.records if whole else [record for _, part in found for record in batch.records[part]],
                 batch.rows if whole else np.concatenate([batch.rows[part] for _, part in found]),
             )
+        except IndexClosed:  # it was dropped meanwhile; another one may cover them
+            done = [False] * len(found)
         except (OSError, ValueError) as error:
             if len(found) > 1:  # which of them is it?
                 for one in found:
