@@ -293,7 +293,7 @@ def test_rows_that_come_free_in_that_moment(fs, monkeypatch):
     for n in range(200, 2200):
         fs.write_text(f"docs/{n}.txt", f"{WORDS[n % 4]} number {n}")
     assert fs.ingest.wait(60)
-    fs.reembed("docs", counted)
+    fs.reembed("docs", named(counted))
     assert fs.ingest.wait(60)
     for at, word in enumerate(WORDS):
         right = {hit.id for hit in fs.search(word, k=600, mode="semantic") if hit.score > 0.9}
@@ -346,3 +346,19 @@ def test_a_volume_that_becomes_full_in_that_moment(small, monkeypatch):
     for word in WORDS:
         hits = small.search(word, k=250, mode="semantic")
         assert len(hits) == 250 and all(hit.text.startswith(word) for hit in hits)
+
+
+def test_vectors_that_were_given_are_not_lost(fs):
+    """No model makes them again: so nothing begins, and what was begun ends, with the old index as it was."""
+    (index,) = fs.indexes()
+    given = np.ones(256, np.float32) / 16
+
+    def give(done, total):
+        index.upsert(["given"], given[None])
+
+    for progress in (give, None):
+        with pytest.raises(IndexConflict, match=r"1 vectors were given to files and would be lost"):
+            fs.reembed("docs", counted, progress=progress)
+        assert fs.indexes() == [index] and np.allclose(index.get("given").vector, given, atol=1e-3)
+    index.delete(["given"])
+    assert fs.reembed("docs", counted).dim == 4

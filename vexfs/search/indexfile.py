@@ -145,14 +145,15 @@ def put_index_file(catalog: "Catalog", directory: int, text: bytes) -> None:
     elif "dim" not in wanted:
         raise Incomplete.at("dim, or embedder, is wanted")
     if own is not None:
-        _refuse_loss(own)
+        refuse_loss(own)
     if "embedder" in wanted:
         create_text_index(catalog, path, instead_of=own, **wanted)
     else:
         catalog.create(path, instead_of=own, **wanted)
 
 
-def _refuse_loss(index: "Index") -> None:
+def refuse_loss(index: "Index") -> None:
+    """Raise ``IndexConflict`` when an index has vectors that nothing makes again."""
     rows = index.table.rows()
     given = (rows["ino"] & INO_MASK != 0) & (rows["ino"] >> FLAG_SHIFT & np.uint64(CONTENT) == 0)
     if given.any():
@@ -172,5 +173,5 @@ def drop_by_file(catalog: "Catalog", directory: int) -> None:
     """
     index = catalog.of(directory)
     if index is not None:
-        _refuse_loss(index)
+        refuse_loss(index)
         catalog.discard(index)

@@ -15,6 +15,7 @@ from vexfs.search.chunk import Chunker
 from vexfs.search.embedders import Embedder, refuse_ambiguous, resolve
 from vexfs.search.extract import Limits, Skipped
 from vexfs.search.filling import Filling, portions
+from vexfs.search.indexfile import refuse_loss
 from vexfs.search.passages import Changed, Passages, is_file, passages
 from vexfs.search.textindex import create_text_index
 
@@ -53,6 +54,10 @@ def reembed(
     ------
     IndexMissing
         The directory has no such index.
+    IndexConflict
+        See `renewable`.
+    NoSpace
+        The new index does not fit into the place of the old one.
     """
     work = steps(catalog, path, embedder)
     with contextlib.closing(work):
@@ -86,6 +91,7 @@ def steps(catalog: "Catalog", path: str, embedder: Any = None) -> Generator[tupl
                 yield len(files), len(files)
     finally:
         old.renewal = None
+    refuse_loss(old)  # of what was given meanwhile
     return create_text_index(
         catalog, old.path, model, metric=old.metric, dtype=old.dtype, rows_in=old.rows_in, instead_of=old,
         filled=filling,
@@ -112,7 +118,7 @@ def renewable(catalog: "Catalog", path: str) -> "Index":
     IndexMissing
         It has none with an embedder.
     IndexConflict
-        That is under way already.
+        That is under way already, or it has vectors that were given to files, which no model makes.
     """
     found = catalog.of(catalog.filesystem.resolve(path or "/"))
     if found is None or found.embedder is None:
@@ -124,6 +130,7 @@ def renewable(catalog: "Catalog", path: str) -> "Index":
             f"is being embedded anew already, by {now['embedder']}: {so_far}; "
             "`vexctl index status` tells how far it is, `vexctl index reembed --follow` stays until it ends", path,
         )  # fmt: skip
+    refuse_loss(found)
     return found
 
 
