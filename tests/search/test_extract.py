@@ -61,6 +61,13 @@ def test_encodings_are_detected(encoding):
     assert words.strip() in found.blocks[0].text
 
 
+@pytest.mark.parametrize(
+    "words", ["café weasel", "résumé of Zoë", "El niño", "José", "temperature 20°C", "Ångström", "© 2020 Foo"]
+)
+def test_a_short_western_text_is_no_other_script(words):
+    assert extract(words.encode("cp1252"), "a.txt").blocks[0].text == words
+
+
 @pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
 def test_a_packed_file_is_read_as_what_it_holds(suffix, pack):
     found = extract(pack(b"# Coffee\n\nLight.\n"), f"notes.md.{suffix}")

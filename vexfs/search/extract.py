@@ -15,6 +15,7 @@ import io
 import lzma
 import re
 import time
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -129,6 +130,8 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codec
 _MARKED = frozenset(mark[:1] for mark, _ in _MARKS)
 _SAMPLE = 64 << 10
 _NOISE = 4096
+#: Neighbouring bytes that are no ASCII.
+_RUN = re.compile(rb"[\x80-\xff]{2}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 #: Encodings in which a part of a text is not a part of its bytes.
 _WITH_STATE = ("iso2022", "hz", "utf_7", "utf_8_sig", "utf_16", "utf_32")
@@ -304,14 +307,21 @@ def _without_mark(data: bytes) -> tuple[str, str, int]:
 def _detected(data: bytes) -> str:
     from charset_normalizer import from_bytes
 
-    found = list(from_bytes(data[:_SAMPLE], threshold=0.3))
+    sample = data[:_SAMPLE]
+    found = list(from_bytes(sample, threshold=0.3))
     if not found:
         raise Skipped("binary data, or text in an encoding that cannot be told")
+    if not _RUN.search(sample) and _has_another_script(_forgiving(sample, found[0].encoding)):
+        return "cp1252"  # other scripts come in runs: a letter here and there is an accented one
     for each in found:
         # Where letters alone cannot decide, the encoding that most such files have.
         if each.encoding == "cp1252" and each.coherence >= found[0].coherence and each.chaos <= found[0].chaos + 0.1:
             return "cp1252"
     return found[0].encoding
+
+
+def _has_another_script(text: str) -> bool:
+    return any(each.isalpha() and not unicodedata.name(each, "").startswith("LATIN") for each in text)
 
 
 def _refuse_noise(text: str) -> None:
