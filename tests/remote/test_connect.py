@@ -178,3 +178,15 @@ def test_what_could_not_be_searched_is_told(tmp_path):
             assert fs.search("acidity", under="good").missing == ()
     finally:
         served.stop()
+
+
+def test_numbers_of_numpy_are_numbers(fs):
+    index = fs.index("numbers", dim=np.int64(4))
+    index.upsert(["a", "b"], np.eye(2, 4))
+    hits = index.query(np.eye(4)[0], np.int64(2), recall=np.float32(1), threshold=np.float64(0.5))
+    assert [hit.id for hit in hits] == ["a"]
+    with fs.open("numbers/file", "wb") as file:
+        file.write(b"0123")
+        file.truncate(np.int64(2))
+    assert fs.read_bytes("numbers/file") == b"01"
+    fs.rmtree("numbers")

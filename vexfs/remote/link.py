@@ -13,6 +13,7 @@ import weakref
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from vexfs import errors
 from vexfs.errors import InvalidArgument, Unreachable, UsageError, VexfsError, VolumeClosed, from_errno
@@ -21,7 +22,16 @@ IDLE_S = 2.0  # less than a node keeps an idle connection, so that none is used 
 KEPT_MOST = 8
 CLOSED = "the connection has been closed; connect again"
 _decode = msgspec.msgpack.Decoder()
-_encode = msgspec.msgpack.Encoder()
+
+
+def _number(value: Any) -> Any:
+    """A number of numpy's as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a {type(value).__name__} is not sent")
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_number)
 #: What a program of files makes of a refusal.
 _ERRNOS = {
     401: errno.EACCES, 403: errno.EACCES, 408: errno.ETIMEDOUT, 413: errno.EFBIG, 429: errno.EAGAIN, 503: errno.EAGAIN,
