@@ -7,7 +7,7 @@
 #define PENDING 64u
 #define AHEAD 5u
 /* Blocks are asked for so many pairs before they are looked at. */
-#define LEAD 2u
+#define LEAD 4u
 /* A search begins with the first blocks of its first list for k up to this. */
 #define WARM_K 64u
 #define SORTED_BY_HAND 48u
@@ -305,7 +305,7 @@ static void fetch_row(const vx_vindex *v, uint32_t row)
 {
     if (vx_bit(&v->resident, row))
         for (size_t at = 0; at < v->row_bytes && at < 4096; at += 64)
-            __builtin_prefetch(vx_row(v, row) + at, 0, 3);
+            __builtin_prefetch(vx_row(v, row) + at, 0, 2);
 }
 
 /* The candidates themselves, the most promising first, until none can be better than the k found. */
