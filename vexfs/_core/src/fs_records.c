@@ -44,8 +44,9 @@ static int find_file(vx_fs *fs, const vx_cred *c, const put_t *p, vx_record *r, 
     return S_ISREG((*out)->a.mode) ? vx_may(c, *out, 2) : S_ISDIR((*out)->a.mode) ? -EISDIR : -EINVAL;
 }
 
-/* Whether a file that was read for this table is another's now, or another kind of file. */
-static int is_elsewhere(vx_fs *fs, const put_t *p, vx_inode *i)
+/* Whether a file that was read for this table is another's now, or another kind of file.  Its name does not lie on the
+ * stack of what follows. */
+static __attribute__((noinline)) int is_elsewhere(vx_fs *fs, const put_t *p, vx_inode *i)
 {
     char name[VX_NAME_MAX];
     if (vx_rows_over(fs, i->a.ino) != p->t)
