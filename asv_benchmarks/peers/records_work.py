@@ -125,6 +125,7 @@ def turn(store: Store, name: str, truth: Truth, first: int, seen: dict[int, list
 
 def search(home: Path, truth: Truth) -> dict[str, Any]:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    alone = latency(home, truth)
     stores, order = opened(home), random.Random(3)
     turns = [(store, name) for store in stores for name in FILTERS]
     times: dict[tuple[str, str], list[float]] = {each: [] for each in turns}
@@ -148,17 +149,20 @@ def search(home: Path, truth: Truth) -> dict[str, Any]:
         notes.append(f"recall@10, {name}: " + ", ".join(reached))
     vexed = stores["vexfs"][0]
     assert isinstance(vexed, VexFS)
-    rows += latency(vexed, truth)
     vexed.fs.close()
-    return {"rows": rows, "notes": notes}
+    return {"rows": rows + alone, "notes": notes}
 
 
-def latency(store: VexFS, truth: Truth) -> list[dict[str, Any]]:
-    """One query at a time: the whole of it, and what the index in memory takes of it."""
+def latency(home: Path, truth: Truth) -> list[dict[str, Any]]:
+    """One query at a time, while no other store is open: the whole, and what the index in memory takes of it."""
+    store = VexFS()
+    store.open(home / "vexfs")
     index, queries = store.index, truth.queries
     whole: Callable[[Floats], Any] = lambda q: index.query(q, K, recall=RECALL)  # noqa: E731
     bare: Callable[[Floats], Any] = lambda q: index.vectors.search(q[None], K, recall=RECALL)  # noqa: E731
     taken: dict[Callable[[Floats], Any], list[float]] = {whole: [], bare: []}
+    for q in queries:
+        whole(q)
     for _ in range(ROUNDS):
         for call, spent in taken.items():
             for q in queries:
@@ -167,6 +171,7 @@ def latency(store: VexFS, truth: Truth) -> list[dict[str, Any]]:
                 spent.append(1e6 * (time.thread_time() - begin))
     middle, inner = (float(np.median(spent)) for spent in taken.values())
     late = float(np.percentile(taken[whole], 99))
+    store.fs.close()
     return [
         {"figure": "index.query, p50 us beyond the search in C", "ours": middle - inner, "peer": "limit",
          "theirs": 10.0, "target": 1.0, "lower": True},
