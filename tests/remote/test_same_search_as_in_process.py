@@ -28,6 +28,7 @@ def test_ingest_is_told_and_retried(fs):
     index = fs.index("docs")
     assert [each["path"] for each in fs.ingest.status_of(index)["aside"]] == ["/docs/picture.png"]
     assert fs.ingest.retry(index) == 1
+    assert fs.ingest.wait(20) and fs.ingest.retry(index.path) == 1
     fs.remove("docs/picture.png")
 
 

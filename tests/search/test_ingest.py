@@ -204,7 +204,7 @@ def test_a_poison_file_stops_nobody(fs):
         assert aside == {"path": "/docs/a.poi", "reason": "cannot be read: RuntimeError: boom", "fault": True}
         assert found(fs, "coffee") == ["/docs/b.txt"]
         registry("extractors").add("poi", lambda data, name: [vexfs.search.extract.Block("tea water")])
-        assert fs.ingest.retry(index) == 1
+        assert fs.ingest.retry("docs") == 1
         settled(fs)
         assert found(fs, "tea", mode="keyword") == ["/docs/a.poi"]
     finally:

@@ -1,5 +1,6 @@
 """Ingest at a node, with the methods of :class:`vexfs.search.ingest.Ingest` that people call."""
 
+import os
 import time
 from typing import Any
 
@@ -35,6 +36,7 @@ class RemoteIngest:
         found: dict[str, Any] = self._link.ask("GET", f"/v1/indexes/{quoted(index.path)}")["ingest"]
         return found
 
-    def retry(self, index: RemoteIndex) -> int:
-        """Try the files again that were set aside; how many."""
-        return int(self._link.ask("POST", "/v1/ingest/retry", {"index": index.path})["count"])
+    def retry(self, index: RemoteIndex | str | os.PathLike[str]) -> int:
+        """Try the files of an index, or of the one at a path, again that were set aside; how many."""
+        path = index.path if isinstance(index, RemoteIndex) else os.fspath(index)
+        return int(self._link.ask("POST", "/v1/ingest/retry", {"index": path})["count"])

@@ -169,8 +169,10 @@ class Ingest:
         self._backlog.add(ino)
         self._wake.set()
 
-    def retry(self, index: "Index") -> int:
-        """Try the files again that were set aside; how many."""
+    def retry(self, index: "Index | str | os.PathLike[str]") -> int:
+        """Try the files of an index, or of the one at a path, again that were set aside; how many."""
+        if isinstance(index, str | os.PathLike):
+            index = self.catalog.at(index)
         inos = index.aside.clear()
         for ino in inos:
             self._tries.pop(ino, None)

@@ -111,7 +111,8 @@ class Writer:
             try:
                 self._encoded(vectors_of(given[k], self._index.dim, self._index.metric, 1))
             except VectorInvalid as error:
-                report[k], keep[k], x[k] = error, False, 1.0
+                told = str(error).replace("vector 0 ", f"vector {k} ", 1)  # looked at alone each is the first
+                report[k], keep[k], x[k] = VectorInvalid(told), False, 1.0
         return x, keep
 
     def _encoded(self, x: Floats) -> Bytes:
