@@ -171,10 +171,8 @@ class Ingest:
 
     def retry(self, index: "Index | str | os.PathLike[str]") -> int:
         """Try the files of an index, or of the one at a path, again that were set aside; how many."""
-        if isinstance(index, str | os.PathLike):
-            index = self.catalog.at(index)
-        inos = index.aside.clear()
-        for ino in inos:
+        index = self.catalog.at(index) if isinstance(index, str | os.PathLike) else index
+        for ino in (inos := index.aside.clear()):
             self._tries.pop(ino, None)
             self._backlog.add(ino)
         self._marks.forget()
