@@ -5,4 +5,4 @@ from tests.search.test_bad_input import *  # noqa: F403
 from tests.search.test_index import *  # noqa: F403
 
 del test_reopening, test_read_only  # noqa: F821 - they open the volume's directory
-del test_a_query_means_the_same_in_every_form  # noqa: F821 - it puts passages
+del test_a_file_of_several_passages_is_one_hit  # noqa: F821 - it puts passages

@@ -228,7 +228,7 @@ def test_wrong_queries(fs, papers):
         fs.similar("papers/plain")
 
 
-def test_a_query_means_the_same_in_every_form(fs, papers, vectors):
+def test_a_query_means_the_same_in_every_form(papers, vectors):
     """The usual one, one float32 array without a filter, goes a shorter way."""
     wide = np.empty((32, 2), np.float32)
     wide[:, 0] = vectors[505]
@@ -236,6 +236,9 @@ def test_a_query_means_the_same_in_every_form(fs, papers, vectors):
     answers = [papers.query(q, k, recall=recall) for q in forms for k in (10, np.int64(10)) for recall in (0.95, 1)]
     told = [[(hit.path, hit.score, hit.attributes) for hit in (a[0] if len(a) == 1 else a)] for a in answers]
     assert len(told[0]) == 10 and all(each == told[0] for each in told)
+
+
+def test_a_file_of_several_passages_is_one_hit(fs, papers, vectors):
     fs.write_text("papers/p600", "two passages")
     file = papers.filesystem.stat("papers/p600")
     papers.put_chunks(file.st_ino, file.generation, [(0, 3), (4, 12)], ["two", "passages"], vectors[[505, 505]])
