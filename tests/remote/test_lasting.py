@@ -4,7 +4,7 @@ import socket
 import threading
 
 import pytest
-from vexfs.frontends.http.api.operations import Handles, handles
+from vexfs.frontends.http.api.operations import OPERATIONS, Handles, handles
 
 import vexfs
 from tests.remote.conftest import Served
@@ -115,6 +115,35 @@ def test_over_a_node_that_is_started_anew(tmp_path):
                 end()
         reader.close()
         assert not handles(served.node)._held
+    finally:
+        fs.close()
+        served.stop()
+
+
+def test_a_write_that_an_fsync_came_too_early_for_is_told_when_the_node_is_started_anew(tmp_path, monkeypatch):
+    served = Served(tmp_path)
+    fs = vexfs.connect(served.url, served.token)
+    synced, written, sync = threading.Event(), threading.Event(), OPERATIONS["fsync"]
+
+    def slowly(request, handle=None):
+        sync(request, handle)
+        synced.set()
+        assert written.wait(10)
+
+    try:
+        file = fs.open("f", "wb", buffering=0)
+        file.write(b"before")
+        with monkeypatch.context() as patch:
+            patch.setitem(OPERATIONS, "fsync", slowly)
+            thread = threading.Thread(target=fs.fsync, args=(file,))
+            thread.start()
+            assert synced.wait(10)
+            file.write(b"meanwhile")
+            written.set()
+            thread.join()
+        served = again(served, tmp_path)
+        with pytest.raises(BadHandle, match="since its last fsync may be lost"):
+            fs.fsync(file)
     finally:
         fs.close()
         served.stop()

@@ -63,23 +63,29 @@ class OpenIno(int):
         That opened it: a forked child gives back what it opened alone.
     birth_ns, flags : int
         By which it is opened again.
-    unsynced : bool
-        Something was written that no ``fsync`` followed.
+    written, synced : int
+        Writes that the node has answered, and how many of them an ``fsync`` followed that began after it.
     """
 
     handle: str
     process: int
     birth_ns: int
     flags: int
-    unsynced: bool
+    written: int
+    synced: int
     opening: threading.Lock
 
     def __new__(cls, ino: int, handle: str, birth_ns: int = 0, flags: int = os.O_RDONLY) -> "OpenIno":
         """`ino` with its handle, of this process."""
         made = super().__new__(cls, ino)
         made.handle, made.process, made.birth_ns, made.flags = handle, os.getpid(), birth_ns, flags
-        made.unsynced, made.opening = False, threading.Lock()
+        made.written, made.synced, made.opening = 0, 0, threading.Lock()
         return made
+
+    def wrote(self) -> None:
+        """The node has answered a write."""
+        with self.opening:
+            self.written += 1
 
 
 class RemoteFilesystem:
@@ -254,7 +260,7 @@ class RemoteFilesystem:
             ) from None  # fmt: skip
         except (InvalidArgument, BadHandle):
             raise error from None
-        if ino.unsynced and handle[:_RUN] != ino.handle[:_RUN]:
+        if ino.written > ino.synced and handle[:_RUN] != ino.handle[:_RUN]:
             self._call("release", handle, paths=0)
             raise from_errno(
                 errno.EBADF, message="the node was started anew: what was written to this open file since its last "
@@ -286,20 +292,22 @@ class RemoteFilesystem:
         while True:
             at = -1 if offset == -1 else offset + done
             done += int(self._on("write", ino, bytes(view[done : done + PIECE]), at))
-            ino.unsynced = True
+            ino.wrote()
             if done >= len(view):
                 return done
 
     def truncate_ino(self, ino: OpenIno, size: int) -> None:
         self._on("truncate_ino", ino, size)
-        ino.unsynced = True
+        ino.wrote()
 
     def fsync(self, ino: OpenIno | int = 0, datasync: bool = False) -> None:
         if not isinstance(ino, OpenIno):
             self.sync()
             return
+        so_far = ino.written  # one that is answered while this goes on may have come too late for it
         self._on("fsync", ino)
-        ino.unsynced = False
+        with ino.opening:
+            ino.synced = max(ino.synced, so_far)
 
     def release(self, ino: OpenIno) -> None:
         # What came along into a forked child is the parent's, which goes on with it.
