@@ -1,7 +1,8 @@
 """Searches as directories of symlinks: ``DIR/.vexfs/search/TEXT/`` and ``DIR/.vexfs/similar/NAME/``.
 
 A search is made when its directory is listed or something in it is looked up, and made anew for a listing that begins
-more than a second later; names of the listing before stay valid.  Nothing is listed in ``search`` and ``similar``
+more than a second later; names of the listing before stay valid.  A text behind the links names the indexes that could
+not be searched.  Nothing is listed in ``search`` and ``similar``
 themselves, so that nothing that walks a tree starts a search.
 """
 
@@ -16,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from vexfs.frontends.fuse.virtual import Directory, Link, Node
+from vexfs.frontends.fuse.virtual import Directory, Link, Node, Text
 
 from vexfs.errors import PluginBroken, Unreachable, VexfsError, row_of
 from vexfs.search.conditions import where_of
@@ -30,6 +31,8 @@ _KEPT = 64
 _NAME_MAX = 255
 _K = 10
 _K_MOST = 1000
+#: Behind the links, where an index could not be searched.
+_NOT_SEARCHED = b"not-searched.txt"
 _OPTION = re.compile(r"(k|mode|threshold)=(\S+)|where\.(\S+)")
 
 
@@ -117,6 +120,9 @@ class Results(Directory):
                 path = hit.path.encode("utf-8", "surrogateescape")
                 target = b"../../../" + os.path.relpath(path, home)
                 found[link_name(rank, len(hits), hit.score, os.path.basename(path))] = Link(target)
+            if hits.missing:
+                told = "".join(f"{each.path}: {each.reason}\n" for each in hits.missing).encode(errors="surrogateescape")
+                found[_NOT_SEARCHED] = Text(lambda: told)
             self._before, self._entries, self._made = self._entries, found, now
             return found, self._before
 

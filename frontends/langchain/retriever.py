@@ -1,5 +1,6 @@
 """A LangChain retriever over what a volume finds by text: passages of files, hybrid by default."""
 
+import logging
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -7,9 +8,13 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict
 
+log = logging.getLogger("vexfs.langchain")
+
 
 class VexRetriever(BaseRetriever):
     """The best passages below a directory, found by ``fs.search``.
+
+    An index that could not be searched beside others is a warning in the log ``vexfs.langchain``.
 
     Attributes
     ----------
@@ -35,7 +40,10 @@ class VexRetriever(BaseRetriever):
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
         wanted = {"k": self.k, "under": self.under, "where": self.where, "mode": self.mode, **kwargs}
-        return [_document(hit) for hit in self.volume.search(query, **wanted)]
+        hits = self.volume.search(query, **wanted)
+        for each in hits.missing:
+            log.warning("not everything below %s was searched: %s", each.path, each.reason)
+        return [_document(hit) for hit in hits]
 
 
 def _document(hit: Any) -> Document:

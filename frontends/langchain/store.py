@@ -1,5 +1,6 @@
 """A directory with an index as a LangChain ``VectorStore``: a document is a file, its id the file's name."""
 
+import contextlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from vexfs.frontends.langchain.metadata import attributes_of, id_of, metadata_of, name_of
 
 import vexfs
-from vexfs.errors import InvalidArgument
+from vexfs.errors import IndexMissing, InvalidArgument, NotFound, QueryInvalid
 from vexfs.volume import opened
 
 
@@ -47,8 +48,12 @@ class VexVectorStore(VectorStore):
         return self._embedding
 
     def _found(self) -> Any:
-        """The index, or None while there is none."""
-        return next((index for index in self.volume.indexes() if index.path == self.directory), None)
+        """The index, or None while there is none; one that cannot be opened is told."""
+        found = next((index for index in self.volume.indexes() if index.path == self.directory), None)
+        if found is None:
+            with contextlib.suppress(NotFound, IndexMissing, QueryInvalid):
+                self.volume.search(np.ones(1, np.float32), 1, under=self.directory)
+        return found
 
     # -- putting
 

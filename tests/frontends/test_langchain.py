@@ -11,7 +11,8 @@ from vexfs.frontends.langchain import VexRetriever, VexVectorStore
 from vexfs.frontends.langchain.metadata import attributes_of, id_of, metadata_of, name_of
 
 import vexfs
-from vexfs.errors import InvalidArgument
+from tests.search.test_damaged_table import half_damaged
+from vexfs.errors import Damaged, InvalidArgument
 
 
 @pytest.fixture
@@ -135,3 +136,26 @@ def test_the_retriever_gives_passages(volume):
     assert document.metadata["year"] == 2021
     assert document.metadata["score"] > 0
     assert retriever.invoke("roasts", where={"year": 2021}, mode="keyword") == []
+
+
+def test_the_retriever_tells_what_could_not_be_searched(tmp_path, caplog):
+    half_damaged(tmp_path / "half.vex")
+    with vexfs.open(tmp_path / "half.vex") as fs:
+        found = VexRetriever(volume=fs).invoke("acidity")
+        assert {each.metadata["source"] for each in found} == {"/good/goo.txt", "/bad/inner/bad.txt"}
+    told = [each.getMessage() for each in caplog.records if each.name == "vexfs.langchain"]
+    assert told == ["not everything below /bad was searched: its table of rows is damaged"]
+
+
+def test_a_store_whose_index_is_damaged_is_not_taken_for_an_empty_one(tmp_path):
+    model = DeterministicFakeEmbedding(size=8)
+    with vexfs.open(tmp_path / "v") as fs:
+        VexVectorStore(model, volume=fs).add_texts(["one"], ids=["a"])
+    with vexfs.open(tmp_path / "v") as fs:
+        fs.filesystem.write_file(".vexfs/index-1/rows", b"nothing of the kind")
+    with vexfs.open(tmp_path / "v") as fs:
+        store = VexVectorStore(model, volume=fs)
+        for use in (store.similarity_search, lambda _: store.get_by_ids(["a"]), lambda _: store.delete(["a"])):
+            with pytest.raises(Damaged, match="vexctl index drop"):
+                use("one")
+        assert VexVectorStore(model, volume=fs, directory="elsewhere").similarity_search("one") == []

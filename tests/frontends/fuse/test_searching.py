@@ -12,6 +12,9 @@ import pytest
 from vexfs.frontends.fuse.searching import link_name, options_of
 from vexfs.frontends.fuse.virtual import Link
 
+import vexfs
+from tests.search.test_damaged_table import half_damaged
+
 TEXTS = {
     "docs/coffee/roasts.md": "# Roasts\n\nLight roasts keep acidity; dark roasts are bitter.",
     "docs/coffee/water.md": "# Water\n\nFilter the water for espresso.",
@@ -192,3 +195,16 @@ def test_the_tree_tells_how_it_is_mounted(found):
     told = tomllib.loads((mnt / ".vexfs/config.toml").read_text())
     assert told["mount"]["mountpoint"] == str(mnt) and told["mount"]["volume"] == str(volume.directory)
     assert told["mount"]["read_only"] is False and told["mount"]["workers"] == 16
+
+
+def test_what_could_not_be_searched_is_told_behind_the_links(tmp_path):
+    half_damaged(tmp_path / "half.vex")
+    (tmp_path / "mnt").mkdir()
+    with vexfs.open(tmp_path / "half.vex") as fs, fs.mount(tmp_path / "mnt"):
+        home = tmp_path / "mnt/.vexfs/search/acidity"
+        out = subprocess.run(["ls", home], capture_output=True, text=True, check=True).stdout.split()
+        assert [name.partition("-")[0] for name in out] == ["01", "02", "not"] and out[2] == "not-searched.txt"
+        text = subprocess.run(["cat", home / out[2]], capture_output=True, text=True, check=True).stdout
+        assert text == "/bad: its table of rows is damaged\n"
+        whole = subprocess.run(["ls", tmp_path / "mnt/good/.vexfs/search/acidity"], capture_output=True, text=True)
+        assert len(whole.stdout.split()) == 1
