@@ -121,8 +121,8 @@ class Results(Directory):
                 target = b"../../../" + os.path.relpath(path, home)
                 found[link_name(rank, len(hits), hit.score, os.path.basename(path))] = Link(target)
             if hits.missing:
-                told = "".join(f"{each.path}: {each.reason}\n" for each in hits.missing).encode(errors="surrogateescape")
-                found[_NOT_SEARCHED] = Text(lambda: told)
+                told = "".join(f"{each.path}: {each.reason}\n" for each in hits.missing)
+                found[_NOT_SEARCHED] = Text(lambda: told.encode(errors="surrogateescape"))
             self._before, self._entries, self._made = self._entries, found, now
             return found, self._before
 

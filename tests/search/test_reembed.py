@@ -1,5 +1,7 @@
 """Another model for the same text."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -362,3 +364,38 @@ def test_vectors_that_were_given_are_not_lost(fs):
         assert fs.indexes() == [index] and np.allclose(index.get("given").vector, given, atol=1e-3)
     index.delete(["given"])
     assert fs.reembed("docs", counted).dim == 4
+
+
+KILLED = """
+import os, signal, sys, vexfs
+from vexfs.search.filling import Filling
+put = Filling._put
+def and_die(self, index, portion):
+    put(self, index, portion)
+    index.filesystem.fsync(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+Filling._put = and_die
+vexfs.open(sys.argv[1]).reembed("docs", "default")
+"""
+
+
+def test_killed_in_the_moment_of_the_change_searches_tell_that_not_all_is_there_until_it_is(tmp_path):
+    path = tmp_path / "v.vex"
+    with vexfs.open(path) as fs:
+        fs.index("docs", embedder="default")
+        for n in range(200):
+            fs.write_text(f"docs/{n}.txt", f"coffee number {n}")
+        assert fs.ingest.wait(20)
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False).returncode == -9
+    with vexfs.open(path, read_only=True) as fs:
+        for query in ("coffee", np.ones(256)):
+            hits = fs.search(query, k=1000)
+            assert 0 < len(hits) < 200
+            ((where, why),) = hits.missing
+            assert where == "/docs" and why.startswith("in part only")
+        assert fs.indexes()[0].state["embedder_version"] == resolve("default").version
+    for _ in range(2):
+        with vexfs.open(path) as fs:
+            assert fs.ingest.wait(20)
+            hits = fs.search("coffee", k=1000)
+            assert len(hits) == 200 and hits.missing == ()

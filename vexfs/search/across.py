@@ -19,6 +19,7 @@ from vexfs.errors import (
     describe,
 )  # fmt: skip
 from vexfs.observe.tally import tallied
+from vexfs.search.description import UNFINISHED
 from vexfs.search.hits import Hit, Hits, Missing
 from vexfs.search.query import check_k, directory_at
 from vexfs.search.records import numbers_of
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Passages of a file that are looked for when files like it are.
 PASSAGES = 8
+_IN_PART = ("in part only: it was interrupted as it took the place of an older index, and ingest completes it; "
+            "fs.ingest.status() and vexctl index status tell how far that is")  # fmt: skip
 #: Faults of one index, beside which others answer: damage, and a model that cannot be had.
 FAULTS = Damaged, IoFailed, ConfigError, PluginBroken, Unreachable, IndexConflict
 
@@ -63,6 +66,11 @@ def unopened(catalog: "Catalog", under: Any) -> Iterator[tuple["Description", Mi
         place = _slashed(path)
         if place.startswith(top) or (top.startswith(place) and place.startswith(nearest)):
             yield description, Missing(path, why)
+
+
+def unfinished(met: list[tuple["Index", Any]]) -> list[Missing]:
+    """Those that a crash left with a part of their rows, as they took the place of another index."""
+    return [Missing(index.path, _IN_PART) for index, _ in met if index.state.get(UNFINISHED)]
 
 
 def _slashed(path: str) -> str:
@@ -127,7 +135,7 @@ def search_vector(
     if not fitting:
         dims = ", ".join(sorted({str(i.dim) for i, _ in met}))
         raise QueryInvalid(f"a vector of dimension {len(q)}; the indexes there hold vectors of dimension {dims}")
-    missing = [each for about, each in unopened(catalog, under) if about.dim == len(q)]
+    missing = [each for about, each in unopened(catalog, under) if about.dim == len(q)] + unfinished(fitting)
     try:
         parts = answers(fitting, lambda i, scope: i.query(q, k, where=where, under=scope, **options), missing)
     except IndexClosed:

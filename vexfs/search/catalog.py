@@ -67,7 +67,8 @@ class Catalog:
         self.filesystem, self.simd, self.pool, self.read_only = filesystem, simd, pool, read_only
         self.bridge = bridge
         self.tally = Tally()
-        self._lock = threading.RLock()
+        #: Held while the list changes, and what goes with that.
+        self.lock = threading.RLock()
         self._by_directory: dict[int, Index] = {}
         self._by_number: dict[int, Index] = {}
         #: Indexes that could not be opened, and why: they stay in the list and keep their files.
@@ -108,7 +109,7 @@ class Catalog:
         """What keeps the indexes with an embedder up to date; it has begun, unless the volume is read-only."""
         from vexfs.search.ingest import Ingest
 
-        with self._lock:
+        with self.lock:
             if self._ingest is None:
                 self._ingest = Ingest(self)
             ingest = self._ingest
@@ -152,7 +153,7 @@ class Catalog:
 
     def save(self, made: Description | None = None, gone: Index | None = None) -> None:
         """Write the list of indexes; with one that is being made, without one that is being dropped."""
-        with self._lock:
+        with self.lock:
             kept = [i.description for i in self._by_directory.values() if i is not gone]
             kept += [d for d, _ in self._unopened.values()] + ([] if made is None else [made])
             text = pack_list(sorted(kept, key=lambda d: d.number), self._next)
@@ -170,7 +171,7 @@ class Catalog:
 
     def labels(self) -> dict[str, str]:
         """The paths of all indexes by their numbers, as text; waits for nothing."""
-        with self._lock:
+        with self.lock:
             described = [index.description for index in self._by_directory.values()]
         found = {}
         for each in described:
@@ -185,7 +186,7 @@ class Catalog:
 
     def known(self) -> list[Index]:
         """As `indexes`, without a look at what changed."""
-        with self._lock:
+        with self.lock:
             return sorted(self._by_directory.values(), key=lambda i: i.description.number)
 
     def unopened(self) -> list[tuple[str, Description, str]]:
@@ -223,7 +224,7 @@ class Catalog:
         ino = place if isinstance(place, int) else self.filesystem.resolve(_text(place))
         found = self._by_directory.get(rows.covering(self.filesystem, ino))
         if found is None and self._replacing:
-            with self._lock:
+            with self.lock:
                 found = self._by_directory.get(rows.covering(self.filesystem, ino))
         return found
 
@@ -264,12 +265,13 @@ class Catalog:
     def create(
         self, path: Any, *, dim: int | None, metric: str | None = None, dtype: str | None = None,
         embedder: str | None = None, rows_in: str | None = None, instead_of: Index | None = None,
-        filled: "Filling | None" = None,
+        filled: "Filling | None" = None, state: dict[str, Any] | None = None,
     ) -> Index:
         """The index of the directory `path`, made when there is none; the directory, too.
 
         `instead_of` is the directory's index that the new one replaces, with every vector in it: whenever a crash
-        comes, the directory has one of the two.  `filled` is what the new one holds when it is first searched.
+        comes, the directory has one of the two.  `filled` is what the new one holds when it is first searched; `state`
+        is kept with it from the beginning.
 
         Raises
         ------
@@ -279,7 +281,7 @@ class Catalog:
             Dimension, metric or type cannot be.
         """
         where = _text(path)
-        with self._lock:
+        with self.lock:
             ino = self._directory(where)
             index = self._by_directory.get(ino)
             if index is not None and index is not instead_of:
@@ -292,7 +294,7 @@ class Catalog:
                 filled.refuse_without_room(index)
             rows.hidden(self.filesystem)
             description = Description.make(
-                self._next, ino, dim, metric or "cosine", dtype or "f32", embedder, rows_in or "memory"
+                self._next, ino, dim, metric or "cosine", dtype or "f32", embedder, rows_in or "memory", state
             )
             self._next += 1
             Index.make_files(self.filesystem, description)
@@ -339,7 +341,7 @@ class Catalog:
         if index is not None:
             self.discard(index)
         elif ino in self._unopened:
-            with self._lock:
+            with self.lock:
                 description, _ = self._unopened.pop(ino)
                 self.save()
                 self._remove_files(description.number)
@@ -348,7 +350,7 @@ class Catalog:
 
     def discard(self, index: Index) -> None:
         """Drop an index whose directory may be gone."""
-        with self._lock:
+        with self.lock:
             self.save(gone=index)
             self._let_one_go(index)
             self.settling.tree(index.description.directory)
@@ -365,7 +367,7 @@ class Catalog:
 
     def update(self, index: Index, **fields: Any) -> None:
         """Change fields of an index's description, and keep them."""
-        with self._lock:
+        with self.lock:
             index.description = attrs.evolve(index.description, **fields)
             self.save()
 
@@ -491,7 +493,7 @@ class Catalog:
             self.bridge.handler(KIND_INDEX, None)
         if whole:
             self.settling.end()
-        with self._lock:
+        with self.lock:
             for index in self._by_directory.values():
                 index.close(snapshot=whole and not self.read_only)
             self._by_directory.clear()

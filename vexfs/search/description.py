@@ -14,6 +14,9 @@ ALIASES = {"euclidean": "l2", "ip": "dot", "inner-product": "dot", "dot-product"
 DTYPES = ("f32", "f16", "bf16", "i8")
 #: Where the stored vectors are when a search compares them; codes and lists are in memory always.
 ROWS_IN = ("memory", "disk")
+#: Key of an index's state, true: it took the place of another one with only a part of its rows, and ingest is to
+#: complete it.
+UNFINISHED = "unfinished"
 DIM_MAX = 65_536
 K_MAX = 10_000
 
@@ -67,7 +70,7 @@ class Description:
     @classmethod
     def make(
         cls, number: int, directory: int, dim: Any, metric: Any, dtype: Any, embedder: str | None,
-        rows_in: Any = "memory",
+        rows_in: Any = "memory", state: dict[str, Any] | None = None,
     ) -> Self:
         """A checked description.
 
@@ -78,7 +81,8 @@ class Description:
         """
         kind = _choice("dtype", dtype, DTYPES)
         where = _choice("rows_in", rows_in, ROWS_IN)
-        return cls(number, directory, checked_dim(dim), checked_metric(metric), kind, embedder, where)
+        return cls(number, directory, checked_dim(dim), checked_metric(metric), kind, embedder, where,
+                   state=dict(state or {}))  # fmt: skip
 
     def refuse_other(
         self, path: str, dim: Any, metric: Any, dtype: Any, embedder: str | None, rows_in: Any = None

@@ -6,6 +6,7 @@ the row that it will have; when the index takes its place, only the table of row
 
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,7 @@ from vexfs._core.rows import PUT_MAX, RecordFailed
 from vexfs._core.vindex import VectorIndex
 from vexfs._core.words import WordIndex
 from vexfs.errors import NoSpace, VectorInvalid
+from vexfs.search.description import UNFINISHED
 from vexfs.search.writer import encoded
 
 if TYPE_CHECKING:
@@ -114,6 +116,9 @@ class Filling:
                 self.vectors.remove(unused)
                 self.words.remove(unused)
             index.writer.changed += self._rows
+        if self.failure is None:  # kept with the next change of the list
+            state = {name: value for name, value in index.state.items() if name != UNFINISHED}
+            index.description = attrs.evolve(index.description, state=state)
         self._portions, self._stored = [], bytearray()
 
     def refuse_without_room(self, old: "Index") -> None:

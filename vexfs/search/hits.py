@@ -97,7 +97,7 @@ class Hit(Found):
 
 
 class Missing(NamedTuple):
-    """An index that a search should have asked and could not: its directory's path, and why."""
+    """An index that a search should have asked and could not, or holds a part only: its directory's path, and why."""
 
     path: str
     reason: str
@@ -111,7 +111,8 @@ class Hits(list[Hit]):
     explanation : dict or None
         How the search was done, when it was asked to explain.
     missing : tuple of Missing
-        Indexes below the directory that could not be searched: what is in them is not among the hits.
+        Indexes below the directory that could not be searched, or hold a part only: what should be found there is not
+        among the hits, or not all of it.
     """
 
     explanation: dict[str, Any] | None = None

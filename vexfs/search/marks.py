@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from vexfs.search.description import UNFINISHED
 from vexfs.store.rows import BadRow, unpack_oplog
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ class Marks:
         with self._lock:
             if looks == self.looks:
                 self._followed = epoch
+        unfinished = [index for index in self._catalog.known() if index.state.get(UNFINISHED)]
+        if unfinished:
+            with self._catalog.lock, contextlib.suppress(OSError):  # without room for it, it is said once more
+                for index in unfinished if looks == self.looks else ():
+                    index.keep(**{UNFINISHED: False})
 
     def due(self, now: bool = False) -> bool:
         """Whether a mark is to be written; `now`: however long ago the last one was."""

@@ -1,8 +1,10 @@
 """Indexes of text: a directory, and the model that turns the text below it into vectors."""
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from vexfs.errors import IndexConflict, InvalidArgument
+from vexfs.search.description import UNFINISHED
 from vexfs.search.embedders import Embedder, remember, resolve
 
 if TYPE_CHECKING:
@@ -47,18 +49,23 @@ def create_text_index(
     if instead_of is None:
         refuse_other_model(catalog, path, model)
     before = remember(model)
-    try:
-        index = catalog.create(
-            path, dim=model.dim, metric=metric, dtype=dtype, embedder=model.name, rows_in=rows_in,
-            instead_of=instead_of, filled=filled,
-        )  # fmt: skip
-    except BaseException:
-        if before is not None:  # the index that there is goes on with it
-            remember(before)
-        raise
-    if VERSION not in index.state:
-        index.keep(**{VERSION: model.version})
-    catalog.ingesting().look_through(index)
+    state: dict[str, Any] = {VERSION: model.version}
+    if filled is not None:
+        state[UNFINISHED] = True
+    # Ingest, which runs where an index is replaced, is not taken for having looked through it before it was told to.
+    with contextlib.nullcontext() if filled is None else catalog.lock:
+        try:
+            index = catalog.create(
+                path, dim=model.dim, metric=metric, dtype=dtype, embedder=model.name, rows_in=rows_in,
+                instead_of=instead_of, filled=filled, state=state,
+            )  # fmt: skip
+        except BaseException:
+            if before is not None:  # the index that there is goes on with it
+                remember(before)
+            raise
+        catalog.ingesting().look_through(index)
+        if (filled is not None and filled.failure is None) or VERSION not in index.state:
+            index.keep(**{VERSION: model.version})
     if filled is not None and filled.failure is not None:
         raise filled.failure
     return index

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vexfs.errors import IndexClosed, IndexMissing, QueryInvalid
 from vexfs.observe.tally import tallied
 from vexfs.registry import registry
-from vexfs.search.across import answers, merged, replaced, scoped, unopened
+from vexfs.search.across import answers, merged, replaced, scoped, unfinished, unopened
 from vexfs.search.hits import Hits, Missing
 from vexfs.search.query import check_k, check_options, score_of
 from vexfs.search.textindex import embedder_of
@@ -116,7 +116,7 @@ def _parts(
         raise IndexMissing.at("no index of text covers it, and there is none below it; make one with fs.index(path, "
                               'embedder="default") or vexctl index create --embedder default', str(under))  # fmt: skip
     catalog.settle()
-    missing = [each for about, each in unopened(catalog, under) if about.embedder is not None]
+    missing = [each for about, each in unopened(catalog, under) if about.embedder is not None] + unfinished(met)
     try:
         found = answers(met, lambda i, scope: _one(i, query, k, scope, where, mode, recall, explain), missing)
         return found, tuple(missing)
