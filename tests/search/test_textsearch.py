@@ -183,3 +183,16 @@ def test_fusion_by_hand():
     assert rows.tolist() == [9, 5, 7]
     np.testing.assert_allclose(scores, [want[9] / most, want[5] / most, want[7] / most], rtol=1e-6)
     assert [len(part) for part in fuse([a[:0], b[:0]], [1, 1])] == [0, 0]
+
+
+@pytest.mark.parametrize("text", ["renew the passport soon", "новый паспорт", "паспорт"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_the_passage_of_a_file_in_wide_letters_is_its_text(tmp_path, text, encoding):
+    if not text.isascii() and encoding.startswith("utf-16-"):
+        text = f"\ufeff{text}"  # without a mark only Western text can be told
+    with vexfs.open(tmp_path / "v") as fs:
+        fs.index("d", embedder="default")
+        fs.write_bytes("d/a.txt", text.encode(encoding))
+        assert fs.ingest.wait(20)
+        (hit,) = fs.search(text.lstrip("\ufeff"), under="d", mode="keyword")
+        assert hit.text == text.lstrip("\ufeff")

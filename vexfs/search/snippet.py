@@ -1,5 +1,7 @@
 """What is shown of a hit: its passage's text, its lines, and the stretch in which the words of the question stand."""
 
+import codecs
+import contextlib
 import re
 from collections import OrderedDict
 from threading import Lock
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Kinds whose passages stand in the file as they are shown.
 _PLAIN = frozenset(("text", "markdown", "code"))
+#: Begin a file whose letters may look like UTF-8.
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _KEPT = 32
 _WORD = re.compile(r"\w+")
 _SPACE = re.compile(r"\s+")
@@ -29,10 +33,10 @@ def passage_text(index: "Index", ino: int, row: int, span: tuple[int, int] | Non
     """The text of a row's passage, "" when the file or the index went, or the file changed, meanwhile."""
     try:
         if span is not None and kind_of(name_of(index.filesystem, ino), b"") in _PLAIN:
-            try:
-                return index.filesystem.read(ino, span[1] - span[0], span[0]).decode("utf-8")
-            except UnicodeDecodeError:
-                pass
+            data = index.filesystem.read(ino, span[1] - span[0], span[0])
+            with contextlib.suppress(UnicodeDecodeError):
+                if 0 not in data and index.filesystem.read(ino, 2, 0) not in _UTF_16:
+                    return data.decode("utf-8")
         found = np.flatnonzero(index.table.rows_of(ino) == row)
         chunks = _passages(index, ino)[1]
         return chunks[int(found[0])].text if len(found) and int(found[0]) < len(chunks) else ""
