@@ -81,7 +81,7 @@ def open_source(
 def _npy(file: Path) -> NDArray[Any]:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise InvalidArgument.at(f"is no array: {error}", file) from None
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         told = f"holds {array.dtype} of shape {array.shape}; numbers, one vector a row, are wanted"
@@ -220,13 +220,13 @@ def _parquet(file: Path, id_column: str | None, vector_column: str | None, text_
 
 def _json_lines(file: Path, id_column: str | None, vector_column: str | None, text_column: str | None) -> Source:
     def rows() -> Iterator[tuple[int, dict[str, Any]]]:
-        with open(file, encoding="utf-8") as lines:
+        with open(file, "rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line)
-                except ValueError as error:
+                    row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                except (ValueError, RecursionError) as error:
                     raise InvalidArgument.at(f"line {number}: {error}", file) from None
                 if not isinstance(row, dict):
                     raise InvalidArgument.at(f"line {number}: an object is wanted on each line", file)
