@@ -326,6 +326,16 @@ def test_a_file_of_more_rows_than_are_looked_at_hides_no_other(fs, rng):
     assert len(index.query(middle, 12, where={"odd": {"$ne": 1}})) == 12
 
 
+def test_as_many_files_as_asked_for_where_that_is_thousands(fs):
+    """Four rows a file wanted are more than one look takes."""
+    index = fs.index("far", dim=4, metric="l2")
+    fs.write_bytes("far/many.npy", npy(np.zeros((12_000, 4), np.float32)))
+    index.upsert([f"{i:04}" for i in range(3000)], np.ones((3000, 4)) + np.arange(3000)[:, None])
+    for exact in (True, None):
+        found = [hit.id for hit in index.query(np.zeros(4), 2800, exact=exact)]
+        assert found == ["many.npy", *(f"{i:04}" for i in range(2799))]
+
+
 def test_a_large_array_is_read_in_pieces(tmp_path):
     """Memory is what is stored, and not the array as float32 beside it; numbers are those of the file."""
     rows = np.random.default_rng(1).integers(1, 100, (2048, 16384), dtype=np.int8)

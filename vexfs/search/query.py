@@ -248,7 +248,7 @@ class Reader:
         # Several rows may be one file's: enough of them for k files, as far as there are.
         live, files = self._table.counts
         several = live != files
-        want = 4 * int(k) + 16 if several else int(k)
+        want = min(4 * int(k) + 16, K_MAX) if several else int(k)
         answers, filled = self._answers(q, int(k), want, allowed, options, explain)
         if several:
             for at, hits in enumerate(answers):
