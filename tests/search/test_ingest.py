@@ -1,5 +1,6 @@
 """Ingest on real volumes: what lands is found, what goes is not, and nothing is lost on the way."""
 
+import gzip
 import os
 import random
 import signal
@@ -209,6 +210,20 @@ def test_a_poison_file_stops_nobody(fs):
         assert found(fs, "tea", mode="keyword") == ["/docs/a.poi"]
     finally:
         registry("extractors")._loaded.pop("poi")
+
+
+def test_a_file_that_was_set_aside_is_read_under_the_name_that_it_gets(fs):
+    index = fs.index("docs", embedder=counted)
+    fs.write_bytes("docs/notes.part", gzip.compress(b"coffee roast"))
+    fs.write_text("docs/tea.png", "tea water")
+    settled(fs)
+    assert index.aside.counts() == (2, 0)
+    fs.rename("docs/notes.part", "docs/notes.txt.gz")
+    fs.rename("docs/tea.png", "docs/tea.txt")
+    settled(fs)
+    assert found(fs, "roast", mode="keyword") == ["/docs/notes.txt.gz"]
+    assert found(fs, "water", mode="keyword") == ["/docs/tea.txt"]
+    assert index.aside.counts() == (0, 0)
 
 
 def test_a_text_on_which_the_model_fails_is_set_aside_alone(fs):

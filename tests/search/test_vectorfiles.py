@@ -186,6 +186,18 @@ def test_names_decide(fs, box, x):
     assert len(box) == 0
 
 
+def test_a_name_says_which_of_the_two_kinds_a_file_is(fs, box, x):
+    fs.write_bytes("box/a.npy", npy(x[0]))
+    fs.write_text("box/b.vec", vec(x[1:2]))
+    assert len(box) == 2
+    fs.filesystem.rename("box/a.npy", "box/b.vec", 2)  # an exchange
+    assert len(box) == 0 and set(reasons(box)) == {"/box/a.npy", "/box/b.vec"}
+    fs.rename("box/a.npy", "box/c.vec")  # set aside as it was, under the right name it is read
+    assert nearest(box, x[1]) == ("/box/c.vec", 0)
+    fs.rename("box/b.vec", "box/c.npy")
+    assert nearest(box, x[0]) == ("/box/c.npy", 0) and not reasons(box)
+
+
 def test_across_the_edges_of_indexes(fs, box, x):
     other, small = fs.index("other", dim=DIM, metric="l2"), fs.index("box/small", dim=DIM - 1)
     fs.makedirs("plain/deep")

@@ -1,11 +1,13 @@
 """Files set aside: from which no text can be had, or on which a model fails, each with the reason.
 
 The list is kept with the index, so that opening a volume does not try them all again; a file is tried again when its
-content changes, or when that is asked for.  Losing the list costs only time.
+content or its name changes (a name tells what kind of file it is), or when that is asked for.  Losing the list costs
+only time.
 """
 
 import contextlib
 import json
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,32 +21,46 @@ _SAVE_EVERY_S = 20.0
 _LOOKED_LEAST = 500
 
 
+def _name(path: bytes) -> str:
+    return os.fsdecode(path.rpartition(b"/")[2])
+
+
 class Aside:
-    """The files of one index that are set aside: inode number to generation, reason, and whether it is a fault."""
+    """The files of one index that are set aside: inode number to generation, name, reason, whether a fault."""
 
     def __init__(self, index: "Index") -> None:
         self._index = index
         self._lock = threading.Lock()
-        self._files: dict[int, tuple[int, str, bool]] = {}
+        self._files: dict[int, tuple[int, str, str, bool]] = {}
         self._changed = False
         self._saved = time.monotonic()
         self._looked = _LOOKED_LEAST  # so many files, and they are looked for
         with contextlib.suppress(OSError, ValueError, TypeError, VexfsError):
             rows = json.loads(index.filesystem.read_file(self._place()))
-            self._files = {int(ino): (int(gen), str(why), bool(fault)) for ino, gen, why, fault in rows}
+            self._files = {int(ino): (int(gen), str(name), str(why), bool(bad)) for ino, gen, name, why, bad in rows}
 
     def _place(self) -> str:
         return f"{self._index.home}/aside.json"
 
-    def has(self, ino: int, generation: int) -> bool:
-        """Whether that content of the file is set aside."""
-        found = self._files.get(ino)
-        return found is not None and found[0] == generation
+    def _path(self, ino: int) -> bytes:
+        try:
+            return self._index.filesystem.path_of(ino)
+        except OSError:
+            return b""
 
-    def put(self, ino: int, generation: int, reason: str, fault: bool) -> None:
-        """Set a file aside; `fault`: something failed, rather than that there is no text."""
+    def has(self, ino: int, generation: int) -> bool:
+        """Whether that content of the file is set aside, under the name that it has."""
+        found = self._files.get(ino)
+        return found is not None and found[0] == generation and found[1] == _name(self._path(ino))
+
+    def put(self, ino: int, generation: int, reason: str, fault: bool, path: bytes | None = None) -> None:
+        """Set a file aside; `fault`: something failed, rather than that there is no text.
+
+        `path`: under which it was tried; it may have another one meanwhile.
+        """
+        name = _name(self._path(ino) if path is None else path)
         with self._lock:
-            self._files[ino] = (generation, reason[:500], fault)
+            self._files[ino] = (generation, name, reason[:500], fault)
             self._changed = True
 
     def drop(self, ino: int) -> None:
@@ -61,15 +77,15 @@ class Aside:
     def counts(self) -> tuple[int, int]:
         """Files without text, and files on which something failed."""
         with self._lock:
-            faults = sum(fault for _, _, fault in self._files.values())
+            faults = sum(fault for *_, fault in self._files.values())
             return len(self._files) - faults, faults
 
     def listed(self, most: int = 1000) -> list[dict[str, Any]]:
         """Path and reason of each that is still there, faults first."""
         with self._lock:
-            rows = sorted(self._files.items(), key=lambda each: not each[1][2])
+            rows = sorted(self._files.items(), key=lambda each: not each[1][3])
         out: list[dict[str, Any]] = []
-        for ino, (_, reason, fault) in rows:
+        for ino, (_, _, reason, fault) in rows:
             if len(out) == most:
                 break
             try:

@@ -367,9 +367,11 @@ class Ingest:
         index = self.catalog.covering(ino)
         if index is None or index.embedder is None or not self._is_wanted(index, ino, generation):
             return None
+        path = b""
         with contextlib.suppress(OSError):
-            if holds_vectors(self.filesystem.path_of(ino)):
-                return None
+            path = self.filesystem.path_of(ino)
+        if not path or holds_vectors(path):
+            return None
         until, _, _ = self._holds.get(index.embedder, (0.0, 0.0, ""))
         if until > time.monotonic():
             self._backlog.later(ino, until - time.monotonic() + 0.01)
@@ -377,7 +379,7 @@ class Ingest:
         try:
             return passages(index, ino, self._chunker, self._limits)
         except Skipped as why:
-            index.aside.put(ino, generation, str(why), fault=False)
+            index.aside.put(ino, generation, str(why), fault=False, path=path)
         except Changed:
             self._backlog.changed({ino})
         except OSError as error:
@@ -385,7 +387,7 @@ class Ingest:
                 self._failed(index, ino, generation, error)
         except Exception as error:  # an extractor may be anybody's code
             self.failures += 1
-            index.aside.put(ino, generation, f"cannot be read: {type(error).__name__}: {error}", fault=True)
+            index.aside.put(ino, generation, f"cannot be read: {type(error).__name__}: {error}", fault=True, path=path)
         return None
 
     def _failed(self, index: "Index", ino: int, generation: int, error: BaseException) -> None:
@@ -417,8 +419,7 @@ class Ingest:
             if self._stop.is_set():
                 return
         self._under_way.popleft()
-        self._turns.worked = time.monotonic()
-        name, error = batch.model, batch.error
+        self._turns.worked, name, error = time.monotonic(), batch.model, batch.error
         try:
             if error is None and batch.rows is not None:
                 self._holds.pop(name, None)
@@ -439,8 +440,7 @@ class Ingest:
     def _store(self, batch: Batch) -> None:
         """Put the files of a batch into their indexes, those of an index as one change."""
         assert batch.rows is not None
-        at = 0
-        by_index: dict[int, list[tuple[Passages, slice]]] = {}
+        at, by_index = 0, dict[int, list[tuple[Passages, slice]]]()
         for each in batch.files:
             part = slice(at, at + len(each.chunks))
             by_index.setdefault(each.index.description.number, []).append((each, part))

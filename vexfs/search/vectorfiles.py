@@ -168,7 +168,7 @@ def _refuse_count(rows: int) -> None:
         raise Unfit(f"{rows} vectors; 1 to {PUT_MAX} in a file are wanted")
 
 
-def bring_up_to_date(index: "Index", ino: int, name: bytes) -> None:
+def bring_up_to_date(index: "Index", ino: int, path: bytes) -> None:
     """Make the rows of a file those of its content; what cannot be is set aside with the reason, and has no rows.
 
     A vector that the file was given otherwise stays.
@@ -178,7 +178,7 @@ def bring_up_to_date(index: "Index", ino: int, name: bytes) -> None:
         return
     try:
         if about.st_size:
-            content = read_vectors(index, ino, name)
+            content = read_vectors(index, ino, path)
             index.writer.put_stored(
                 [(ino, content.generation, len(content.spans))], content.spans, None, content.stored
             )
@@ -186,9 +186,9 @@ def bring_up_to_date(index: "Index", ino: int, name: bytes) -> None:
             return
         index.aside.drop(ino)
     except (Unfit, VectorInvalid) as error:
-        index.aside.put(ino, about.generation, str(error), fault=True)
+        index.aside.put(ino, about.generation, str(error), fault=True, path=path)
     except OSError as error:
         if not index.filesystem.getattr(ino).st_nlink:
             return
-        index.aside.put(ino, about.generation, f"cannot be read or stored: {error}", fault=True)
+        index.aside.put(ino, about.generation, f"cannot be read or stored: {error}", fault=True, path=path)
     index.drop_rows(ino)

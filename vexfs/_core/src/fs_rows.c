@@ -188,10 +188,10 @@ void vx_rows_flag(vx_table *t, uint32_t first, uint32_t flag, int on)
     vx_rows_count(t, &t->row[first], 1);
 }
 
-/* Names of files whose content is vectors. */
+/* Names of files whose content is vectors: of which kind. */
 int vx_holds_vectors(const char *name, size_t n)
 {
-    return n > 4 && (!memcmp(name + n - 4, ".npy", 4) || !memcmp(name + n - 4, ".vec", 4));
+    return n <= 4 ? 0 : !memcmp(name + n - 4, ".npy", 4) ? 1 : !memcmp(name + n - 4, ".vec", 4) ? 2 : 0;
 }
 
 void vx_rows_stale(vx_fs *fs, vx_inode *i)
@@ -217,7 +217,7 @@ void vx_rows_renamed(vx_fs *fs, const vx_inode *i, const vx_dentry *was, const v
 {
     if (!fs->open_tables || !S_ISREG(i->a.mode))
         return;
-    int before = was && vx_holds_vectors(was->name, was->name_n), after = vx_holds_vectors(now->name, now->name_n);
+    int before = was ? vx_holds_vectors(was->name, was->name_n) : 0, after = vx_holds_vectors(now->name, now->name_n);
     uint64_t at = vx_rows_find(fs, i->a.ino);
     vx_table *t = table_of(fs, at);
     if (was && before != after && t && (t->row[(uint32_t)at].flags & VX_ROW_CONTENT))
