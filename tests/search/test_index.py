@@ -5,7 +5,16 @@ import threading
 import numpy as np
 import pytest
 
-from vexfs.errors import Exists, IndexConflict, IndexMissing, InvalidArgument, NotFound, QueryInvalid, VectorInvalid
+from vexfs.errors import (
+    Exists,
+    IndexConflict,
+    IndexMissing,
+    InvalidArgument,
+    NotADirectory,
+    NotFound,
+    QueryInvalid,
+    VectorInvalid,
+)
 
 
 def nearest(vectors, q, k, among=None):
@@ -82,6 +91,22 @@ def test_add_refuses_what_exists_and_stores_nothing(fs, papers, vectors):
     assert not fs.exists("papers/new1") and len(papers) == 500
     papers.add(["new1"], vectors[:1])
     assert len(papers) == 501
+
+
+def test_a_batch_of_several_directories_is_one_change(fs, papers, vectors):
+    names = ["a/one", "b/two", "three", "a/four"]
+    papers.add(names[1:2], vectors[:1])
+    with pytest.raises(Exists, match="two"):
+        papers.add(names, vectors[:4])
+    with pytest.raises(NotFound, match="none"):
+        papers.update(["p001", "b/none"], vectors[:2])
+    fs.write_text("papers/file", "no directory")
+    with pytest.raises(NotADirectory):
+        papers.upsert(["a/one", "file/x"], vectors[:2])
+    assert len(papers) == 501 and papers.get("a/one") is None and ids(papers.query(vectors[1], 1)) == ["p001"]
+    report = papers.upsert([*names, "file/x"], vectors[10:15], errors="report")
+    assert [type(e).__name__ if e else None for e in report] == [None, None, None, None, "NotADirectory"]
+    assert all((papers.get(name).vector == vectors[10 + k]).all() for k, name in enumerate(names))
 
 
 def test_update_wants_what_exists(fs, papers, vectors):

@@ -66,7 +66,7 @@ class RowTable:
         names: list[bytes | int],
         stored: NDArray[np.uint8],
         *,
-        parent: int = 0,
+        parent: int | list[int] = 0,
         xattrs: list[bytes | None] | None = None,
         contents: list[bytes | None] | None = None,
         counts: U32 | None = None,

@@ -365,7 +365,7 @@ cdef class RowTable:
             vx_table_confirm(p, self.ptr, &rows[0], &inos[0], n)
         self.end()
 
-    def put(self, list names, const unsigned char[:, ::1] stored, *, uint64_t parent=0, list xattrs=None,
+    def put(self, list names, const unsigned char[:, ::1] stored, *, parent=0, list xattrs=None,
             list contents=None, counts=None, spans=None, list words=None, generations=None, bint create=True,
             bint exclusive=False, bint from_content=False, bint keep_rows=False, bint append=False):
         """Put files with their rows, all or none.
@@ -374,6 +374,8 @@ cdef class RowTable:
         ----------
         names : list of bytes or int
             Names in `parent`, or inode numbers.
+        parent : int or list of int
+            The directory of all names, or of each.
         stored : uint8 (rows, row_bytes)
             Stored vectors of all files, one after the other.
         xattrs : list of bytes or None
@@ -403,8 +405,8 @@ cdef class RowTable:
             About the batch as a whole.
         """
         cdef size_t n = len(names), k
-        cdef uint32_t total = 0
-        cdef uint32_t flags = 0
+        cdef uint64_t above = 0 if type(parent) is list else parent
+        cdef uint32_t total = 0, flags = 0
         cdef int rc
         cdef bytes b
         cdef const uint32_t[::1] count_of
@@ -432,7 +434,7 @@ cdef class RowTable:
                 generation_of = generations
             for k in range(n):
                 name = names[k]
-                r[k].parent = parent
+                r[k].parent = parent[k] if type(parent) is list else above
                 if type(name) is bytes:
                     b = name
                     r[k].name = PyBytes_AS_STRING(b)

@@ -6,7 +6,7 @@ One writer at a time: a row that the table gives out is in the vector index befo
 import contextlib
 import errno
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,7 +86,9 @@ class Writer:
             stored = self._encoded(x)
         xattrs = None if attributes is None else pack(attributes, n)
         texts = contents_of(contents, n)
-        for batch in self._batches(names, np.flatnonzero(keep)):
+        places = np.flatnonzero(keep)
+        for at in range(0, len(places), BATCH):
+            batch = places[at : at + BATCH]
             while batch.size:
                 try:
                     self._put_batch(batch, names, stored, xattrs, texts, vectors is None, exclusive, create)
@@ -118,18 +120,19 @@ class Writer:
     def _encoded(self, x: Floats) -> Bytes:
         return encoded(self._vectors, x)
 
-    def _batches(self, names: list[bytes], places: Places) -> Iterator[Places]:
-        """Places of one directory at a time, at most BATCH."""
+    def _parents(self, names: list[bytes], create: bool) -> int | list[int]:
+        """The directory of all names, or of each."""
         if not any(b"/" in name for name in names):
-            groups = [places]
-        else:
-            by_parent: dict[bytes, list[int]] = {}
-            for k in places:
-                by_parent.setdefault(names[k].rpartition(b"/")[0], []).append(int(k))
-            groups = [np.array(g, np.intp) for g in by_parent.values()]
-        for group in groups:
-            for at in range(0, len(group), BATCH):
-                yield group[at : at + BATCH]
+            return self._index.description.directory
+        known: dict[bytes, int] = {}
+        for k, name in enumerate(names):
+            above = name.rpartition(b"/")[0]
+            if above not in known:
+                try:
+                    known[above] = self._parent(name, create)
+                except OSError as error:
+                    raise RecordFailed(k, error) from None
+        return [known[name.rpartition(b"/")[0]] for name in names]
 
     def _parent(self, name: bytes, create: bool) -> int:
         above = name.rpartition(b"/")[0]
@@ -159,7 +162,7 @@ class Writer:
         pick = places.tolist()
         some = None if texts is None else [texts[k] for k in pick]
         late = {k: c for k, c in enumerate(some or ()) if c is not None and len(c) > INLINE_MAX}
-        parent = self._parent(names[pick[0]], create)
+        parent = self._parents([names[k] for k in pick], create)
         rows = stored if keep_rows or whole else stored[places]
         with self.lock:
             while True:
