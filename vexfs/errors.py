@@ -205,7 +205,7 @@ class Unreachable(VexfsError, ConnectionError):
 
 
 class PluginBroken(VexfsError, ImportError):
-    """An installed plugin cannot be imported; the rest of VexFS works without it."""
+    """An installed plugin cannot be imported, or failed; the rest of VexFS works without it."""
 
 
 class Row(NamedTuple):

@@ -4,12 +4,13 @@ A plugin that cannot be imported takes nothing else down: it is listed with what
 it raises.
 """
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from vexfs.errors import ConfigError, PluginBroken
+from vexfs.errors import ConfigError, PluginBroken, VexfsError
 
 GROUPS = ("vexfs.frontends", "vexfs.embedders", "vexfs.extractors", "vexfs.rerankers", "vexfs.backends")
 
@@ -19,7 +20,7 @@ class Registry:
 
     def __init__(self, group: str) -> None:
         self.group = group
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a plugin may ask for others while it is imported
         self._found: dict[str, EntryPoint] | None = None
         self._loaded: dict[str, Any] = {}
 
@@ -63,13 +64,9 @@ class Registry:
             return self._loaded[name]
 
     def _import(self, entry: EntryPoint) -> Any:
-        try:
+        source = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+        with faults_of(f"{self.group} {entry.name!r}{source} ({entry.value}) cannot be imported"):
             return entry.load()
-        except Exception as error:  # a plugin's module may raise anything when it is imported
-            source = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
-            what = f"{type(error).__name__}: {error}"
-            who = f"{self.group} {entry.name!r}{source} ({entry.value})"
-            raise PluginBroken(f"{who} cannot be imported: {what}") from error
 
     def broken(self) -> dict[str, str]:
         """Name and fault of every plugin that cannot be imported; imports all of them."""
@@ -81,6 +78,18 @@ class Registry:
                 self.get(name)
             except PluginBroken as error:
                 yield name, str(error)
+
+
+@contextlib.contextmanager
+def faults_of(who: str, *passing: type[Exception]) -> Iterator[None]:
+    """Raise as ``PluginBroken`` that names `who` whatever a plugin's code raises, but for our errors and `passing`."""
+    passed: tuple[type[BaseException], ...] = (VexfsError, MemoryError, KeyboardInterrupt, *passing)
+    try:
+        yield
+    except passed:
+        raise
+    except BaseException as error:  # anybody's code: it may call sys.exit, or panic in Rust, and must not end a thread
+        raise PluginBroken(f"{who}: {type(error).__name__}: {error}") from error
 
 
 _registries = {group: Registry(group) for group in GROUPS}

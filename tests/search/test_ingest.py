@@ -202,7 +202,8 @@ def test_a_poison_file_stops_nobody(fs):
         fs.write_text("docs/b.txt", "coffee")
         settled(fs)
         (aside,) = index.describe()["ingest"]["aside"]
-        assert aside == {"path": "/docs/a.poi", "reason": "cannot be read: RuntimeError: boom", "fault": True}
+        told = "cannot be read: extractor poi: RuntimeError: boom"
+        assert aside == {"path": "/docs/a.poi", "reason": told, "fault": True}
         assert found(fs, "coffee") == ["/docs/b.txt"]
         registry("extractors").add("poi", lambda data, name: [vexfs.search.extract.Block("tea water")])
         assert fs.ingest.retry("docs") == 1

@@ -20,7 +20,7 @@ import typing
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-from vexfs.errors import UsageError, VexfsError
+from vexfs.errors import PluginBroken, UsageError, VexfsError
 
 Function = Callable[..., Any]
 
@@ -102,6 +102,8 @@ def run(node: Any, name: str, args: Mapping[str, Any]) -> Generator[Mapping[str,
     """
     try:
         return (yield from _run(node, name, args))
+    except PluginBroken:
+        raise
     except ImportError as error:
         raise VexfsError(f"{name}: {error}; if VexFS was upgraded since this started, restart it") from error
 

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from vexfs.errors import VexfsError
+from vexfs.errors import PluginBroken, VexfsError
 
 if TYPE_CHECKING:
     from vexfs.search.index import Index
@@ -23,6 +23,11 @@ _LOOKED_LEAST = 500
 
 def _name(path: bytes) -> str:
     return os.fsdecode(path.rpartition(b"/")[2])
+
+
+def told(error: BaseException) -> str:
+    """An error as the reason why a file is set aside."""
+    return str(error) if isinstance(error, PluginBroken) else f"{type(error).__name__}: {error}"
 
 
 class Aside:

@@ -15,15 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from vexfs.errors import ConfigError, PluginBroken
-from vexfs.registry import registry
+from vexfs.registry import faults_of, registry
 
 Vectors = npt.NDArray[np.float32]
 
 #: What ``embedder="default"`` stands for; chosen by measuring, see ``docs/embedders.md``.
 DEFAULT = "static"
+_DIM_MOST = 65_536
 
 _made: dict[str, "Embedder"] = {}
 _making = threading.Lock()
+#: Of each word, while its embedder is made: that may take long, or need another one.
+_locks: dict[str, threading.RLock] = {}
 
 
 @runtime_checkable
@@ -72,6 +75,22 @@ class Function:
         return normalised(self.call(texts), len(texts), self.dim, self.name)
 
 
+@attrs.frozen
+class Checked:
+    """Somebody else's embedder: it is told apart when it fails, and what it gives is checked."""
+
+    model: Embedder
+    name: str
+    version: str
+    dim: int
+
+    def embed(self, texts: list[str]) -> Vectors:
+        """Ask it, check what comes out, and bring the vectors to length 1."""
+        with faults_of(f"embedder {self.name}"):
+            found = self.model.embed(texts)
+        return normalised(found, len(texts), self.dim, self.name)
+
+
 def resolve(what: "str | Embedder | Callable[[list[str]], Any]") -> Embedder:
     """The embedder that is meant by a word, a callable or an embedder itself.
 
@@ -87,7 +106,7 @@ def resolve(what: "str | Embedder | Callable[[list[str]], Any]") -> Embedder:
     if isinstance(what, str):
         return _by_name(what)
     if isinstance(what, Embedder):
-        return what
+        return _checked(what, "embedder")
     if callable(what):
         return _from_function(what)
     raise ConfigError(f"an embedder is a name, a callable or an object with `embed`, not {type(what).__name__}")
@@ -135,17 +154,45 @@ def _by_name(word: str) -> Embedder:
     with _making:
         if word in _made:
             return _made[word]
-        kind, _, rest = word.partition(":")
-        if kind == "python":
-            way = f"give it again: fs.index(..., embedder={rest})"
-            raise PluginBroken(f"embedder {rest} is a function of a program; {way}")
-        if kind in ("http", "https"):
-            kind, rest = "http", word
-        made: Any = registry("embedders").get(kind)(rest)
-        if not isinstance(made, Embedder):
-            raise ConfigError(f"embedder {word!r} has no name, version, dim and embed(); it is {type(made).__name__}")
-        _made[word] = made
-        return made
+        lock = _locks.setdefault(word, threading.RLock())
+    with lock:
+        with _making:
+            if word in _made:
+                return _made[word]
+        made = _new(word)
+        with _making:
+            return _made.setdefault(word, made)
+
+
+def _new(word: str) -> Embedder:
+    kind, _, rest = word.partition(":")
+    if kind == "python":
+        way = f"give it again: fs.index(..., embedder={rest})"
+        raise PluginBroken(f"embedder {rest} is a function of a program; {way}")
+    if kind in ("http", "https"):
+        kind, rest = "http", word
+    factory: Any = registry("embedders").get(kind)
+    with faults_of(f"embedder {word!r}"):
+        made = factory(rest)
+    if not isinstance(made, Embedder):
+        raise ConfigError(f"embedder {word!r} has no name, version, dim and embed(); it is {type(made).__name__}")
+    made = _checked(made, f"embedder {word!r}")
+    if made.name != word and made.name.partition(":")[0] != kind:
+        told = f"embedder {word!r}: calls itself {made.name!r}, by which it would not be found again"
+        raise ConfigError(f"{told}; its name must be {word!r}, or begin with {kind!r} and a colon")
+    return made
+
+
+def _checked(model: Embedder, who: str) -> Embedder:
+    """The model itself if it is ours, else one that takes care of it."""
+    if type(model).__module__.partition(".")[0] == "vexfs":
+        return model
+    name, version, dim = model.name, model.version, model.dim
+    if not isinstance(name, str) or not name or not isinstance(version, str | int):
+        raise ConfigError(f"{who}: name {name!r} and version {version!r}; strings are wanted")
+    if not isinstance(dim, int | np.integer) or not 1 <= dim <= _DIM_MOST:
+        raise ConfigError(f"{who}: dim is {dim!r}; a whole number from 1 to {_DIM_MOST} is wanted")
+    return Checked(model, name, version, int(dim))
 
 
 def _from_function(call: Callable[[list[str]], Any]) -> Function:
@@ -164,7 +211,10 @@ def normalised(found: Any, count: int, dim: int, name: str) -> Vectors:
     ConfigError
         The shape is not (count, dim), or a number is not finite.
     """
-    rows = np.array(found, np.float32, ndmin=2)
+    try:
+        rows = np.array(found, np.float32, ndmin=2)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"embedder {name}: gave no array of numbers: {error}") from None
     if rows.shape != (count, dim):
         what = f"{count} texts gave an array of shape {rows.shape}"
         raise ConfigError(f"embedder {name}: {what}; ({count}, {dim}) is right")

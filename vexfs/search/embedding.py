@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -13,11 +14,22 @@ import numpy as np
 from vexfs._core.words import WordIndex
 from vexfs.search.embedders import Embedder, Vectors
 from vexfs.search.passages import Passages
-from vexfs.search.textindex import embedder_of
+from vexfs.search.textindex import VERSION, embedder_of
+
+if TYPE_CHECKING:
+    from vexfs.search.index import Index
 
 #: How long a model may compute before others can go first, and passages at once, few for slow models.
 _PIECE_S = 0.05
 FEWEST, MOST = 16, 1024
+
+#: Name, version and dimension that an index has of its model: two of one name may have been made by different ones.
+Model = tuple[str, Any, int]
+
+
+def model_of(index: "Index") -> Model:
+    """What an index has of its model."""
+    return str(index.embedder), index.state.get(VERSION), index.dim
 
 
 @attrs.define(eq=False)
@@ -32,14 +44,17 @@ class Batch:
         Their keyword records.
     error : Exception or None
         Why there are none.
+    without_model : bool
+        The model cannot be had, or is another one than the index has.
     """
 
-    model: str
+    model: Model
     files: list[Passages]
     done: threading.Event = attrs.field(factory=threading.Event)
     rows: Vectors | None = None
     records: list[bytes] = attrs.field(factory=list)
     error: Exception | None = None
+    without_model: bool = False
 
 
 class Embedding:
@@ -56,10 +71,10 @@ class Embedding:
     def __init__(self, stop: threading.Event, breathe: Callable[[], None], nice: int) -> None:
         self._stop, self._breathe, self._nice = stop, breathe, nice
         self._queue: queue.SimpleQueue[Batch] = queue.SimpleQueue()
-        self._sizes: dict[str, int] = {}
+        self._sizes: dict[Model, int] = {}
         self._thread: threading.Thread | None = None
 
-    def size(self, model: str) -> int:
+    def size(self, model: Model) -> int:
         """Passages that make a batch for a model, by how quick it was."""
         return self._sizes.get(model, 64)
 
@@ -88,7 +103,11 @@ class Embedding:
 
     def _embed(self, batch: Batch) -> None:
         texts = [text for each in batch.files for text in each.texts()]
-        model = embedder_of(batch.files[0].index)
+        try:
+            model = embedder_of(batch.files[0].index)
+        except BaseException:
+            batch.without_model = True
+            raise
         parts, at = [], 0
         while at < len(texts):
             if self._stop.is_set():
@@ -102,7 +121,7 @@ class Embedding:
         batch.records = WordIndex.encode_all([text for each in batch.files for text in each.words()])
         batch.rows = np.concatenate(parts)
 
-    def _measured(self, name: str, model: Embedder, texts: list[str]) -> Vectors:
+    def _measured(self, name: Model, model: Embedder, texts: list[str]) -> Vectors:
         began = time.perf_counter()
         rows = model.embed(texts)
         fits = int(_PIECE_S * len(texts) / max(time.perf_counter() - began, 1e-6))

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from vexfs.errors import PluginBroken
-from vexfs.registry import registry
+from vexfs.registry import faults_of, registry
 
 
 class Skipped(Exception):
@@ -187,6 +187,8 @@ def extract(data: bytes, name: str, limits: Limits | None = None) -> Extracted:
     ------
     Skipped
         There is none, or a limit forbids to look for it.
+    PluginBroken
+        The extractor fails on it.
     """
     limits = limits or Limits()
     if len(data) > limits.size_bytes:
@@ -198,10 +200,10 @@ def extract(data: bytes, name: str, limits: Limits | None = None) -> Extracted:
     kind = kind_of(name, data)
     found = _extractor(kind)
     if kind in _BYTES or kind not in _SUFFIXES:
-        blocks, cut = _gathered(found(data, name), limits)
+        blocks, cut = _gathered(lambda: found(data, name), kind, limits)
         return Extracted(kind, blocks, cut=cut)
     text, encoding, skip = decoded(data)
-    blocks, cut = _gathered(found(shown(text), name), limits)  # type: ignore[arg-type]
+    blocks, cut = _gathered(lambda: found(shown(text), name), kind, limits)  # type: ignore[arg-type]
     return Extracted(kind, blocks, encoding if _counts(text, encoding, len(data) - skip) else "", skip, cut, text)
 
 
@@ -224,7 +226,12 @@ def _extractor(kind: str) -> Extractor:
     return found
 
 
-def _gathered(blocks: Iterable[Block], limits: Limits) -> tuple[list[Block], str]:
+def _gathered(find: Callable[[], Iterable[Block]], kind: str, limits: Limits) -> tuple[list[Block], str]:
+    with faults_of(f"extractor {kind}", Skipped):
+        return _within(limits, find())
+
+
+def _within(limits: Limits, blocks: Iterable[Block]) -> tuple[list[Block], str]:
     deadline = time.monotonic() + limits.time_s
     out: list[Block] = []
     chars = 0

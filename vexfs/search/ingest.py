@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vexfs._core.watch import Watch
-from vexfs.errors import IndexClosed, PluginBroken, Unreachable
+from vexfs.errors import IndexClosed, Unreachable
+from vexfs.search.aside import told
 from vexfs.search.backlog import Backlog
 from vexfs.search.chunk import Chunker
-from vexfs.search.embedding import Batch, Embedding
+from vexfs.search.embedding import Batch, Embedding, Model, model_of
 from vexfs.search.extract import Limits, Skipped
 from vexfs.search.marks import Marks
 from vexfs.search.passages import Changed, Passages, is_file, passages, wanted
@@ -66,7 +67,7 @@ class Ingest:
         self.filesystem = catalog.filesystem
         self._limits, self._chunker = limits or Limits(), chunker or Chunker()
         self._backlog = Backlog()
-        self._holds: dict[str, tuple[float, float, str]] = {}
+        self._holds: dict[Model, tuple[float, float, str]] = {}
         self._tries: dict[int, int] = {}
         self._lock = threading.Condition()
         self._asked = self._answered = 0
@@ -80,8 +81,8 @@ class Ingest:
         self._marks = Marks(catalog)
         self._turns = Turns(self.filesystem, catalog.bridge, self._stop)
         self._embedding = Embedding(self._stop, self._breathe, _NICE)
-        self._gathered: dict[str, list[Passages]] = {}
-        self._sizes: dict[str, int] = {}
+        self._gathered: dict[Model, list[Passages]] = {}
+        self._sizes: dict[Model, int] = {}
         #: Files on their way, with the generation of their content.
         self._in_hand: dict[int, int] = {}
         self._under_way: deque[Batch] = deque()
@@ -155,7 +156,7 @@ class Ingest:
     def look_through(self, index: "Index") -> None:
         """Compare every file below an index with its rows."""
         if index.embedder is not None:
-            self._holds.pop(index.embedder, None)
+            self._holds.pop(model_of(index), None)
             self.look_below(index.description.directory)
 
     def look_below(self, directory: int) -> None:
@@ -215,7 +216,7 @@ class Ingest:
             "files_per_s": round(files, 2), "passages_per_s": round(count, 2),
             "eta_s": 0.0 if not backlog else round(backlog / files, 1) if files else None,
             "without_text": sum(a for a, _ in asides), "failed": sum(b for _, b in asides), "failures": self.failures,
-            "held": {name: why for name, (_, _, why) in self._holds.items()},
+            "held": {model[0]: why for model, (_, _, why) in self._holds.items()},
         }  # fmt: skip
 
     def status_of(self, index: "Index") -> dict[str, Any]:
@@ -336,7 +337,7 @@ class Ingest:
                     elif index is not None and index.embedder and kind & 0o170000 == 0o100000:
                         generation = is_file(self.filesystem, ino)
                         if generation is not None and self._is_wanted(index, ino, generation):
-                            self._backlog.add(ino)
+                            self._backlog.later(ino, 0.0)
 
     def _is_wanted(self, index: "Index", ino: int, generation: int) -> bool:
         try:
@@ -351,12 +352,12 @@ class Ingest:
             if self._stop.is_set():
                 return
             if (found := self._prepared(ino)) is not None:
-                name = str(found.index.embedder)
-                self._gathered.setdefault(name, []).append(found)
+                model = model_of(found.index)
+                self._gathered.setdefault(model, []).append(found)
                 self._in_hand[ino] = found.generation
-                self._sizes[name] = self._sizes.get(name, 0) + len(found.chunks)
-                if self._sizes[name] >= self._embedding.size(name):
-                    self._begin(name)
+                self._sizes[model] = self._sizes.get(model, 0) + len(found.chunks)
+                if self._sizes[model] >= self._embedding.size(model):
+                    self._begin(model)
             self._backlog.looked(ino)
 
     def _prepared(self, ino: int) -> Passages | None:
@@ -372,9 +373,8 @@ class Ingest:
             path = self.filesystem.path_of(ino)
         if not path or holds_vectors(path):
             return None
-        until, _, _ = self._holds.get(index.embedder, (0.0, 0.0, ""))
-        if until > time.monotonic():
-            self._backlog.later(ino, until - time.monotonic() + 0.01)
+        if (held := self._holds.get(model_of(index), (0.0, 0.0, ""))[0] - time.monotonic()) > 0:
+            self._backlog.later(ino, held + 0.01)
             return None
         try:
             return passages(index, ino, self._chunker, self._limits)
@@ -387,7 +387,7 @@ class Ingest:
                 self._failed(index, ino, generation, error)
         except Exception as error:  # an extractor may be anybody's code
             self.failures += 1
-            index.aside.put(ino, generation, f"cannot be read: {type(error).__name__}: {error}", fault=True, path=path)
+            index.aside.put(ino, generation, f"cannot be read: {told(error)}", fault=True, path=path)
         return None
 
     def _failed(self, index: "Index", ino: int, generation: int, error: BaseException) -> None:
@@ -398,12 +398,12 @@ class Ingest:
             self._backlog.later(ino, 0.5 * 2**tries)
         else:
             self._tries.pop(ino)
-            index.aside.put(ino, generation, f"{type(error).__name__}: {error}", fault=True)
+            index.aside.put(ino, generation, told(error), fault=True)
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, model: Model) -> None:
         """Let a model begin with the files that were gathered for it, once it is not too far behind."""
-        self._sizes.pop(name, None)
-        self._embed(Batch(name, self._gathered.pop(name)))
+        self._sizes.pop(model, None)
+        self._embed(Batch(model, self._gathered.pop(model)))
 
     def _embed(self, batch: Batch) -> None:
         while len(self._under_way) >= _AHEAD and not self._stop.is_set():
@@ -419,21 +419,21 @@ class Ingest:
             if self._stop.is_set():
                 return
         self._under_way.popleft()
-        self._turns.worked, name, error = time.monotonic(), batch.model, batch.error
+        self._turns.worked, error = time.monotonic(), batch.error
         try:
             if error is None and batch.rows is not None:
-                self._holds.pop(name, None)
+                self._holds.pop(batch.model, None)
                 self._store(batch)
         finally:
             for each in batch.files:
                 self._in_hand.pop(each.ino, None)
         if error is None:
             return
-        if isinstance(error, Unreachable | PluginBroken):
-            self._hold(name, batch.files, error)
+        if batch.without_model or isinstance(error, Unreachable):
+            self._hold(batch.model, batch.files, error)
         elif len(batch.files) > 1:  # a model may be anybody's code: at which of them does it fail?
             for each in batch.files:
-                self._embed(Batch(name, [each]))
+                self._embed(Batch(batch.model, [each]))
         else:
             self._failed(batch.files[0].index, batch.files[0].ino, batch.files[0].generation, error)
 
@@ -453,14 +453,14 @@ class Ingest:
         while self._asked <= self._answered and not self._stop.is_set() and self._turns.others_are_busy():
             self._stop.wait(_POLL_S)
 
-    def _hold(self, name: str, batch: list[Passages], error: Exception) -> None:
-        """A model does not answer: its files wait, ever longer."""
+    def _hold(self, model: Model, batch: list[Passages], error: Exception) -> None:
+        """A model does not answer, or cannot be had: its files wait, ever longer."""
         self.failures += 1
-        until, pause, _ = self._holds.get(name, (0.0, 0.5, ""))
+        until, pause, _ = self._holds.get(model, (0.0, 0.5, ""))
         if until < time.monotonic():
             pause = min(_WAIT_MOST_S, 2 * pause)
-            self._holds[name] = (time.monotonic() + pause, pause, str(error))
-            log.warning("embedder %s: %s; again in %g s", name, error, pause)
+            self._holds[model] = (time.monotonic() + pause, pause, str(error))
+            log.warning("embedder %s: %s; again in %g s", model[0], error, pause)
         for each in batch:
             self._backlog.later(each.ino, pause)
 

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, cast
 
-from vexfs.errors import IndexConflict, IndexMissing
+from vexfs.errors import IndexConflict, IndexMissing, PluginBroken
 from vexfs.search.chunk import Chunker
 from vexfs.search.embedders import Embedder, refuse_ambiguous, resolve
 from vexfs.search.extract import Limits, Skipped
@@ -140,5 +140,5 @@ def _read(index: "Index", ino: int) -> Passages | None:
         return None
     try:
         return passages(index, ino, Chunker(), Limits())
-    except (Skipped, Changed, OSError):
+    except (Skipped, Changed, OSError, PluginBroken):
         return None

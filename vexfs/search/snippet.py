@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vexfs.errors import IndexClosed
+from vexfs.errors import IndexClosed, PluginBroken
 from vexfs.search.chunk import Chunk, Chunker
 from vexfs.search.extract import Extracted, Limits, Skipped, extract, kind_of
 from vexfs.search.passages import Changed, name_of, read
@@ -40,7 +40,7 @@ def passage_text(index: "Index", ino: int, row: int, span: tuple[int, int] | Non
         found = np.flatnonzero(index.table.rows_of(ino) == row)
         chunks = _passages(index, ino)[1]
         return chunks[int(found[0])].text if len(found) and int(found[0]) < len(chunks) else ""
-    except (OSError, Skipped, Changed, IndexClosed):
+    except (OSError, Skipped, Changed, IndexClosed, PluginBroken):
         return ""
 
 

@@ -79,12 +79,17 @@ def refuse_other_model(catalog: "Catalog", path: str, model: Embedder) -> None:
         return
     if index is None:
         return
-    mine = (index.embedder, index.state.get(VERSION, model.version))
-    if index.embedder is not None and mine != (model.name, model.version):
+    mine = (index.embedder, index.state.get(VERSION, model.version), index.dim)
+    theirs = (model.name, model.version, model.dim)
+    if index.embedder is not None and mine != theirs:
         raise IndexConflict.at(
-            f"its vectors were made by {mine[0]} (version {mine[1]}), not by {model.name} (version {model.version}); "
+            f"its vectors were made by {_told(*mine)}, not by {_told(*theirs)}; "
             f"to embed everything anew: fs.reembed({path!r}, {model.name!r}), or drop the index", path,
         )  # fmt: skip
+
+
+def _told(name: str | None, version: object, dim: int) -> str:
+    return f"{name} (version {version}, dimension {dim})"
 
 
 def embedder_of(index: "Index") -> Embedder:
@@ -106,7 +111,8 @@ def embedder_of(index: "Index") -> Embedder:
     version = index.state.get(VERSION, model.version)
     if version != model.version or model.dim != index.dim:
         raise IndexConflict.at(
-            f"its vectors were made by {model.name} of version {version!r}, and this is {model.version!r}; to embed "
-            f"everything anew: fs.reembed({index.path!r})", index.path,
+            f"its vectors were made by {_told(model.name, version, index.dim)}, and here is "
+            f"{_told(model.name, model.version, model.dim)}; to embed everything anew: fs.reembed({index.path!r})",
+            index.path,
         )  # fmt: skip
     return model

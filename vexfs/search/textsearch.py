@@ -5,6 +5,7 @@ over the lists that have it, as a share of the most that can be reached.  Consta
 sets, see ``docs/search.md``.
 """
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from vexfs.errors import IndexClosed, IndexMissing, QueryInvalid
 from vexfs.observe.tally import tallied
-from vexfs.registry import registry
+from vexfs.registry import faults_of, registry
 from vexfs.search.across import answers, merged, replaced, scoped, unfinished, unopened
 from vexfs.search.hits import Hits, Missing
 from vexfs.search.query import check_k, check_options, score_of
@@ -239,7 +240,11 @@ def reranked(query: str, hits: Any, rerank: str | Reranker) -> Any:
     call: Any = registry("rerankers").get(rerank) if isinstance(rerank, str) else rerank
     if not callable(call):
         raise QueryInvalid(f"rerank={rerank!r}; a name, or something that can be called, is wanted")
-    scores = np.asarray(call(query, [hit.text for hit in hits]), np.float64)
+    if not hits:
+        return hits
+    texts = [hit.text for hit in hits]
+    with faults_of(f"re-ranker {rerank}") if isinstance(rerank, str) else contextlib.nullcontext():
+        scores = np.asarray(call(query, texts), np.float64)
     if scores.shape == (len(hits),) and not np.isfinite(scores).all():
         raise QueryInvalid("the re-ranker gave a score that is not finite")
     if scores.shape != (len(hits),):
