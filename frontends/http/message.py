@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -167,11 +168,12 @@ class Request:
     def reply(self, data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
         """`data` in the form that the client wants."""
         if self.wants_msgpack:
-            return Reply(status, msgspec.msgpack.encode(data, enc_hook=_plain), MSGPACK, headers or {})
+            return Reply(status, to_msgpack(data), MSGPACK, headers or {})
         return Reply(status, to_json(data), JSON, headers or {})
 
 
 _decoders: dict[tuple[str, Any], Any] = {}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _json_decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
@@ -203,18 +205,31 @@ def to_json(data: Any) -> bytes:
     try:
         return msgspec.json.encode(data, enc_hook=_plain)
     except UnicodeEncodeError:
-        return msgspec.json.encode(_clean(data), enc_hook=_plain)
+        return msgspec.json.encode(_without_surrogates(data, _shown), enc_hook=_plain)
 
 
-def _clean(data: Any) -> Any:
+def to_msgpack(data: Any) -> bytes:
+    """The same in MessagePack; text with undecodable bytes travels as bytes."""
+    try:
+        return msgspec.msgpack.encode(data, enc_hook=_plain)
+    except UnicodeEncodeError:
+        return msgspec.msgpack.encode(_without_surrogates(data, bytes), enc_hook=_plain)
+
+
+def _shown(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+def _without_surrogates(data: Any, instead: Callable[[bytes], Any]) -> Any:
     if isinstance(data, str):
-        return data.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return instead(data.encode("utf-8", "surrogateescape")) if _SURROGATE.search(data) else data
     if isinstance(data, Mapping):
-        return {_clean(key): _clean(value) for key, value in data.items()}
+        return {_without_surrogates(key, instead): _without_surrogates(value, instead) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
-        return [_clean(value) for value in data]
+        return [_without_surrogates(value, instead) for value in data]
     if isinstance(data, msgspec.Struct):
-        return _clean(msgspec.to_builtins(data, enc_hook=_plain))
+        kept = (bytes,) if instead is bytes else ()
+        return _without_surrogates(msgspec.to_builtins(data, enc_hook=_plain, builtin_types=kept), instead)
     return data
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vexfs._core.record import pack
 from vexfs.errors import FilterInvalid, IndexMissing, InvalidArgument, NotSupported, QueryInvalid, VectorInvalid
-from vexfs.remote.link import Link, error_of
+from vexfs.remote.link import Link, error_of, texts
 from vexfs.search.filters import refuse_empty
 from vexfs.search.hits import Missing
 from vexfs.search.records import float32_of, numbers_of
@@ -98,9 +98,9 @@ def _hit(row: Mapping[str, Any], file: Mapping[str, Any]) -> Hit:
     others = row.get("others") or ()
     distance = row.get("distance")
     return Hit(
-        row["score"], None if distance != distance else distance, file["path"], file["id"], row.get("text") or "",
-        _pair(row, "span"), file.get("attributes") or {}, row.get("number"), file.get("ino"), _pair(row, "lines"),
-        [_hit(other, file) for other in others],
+        row["score"], None if distance != distance else distance, texts(file["path"]), texts(file["id"]),
+        row.get("text") or "", _pair(row, "span"), texts(file.get("attributes") or {}), row.get("number"),
+        file.get("ino"), _pair(row, "lines"), [_hit(other, file) for other in others],
     )  # fmt: skip
 
 
@@ -203,7 +203,7 @@ class RemoteIndex:
 
     def describe(self) -> dict[str, Any]:
         """What it is and how it stands, asked now."""
-        for about in self._link.ask("GET", "/v1/indexes"):
+        for about in texts(self._link.ask("GET", "/v1/indexes")):
             if about["number"] == self._about["number"]:
                 self._about = dict(about)
                 return dict(about)
@@ -212,7 +212,9 @@ class RemoteIndex:
     def _body(self, **more: Any) -> dict[str, Any]:
         """A request's body; the index is told by its number, which stays when the directory is renamed."""
         kept = {name: value for name, value in more.items() if value is not None}
-        return {"index": self._about["path"], "number": self._about["number"], **kept}
+        # An undecodable name cannot be in a body; the number goes before it.
+        path = self._about["path"].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return {"index": path, "number": self._about["number"], **kept}
 
     def __len__(self) -> int:
         return self.count()
@@ -270,7 +272,11 @@ class RemoteIndex:
             return self.get([ids])[0]
         names = _names(ids)
         found = self._link.ask("POST", "/v1/get", self._body(ids=names), invalid=InvalidArgument, again=True)
-        known = {row["id"]: Record(row["id"], row["path"], _vector(row["vector"]), row["attributes"]) for row in found}
+        known = {}
+        for row in found:
+            vector = _vector(row.pop("vector"))
+            row = texts(row)
+            known[row["id"]] = Record(row["id"], row["path"], vector, row["attributes"])
         return [known.get(name) for name in names]
 
     def delete(self, ids: Iterable[str] | None = None, where: Where = None) -> int:

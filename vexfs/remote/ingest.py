@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from vexfs.remote.index import RemoteIndex
-from vexfs.remote.link import Link, quoted
+from vexfs.remote.link import Link, quoted, texts
 
 _SLICE_S = 5.0
 
@@ -18,7 +18,7 @@ class RemoteIngest:
 
     def status(self) -> dict[str, Any]:
         """Backlog, rates, estimated time, files set aside: see :meth:`vexfs.search.ingest.Ingest.status`."""
-        found: dict[str, Any] = self._link.ask("GET", "/v1/ingest")
+        found: dict[str, Any] = texts(self._link.ask("GET", "/v1/ingest"))
         return found
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -33,7 +33,7 @@ class RemoteIngest:
 
     def status_of(self, index: RemoteIndex) -> dict[str, Any]:
         """As `status`, with the files of one index that were set aside."""
-        found: dict[str, Any] = self._link.ask("GET", f"/v1/indexes/{quoted(index.path)}")["ingest"]
+        found: dict[str, Any] = texts(self._link.ask("GET", f"/v1/indexes/{quoted(index.path)}")["ingest"])
         return found
 
     def retry(self, index: RemoteIndex | str | os.PathLike[str]) -> int:

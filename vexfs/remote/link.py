@@ -231,6 +231,15 @@ def error_of(problem: dict[str, Any]) -> VexfsError | OSError | None:
     return kind.at(detail)
 
 
+def texts(data: Any) -> Any:
+    """What a node tells, with the text that travels as bytes, for it has undecodable ones, as Python has it."""
+    if isinstance(data, bytes):
+        return os.fsdecode(data)
+    if isinstance(data, dict):
+        return {texts(key): texts(value) for key, value in data.items()}
+    return [texts(each) for each in data] if isinstance(data, list) else data
+
+
 def quoted(path: str) -> str:
     """A path of a volume as part of a URL."""
     return urllib.parse.quote(os.fsencode(path).lstrip(b"/"))

@@ -13,7 +13,7 @@ from vexfs.frontends.local.paths import text
 from vexfs.remote.filesystem import RemoteFilesystem
 from vexfs.remote.index import Hit, Hits, RemoteIndex, filter_of, hits_of, sent_vectors
 from vexfs.remote.ingest import RemoteIngest
-from vexfs.remote.link import CLOSED, Link, quoted
+from vexfs.remote.link import CLOSED, Link, quoted, texts
 from vexfs.remote.reembed import reembed
 from vexfs.remote.standing import RemoteStandingQuery
 from vexfs.search.hits import Missing
@@ -108,7 +108,7 @@ class RemoteVolume(Files):
 
     def _known(self, about: Mapping[str, Any]) -> RemoteIndex:
         """One object for each index."""
-        return self._indexes.setdefault(about["number"], RemoteIndex(self.wire, about))
+        return self._indexes.setdefault(about["number"], RemoteIndex(self.wire, texts(about)))
 
     def indexes(self) -> list[RemoteIndex]:
         """Every index that the token may see."""
@@ -145,7 +145,7 @@ class RemoteVolume(Files):
             body["vector"] = sent_vectors(query).tobytes()
         found = self.wire.ask("POST", "/v1/search", body, invalid=QueryInvalid, again=True)
         hits = hits_of(found["hits"], found.get("explanation"))
-        hits.missing = tuple(Missing(**each) for each in found.get("missing", ()))
+        hits.missing = tuple(Missing(**each) for each in texts(found.get("missing", [])))
         if local is not None:
             hits = reranked(str(query), hits, local)
             hits[:] = [hit for hit in hits if threshold is None or hit.score >= threshold][:k]
