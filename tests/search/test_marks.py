@@ -147,7 +147,7 @@ def test_killed_while_it_worked(tmp_path, walks):
 
 
 def test_names_that_came_and_are_indexed_do_not_wait(tmp_path, monkeypatch):
-    """Renames behind the mark are looked at when the volume is opened: what is up to date is not said to wait."""
+    """Moves behind the mark are looked at when the volume is opened: what is up to date is not said to wait."""
     with vexfs.open(tmp_path / "v") as fs:
         fs.index("docs", embedder="default")
         fs.write_text("docs/a.txt", "how to descale a kettle")
@@ -156,7 +156,8 @@ def test_names_that_came_and_are_indexed_do_not_wait(tmp_path, monkeypatch):
 import os, vexfs
 fs = vexfs.open({str(tmp_path / "v")!r})
 fs.ingest.wait(30)
-fs.rename("docs/a.txt", "docs/b.txt")
+fs.mkdir("docs/d")
+fs.rename("docs/a.txt", "docs/d/a.txt")
 fs.sync()
 os._exit(0)
 """
@@ -164,7 +165,7 @@ os._exit(0)
     monkeypatch.setattr(Ingest, "_run", lambda self: None)  # nothing is worked off
     with vexfs.open(tmp_path / "v") as fs:
         assert fs.ingest.status()["backlog"] == 0
-        assert [hit.path for hit in fs.search("kettle", k=1)] == ["/docs/b.txt"]
+        assert [hit.path for hit in fs.search("kettle", k=1)] == ["/docs/d/a.txt"]
 
 
 def test_an_index_that_came_is_finished_by_the_next_opening(tmp_path):

@@ -6,6 +6,7 @@ from vexfs._core.ops cimport vx_fs
 from vexfs._core.rows cimport (
     VX_ROW_AWAY,
     VX_ROW_CONTENT,
+    VX_ROW_RENAMED,
     VX_ROW_STALE,
     RowTable,
     vx_row,
@@ -13,11 +14,11 @@ from vexfs._core.rows cimport (
     vx_table_rows_of,
 )
 
-CONTENT, STALE, AWAY = VX_ROW_CONTENT, VX_ROW_STALE, VX_ROW_AWAY
+CONTENT, STALE, AWAY, RENAMED = VX_ROW_CONTENT, VX_ROW_STALE, VX_ROW_AWAY, VX_ROW_RENAMED
 
 
 def origin(RowTable table not None, uint64_t ino):
-    """Flags (``CONTENT``, ``STALE``, ``AWAY``) and the low 32 bits of the content's generation of a file's first row.
+    """Flags (``CONTENT``, ``STALE``, ``AWAY``, ``RENAMED``) and the low 32 bits of the content's generation of a file's first row.
 
     None where the file has no rows.
     """

@@ -12,6 +12,7 @@ cdef extern from "vexfs/rows.h" nogil:
         VX_ROW_CONTENT
         VX_ROW_STALE
         VX_ROW_AWAY
+        VX_ROW_RENAMED
         VX_PUT_CREATE
         VX_PUT_EXCL
         VX_PUT_CONTENT

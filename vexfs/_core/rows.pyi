@@ -78,4 +78,5 @@ class RowTable:
         from_content: bool = False,
         keep_rows: bool = False,
         append: bool = False,
+        called: list[bytes] | None = None,
     ) -> tuple[U32, U64]: ...

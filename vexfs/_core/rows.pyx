@@ -367,7 +367,7 @@ cdef class RowTable:
 
     def put(self, list names, const unsigned char[:, ::1] stored, *, parent=0, list xattrs=None,
             list contents=None, counts=None, spans=None, list words=None, generations=None, bint create=True,
-            bint exclusive=False, bint from_content=False, bint keep_rows=False, bint append=False):
+            bint exclusive=False, bint from_content=False, bint keep_rows=False, bint append=False, list called=None):
         """Put files with their rows, all or none.
 
         Parameters
@@ -389,6 +389,8 @@ cdef class RowTable:
         words : list of bytes, one a row, optional
         generations : uint64 (n,)
             With `from_content`: of the content that the rows were made from.
+        called : list of bytes
+            With inode numbers and `from_content`: the names under which their text was read.
         append : bool
             Take the next rows of the table, none that was used before.
 
@@ -441,6 +443,10 @@ cdef class RowTable:
                     r[k].name_n = <uint32_t>min(PyBytes_GET_SIZE(b), 1 << 20)
                 else:
                     r[k].ino = name
+                    if called is not None:
+                        b = called[k]
+                        r[k].name = PyBytes_AS_STRING(b)
+                        r[k].name_n = <uint32_t>min(PyBytes_GET_SIZE(b), 1 << 20)
                 if xattrs is not None and xattrs[k] is not None:
                     b = xattrs[k]
                     r[k].xattrs = PyBytes_AS_STRING(b)

@@ -59,7 +59,8 @@ class Aside:
         return found is not None and found[0] == generation and found[1] == _name(self._path(ino))
 
     def put(self, ino: int, generation: int, reason: str, fault: bool, path: bytes | None = None) -> None:
-        """Set a file aside; `fault`: something failed, rather than that there is no text.
+        """Set a file aside, with nothing left of what it was before; `fault`: something failed, rather than that there
+        is no text.
 
         `path`: under which it was tried; it may have another one meanwhile.
         """
@@ -67,6 +68,8 @@ class Aside:
         with self._lock:
             self._files[ino] = (generation, name, reason[:500], fault)
             self._changed = True
+        if self._index.made_from_content(ino):
+            self._index.drop_rows(ino)
 
     def drop(self, ino: int) -> None:
         """Forget a file."""

@@ -4,6 +4,7 @@ The vectors and the words are brought into the structures that are searched befo
 the row that it will have; when the index takes its place, only the table of rows is written.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 import attrs
@@ -37,6 +38,7 @@ class _Portion:
         self.generations = np.array([each.generation for each in found], np.uint64)
         self.counts = np.array([len(each.chunks) for each in found], np.uint32)
         self.spans = np.array([(s, e - s) for each in found for s, e in each.spans()], np.uint32).reshape(-1, 2)
+        self.called = [os.fsencode(each.name) for each in found]
         self.stored, self.records = stored, records
 
 
@@ -140,7 +142,7 @@ class Filling:
                     portion.inos[first:until], portion.stored[rows], counts=portion.counts[first:until],
                     spans=portion.spans[rows], words=portion.records[rows],
                     generations=portion.generations[first:until], from_content=True, create=False,
-                    append=True,
+                    append=True, called=portion.called[first:until],
                 )  # fmt: skip
                 first, until = until, files
             except RecordFailed as failed:

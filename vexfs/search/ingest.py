@@ -28,9 +28,8 @@ from vexfs.search.chunk import Chunker
 from vexfs.search.embedding import Batch, Embedding, Model, model_of
 from vexfs.search.extract import Limits, Skipped
 from vexfs.search.marks import Marks
-from vexfs.search.passages import Changed, Passages, is_file, passages, wanted
+from vexfs.search.passages import Changed, Passages, is_file, passages, path_of_text, wanted
 from vexfs.search.turns import Turns
-from vexfs.search.vectorfiles import holds_vectors
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
@@ -368,16 +367,15 @@ class Ingest:
         index = self.catalog.covering(ino)
         if index is None or index.embedder is None or not self._is_wanted(index, ino, generation):
             return None
-        path = b""
-        with contextlib.suppress(OSError):
-            path = self.filesystem.path_of(ino)
-        if not path or holds_vectors(path):
+        if (path := path_of_text(self.filesystem, ino)) is None:
             return None
         if (held := self._holds.get(model_of(index), (0.0, 0.0, ""))[0] - time.monotonic()) > 0:
             self._backlog.later(ino, held + 0.01)
             return None
         try:
-            return passages(index, ino, self._chunker, self._limits)
+            if not (made := passages(index, ino, self._chunker, self._limits)).put_under_new_name():
+                return made
+            self._indexed(made)
         except Skipped as why:
             index.aside.put(ino, generation, str(why), fault=False, path=path)
         except Changed:
@@ -475,6 +473,7 @@ class Ingest:
                 [span for each, _ in found for span in each.spans()],
                 batch.records if whole else [record for _, part in found for record in batch.records[part]],
                 batch.rows if whole else np.concatenate([batch.rows[part] for _, part in found]),
+                called=[os.fsencode(each.name) for each, _ in found],
             )
         except IndexClosed:  # it was dropped meanwhile; another one may cover them
             done = [False] * len(found)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from vexfs._core.origin import AWAY, CONTENT, STALE, origin
+from vexfs._core.origin import AWAY, CONTENT, RENAMED, STALE, origin
 from vexfs._core.rows import PUT_MAX
 from vexfs.search.chunk import Chunk, Chunker
 from vexfs.search.extract import Limits, Skipped, extract, kind_of
+from vexfs.search.vectorfiles import holds_vectors
 
 if TYPE_CHECKING:
     from vexfs._core.fs import Filesystem
@@ -48,6 +49,23 @@ class Passages:
         """What keywords are looked for in: the same, and the name as it is."""
         return [f"{self.name}\n{chunk.context}" for chunk in self.chunks]
 
+    def put_under_new_name(self) -> bool:
+        """Put passages of a file that got another name and changed in nothing else, with the vectors that they have.
+
+        False: there is more to it, they are embedded as those of any file.
+        """
+        table, spans = self.index.table, self.spans()
+        if origin(table, self.ino) != (CONTENT | RENAMED, self.generation & 0xFFFFFFFF):
+            return False
+        found = table.rows_of(self.ino)
+        rows = [table.rows(int(row), 1)[0] for row in found]
+        if spans != [(row["start"], row["start"] + row["length"]) for row in rows] or (0, 0) in spans:
+            return False  # the name says that the file is of another kind, or the places of passages are not known
+        return self.index.writer.put_stored(
+            [(self.ino, self.generation, len(spans))], spans, self.index.words.encode_all(self.words()),
+            self.index.stored(found), called=[os.fsencode(self.name)], told=False,
+        )[0]  # fmt: skip
+
     def spans(self) -> list[tuple[int, int]]:
         """Byte ranges, (0, 0) where they are not known."""
         return [(chunk.start, chunk.end) if chunk.end > chunk.start >= 0 else (0, 0) for chunk in self.chunks]
@@ -63,12 +81,21 @@ def wanted(index: "Index", ino: int, generation: int) -> bool:
     if found is None:
         return True
     flags, made_from = found
-    return bool(flags & CONTENT) and (bool(flags & (STALE | AWAY)) or made_from != generation & 0xFFFFFFFF)
+    return bool(flags & CONTENT) and (bool(flags & (STALE | AWAY | RENAMED)) or made_from != generation & 0xFFFFFFFF)
 
 
 def name_of(filesystem: "Filesystem", ino: int) -> str:
     """The file's name, as text."""
     return os.fsdecode(filesystem.path_of(ino).rpartition(b"/")[2])
+
+
+def path_of_text(filesystem: "Filesystem", ino: int) -> bytes | None:
+    """The file's path; None when it is gone, or one of vectors by its name."""
+    try:
+        path = filesystem.path_of(ino)
+    except OSError:
+        return None
+    return None if holds_vectors(path) else path
 
 
 def read(filesystem: "Filesystem", ino: int, limits: Limits) -> tuple[bytes, str, int]:

@@ -227,22 +227,24 @@ class Writer:
 
     def put_files(
         self, files: Sequence[tuple[int, int, int]], spans: Sequence[tuple[int, int]],
-        records: Sequence[bytes] | None, vectors: ArrayLike, *, told: bool = True,
+        records: Sequence[bytes] | None, vectors: ArrayLike, *, called: Sequence[bytes] | None = None,
+        told: bool = True,
     ) -> list[bool]:
         """As `put_chunks` for several files at once, which costs less.
 
         `files` has the inode number, generation and number of passages of each; then come the passages of all of them,
         one after the other; `records` are what `WordIndex.encode` gave for their text, None: they have no words.
-        `told` False: nobody is told who waits for files that match.
+        `called`: the names under which they were read; one that has another now is not put.  `told` False: nobody is
+        told who waits for files that match.
         """
         total = sum(count for _, _, count in files)
         dim = self._index.dim
         x = vectors_of(vectors, dim, "l2", total) if total else np.empty((0, dim), np.float32)
-        return self.put_stored(files, spans, records, self._encoded(x), told=told)
+        return self.put_stored(files, spans, records, self._encoded(x), called=called, told=told)
 
     def put_stored(
         self, files: Sequence[tuple[int, int, int]], spans: Sequence[tuple[int, int]],
-        records: Sequence[bytes] | None, stored: Bytes, *, told: bool = True,
+        records: Sequence[bytes] | None, stored: Bytes, *, called: Sequence[bytes] | None = None, told: bool = True,
     ) -> list[bool]:
         """As `put_files` of vectors as the index stores them, uint8 (n, row_bytes)."""
         total = len(stored)
@@ -262,6 +264,7 @@ class Writer:
                     taken, owners = self._table.put(
                         inos[done].tolist(), rows, counts=counts[done].astype(np.uint32), spans=pairs[places],
                         words=chosen, generations=generations[done], from_content=True, create=False,
+                        called=None if called is None else [called[k] for k in np.flatnonzero(done).tolist()],
                     )  # fmt: skip
                 except RecordFailed as failed:
                     done[np.flatnonzero(done)[failed.at]] = False

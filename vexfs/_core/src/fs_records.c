@@ -44,15 +44,21 @@ static int find_file(vx_fs *fs, const vx_cred *c, const put_t *p, vx_record *r, 
     return S_ISREG((*out)->a.mode) ? vx_may(c, *out, 2) : S_ISDIR((*out)->a.mode) ? -EISDIR : -EINVAL;
 }
 
-/* Whether a file that was read for this table is another's now, or another kind of file.  Its name does not lie on the
- * stack of what follows. */
-static __attribute__((noinline)) int is_elsewhere(vx_fs *fs, const put_t *p, vx_inode *i)
+/* Whether a file that was read for this table is another's now, has another name, or vectors that were given to it
+ * meanwhile.  Its name does not lie on the stack of what follows. */
+static __attribute__((noinline)) int is_elsewhere(vx_fs *fs, const put_t *p, const vx_record *r, vx_inode *i)
 {
     char name[VX_NAME_MAX];
+    uint64_t had = vx_rows_find(fs, i->a.ino);
     if (vx_rows_over(fs, i->a.ino) != p->t)
         return 1;
+    if (had && fs->tables[(had >> 32) - 1] == p->t && !(p->t->row[(uint32_t)had].flags & VX_ROW_CONTENT))
+        return 1;
     int n = p->words ? vx_name_of(fs, i, name) : 0;
-    return n > 0 && vx_holds_vectors(name, (size_t)n);
+    if (n <= 0)
+        return 0;
+    return vx_holds_vectors(name, (size_t)n) ||
+           (r->name && (r->name_n != (uint32_t)n || memcmp(name, r->name, (size_t)n)));
 }
 
 static int check(vx_fs *fs, const vx_cred *c, const put_t *p, vx_record *r)
@@ -66,7 +72,7 @@ static int check(vx_fs *fs, const vx_cred *c, const put_t *p, vx_record *r)
         rc = vx_xattr_load(fs, i);
         if (!rc && (uint64_t)i->xattr_n + r->xattrs_n > VX_XATTR_TOTAL_MAX)
             rc = -ENOSPC;
-        if (!rc && (p->flags & VX_PUT_CONTENT) && (i->a.generation != r->generation || is_elsewhere(fs, p, i)))
+        if (!rc && (p->flags & VX_PUT_CONTENT) && (i->a.generation != r->generation || is_elsewhere(fs, p, r, i)))
             rc = -ESTALE;
     } else if (!rc && r->xattrs_n > VX_XATTR_TOTAL_MAX) {
         rc = -ENOSPC;

@@ -180,7 +180,7 @@ void vx_rows_flag(vx_table *t, uint32_t first, uint32_t flag, int on)
         return;
     vx_rows_count(t, &t->row[first], -1);
     for (uint32_t k = first; k != VX_ROW_NONE; k = t->row[k].next) {
-        if (on && vx_row_searched(&t->row[k]) && t->gone)
+        if (on && flag != VX_ROW_RENAMED && vx_row_searched(&t->row[k]) && t->gone)
             t->gone(t->ctx, k);
         t->row[k].flags = (on ? t->row[k].flags | flag : t->row[k].flags & ~flag) & 0xffffff;
         vx_row_dirty(t, k);
@@ -220,8 +220,12 @@ void vx_rows_renamed(vx_fs *fs, const vx_inode *i, const vx_dentry *was, const v
     int before = was ? vx_holds_vectors(was->name, was->name_n) : 0, after = vx_holds_vectors(now->name, now->name_n);
     uint64_t at = vx_rows_find(fs, i->a.ino);
     vx_table *t = table_of(fs, at);
-    if (was && before != after && t && (t->row[(uint32_t)at].flags & VX_ROW_CONTENT))
-        (void)vx_row_release(fs, t, i->a.ino);
+    if (was && t && (t->row[(uint32_t)at].flags & VX_ROW_CONTENT)) {
+        if (before != after)
+            (void)vx_row_release(fs, t, i->a.ino);
+        else if (!after && (was->name_n != now->name_n || memcmp(was->name, now->name, now->name_n)))
+            vx_rows_flag(t, (uint32_t)at, VX_ROW_RENAMED, 1);
+    }
     if (before || after)
         vx_moved_push(fs, i->a.ino);
 }

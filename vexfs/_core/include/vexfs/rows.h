@@ -14,11 +14,12 @@
 
 enum { VX_ROW_NONE = 0xffffffffu, VX_TABLE_PAGE = 4096 };
 
-/* Why a row that has a file is not searched for now. */
+/* What is to be known of a row that has a file; one that is stale or away is not searched for now. */
 enum {
     VX_ROW_CONTENT = 1, /* made from the file's content: void once that changes */
     VX_ROW_STALE = 2,   /* the content has changed since */
-    VX_ROW_AWAY = 4     /* the file lies outside of what the index covers */
+    VX_ROW_AWAY = 4,    /* the file lies outside of what the index covers */
+    VX_ROW_RENAMED = 8  /* made from text, of a file that got another name since */
 };
 
 /* 32 bytes, as on disk; the first one of a file is found through a map, the others through `next`. */
@@ -91,7 +92,7 @@ enum { VX_PUT_CREATE = 1,   /* a name that does not exist is made, as an empty r
        VX_PUT_APPEND = 16 /* no row is taken that was used before */ };
 
 typedef struct {
-    uint64_t ino;    /* 0: `name` in `parent`; the file on return */
+    uint64_t ino;    /* 0: `name` in `parent`; the file on return.  Else `name`: that it had when its text was read, or NULL */
     uint64_t parent;
     const char *name, *xattrs, *content;
     uint64_t generation;
