@@ -4,12 +4,15 @@ import io
 import signal
 import subprocess
 import sys
+import threading
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
 
 import vexfs
+from vexfs.search.settling import Settling
 
 DIM = 8
 
@@ -159,6 +162,48 @@ def test_searched_while_it_is_written(fs, box, x):
             file.flush()
             assert nearest(box, x[0]) is None or at + 10_000 >= len(content)
     assert nearest(box, x[39])[0] == "/box/a.npy" and not reasons(box)
+
+
+def test_the_first_search_finds_it_in_rows_that_were_of_others(fs, box, rng):
+    box.upsert([f"{i}" for i in range(2000)], rng.standard_normal((2000, DIM)))
+    box.delete([f"{i}" for i in range(1500)])  # so many are used again
+    fs.write_bytes("box/a.npy", npy(np.ones(DIM)))
+    assert box.query(np.ones(DIM), 3).paths[0] == "/box/a.npy"
+    fs.rename("box/a.npy", "box/b.npy")
+    fs.makedirs("plain")
+    fs.rename("box/1999", "plain/x")
+    fs.index("other", dim=DIM).upsert(["y"], [np.full(DIM, -1.0)])
+    fs.rename("other/y", "box/y")
+    assert [len(box.query(q, 9)) for q in (np.ones(DIM), -np.ones(DIM))] == [9, 9]
+    assert box.query(-np.ones(DIM), 1).paths == ["/box/y"]
+
+
+def test_a_search_waits_for_whoever_settles_what_it_is_to_find(fs, box, x, monkeypatch):
+    """Another thread takes the notes of what changed just when a search has looked whether somebody is at it."""
+    look_at, pending = Settling._look_at, Settling.pending.fget
+    taken = threading.Event()
+
+    def slowly(self, ino):
+        taken.set()
+        time.sleep(0.3)
+        look_at(self, ino)
+
+    def looked(self):
+        found = pending(self)
+        if not other.ident:
+            other.start()
+            taken.wait(5)
+        return found
+
+    box.upsert(["far"], -x[:1])
+    assert len(box) == 1  # nothing is left to settle
+    fs.write_bytes("box/a.npy", npy(x[0]))
+    other = threading.Thread(target=fs.catalog.settle)
+    monkeypatch.setattr(Settling, "_look_at", slowly)
+    monkeypatch.setattr(Settling, "pending", property(looked))
+    assert box.query(x[0], 1).paths == ["/box/a.npy"]
+    if other.ident:
+        other.join()
 
 
 def test_names_decide(fs, box, x):

@@ -38,5 +38,5 @@ def nearest(
 ) -> tuple[list[L], list[int]]: ...
 def nearest_plainly(
     table: RowTable, vectors: VectorIndex, kind: type[Found], lists: type[L], index: Any, q: Any, k: Any, recall: Any,
-    threads: Any,
+    threads: Any, settling: Any,
 ) -> L | None: ...

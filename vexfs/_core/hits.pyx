@@ -256,7 +256,8 @@ cdef int answer(RowTable table, VectorIndex vectors, kind, lists, index, const f
     return 0
 
 
-def nearest_plainly(RowTable table not None, VectorIndex vectors not None, kind, lists, index, q, k, recall, threads):
+def nearest_plainly(RowTable table not None, VectorIndex vectors not None, kind, lists, index, q, k, recall, threads,
+                    settling):
     """The k files nearest to one query among all, as `nearest` finds them: the short way of the usual question.
 
     None where there is more to it, which whoever asks then looks into: a query that is no float32 array of (dim,), or
@@ -271,8 +272,11 @@ def nearest_plainly(RowTable table not None, VectorIndex vectors not None, kind,
     if type(k) is not int or type(recall) is not float or type(threads) is not int or not PyObject_CheckBuffer(q):
         return None
     most, share = min(max(k, 0), VX_VINDEX_K_MAX + 1), recall
+    # Whoever takes notes out of the table says so before, and has given rows to what they tell of before he is done.
+    if table.read().moved or settling.pending:
+        return None
     s = table.read()
-    if not (1 <= most <= VX_VINDEX_K_MAX and 0 < share <= 1 and threads == 1 and s.live == s.files > 0 and not s.moved):
+    if not (1 <= most <= VX_VINDEX_K_MAX and 0 < share <= 1 and threads == 1 and s.live == s.files > 0):
         return None
     try:
         PyObject_GetBuffer(q, &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)

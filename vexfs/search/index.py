@@ -410,8 +410,9 @@ class Index:
             A list of `Hit`; for n queries a list of n `Hits`.
         """
         plain = where is None and under is None and effort is None and exact is None and threshold is None
-        if plain and not explain and not self.catalog.settling.pending:
-            found = nearest_plainly(self.table, self.vectors, Hit, Hits, self, vectors, k, recall, threads)
+        if plain and not explain:
+            settling = self.catalog.settling
+            found = nearest_plainly(self.table, self.vectors, Hit, Hits, self, vectors, k, recall, threads, settling)
             if found is not None:
                 return found
         return self._reader.query(

@@ -240,9 +240,9 @@ class Reader:
         check_k(k)
         check_options(recall, effort, exact, threshold, threads)
         q = vectors_of(vectors, index.dim, index.metric, what="query")
-        since = self._table.moment
         if self._table.waiting or index.catalog.settling.pending:
             index.catalog.settle()
+        since = self._table.moment  # after what settling gave rows to
         allowed = self.allowed(where, under)
         options = since, recall, min(effort or 0, 1 << 31), exact, threshold, min(threads, 1 << 16)
         # Several rows may be one file's: enough of them for k files, as far as there are.
