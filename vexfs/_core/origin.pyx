@@ -18,9 +18,9 @@ CONTENT, STALE, AWAY, RENAMED = VX_ROW_CONTENT, VX_ROW_STALE, VX_ROW_AWAY, VX_RO
 
 
 def origin(RowTable table not None, uint64_t ino):
-    """Flags (``CONTENT``, ``STALE``, ``AWAY``, ``RENAMED``) and the low 32 bits of the content's generation of a file's first row.
+    """Flags and the low 32 bits of the content's generation of a file's first row; None where the file has no rows.
 
-    None where the file has no rows.
+    The flags are ``CONTENT``, ``STALE``, ``AWAY`` and ``RENAMED``.
     """
     cdef uint32_t row = 0, n
     cdef vx_row found
