@@ -17,6 +17,8 @@ from vexfs.errors import NotPermitted, UsageError, VexfsError, describe, row_of
 from vexfs.node.tokens import ANYBODY, Token
 
 JSON = "application/json"
+#: Which run of the node answers.
+RUN = "VexFS-Run"
 MSGPACK = "application/msgpack"
 BYTES = "application/octet-stream"
 PROBLEM = "application/problem+json"
@@ -168,7 +170,8 @@ class Request:
     def reply(self, data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
         """`data` in the form that the client wants."""
         if self.wants_msgpack:
-            return Reply(status, to_msgpack(data), MSGPACK, headers or {})
+            headers = {RUN: self.node.run_id, **(headers or {})}
+            return Reply(status, to_msgpack(data), MSGPACK, headers)
         return Reply(status, to_json(data), JSON, headers or {})
 
 

@@ -1,10 +1,11 @@
 """What a client has open or connected lasts: over ten idle minutes, and over a node that is started anew."""
 
+import errno
 import socket
 import threading
 
 import pytest
-from vexfs.frontends.http.api.operations import OPERATIONS, Handles, handles
+from vexfs.frontends.http.api.operations import OPERATIONS, Handles, _Held, handles
 
 import vexfs
 from tests.remote.conftest import Served
@@ -149,6 +150,41 @@ def test_a_write_that_an_fsync_came_too_early_for_is_told_when_the_node_is_start
         served.stop()
 
 
+def test_a_sync_that_comes_after_a_node_was_started_anew_tells_that_changes_may_be_lost(tmp_path):
+    served = Served(tmp_path)
+    fs = vexfs.connect(served.url, served.token)
+
+    def restarted(change):
+        nonlocal served
+        fs.sync()
+        change()
+        served = again(served, tmp_path)
+        assert fs.listdir()
+
+    changes = (
+        lambda: fs.write_text("f", "content"), lambda: fs.open("g", "wb").close(), lambda: fs.index("i", dim=2),
+        lambda: fs.index("i").upsert(["a"], [[1, 0]]), lambda: fs.index("i").delete(["a"]), lambda: fs.drop_index("i"),
+    )  # fmt: skip
+    try:
+        for change in changes:
+            restarted(change)
+            fs.mkdir(f"d{len(fs.listdir())}")  # what comes later does not hide it
+            with pytest.raises(OSError, match="not synced may be lost") as caught:
+                fs.sync()
+            assert caught.value.errno == errno.EIO
+            fs.sync()
+        restarted(lambda: fs.read_text("f"))
+        fs.sync()
+        served.stop()
+        with pytest.raises(Unreachable):
+            fs.sync()
+        served = Served(tmp_path, f"api.rest_bind=127.0.0.1:{served.url.rpartition(':')[2]}")
+        fs.sync()
+    finally:
+        fs.close()
+        served.stop()
+
+
 class Cutting:
     """A listener before the node that hangs up on the second request of a connection, once it has read it."""
 
@@ -202,4 +238,5 @@ def test_a_connection_that_ends_under_a_request_costs_only_what_must_not_be_done
 
 
 def test_the_names_of_handles_begin_with_the_run_of_the_node(served):
-    assert len(Handles(served.node)._run) == 8
+    made = Handles(served.node).add(_Held("token", 0))
+    assert made.startswith(served.node.run_id) and len(served.node.run_id) == 8 < len(made)

@@ -7,6 +7,7 @@ socket, mount, HTTP ...).  ``vexctl --volume`` opens one in its own process; ``v
 import functools
 import logging
 import os
+import secrets
 import threading
 import time
 from collections.abc import Generator, Mapping
@@ -90,6 +91,8 @@ class Node:
         self.settings = settings
         self.source = Path(source) if source is not None else None
         self.started, self._since = time.time(), time.monotonic()
+        #: Another one each time that a node is started: clients see by it that what was not synced may be lost.
+        self.run_id = secrets.token_urlsafe(6)
         self.services: dict[str, service.Supervised] = {}
         self.missing: dict[str, str] = {}
         self.waiting: list[Change] = []

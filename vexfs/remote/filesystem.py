@@ -51,6 +51,11 @@ _AGAIN = frozenset({
     "stat", "resolve", "readlink", "getxattr", "listxattr", "scandir", "read_file", "statvfs", "getattr", "read",
     "fsync", "chmod", "chown", "truncate", "truncate_ino", "write_file", "reopen", "release",
 })  # fmt: skip
+#: Operations that a sync has nothing to do with.
+_UNCHANGING = frozenset({
+    "stat", "resolve", "readlink", "getxattr", "listxattr", "scandir", "scan_on", "read_file", "statvfs", "getattr",
+    "read", "fsync", "open", "reopen", "release",
+})  # fmt: skip
 
 
 class OpenIno(int):
@@ -112,7 +117,10 @@ class RemoteFilesystem:
             op in _AGAIN or (op == "write" and args[2] != -1)
             or (op == "open" and not args[1] & (os.O_CREAT | os.O_EXCL | os.O_TRUNC))
         )  # fmt: skip
-        answer = self._link.ask("POST", "/v1/operations", body, invalid=InvalidArgument, again=again)
+        changes = op not in _UNCHANGING or (op == "open" and not again)
+        answer = self._link.ask(
+            "POST", "/v1/operations", body, invalid=InvalidArgument, again=again, changes=changes
+        )  # fmt: skip
         fault = answer.get("fault")
         if fault is None:
             return answer["results"][0]
@@ -318,7 +326,17 @@ class RemoteFilesystem:
     # -- as a whole
 
     def sync(self) -> None:
-        self._call("fsync", paths=0)
+        before = self._link.unsynced()
+        try:
+            run = self._call("fsync", paths=0)
+        except BaseException:
+            self._link.unsynced(before)
+            raise
+        if run is not None and before - {run}:
+            raise from_errno(
+                errno.EIO, message="the node was started anew: what was changed before that and not synced may be "
+                "lost; look whether it is there, and do again what is not"
+            )  # fmt: skip
 
     def statvfs(self) -> tuple[int, int, int, int, int]:
         total, free, available, used, left = self._call("statvfs", paths=0)

@@ -240,7 +240,7 @@ class RemoteIndex:
             vectors=None if vectors is None else sent_vectors(vectors, len(names)).tobytes(),
             **{"contents_bytes" if raw else "contents": given},
         )  # fmt: skip
-        answer = self._link.ask("POST", "/v1/upsert", body, invalid=InvalidArgument, again=mode != "add")
+        answer = self._link.ask("POST", "/v1/upsert", body, invalid=InvalidArgument, again=mode != "add", changes=True)
         if errors == "report":
             return [None if each is None else error_of(each) for each in answer["errors"]]
         return int(answer["count"])
@@ -286,7 +286,7 @@ class RemoteIndex:
         refuse_empty(where)
         names = None if ids is None else _names([ids] if isinstance(ids, str | bytes) else ids)
         body = self._body(ids=names, where=filter_of(where))
-        return int(self._link.ask("POST", "/v1/delete", body, invalid=QueryInvalid)["count"])
+        return int(self._link.ask("POST", "/v1/delete", body, invalid=QueryInvalid, changes=True)["count"])
 
     def count(self, where: Where = None, under: Any = None) -> int:
         """How many there are, or match, below a directory."""

@@ -20,6 +20,8 @@ from vexfs.errors import InvalidArgument, Unreachable, UsageError, VexfsError, V
 
 IDLE_S = 2.0  # less than a node keeps an idle connection, so that none is used as the node closes it
 KEPT_MOST = 8
+#: Says which run of the node answers.
+_RUN = "VexFS-Run"
 CLOSED = "the connection has been closed; connect again"
 _decode = msgspec.msgpack.Decoder()
 
@@ -95,6 +97,8 @@ class Link:
             self._headers["Authorization"] = f"Bearer {token}"
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._lock = threading.Lock()
+        #: Runs of the node that answered changes which no sync followed.
+        self._unsynced: set[str] = set()
         self.closed = False
         _links.add(self)
 
@@ -124,11 +128,12 @@ class Link:
         link.close()
 
     def ask(self, method: str, path: str, body: Any = None, *, invalid: type[VexfsError] | None = None,
-            again: bool = False) -> Any:
+            again: bool = False, changes: bool = False) -> Any:
         """One request; answers what its reply holds.
 
         `invalid`: raised for arguments that the node refuses.  `again`: it may be done twice, and so is asked once more
-        when a connection that was kept turns out to have ended.
+        when a connection that was kept turns out to have ended.  `changes`: a crash of the node may lose it until it is
+        synced.
 
         Raises
         ------
@@ -155,7 +160,7 @@ class Link:
             link.close()
             if kept and isinstance(error, ConnectionError) and (again or method == "GET"):
                 self._forget()
-                return self.ask(method, path, body, invalid=invalid, again=again)
+                return self.ask(method, path, body, invalid=invalid, again=again, changes=changes)
             raise Unreachable(f"{self.url}: {_reason(error)}") from None
         if reply.will_close:
             link.close()
@@ -166,7 +171,15 @@ class Link:
             if invalid is not None and isinstance(fault, Refused) and fault.status == 400:
                 raise invalid.at(str(fault))
             raise fault
+        if changes:
+            self.unsynced({reply.headers.get(_RUN, "")})
         return _decode.decode(raw) if raw else None
+
+    def unsynced(self, more: set[str] | None = None) -> set[str]:
+        """The runs of the node that answered changes which no sync followed: taken out, or with `more` put in."""
+        with self._lock:
+            before, self._unsynced = self._unsynced, set() if more is None else self._unsynced | more
+        return before
 
     def close(self) -> None:
         """Close the connections that are kept; nothing is asked any more."""

@@ -103,7 +103,7 @@ class RemoteVolume(Files):
         _refuse_callable(embedder, path)
         wanted = {"dim": dim, "metric": metric, "dtype": dtype, "embedder": embedder, "rows_in": rows_in}
         body = {name: value for name, value in wanted.items() if value is not None}
-        about = self.wire.ask("PUT", f"/v1/indexes/{_in_url(path)}", body, invalid=InvalidArgument)
+        about = self.wire.ask("PUT", f"/v1/indexes/{_in_url(path)}", body, invalid=InvalidArgument, changes=True)
         return self._known(about)
 
     def _known(self, about: Mapping[str, Any]) -> RemoteIndex:
@@ -118,7 +118,7 @@ class RemoteVolume(Files):
     def drop_index(self, path: Any) -> None:
         """Drop a directory's index and its vectors; the files stay."""
         self._needs("index")
-        self.wire.ask("DELETE", f"/v1/indexes/{_in_url(path)}")
+        self.wire.ask("DELETE", f"/v1/indexes/{_in_url(path)}", changes=True)
 
     def search(
         self, query: Any, k: int = 10, *, under: Any = "/", where: Mapping[str, Any] | None = None,

@@ -73,8 +73,6 @@ class Handles:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        #: Begins the name of each: a client sees by it that the node was started anew.
-        self._run = secrets.token_urlsafe(6)
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
 
@@ -85,7 +83,7 @@ class Handles:
             mine = sum(each.token == held.token for each in self._held.values()) if len(self._held) > 256 else 0
             if mine >= HANDLES_MOST:
                 raise Problem(429, f"a token may hold {HANDLES_MOST} files open; release some")
-            name = self._run + secrets.token_urlsafe(12)
+            name = self._node.run_id + secrets.token_urlsafe(12)
             self._held[name] = held
         return name
 
@@ -271,9 +269,12 @@ def _read_file(request: Request, path: Any) -> bytes:
     return found
 
 
-def _sync(request: Request, handle: Any = None) -> None:
+def _sync(request: Request, handle: Any = None) -> str:
+    """Answers which run of the node it was."""
     ino = handles(request.node).get(request, handle).ino if handle else 0
     request.node.volume.filesystem.fsync(ino)
+    run: str = request.node.run_id
+    return run
 
 
 def _release(request: Request, handle: Any) -> None:
