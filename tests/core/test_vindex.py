@@ -77,6 +77,27 @@ def test_lists_find_what_is_near(metric, dtype):
     assert found == pytest.approx(true, rel=1e-3, abs=1e-3)
     assert np.all(np.diff(found, axis=1) >= 0)
 
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_a_query_takes_the_lists_that_it_needs(metric):
+    """Near its neighbours a query takes fewer lists than between clusters; one that is unlike all rows has an end, too."""
+    x = np.concatenate([clustered(8000, 64, spread=0.1), clustered(8000, 64, 1, spread=1)])
+    index = filled(x, metric)
+
+    def looked(q):
+        lists, found = [], []
+        for one in q:
+            work = {}
+            found.append(index.search(one[None], 10, recall=0.95, work=work)[0][0])
+            lists.append(work["lists"])
+        return np.array(lists), recall(found, nearest(metric, q, x, 10)), work["lists_total"]
+
+    near, near_recall, total = looked(clustered(100, 64, 2, spread=0.1))
+    between, between_recall, _ = looked(clustered(100, 64, 3, spread=1))
+    far, _, _ = looked(np.random.default_rng(4).normal(size=(100, 64)).astype(np.float32))
+    assert near.mean() < 0.6 * between.mean()
+    assert (near_recall + between_recall) / 2 >= 0.93
+    assert max(between.max(), far.max()) < total / 4
+
 
 @pytest.mark.parametrize("level", READY)
 def test_every_level_finds_the_same(level):

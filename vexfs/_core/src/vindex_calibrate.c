@@ -4,7 +4,7 @@
 
 #include "vindex_impl.h"
 
-#define NEIGHBOURS 100u
+#define SOME 10u
 /* Wide enough that nothing near is overlooked. */
 #define WIDTH 3.0f
 
@@ -13,99 +13,150 @@ static const float levels[VX_LEVELS_OF_RECALL] = {0.5f, 0.8f, 0.9f, 0.95f, 0.98f
 int vx_calibration_begin(vx_calibration *c, uint32_t lists)
 {
     memset(c, 0, sizeof *c);
-    c->rank_10 = calloc(3 * (size_t)lists, sizeof *c->rank_10);
-    c->rank_100 = c->rank_10 ? c->rank_10 + lists : NULL;
-    c->position = c->rank_10 ? c->rank_10 + 2 * (size_t)lists : NULL;
-    return c->rank_10 ? 0 : -ENOMEM;
+    c->near_10 = malloc(VX_CALIBRATION_ROWS * (size_t)(SOME + VX_NEIGHBOURS) * sizeof *c->near_10);
+    c->near_100 = c->near_10 ? c->near_10 + VX_CALIBRATION_ROWS * SOME : NULL;
+    c->position = malloc(lists * sizeof *c->position);
+    return c->near_10 && c->position ? 0 : -ENOMEM;
 }
 
 void vx_calibration_free(vx_calibration *c)
 {
-    free(c->rank_10);
-    c->rank_10 = NULL;
+    free(c->near_10);
+    free(c->position);
+    c->near_10 = NULL;
+    c->position = NULL;
 }
 
 /* The neighbours of the row in the bench, by a search of all lists. */
-static int find_neighbours(vx_vindex *v, vx_generation *g, const float *x, uint32_t *rows, uint32_t *n)
+static int find_neighbours(vx_calibration *c, vx_vindex *v, vx_generation *g, const float *x, uint32_t *n)
 {
-    const vx_vindex_ask ask = {.k = NEIGHBOURS + 1, .recall = 1, .effort = g->lists};
+    const vx_vindex_ask ask = {.k = VX_NEIGHBOURS + 1, .recall = 1, .effort = g->lists};
     vx_search s = {.g = g};
     int status = vx_search_begin(&s, v, &ask);
     if (status != 0)
         return status;
     s.work.plan = VX_PLAN_LISTS;
-    s.lists = g->lists;
+    s.lists = s.lists_most = g->lists;
+    s.slack = INFINITY;
     s.width = WIDTH;
     vx_search_one(&s, x);
     status = s.status;
     *n = s.top.n;
-    memcpy(rows, s.top.row, s.top.n * sizeof *rows);
+    memcpy(c->row, s.top.row, s.top.n * sizeof *c->row);
+    memcpy(c->score, s.top.score, s.top.n * sizeof *c->score);
     vx_search_end(&s);
     return status;
 }
 
+/* The first of its lists, in the order of a query. */
+static uint32_t first_rank(const vx_calibration *c, const vx_generation *g, uint32_t row)
+{
+    uint32_t rank = g->lists - 1;
+    const uint32_t *place = vx_place(g, row);
+    for (uint32_t j = 0; j < g->places; j++)
+        if (place[j] && c->position[place[j] - 1] < rank)
+            rank = c->position[place[j] - 1];
+    return rank;
+}
+
+/* The first n neighbours' ranks, and how far their lists are below the worst of them, `add` being what lists' keys lack. */
+static void note(const vx_calibration *c, vx_near *near, uint32_t n, const vx_probe *p, float add)
+{
+    const float worst = c->score[n - 1] - add, length = p->square > 0 ? sqrtf(p->square) : 1;
+    for (uint32_t i = 0; i < n; i++)
+        near[i] = (vx_near){(worst - p->key[c->row[i]]) / length, c->row[i]};
+}
+
 int vx_calibration_try(vx_calibration *c, vx_vindex *v, vx_generation *g, vx_bench *b, uint32_t row)
 {
-    uint32_t rows[NEIGHBOURS + 1], n = 0;
+    uint32_t found = 0, n = 0;
     const uint64_t ticket = vx_epoch_enter(v);
-    const int status = find_neighbours(v, g, b->raw, rows, &n);
+    const int status = find_neighbours(c, v, g, b->raw, &found);
     vx_epoch_leave(v, ticket);
     if (status != 0)
         return status;
     vx_probe *p = &b->probe;
-    vx_row_prepare(v, g, b->raw, b->spare, p->x);
+    const float fixed = vx_row_prepare(v, g, b->raw, b->spare, p->x);
+    /* As prepare() of a search has it: <q, origin>. */
+    const float add = v->metric == VX_L2 ? 0 : fixed + vx_vkernels_in(v)->dot[VX_F32](g->origin, g->origin, v->padded);
     vx_probe_begin(p, v);
     vx_probe_choose(p, v, g, g->lists, 1);
     for (uint32_t i = 0; i < p->n; i++)
         c->position[p->list[i]] = i;
-    uint32_t taken = 0;
-    for (uint32_t i = 0; i < n && taken < NEIGHBOURS; i++) {
-        if (rows[i] == row)
-            continue;
-        uint32_t rank = g->lists - 1;
-        const uint32_t *place = vx_place(g, rows[i]);
-        for (uint32_t j = 0; j < g->places; j++)
-            if (place[j] && c->position[place[j] - 1] < rank)
-                rank = c->position[place[j] - 1];
-        c->rank_100[rank]++;
-        c->pairs_100++;
-        if (taken++ < 10) {
-            c->rank_10[rank]++;
-            c->pairs_10++;
+    for (uint32_t i = 0; i < found && n < VX_NEIGHBOURS; i++)
+        if (c->row[i] != row) {
+            c->score[n] = v->metric == VX_L2 ? 0.5f * (c->score[i] + p->square) : c->score[i];
+            c->row[n++] = first_rank(c, g, c->row[i]);
         }
+    const uint32_t some = n < SOME ? n : SOME;
+    if (n > 0) {
+        note(c, c->near_10 + c->n_10, some, p, add);
+        note(c, c->near_100 + c->n_100, n, p, add);
     }
+    c->n_10 += some;
+    c->n_100 += n;
     c->done++;
     return 0;
 }
 
-static uint32_t lists_for(const uint32_t *rank, uint32_t lists, uint64_t pairs, float recall)
+static int by_rank(const void *a, const void *b)
 {
-    uint64_t found = 0;
-    for (uint32_t l = 0; l < lists; l++) {
-        found += rank[l];
-        if ((double)found >= (double)recall * (double)pairs)
-            return l + 1;
-    }
-    return lists;
+    const vx_near *x = a, *y = b;
+    return (x->rank > y->rank) - (x->rank < y->rank);
+}
+
+static int by_slack(const void *a, const void *b)
+{
+    const vx_near *x = a, *y = b;
+    return (x->slack > y->slack) - (x->slack < y->slack);
+}
+
+/* How many of n have to be found. */
+static uint32_t wanted_of(uint32_t n, float recall)
+{
+    const uint32_t wanted = (uint32_t)ceil((double)recall * n);
+    return wanted < 1 ? 1 : wanted < n ? wanted : n;
+}
+
+/* The least slack that finds them within VX_LISTS_MOST times the lists; none does where it takes all. */
+static float slack_for(const vx_near *sorted, uint32_t n, uint32_t wanted, uint32_t lists)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (sorted[i].rank < VX_LISTS_MOST * lists && ++found == wanted)
+            return sorted[i].slack;
+    return INFINITY;
 }
 
 /* A little more than was measured: the sample is one of many, and the estimates overlook some.  Where lists are few, queries
  * that are no rows differ more from those that are. */
 void vx_calibration_end(vx_calibration *c, vx_generation *g)
 {
-    g->settings = 0;
+    g->settings = c->n_10 > 0 ? VX_LEVELS_OF_RECALL : 0;
     const float margin = 0.12f + 25.0f / (float)g->lists;
-    for (uint32_t i = 0; i < VX_LEVELS_OF_RECALL && c->pairs_10 > 0; i++) {
+    uint32_t wanted_10[VX_LEVELS_OF_RECALL], wanted_100[VX_LEVELS_OF_RECALL];
+    qsort(c->near_10, c->n_10, sizeof *c->near_10, by_rank);
+    qsort(c->near_100, c->n_100, sizeof *c->near_100, by_rank);
+    for (uint32_t i = 0; i < g->settings; i++) {
         const float wanted = levels[i] + margin * (1 - levels[i]) + 0.0015f;
         const float recall = wanted < 0.9998f ? wanted : 0.9998f;
-        g->setting[g->settings++] = (vx_setting){levels[i], lists_for(c->rank_10, g->lists, c->pairs_10, recall),
-                                                 lists_for(c->rank_100, g->lists, c->pairs_100, recall)};
+        wanted_10[i] = wanted_of(c->n_10, recall);
+        wanted_100[i] = wanted_of(c->n_100, recall);
+        g->setting[i] = (vx_setting){.recall = levels[i], .lists_10 = c->near_10[wanted_10[i] - 1].rank + 1,
+                                     .lists_100 = c->near_100[wanted_100[i] - 1].rank + 1};
+    }
+    qsort(c->near_10, c->n_10, sizeof *c->near_10, by_slack);
+    qsort(c->near_100, c->n_100, sizeof *c->near_100, by_slack);
+    for (uint32_t i = 0; i < g->settings; i++) {
+        vx_setting *s = &g->setting[i];
+        s->slack_10 = slack_for(c->near_10, c->n_10, wanted_10[i], s->lists_10);
+        s->slack_100 = slack_for(c->near_100, c->n_100, wanted_100[i], s->lists_100);
     }
 }
 
 /* Between two levels the logarithm of the lists is taken to be linear in that of what is missed; and it is in that of k
- * too.  A neighbour among a share of the rows is as far off as one of so many more among all. */
-uint32_t vx_calibrated_lists(const vx_generation *g, float recall, float k, float share)
+ * too, as the slack is.  A neighbour among a share of the rows is as far off as one of so many more among all. */
+uint32_t vx_calibrated_lists(const vx_generation *g, float recall, float k, float share, float *slack)
 {
     if (g->settings < VX_LEVELS_OF_RECALL)
         return 0;
@@ -122,6 +173,12 @@ uint32_t vx_calibrated_lists(const vx_generation *g, float recall, float k, floa
     const float reach = k / share > 5 ? k / share : 5;
     /* Beyond the hundred it is a guess, so a cautious one. */
     const float further = log10f(reach / 10), caution = further > 1 ? 1.3f : 1;
+    const float slack_10 = a->slack_10 + (b->slack_10 - a->slack_10) * part;
+    const float slack_100 = a->slack_100 + (b->slack_100 - a->slack_100) * part;
+    /* From less than ten it is a guess, too. */
+    const float decades = log10f(k / share / 10), bold = decades < 0 ? 1.3f * decades : decades < 1 ? decades : 1;
+    const float least = slack_10 + (slack_100 - slack_10) * bold;
+    *slack = least < INFINITY ? least : INFINITY; /* no number either */
     const float lists = 1 + caution * expf(ten + (hundred > ten ? hundred - ten : 0) * further);
     return lists < (float)g->lists ? (uint32_t)ceilf(lists) : g->lists;
 }

@@ -21,7 +21,7 @@ struct vx_growth {
     uint32_t lists, sample_n, sampled, round, assigned, trimmed;
     uint64_t cursor, sample_at; /* rows below are filled or noted */
     float *sample;              /* sample_n x padded, prepared */
-    float *sum;
+    float *sum, *square;        /* of the rows of each list, and of their squared lengths */
     uint32_t *members;
     uint32_t *noted;
     size_t noted_n, noted_room;
@@ -55,6 +55,7 @@ void vx_growth_free(vx_vindex *v)
         (void)vx_retire(v, w->loose, vx_arena_free);
     free(w->sample);
     free(w->sum);
+    free(w->square);
     free(w->members);
     free(w->noted);
     free(w->stored);
@@ -87,13 +88,15 @@ static int begin(vx_vindex *v)
     w->random = live;
     w->sample = malloc((size_t)w->sample_n * v->padded * sizeof(float));
     w->sum = malloc((size_t)w->lists * v->padded * sizeof(float));
+    w->square = malloc(w->lists * sizeof *w->square);
     w->members = malloc(w->lists * sizeof *w->members);
     w->stored = malloc(v->row_bytes);
     w->next = vx_generation_new(v, w->lists);
     pthread_mutex_lock(&v->writer);
     v->growth = w;
     pthread_mutex_unlock(&v->writer);
-    if (vx_bench_room(&w->bench, v, w->lists) != 0 || vx_calibration_begin(&w->calibration, w->lists) != 0 || !w->sample || !w->sum || !w->members || !w->stored || !w->next)
+    if (vx_bench_room(&w->bench, v, w->lists) != 0 || vx_calibration_begin(&w->calibration, w->lists) != 0 || !w->sample ||
+        !w->sum || !w->square || !w->members || !w->stored || !w->next)
         return -ENOMEM;
     w->next->trained_rows = (uint32_t)live;
     w->next->number = atomic_load(&v->generation)->number + 1;
@@ -116,6 +119,24 @@ static uint64_t drawn(vx_growth *w, uint64_t below)
 {
     w->random = w->random * 6364136223846793005u + 1442695040888963407u;
     return (w->random >> 33) * below >> 31;
+}
+
+static void forget_members(const vx_vindex *v, vx_growth *w)
+{
+    memset(w->sum, 0, w->lists * v->padded * sizeof *w->sum);
+    memset(w->square, 0, w->lists * sizeof *w->square);
+    memset(w->members, 0, w->lists * sizeof *w->members);
+}
+
+/* To the middle of its members. */
+static void move_centroid(const vx_vindex *v, vx_growth *w, uint32_t list)
+{
+    float *c = w->next->centroid + (size_t)list * v->padded;
+    const float *sum = w->sum + (size_t)list * v->padded, n = (float)w->members[list];
+    for (size_t i = 0; i < v->padded; i++)
+        c[i] = sum[i] / n;
+    const float spread = w->square[list] / n - vx_vkernels_in(v)->dot[VX_F32](c, c, v->padded);
+    w->next->radius[list] = spread > 0 ? sqrtf(spread) : 0;
 }
 
 /* Rows drawn at random, with repetitions, which do no harm.  Then the origin, and the first of them as centroids. */
@@ -145,8 +166,7 @@ static int sample_step(vx_vindex *v, vx_growth *w)
         memcpy(w->next->centroid + l * padded, w->sample + (uint64_t)l * w->sample_n / w->lists * padded,
                padded * sizeof(float));
     vx_generation_finish(v, w->next);
-    memset(w->sum, 0, w->lists * padded * sizeof(float));
-    memset(w->members, 0, w->lists * sizeof *w->members);
+    forget_members(v, w);
     w->stage = ASSIGNING;
     return 1;
 }
@@ -167,6 +187,7 @@ static void fill_empty(const vx_vindex *v, vx_growth *w)
         for (size_t i = 0; i < padded; i++)
             to[i] = from[i] + 0.02f * (other[i] - from[i]);
         w->members[l] = w->members[largest] /= 2;
+        w->next->radius[l] = w->next->radius[largest];
     }
 }
 
@@ -192,17 +213,17 @@ static int assign_step(vx_vindex *v, vx_growth *w)
         float *sum = w->sum + l * padded;
         for (size_t i = 0; i < padded; i++)
             sum[i] += x[i];
+        w->square[l] += w->bench.probe.square;
         w->members[l]++;
     }
     if (w->assigned < w->sample_n)
         return 1;
     for (uint32_t l = 0; l < w->lists; l++)
-        for (size_t i = 0; i < padded && w->members[l]; i++)
-            w->next->centroid[l * padded + i] = w->sum[l * padded + i] / (float)w->members[l];
+        if (w->members[l])
+            move_centroid(v, w, l);
     fill_empty(v, w);
     vx_generation_finish(v, w->next);
-    memset(w->sum, 0, w->lists * padded * sizeof(float));
-    memset(w->members, 0, w->lists * sizeof *w->members);
+    forget_members(v, w);
     w->assigned = 0;
     if (++w->round == LLOYD_ROUNDS)
         w->stage = FILLING;

@@ -60,10 +60,12 @@ typedef struct {
     float a[VX_BLOCK], b[VX_BLOCK];
 } vx_entries;
 
-/* What one level of recall takes, found by trying. */
+/* What one level of recall takes, found by trying, for the 10 and the 100 nearest: so many lists of every query; or so many
+ * as come within `slack` of the worst of the k found, in lengths of the query. */
 typedef struct {
     float recall;
-    uint32_t lists_10, lists_100; /* for the 10 and the 100 nearest */
+    uint32_t lists_10, lists_100;
+    float slack_10, slack_100;
 } vx_setting;
 
 /* A row is in this many lists at most: the second is one that errs another way than the first. */
@@ -76,6 +78,7 @@ typedef struct vx_generation {
     float *origin;    /* padded */
     float *centroid;  /* lists x padded */
     float *square;    /* |c|^2 */
+    float *radius;    /* how far rows are from c: the root of the mean square */
     float *bias;      /* what is added to <q, c> to rank lists; whole blocks of it */
     float *half;      /* the same to tell which is nearest: -|c|^2 / 2 */
     uint8_t *coarse;  /* lists x padded: the centroids in steps of coarse_step, 128 is 0 */
@@ -268,21 +271,32 @@ int vx_growth_note(vx_vindex *v, uint32_t row);
 void vx_growth_free(vx_vindex *v);
 
 /* vindex_calibrate.c: how many lists a level of recall takes, found on the index's own rows. */
-typedef struct {
-    uint32_t done;
-    uint64_t pairs_10, pairs_100;
-    uint32_t *rank_10, *rank_100; /* how many neighbours the n-th list is the first to hold */
-    uint32_t *position;           /* of every list in the order of a query */
-} vx_calibration;
 #define VX_CALIBRATION_ROWS 400u
+#define VX_NEIGHBOURS 100u
+/* Where a neighbour is: in the list of that rank first, which is that far below the worst of the k. */
+typedef struct {
+    float slack;
+    uint32_t rank;
+} vx_near;
+
+typedef struct {
+    uint32_t done, n_10, n_100;
+    vx_near *near_10, *near_100;
+    uint32_t *position; /* of every list in the order of a query */
+    /* Of the row at work: its neighbours, later their ranks; their scores. */
+    uint32_t row[VX_NEIGHBOURS + 1];
+    float score[VX_NEIGHBOURS + 1];
+} vx_calibration;
 
 int vx_calibration_begin(vx_calibration *c, uint32_t lists);
 /* The row in the bench as a query; it is not its own neighbour. */
 int vx_calibration_try(vx_calibration *c, vx_vindex *v, vx_generation *g, vx_bench *b, uint32_t row);
 void vx_calibration_end(vx_calibration *c, vx_generation *g);
 void vx_calibration_free(vx_calibration *c);
-/* The lists that k neighbours take, each a row in `share` of all; 0 when nothing is known. */
-uint32_t vx_calibrated_lists(const vx_generation *g, float recall, float k, float share);
+/* Of a query that falls short of its slack, at most so many times the lists. */
+#define VX_LISTS_MOST 2u
+/* The lists that k neighbours take, each a row in `share` of all, and the slack; 0 when nothing is known. */
+uint32_t vx_calibrated_lists(const vx_generation *g, float recall, float k, float share, float *slack);
 
 /* -- searching --------------------------------------------------------------------------------------------------- */
 
@@ -319,7 +333,8 @@ typedef struct {
     uint32_t candidates, candidates_room;
     uint64_t *seen; /* rows looked at by this query: a hash set of turn << 32 | row */
     uint32_t seen_room, seen_n, turn;
-    uint32_t lists; /* to look into at most */
+    uint32_t lists, lists_most; /* to look into: where the slack is infinite, and at most */
+    float slack;
     float width;
     vx_vindex_work work;
     int status;

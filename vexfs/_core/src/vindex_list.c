@@ -5,6 +5,8 @@
 #include "vindex_impl.h"
 #include "vindex_shapes.h"
 
+/* So much of a list's radius is added to its middle's score. */
+#define REACH 0.3f
 #define LIST_ALIGN 64
 
 /* A piece given back holds the next one of its size. */
@@ -87,6 +89,7 @@ void vx_generation_free(void *what)
     free(g->origin);
     free(g->centroid);
     free(g->square);
+    free(g->radius);
     free(g->bias);
     free(g->coarse);
     free(g->coarse_step);
@@ -109,6 +112,7 @@ vx_generation *vx_generation_new(const vx_vindex *v, uint32_t lists)
     g->origin = calloc(v->padded, sizeof *g->origin);
     g->centroid = calloc(values, sizeof *g->centroid);
     g->square = calloc(lists, sizeof *g->square);
+    g->radius = calloc(lists, sizeof *g->radius);
     g->bias = calloc(blocks * VX_BLOCK, sizeof *g->bias);
     g->half = calloc(blocks * VX_BLOCK, sizeof *g->half);
     g->arena = vx_arena_new(v);
@@ -118,8 +122,8 @@ vx_generation *vx_generation_new(const vx_vindex *v, uint32_t lists)
     g->list = calloc(lists, sizeof *g->list);
     int status = vx_span_reserve(&g->place, (size_t)UINT32_MAX * VX_PLACES * sizeof(uint32_t));
     status = status ? status : vx_span_reserve(&g->fine, UINT32_MAX * v->fine_bytes);
-    if (!g->arena || !g->origin || !g->centroid || !g->square || !g->bias || !g->half || !g->coarse || !g->coarse_step || !g->signs || !g->list ||
-        status) {
+    if (!g->arena || !g->origin || !g->centroid || !g->square || !g->radius || !g->bias || !g->half || !g->coarse ||
+        !g->coarse_step || !g->signs || !g->list || status) {
         vx_generation_free(g);
         return NULL;
     }
@@ -132,11 +136,25 @@ int vx_generation_reserve(const vx_vindex *v, vx_generation *g, uint64_t end)
     return status ? status : vx_span_grow(&g->fine, end * v->fine_bytes);
 }
 
+/* A list is as good as the best of its rows may be: its middle, and some of its radius.  A dot product's scale is the
+ * query's own, so there the middle has to do. */
+static float bias_of(const vx_vindex *v, const vx_generation *g, uint32_t l, float mean_radius)
+{
+    const float radius = g->radius[l];
+    if (v->metric == VX_L2)
+        return -0.5f * (g->square[l] + radius * radius) + REACH * radius * mean_radius;
+    const float middle = vx_vkernels_in(v)->dot[VX_F32](g->centroid + (size_t)l * v->padded, g->origin, v->padded);
+    return v->metric == VX_COSINE ? middle + REACH * radius : middle;
+}
+
 void vx_generation_finish(const vx_vindex *v, vx_generation *g)
 {
     const vx_vkernels *k = vx_vkernels_in(v);
     const size_t padded = v->padded, blocks = (g->lists + VX_BLOCK - 1) / VX_BLOCK;
     memset(g->signs, 0, blocks * v->block_bytes);
+    float mean_radius = 0;
+    for (uint32_t l = 0; l < g->lists; l++)
+        mean_radius += g->radius[l] / (float)g->lists;
     for (uint32_t l = 0; l < g->lists; l++) {
         const float *c = g->centroid + l * padded;
         uint8_t *block = g->signs + l / VX_BLOCK * v->block_bytes;
@@ -153,7 +171,7 @@ void vx_generation_finish(const vx_vindex *v, vx_generation *g)
         g->coarse_step[l] = most / 127;
         g->square[l] = k->dot[VX_F32](c, c, padded);
         g->half[l] = -0.5f * g->square[l];
-        g->bias[l] = v->metric == VX_L2 ? -0.5f * g->square[l] : k->dot[VX_F32](c, g->origin, padded);
+        g->bias[l] = bias_of(v, g, l, mean_radius);
         vx_entries *e = (vx_entries *)(void *)(block + v->code_lines * VX_BLOCK);
         e->b[l % VX_BLOCK] = sum > 0 ? g->square[l] / sum : 0;
     }

@@ -18,6 +18,8 @@ typedef struct {
     float step_8, offset_8; /* of the products with 4-bit codes */
     float error_4;
     float shift;            /* from a score to a key, for l2 */
+    float limit;            /* the score that the threshold asks for */
+    float slack;            /* of a list's score below the worst of the k */
 } vx_asked;
 
 /* Entries of one list that passed the sieve, waiting for their 4-bit codes to come from memory. */
@@ -44,6 +46,15 @@ static void prepare(vx_search *s, vx_asked *a)
     a->offset_8 = -7.5f * a->step_8 * (float)sum;
     a->error_4 = s->width * VX_ERROR_4 * sqrtf(p->square);
     a->shift = p->square;
+    a->limit = v->metric == VX_L2 ? 0.5f * (s->least + a->shift) : s->least;
+    a->slack = s->slack * sqrtf(p->square);
+}
+
+/* What a row has to reach now. */
+static float least_of(const vx_search *s, const vx_asked *a)
+{
+    const float least = vx_top_least(&s->rough);
+    return least > a->limit ? least : a->limit;
 }
 
 /* 1 when the row was not there yet. */
@@ -227,12 +238,10 @@ static void scan_list(vx_search *s, const vx_asked *a, uint32_t i, vx_coming *co
     vx_visit visit;
     if (!begin_visit(s, a, i, &visit))
         return;
-    const float limit = v->metric == VX_L2 ? 0.5f * (s->least + a->shift) : s->least;
     for (uint32_t at = 0; at < visit.n && s->status == 0; at += 2 * VX_BLOCK) {
-        const float least = vx_top_least(&s->rough);
         const uint32_t blocks = visit.n - at > VX_BLOCK ? 2 : 1;
         uint32_t found[2];
-        visit.sieve.least = least > limit ? least : limit;
+        visit.sieve.least = least_of(s, a);
         const uint8_t *block = vx_block(v, visit.list, at / VX_BLOCK);
         const uint8_t *ahead = next_pair(s, coming);
         if (blocks == 1)
@@ -325,15 +334,16 @@ static void compare_candidates(vx_search *s, const vx_asked *a)
     }
 }
 
-/* The lists from `from` on, until `most` of them; 1 when there is no reason to go on. */
-static int scan_lists(vx_search *s, const vx_asked *a, uint32_t from, uint32_t most, vx_pending *pending)
+/* The lists from `from` on; 1 when there is no reason to go on. */
+static int scan_lists(vx_search *s, const vx_asked *a, uint32_t from, vx_pending *pending)
 {
     vx_coming coming = {.block = s->probe.tables, .list = from};
     for (uint32_t pair = 0; pair < LEAD; pair++)
         (void)next_pair(s, &coming);
     for (uint32_t i = from; i < s->probe.n && s->status == 0; i++) {
         /* As long as fewer than k were found, there is. */
-        if (i >= most && (s->rough.n == s->rough.k || s->ask->effort || s->ask->limited))
+        if ((s->rough.n == s->rough.k || s->ask->effort || s->ask->limited) &&
+            (i >= s->lists_most || s->probe.key[i] + a->add < least_of(s, a) - a->slack))
             return 1;
         scan_list(s, a, i, &coming, pending);
         if (s->rough.n < s->rough.k)
@@ -352,12 +362,12 @@ void vx_search_lists(vx_search *s)
     s->seen_n = 0;
     if (++s->turn == 0)
         s->turn = 1;
-    uint32_t done = 0, want = s->lists;
+    uint32_t done = 0, want = s->lists + (s->lists_most - s->lists) / 3; /* half as many again are chosen */
     for (;;) {
         vx_probe_choose(&s->probe, s->v, s->g, want, 1);
         if (s->rough.n == 0)
             warm_up(s, &a, &pending);
-        if (scan_lists(s, &a, done, s->lists, &pending))
+        if (scan_lists(s, &a, done, &pending))
             break;
         compare_pending(s, &a, &pending);
         /* All that were chosen are too few: over again with more, which begin with the same, more or less. */

@@ -140,10 +140,11 @@ static void set_effort(vx_search *s, uint64_t candidates)
     const uint64_t live = atomic_load(&s->v->live);
     const float share = live > candidates ? (float)candidates / (float)live : 1;
     s->width = ask->recall > 0.995f ? 3.0f : ask->recall >= 0.98f || s->work.plan == VX_PLAN_SIFT ? 2.2f : 1.8f;
-    s->lists = ask->effort;
+    s->lists = s->lists_most = ask->effort;
+    s->slack = INFINITY;
     if (ask->effort)
         return;
-    s->lists = vx_calibrated_lists(g, ask->recall, (float)ask->k, share);
+    s->lists = vx_calibrated_lists(g, ask->recall, (float)ask->k, share, &s->slack);
     if (s->lists == 0) {
         const float missed = 1.0001f - ask->recall, lists = 10 + 1.2f / (missed * share);
         s->lists = ask->recall >= 1 || lists > (float)g->lists ? g->lists : (uint32_t)lists;
@@ -152,6 +153,7 @@ static void set_effort(vx_search *s, uint64_t candidates)
     const uint64_t per_list = live * g->places / g->lists + 1, least = 3 * (uint64_t)ask->k / per_list;
     if (s->lists < least)
         s->lists = least < g->lists ? (uint32_t)least : g->lists;
+    s->lists_most = s->slack < INFINITY ? VX_LISTS_MOST * s->lists : s->lists;
 }
 
 static float distance_of(const vx_search *s, float key)

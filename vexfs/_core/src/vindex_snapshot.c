@@ -5,8 +5,8 @@
 #include "vindex_impl.h"
 
 #define MAGIC 0x3158444e49585856u /* "VXXINDX1" */
-/* 1: one list a row, 4-bit codes in the lists. */
-#define FORMAT 2u
+/* 1: one list a row, 4-bit codes in the lists.  2: no radii, no slack. */
+#define FORMAT 3u
 
 typedef struct {
     uint64_t magic;
@@ -70,6 +70,7 @@ int vx_vindex_dump(vx_vindex *v, vx_vindex_out_fn write, void *ctx)
         put_bytes(&s, v->norm.at, end * sizeof(float));
     put_bytes(&s, g->origin, padded * sizeof(float));
     put_bytes(&s, g->centroid, g->lists * padded * sizeof(float));
+    put_bytes(&s, g->radius, g->lists * sizeof(float));
     put_bytes(&s, g->setting, sizeof g->setting);
     put_bytes(&s, g->place.at, end * VX_PLACES * sizeof(uint32_t));
     put_bytes(&s, g->fine.at, end * v->fine_bytes);
@@ -130,6 +131,7 @@ static int restore_all(vx_stream *s, vx_vindex *v, const vx_head *head, vx_gener
         get_bytes(s, v->norm.at, head->end * sizeof(float));
     get_bytes(s, g->origin, padded * sizeof(float));
     get_bytes(s, g->centroid, g->lists * padded * sizeof(float));
+    get_bytes(s, g->radius, g->lists * sizeof(float));
     get_bytes(s, g->setting, sizeof g->setting);
     get_bytes(s, g->place.at, head->end * VX_PLACES * sizeof(uint32_t));
     get_bytes(s, g->fine.at, head->end * v->fine_bytes);
@@ -204,7 +206,7 @@ void vx_vindex_read_memory(vx_vindex *v, vx_vindex_memory *out)
     out->codes += end * v->fine_bytes;
     out->lists += end * v->fine_bytes;
     out->maps = end * VX_PLACES * sizeof(uint32_t) + 2 * (end / 8) + (v->metric == VX_COSINE ? end * sizeof(float) : 0);
-    out->model = g->lists * (5 * (uint64_t)v->padded + v->block_bytes / VX_BLOCK + 24);
+    out->model = g->lists * (5 * (uint64_t)v->padded + v->block_bytes / VX_BLOCK + 28);
     vx_epoch_leave(v, ticket);
     pthread_mutex_lock(&v->writer);
     out->lists += atomic_load(&v->generation)->arena->used; /* gaps that lists left when they grew are counted */
