@@ -379,6 +379,23 @@ def test_hand_over_is_prompt():
     assert min(means) < 1_000_000
 
 
+def test_an_unknown_class_is_explained(bridge):
+    for ask in (lambda: bridge.enqueue(1, cls="urgent"), lambda: bridge.stats("urgent"),
+                lambda: bridge.percentiles(cls="urgent")):  # fmt: skip
+        with pytest.raises(ValueError, match="no class is named 'urgent'; classes are high, medium, low"):
+            ask()
+
+
+def test_a_bell_does_not_wait_for_a_time_that_is_over():
+    bell, answered = Bell(), []
+    waiting = threading.Thread(target=lambda: answered.append(bell.wait(-0.5)), daemon=True)
+    waiting.start()
+    waiting.join(10)
+    assert answered == [0]
+    bell.ring()
+    assert bell.wait(1e12) == 1
+
+
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [

@@ -15,6 +15,7 @@ from libc.string cimport memset
 KINDS_MOST = VX_KIND_MAX
 CLASSES_MOST = VX_CLASS_COUNT
 CLASSES = ("high", "medium", "low")
+_WAIT_MOST_S = 1_000_000
 _SLICE_NS = 200_000_000
 
 
@@ -65,7 +66,7 @@ cdef class Bell:
         """Wait until it was rung since the last wait, or for `timeout_s`; how often it was, once for an item."""
         cdef eventfd_t rings = 0
         cdef pollfd ready
-        cdef int got, timeout_ms = -1 if timeout_s is None else int(timeout_s * 1000)
+        cdef int got, timeout_ms = -1 if timeout_s is None else int(min(max(timeout_s, 0), _WAIT_MOST_S) * 1000)
         ready.fd, ready.events = self.fd, POLLIN
         with nogil:
             got = poll(&ready, 1, timeout_ms)
@@ -78,6 +79,14 @@ cdef class Bell:
 
 cdef void _ring(void *ctx, const vx_item *items, size_t n) noexcept nogil:
     eventfd_write((<Bell>ctx).fd, n)
+
+
+cdef object _number(object cls):
+    if not isinstance(cls, str):
+        return cls
+    if cls not in CLASSES:
+        raise ValueError(f"no class is named {cls!r}; classes are {', '.join(CLASSES)}")
+    return CLASSES.index(cls)
 
 
 cdef object _checked(int status, str what):
@@ -220,7 +229,7 @@ cdef class Bridge:
         item.key = key
         item.arg = arg
         item.kind = kind
-        item.cls = CLASSES.index(cls) if isinstance(cls, str) else cls
+        item.cls = _number(cls)
         item.flags = 0
         cdef vx_bridge *b = self.handle()
         cdef int status, block = wait
@@ -302,7 +311,7 @@ cdef class Bridge:
         cdef vx_bridge *b = self.handle()
         cdef int which
         if cls is not None:
-            which = CLASSES.index(cls) if isinstance(cls, str) else cls
+            which = _number(cls)
             vx_bridge_read(b, which, &s)
             return _row(&s)
         vx_bridge_read(b, -1, &s)
@@ -313,7 +322,7 @@ cdef class Bridge:
 
     def percentiles(self, percents=(50, 95, 99), cls=None):
         """Latency in ns that the given percentage of items did not exceed, within 1.6 %: ``{percent: ns}``."""
-        cdef int which = -1 if cls is None else CLASSES.index(cls) if isinstance(cls, str) else cls
+        cdef int which = -1 if cls is None else _number(cls)
         return {percent: vx_bridge_percentile(self.handle(), which, percent) for percent in percents}
 
     def reset(self):
