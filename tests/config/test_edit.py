@@ -36,3 +36,9 @@ def test_a_section_that_is_not_there_is_added():
     found = tomllib.loads(with_values("", {"monitoring.detailed_timing": True, "general.log_dir": 'a "b" \\ c'}))
     assert found == {"monitoring": {"detailed_timing": True}, "general": {"log_dir": 'a "b" \\ c'}}
     assert tomllib.loads(with_values(TEXT, {"storage.cache_size": "64MB"}))["storage"] == {"cache_size": "64MB"}
+
+
+def test_only_ends_of_lines_divide_lines():
+    text = "[api]\r\nrest_enabled = true  # one\u2028comment\x0c\n"
+    made = with_values(text, {"api.rate_limit": 3})
+    assert made == "[api]\nrest_enabled = true  # one\u2028comment\x0c\nrate_limit = 3\n"

@@ -3,6 +3,7 @@ import tomllib
 import pytest
 
 from vexfs.config import Faults, load
+from vexfs.config.edit import with_values
 from vexfs.config.model import KEYS, SECTIONS
 from vexfs.errors import ConfigError
 
@@ -149,6 +150,12 @@ def test_bytes_that_are_no_text_and_files_that_are_not_there(tmp_path):
         load(tmp_path / "x", environment={})
     with pytest.raises(ConfigError, match="No such file"):
         load(tmp_path / "y", environment={})
+
+
+def test_a_mark_of_utf8_before_the_file_is_no_part_of_it(tmp_path):
+    text = "\ufeff[general]\r\nnode_id = 'a'\r\n"
+    assert settings_of(tmp_path, text).general.node_id == "a"
+    assert settings_of(tmp_path, with_values(text, {"general.log_level": "debug"})).general.log_level == "debug"
 
 
 def test_command_line_beats_environment_beats_file(tmp_path):

@@ -22,7 +22,10 @@ def with_values(text: str, values: Mapping[str, Any]) -> str:
 
     A value that goes on over several lines (an array) is not replaced: none of the keys that are set this way has one.
     """
-    lines = text.splitlines()
+    # TOML knows two ends of lines; `splitlines` would cut at U+2028 in a comment, too.
+    lines = re.split("\r?\n", text.removeprefix("\ufeff"))
+    if not lines[-1]:
+        lines.pop()
     for path, value in values.items():
         section, name = path.split(".")
         at, end = _find(lines, section, name)

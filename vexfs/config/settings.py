@@ -146,7 +146,7 @@ class _Reading:
 
     def file(self, path: Path) -> None:
         try:
-            text = path.read_bytes().decode("utf-8")
+            text = path.read_bytes().decode("utf-8-sig")  # some editors put a mark before it
         except UnicodeDecodeError as error:
             raise Faults([f"{path}: is not UTF-8 (byte {error.start}); TOML is"]) from None
         except OSError as error:
