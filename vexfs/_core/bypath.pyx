@@ -8,13 +8,7 @@ from libc.string cimport memset
 
 from vexfs._core.opened cimport Opened, encoded, failed
 from vexfs._core.ops cimport (
-    VX_ROOT_INO,
-    VX_SET_ATIME,
-    VX_SET_GID,
-    VX_SET_MODE,
-    VX_SET_MTIME,
-    VX_SET_SIZE,
-    VX_SET_UID,
+    VX_ROOT_INO, VX_SET_ATIME, VX_SET_GID, VX_SET_MODE, VX_SET_MTIME, VX_SET_SIZE, VX_SET_UID,
     fs_getxattr,
     fs_link,
     fs_listxattr,
@@ -37,16 +31,8 @@ from vexfs._core.ops cimport (
 
 from vexfs.errors import from_errno
 
-cdef uint32_t S_IFMT = 0o170000
-cdef uint32_t S_IFDIR = 0o040000
-cdef uint32_t S_IFLNK = 0o120000
-cdef int EBUSY = 16
-cdef int EEXIST = 17
-cdef int ENOTDIR = 20
-cdef int EISDIR = 21
-cdef int EINVAL = 22
-cdef int ENOTEMPTY = 39
-cdef int EOPNOTSUPP = 95
+cdef uint32_t S_IFMT = 0o170000, S_IFDIR = 0o040000, S_IFLNK = 0o120000
+cdef int EBUSY = 16, EEXIST = 17, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, ENOTEMPTY = 39, EOPNOTSUPP = 95
 cdef int64_t ERANGE = -34
 
 
@@ -165,6 +151,15 @@ cdef class ByPath(Opened):
             raise failed(rc, path)
         return 0
 
+    cdef bint leads(self, int64_t rc, path, bint follow, vx_attr *a) except -1:
+        # Whether there is something to be done for `a`, what `path` leads to: at first (UNTRIED), and again when what
+        # was found had gone (-ENOENT) before it was done, because another file took its place.
+        cdef uint64_t before = 0 if rc == UNTRIED else a.ino
+        if rc != UNTRIED and rc != -2:
+            return False
+        self.walk(path, follow, a)
+        return rc == UNTRIED or a.ino != before
+
     cdef int walk_parent(self, path, bytes p, uint64_t *parent, const char **name, size_t *n, int *is_dir,
                          int root=17) except -1:
         # `root` is the errno for the root itself, which is no entry of a directory; by default EEXIST.
@@ -259,12 +254,12 @@ cdef class ByPath(Opened):
         cdef vx_fs *fs
         cdef vx_attr a
         cdef char buf[4096]
-        cdef int rc
-        self.walk(path, False, &a)
-        fs = self.enter()
-        with nogil:
-            rc = fs_readlink(fs, a.ino, buf, sizeof(buf))
-        self.busy -= 1
+        cdef int rc = UNTRIED
+        while self.leads(rc, path, False, &a):
+            fs = self.enter()
+            with nogil:
+                rc = fs_readlink(fs, a.ino, buf, sizeof(buf))
+            self.busy -= 1
         if rc < 0:
             raise failed(rc, path)
         return buf[:rc]
@@ -275,15 +270,15 @@ cdef class ByPath(Opened):
         cdef uint64_t parent
         cdef const char *name
         cdef size_t n
-        cdef int rc
-        cdef vx_attr a
+        cdef int rc = UNTRIED
+        cdef vx_attr a, out
         cdef bytes p = encoded(path)
-        self.walk(source, follow_symlinks, &a)
-        self.new_name(path, p, &parent, &name, &n, source)
-        fs = self.enter()
-        with nogil:
-            rc = fs_link(fs, &self.cred, a.ino, parent, name, n, &a)
-        self.busy -= 1
+        while self.leads(rc, source, follow_symlinks, &a):
+            self.new_name(path, p, &parent, &name, &n, source)
+            fs = self.enter()
+            with nogil:
+                rc = fs_link(fs, &self.cred, a.ino, parent, name, n, &out)
+            self.busy -= 1
         if rc:
             raise failed(rc, source, path)
 
@@ -355,14 +350,18 @@ cdef class ByPath(Opened):
         if rc:
             raise failed(rc, source, target)
 
-    cdef int set(self, path, uint64_t ino, uint32_t fields, vx_attr *a) except -1:
+    cdef int set(self, path, bint follow, uint32_t fields, vx_attr *a) except -1:
         cdef vx_fs *fs
         cdef int rc
-        cdef vx_attr out
-        fs = self.enter()
-        with nogil:
-            rc = fs_setattr(fs, &self.cred, ino, fields, a, &out)
-        self.busy -= 1
+        cdef vx_attr at, out
+        at.ino = a.ino
+        while True:
+            fs = self.enter()
+            with nogil:
+                rc = fs_setattr(fs, &self.cred, at.ino, fields, a, &out)
+            self.busy -= 1
+            if path is None or not self.leads(rc, path, follow, &at):
+                break
         if rc:
             raise failed(rc, path)
         return 0
@@ -374,18 +373,19 @@ cdef class ByPath(Opened):
         if (a.mode & S_IFMT) == S_IFLNK:
             raise from_errno(EOPNOTSUPP, path)
         a.mode = mode
-        self.set(path, a.ino, VX_SET_MODE, &a)
+        self.set(path, follow_symlinks, VX_SET_MODE, &a)
 
     def chown(self, path, int64_t uid, int64_t gid, bint follow_symlinks=True):
         """Change owner and group; -1 leaves one as it is."""
         cdef vx_attr a
+        cdef uint32_t fields = (VX_SET_UID if uid >= 0 or gid < 0 else 0) | (VX_SET_GID if gid >= 0 else 0)
         self.walk(path, follow_symlinks, &a)
         # Setting what is there already still clears setuid and setgid, as chown(2) with two times -1 does.
         if uid >= 0:
             a.uid = <uint32_t>uid
         if gid >= 0:
             a.gid = <uint32_t>gid
-        self.set(path, a.ino, (VX_SET_UID if uid >= 0 or gid < 0 else 0) | (VX_SET_GID if gid >= 0 else 0), &a)
+        self.set(path, follow_symlinks, fields, &a)
 
     def utimens(self, path, atime_ns, mtime_ns, bint follow_symlinks=True):
         """Set the times, in nanoseconds since 1970; None leaves one as it is."""
@@ -398,22 +398,22 @@ cdef class ByPath(Opened):
         if mtime_ns is not None:
             a.mtime_ns = mtime_ns
             fields |= VX_SET_MTIME
-        self.set(path, a.ino, fields, &a)
+        self.set(path, follow_symlinks, fields, &a)
 
     def truncate(self, path, uint64_t size):
         """Set the file's size; new bytes are zeros."""
         cdef vx_attr a
         self.walk(path, True, &a)
         a.size = size
-        self.set(path, a.ino, VX_SET_SIZE, &a)
+        self.set(path, True, VX_SET_SIZE, &a)
 
     def truncate_ino(self, uint64_t ino, uint64_t size):
         """As `truncate`, by inode number."""
         cdef vx_attr a
         memset(&a, 0, sizeof(a))
-        a.size = size
+        a.size, a.ino = size, ino
         self.handle()
-        self.set(None, ino, VX_SET_SIZE, &a)
+        self.set(None, True, VX_SET_SIZE, &a)
 
     # -- extended attributes
 
@@ -424,15 +424,15 @@ cdef class ByPath(Opened):
         cdef bytes key = attribute_name(path, name), value
         cdef const char *k = key
         cdef size_t kn = PyBytes_GET_SIZE(key)
-        cdef int64_t n
+        cdef int64_t n = UNTRIED
         cdef char *v
-        self.walk(path, follow_symlinks, &a)
         value = PyBytes_FromStringAndSize(NULL, 65536)
         v = PyBytes_AS_STRING(value)
-        fs = self.enter()
-        with nogil:
-            n = fs_getxattr(fs, a.ino, k, kn, v, 65536)
-        self.busy -= 1
+        while self.leads(n, path, follow_symlinks, &a):
+            fs = self.enter()
+            with nogil:
+                n = fs_getxattr(fs, a.ino, k, kn, v, 65536)
+            self.busy -= 1
         if n < 0:
             raise failed(n, path)
         return value[:n]
@@ -445,12 +445,12 @@ cdef class ByPath(Opened):
         cdef const char *k = key
         cdef size_t kn = PyBytes_GET_SIZE(key), vn = value.shape[0]
         cdef const void *v = &value[0] if vn else NULL
-        cdef int rc
-        self.walk(path, follow_symlinks, &a)
-        fs = self.enter()
-        with nogil:
-            rc = fs_setxattr(fs, &self.cred, a.ino, k, kn, v, vn, flags)
-        self.busy -= 1
+        cdef int rc = UNTRIED
+        while self.leads(rc, path, follow_symlinks, &a):
+            fs = self.enter()
+            with nogil:
+                rc = fs_setxattr(fs, &self.cred, a.ino, k, kn, v, vn, flags)
+            self.busy -= 1
         if rc:
             raise failed(rc, path)
 
@@ -462,9 +462,8 @@ cdef class ByPath(Opened):
         cdef size_t room
         cdef bytes names
         cdef char *p
-        self.walk(path, follow_symlinks, &a)
-        n = ERANGE
-        while n == ERANGE:  # it may grow between the two calls
+        n = UNTRIED
+        while n == ERANGE or self.leads(n, path, follow_symlinks, &a):  # it may grow between the two calls
             fs = self.enter()
             with nogil:
                 n = fs_listxattr(fs, a.ino, NULL, 0)
@@ -490,11 +489,11 @@ cdef class ByPath(Opened):
         cdef bytes key = attribute_name(path, name)
         cdef const char *k = key
         cdef size_t kn = PyBytes_GET_SIZE(key)
-        cdef int rc
-        self.walk(path, follow_symlinks, &a)
-        fs = self.enter()
-        with nogil:
-            rc = fs_removexattr(fs, &self.cred, a.ino, k, kn)
-        self.busy -= 1
+        cdef int rc = UNTRIED
+        while self.leads(rc, path, follow_symlinks, &a):
+            fs = self.enter()
+            with nogil:
+                rc = fs_removexattr(fs, &self.cred, a.ino, k, kn)
+            self.busy -= 1
         if rc:
             raise failed(rc, path)

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.fcntl cimport O_CREAT, O_EXCL, O_TRUNC, O_WRONLY
 
-from vexfs._core.bypath cimport ByPath, made
+from vexfs._core.bypath cimport UNTRIED, ByPath, made
 from vexfs._core.opened cimport encoded, failed, gather_entry, gathered, records
 from vexfs._core.ops cimport (
     VX_WRITE_APPEND,
@@ -115,15 +115,16 @@ cdef class Filesystem(ByPath):
                     raise  # the volume's own: nothing is made there
                 above = b"" if target.startswith(b"/") else p.rpartition(b"/")[0] + b"/" if b"/" in p else b""
                 return self.open(above + target, flags, mode)
-        self.walk(path, not flags & <uint32_t>O_NOFOLLOW, &a)
-        if (a.mode & S_IFMT) == S_IFLNK:
-            raise from_errno(ELOOP, path)
-        if flags & <uint32_t>O_DIRECTORY and (a.mode & S_IFMT) != S_IFDIR:
-            raise from_errno(ENOTDIR, path)
-        fs = self.enter()
-        with nogil:
-            rc = fs_open(fs, &self.cred, a.ino, flags)
-        self.busy -= 1
+        rc = UNTRIED
+        while self.leads(rc, path, not flags & <uint32_t>O_NOFOLLOW, &a):
+            if (a.mode & S_IFMT) == S_IFLNK:
+                raise from_errno(ELOOP, path)
+            if flags & <uint32_t>O_DIRECTORY and (a.mode & S_IFMT) != S_IFDIR:
+                raise from_errno(ENOTDIR, path)
+            fs = self.enter()
+            with nogil:
+                rc = fs_open(fs, &self.cred, a.ino, flags)
+            self.busy -= 1
         if rc:
             raise failed(rc, path)
         return a.ino
