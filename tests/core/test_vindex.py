@@ -79,7 +79,7 @@ def test_lists_find_what_is_near(metric, dtype):
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_a_query_takes_the_lists_that_it_needs(metric):
-    """Near its neighbours a query takes fewer lists than between clusters; one that is unlike all rows has an end, too."""
+    """Near its neighbours a query takes fewer lists than between clusters; one unlike all rows comes to an end, too."""
     x = np.concatenate([clustered(8000, 64, spread=0.1), clustered(8000, 64, 1, spread=1)])
     index = filled(x, metric)
 

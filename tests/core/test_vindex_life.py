@@ -3,6 +3,7 @@
 import errno
 import io
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +60,27 @@ def test_a_snapshot_comes_back(metric):
     again.put([0, 6000], again.encode(q[:2]))
     assert again.search(q[:2], 1)[0][:, 0].tolist() == [0, 6000]
     assert dumped(VectorIndex.restore(64, metric, "f16", read=io.BytesIO(snapshot).read)) == snapshot
+
+
+def of_huge_pages():
+    """Bytes of this process that are asked for in huge pages."""
+    size, asked = 0, 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if line.startswith("Size:"):
+            size = int(line.split()[1]) << 10
+        elif line.startswith("VmFlags:") and " hg" in line:
+            asked += size
+    return asked
+
+
+def test_what_grows_at_once_is_in_huge_pages():
+    x = clustered(40_000, 256)
+    index = filled(x)
+    codes = 40_000 * (256 // 2 + 8)
+    snapshot, before = dumped(index), of_huge_pages()
+    again = VectorIndex.restore(256, read=io.BytesIO(snapshot).read)
+    assert of_huge_pages() - before > codes
+    assert len(again) == 40_000
 
 
 def test_a_damaged_snapshot_is_refused():

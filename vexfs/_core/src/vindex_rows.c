@@ -53,9 +53,10 @@ int vx_span_grow(vx_span *s, size_t bytes)
     want = want < s->reserved ? want : s->reserved;
     if (mprotect(s->at + have, want - have, PROT_READ | PROT_WRITE) != 0)
         return -ENOMEM;
-    /* A span that is still small keeps to small pages: an index of ten rows is not to take megabytes. */
-    if (have > 0)
-        madvise(s->at + have, want - have, MADV_HUGEPAGE);
+    /* Its first step keeps to small pages: an index of ten rows is not to take megabytes. */
+    const size_t small = have > SPAN_STEP ? have : SPAN_STEP;
+    if (want > small)
+        madvise(s->at + small, want - small, MADV_HUGEPAGE);
     atomic_store_explicit(&s->bytes, want, memory_order_release);
     return 0;
 }
