@@ -12,6 +12,7 @@ import pytest
 import vexfs
 from vexfs.cli import index, reach
 from vexfs.cli.main import run
+from vexfs.node.attendance import attended
 from vexfs.registry import registry
 from vexfs.search import embedders
 
@@ -238,3 +239,16 @@ def test_what_is_embedded_anew_can_be_followed(tmp_path, monkeypatch):
     assert vexctl(*words).startswith("/docs: 0 files by static") and not left
     assert "nothing is being embedded anew" in vexctl(*words, status=1)
     assert "--embedder does not go with --follow" in vexctl(*words, "--embedder", "x", status=2)
+
+
+def test_status_tells_why_files_wait_for_a_model(volume, monkeypatch):
+    def model(texts):
+        return [[1.0, 0.0]] * len(texts)
+
+    with vexfs.open(volume) as fs, attended(fs):
+        about = fs.index("docs", embedder=model)
+        monkeypatch.setattr(embedders, "_made", {})  # as in another program
+        fs.write_text("docs/a.txt", "words")
+        assert not fs.ingest.wait(2)
+        shown = vexctl("index", "status", "/docs", "--volume", volume)
+    assert f"waiting for {about.embedder}: embedder tests.cli.test_index." in shown and "is a function of a" in shown

@@ -128,7 +128,10 @@ def _line(index: dict[str, Any]) -> str:
 
 
 def _left_out(index: dict[str, Any]) -> list[str]:
-    return [f"not indexed: {output.printable(each['path'])}: {each['reason']}" for each in index["aside"]]
+    held: dict[str, str] = (index.get("ingest") or {}).get("held", {})
+    waits = [f"waiting for {name}: {' '.join(why.split())}" for name, why in held.items() if name == index["embedder"]]
+    aside = [(output.printable(each["path"]), " ".join(each["reason"].split())) for each in index["aside"]]
+    return waits + [f"not indexed: {path}: {why}" for path, why in aside]
 
 
 def _shown(index: dict[str, Any]) -> dict[str, Any]:
