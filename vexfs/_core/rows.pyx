@@ -25,8 +25,7 @@ ROW = np.dtype([("ino", "<u8"), ("dir", "<u8"), ("generation", "<u4"), ("start",
                 ("next", "<u4")])
 #: ``ino`` has the inode number below its flags.
 INO_MASK, FLAG_SHIFT = np.uint64((1 << 40) - 1), np.uint64(40)
-NO_ROW = <uint32_t>VX_ROW_NONE
-PUT_MAX = VX_PUT_MAX
+NO_ROW, PUT_MAX = <uint32_t>VX_ROW_NONE, VX_PUT_MAX
 
 
 class RecordFailed(Exception):
@@ -34,8 +33,7 @@ class RecordFailed(Exception):
 
     def __init__(self, at, error):
         super().__init__(at, error)
-        self.at = at
-        self.error = error
+        self.at, self.error = at, error
 
 
 def hidden(Filesystem fs not None):
