@@ -78,6 +78,21 @@ def real_path(filesystem: Any, path: str, follow: bool) -> str:
 
     A link to what does not exist leads there all the same: what is made through it is made there.
     """
+    before = 0
+    while True:
+        ino, rest = _deepest(filesystem, path, follow)
+        try:
+            real = os.fsdecode(filesystem.path_of(ino))
+            break
+        except FileNotFoundError:  # another one took its place, or it was removed
+            if ino == before:
+                raise
+            before = ino
+    return "/".join([real.rstrip("/"), *(name for name in rest if name not in ("", "."))]) or "/"
+
+
+def _deepest(filesystem: Any, path: str, follow: bool) -> tuple[int, list[str]]:
+    """The inode number of the deepest part that exists where `path` leads, and the names behind it."""
     rest: list[str] = []
     at, links = path, 0
     while True:
@@ -97,8 +112,7 @@ def real_path(filesystem: Any, path: str, follow: bool) -> str:
         at = target if target.startswith("/") else f"{above}/{target}"
     if ".." in rest:
         raise NotPermitted.at("leads through '..' of a directory that does not exist", path)
-    real = os.fsdecode(filesystem.path_of(ino))
-    return "/".join([real.rstrip("/"), *(name for name in rest if name not in ("", "."))]) or "/"
+    return ino, rest
 
 
 def _target(filesystem: Any, path: str) -> str | None:

@@ -160,6 +160,22 @@ class Request:
             if not self.token.covers(real):
                 raise NotPermitted.at("leads out of what the token is for", real)
 
+    def opened(self, path: str, flags: int, mode: int = 0o666) -> int:
+        """The file at a path that was allowed, opened, if it is where the token lets it be."""
+        filesystem = self.node.volume.filesystem
+        before = 0
+        while True:
+            ino: int = filesystem.open(path, flags, mode)
+            try:
+                self.allow_ino(ino)
+                return ino
+            except BaseException as error:
+                filesystem.release(ino)
+                # Without a name another one took its place, or it was removed.
+                if not isinstance(error, FileNotFoundError) or ino == before:
+                    raise
+                before = ino
+
     # -- what it gets
 
     @property

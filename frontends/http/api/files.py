@@ -98,10 +98,9 @@ def read(request: Request) -> Reply:
     if query.meta:
         return request.reply(info(request, request.allow(path, follow=False)))
     request.allow(path)
-    ino = filesystem.open(path, os.O_RDONLY)
+    ino = request.opened(path, os.O_RDONLY)
     keep = False
     try:
-        request.allow_ino(ino)
         found = filesystem.getattr(ino)
         if stat.S_ISDIR(found.st_mode):
             return request.reply(_listing(request, path, query))

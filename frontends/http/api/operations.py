@@ -189,9 +189,8 @@ def _open(request: Request, path: Any, flags: int, mode: int = 0o666) -> list[An
     if writable or flags & (os.O_CREAT | os.O_TRUNC | os.O_APPEND):
         _writer(request)
     filesystem = request.node.volume.filesystem
-    ino = filesystem.open(_path(request, path, not flags & os.O_NOFOLLOW), flags, mode)
+    ino = request.opened(_path(request, path, not flags & os.O_NOFOLLOW), flags, mode)
     try:
-        request.allow_ino(ino)
         return [handles(request.node).add(_Held(request.token.id, ino, writable)), ino, _birth(filesystem.getattr(ino))]
     except BaseException:
         filesystem.release(ino)

@@ -218,3 +218,30 @@ def test_an_index_above_that_cannot_be_searched_is_told(served, part):
     assert [each["path"] for each in answer["missing"]] == ["/above"]
     assert "missing" not in served.ask("POST", "/v1/search", {"text": "coffee"}, token=sub).json
     fs.rmtree("/above")
+
+
+def test_a_file_that_others_rename_over_is_there_at_every_moment(served, part):
+    fs, over, failed = served.node.volume.filesystem, threading.Event(), []
+
+    def ask():
+        while not over.is_set():
+            answers = [
+                served.ask("GET", "/v1/files/part/name", token=part), call(served, part, "read_file", "/part/name"),
+                call(served, part, "stat", "/part/name"), call(served, part, "open", "/part/name", os.O_RDONLY),
+            ]  # fmt: skip
+            failed.extend(a for a in answers if a.status != 200 or b"fault" in a.body)
+
+    fs.write_file("/part/name", b"x")
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        fs.write_file("/part/made", b"y")
+        fs.rename("/part/made", "/part/name")
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    fs.unlink("/part/name")
+    assert served.ask("GET", "/v1/files/part/name", token=part).status == 404
