@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from importlib.metadata import entry_points
 
 import numpy as np
@@ -257,6 +258,29 @@ def test_an_extractor_that_fails_later_spoils_no_answer(fs, installed):
     fs.reembed("d")
     settled(fs)
     assert found(fs, "coffee") == ["/d/b.txt"]
+
+
+def test_closing_waits_once_for_an_extractor_that_hangs(tmp_path, installed, monkeypatch):
+    monkeypatch.setattr("vexfs.search.ingest._CLOSE_MOST_S", 4.0)
+    hanging, over = threading.Event(), threading.Event()
+
+    def extractor(data, name):
+        hanging.set()
+        over.wait(60)
+        yield Block("coffee")
+
+    vexfs.registry.registry("extractors").add("theirs", extractor)
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.index("d", embedder="static")
+        fs.write_text("d/a.theirs", "....")
+        assert hanging.wait(20)
+        start = time.monotonic()
+    took = time.monotonic() - start
+    over.set()
+    assert took < 7.5
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        settled(fs)
+        assert found(fs, "coffee") == ["/d/a.theirs"]
 
 
 def test_rerankers(fs, installed):

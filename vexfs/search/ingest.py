@@ -128,12 +128,13 @@ class Ingest:
 
     def close(self) -> None:
         """End after the passages in hand; what is left is found again when the volume is next opened."""
+        first = not self._stop.is_set()
         self._stop.set()
         self._wake.set()
         with self._lock:
             self._lock.notify_all()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            # A model that hangs is not waited for: what it answers is thrown away.
+        if first and self._thread is not None and self._thread is not threading.current_thread():
+            # A model or an extractor that hangs is not waited for, nor twice: what it answers is thrown away.
             self._thread.join(_CLOSE_MOST_S)
         self._turns.close()
         if self._watch is not None:
