@@ -1,10 +1,14 @@
 """Files that move, get names and lose them: their vectors go with them, and results show only what an index covers."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
+
+import vexfs
 
 
 def ids(hits):
@@ -94,6 +98,28 @@ def test_a_removed_directory_takes_its_index(fs, reopen):
     fs.rmdir("two")
     assert [i.path for i in fs.indexes()] == ["/one", "/one/nested"]
     assert [i.path for i in reopen().indexes()] == ["/one", "/one/nested"]
+
+
+GONE = """
+import os, sys, vexfs
+fs = vexfs.open(sys.argv[1])
+fs.index("d", dim=2).upsert(["e/a"], [[1, 2]])
+fs.index("d/e", dim=2)
+fs.fsync()
+fs.remove("d/e/a")
+fs.rmdir("d/e")
+fs.fsync()
+os._exit(0)
+"""
+
+
+def test_a_directory_that_went_just_before_a_crash_takes_its_index(tmp_path):
+    subprocess.run([sys.executable, "-c", GONE, str(tmp_path / "v")], check=True)
+    for _ in range(2):
+        with vexfs.open(tmp_path / "v") as fs:
+            assert [index.path for index in fs.indexes()] == ["/d"]
+            with pytest.raises(FileNotFoundError):
+                fs.filesystem.stat(".vexfs/index-2")
 
 
 def test_replaced_by_rename(fs, box, vectors):

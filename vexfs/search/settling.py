@@ -69,7 +69,7 @@ class Settling:
             try:
                 while not self._stopping:
                     while self._trees:
-                        self._look_below(self._trees.pop())
+                        self._look_at(self._trees.pop())
                     inos = rows.moved(self._filesystem)
                     if not inos:
                         return
