@@ -192,6 +192,8 @@ class Request:
 
 
 _decoders: dict[tuple[str, Any], Any] = {}
+#: The extension of MessagePack for whole numbers of more than 64 bits, in decimal digits.
+DIGITS = 1
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -224,31 +226,40 @@ def to_json(data: Any) -> bytes:
     try:
         return msgspec.json.encode(data, enc_hook=_plain)
     except UnicodeEncodeError:
-        return msgspec.json.encode(_without_surrogates(data, _shown), enc_hook=_plain)
+        return msgspec.json.encode(_expressible(data, _shown), enc_hook=_plain)
 
 
 def to_msgpack(data: Any) -> bytes:
-    """The same in MessagePack; text with undecodable bytes travels as bytes."""
+    """The same in MessagePack; text with undecodable bytes travels as bytes, a large number as `DIGITS`."""
     try:
         return msgspec.msgpack.encode(data, enc_hook=_plain)
-    except UnicodeEncodeError:
-        return msgspec.msgpack.encode(_without_surrogates(data, bytes), enc_hook=_plain)
+    except (UnicodeEncodeError, OverflowError):
+        return msgspec.msgpack.encode(_expressible(data, bytes), enc_hook=_plain)
+
+
+def _raw(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair, as JSON can write it
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _shown(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _without_surrogates(data: Any, instead: Callable[[bytes], Any]) -> Any:
+def _expressible(data: Any, instead: Callable[[bytes], Any]) -> Any:
     if isinstance(data, str):
-        return instead(data.encode("utf-8", "surrogateescape")) if _SURROGATE.search(data) else data
+        return instead(_raw(data)) if _SURROGATE.search(data) else data
+    if isinstance(data, int) and instead is bytes and not -(1 << 63) <= data < 1 << 64:
+        return msgspec.msgpack.Ext(DIGITS, str(data).encode())
     if isinstance(data, Mapping):
-        return {_without_surrogates(key, instead): _without_surrogates(value, instead) for key, value in data.items()}
+        return {_expressible(key, instead): _expressible(value, instead) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
-        return [_without_surrogates(value, instead) for value in data]
+        return [_expressible(value, instead) for value in data]
     if isinstance(data, msgspec.Struct):
         kept = (bytes,) if instead is bytes else ()
-        return _without_surrogates(msgspec.to_builtins(data, enc_hook=_plain, builtin_types=kept), instead)
+        return _expressible(msgspec.to_builtins(data, enc_hook=_plain, builtin_types=kept), instead)
     return data
 
 

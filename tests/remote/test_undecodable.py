@@ -48,3 +48,24 @@ def test_json_tells_them_with_signs_in_their_place(fs, served):
         (hit,) = json.load(answer)["hits"]
     assert hit["path"] == "/docs/bad\ufffd.txt"
     fs.drop_index("docs")
+
+
+def test_numbers_that_are_larger_than_those_of_messagepack_and_halves_of_pairs(fs, served):
+    """Anybody may set them on a mount: one such file must not make a search fail that finds it."""
+    index = fs.index("odd", dim=2)
+    numbers = {"a": 2**64, "b": -(2**63) - 1, "c": 10**400}
+    index.upsert(list(numbers), np.ones((3, 2)), [{"n": n} for n in numbers.values()])
+    fs.touch("odd/half")
+    fs.setxattr("odd/half", b"user.n", b'"\\ud800"')
+    fs.setxattr("odd/half", b"user.vexfs.vector", b"1,1")
+    assert {hit.id: hit.attributes["n"] for hit in index.query([1, 1]) if hit.id != "half"} == numbers
+    assert len(fs.search([1.0, 1.0])) == 4 and index.get("a").attributes == {"n": 2**64}
+    assert index.query([1, 1], where={"n": {"$gt": 2**64}}).paths == ["/odd/c"] and index.count({"n": 2**64}) == 1
+    asked = {"index": "/odd", "vector": [1, 1], "where": {"n": 10**400}, "attributes": True}
+    request = urllib.request.Request(
+        f"{served.url}/v1/query", json.dumps(asked).encode(),
+        {"Authorization": f"Bearer {served.token}", "Content-Type": "application/json"},
+    )  # fmt: skip
+    with urllib.request.urlopen(request) as reply:
+        assert [hit["attributes"] for hit in json.load(reply)["hits"]] == [{"n": 10**400}]
+    fs.drop_index("odd")

@@ -23,7 +23,17 @@ KEPT_MOST = 8
 #: Says which run of the node answers.
 _RUN = "VexFS-Run"
 CLOSED = "the connection has been closed; connect again"
-_decode = msgspec.msgpack.Decoder()
+#: The extension of MessagePack for whole numbers of more than 64 bits, in decimal digits.
+DIGITS = 1
+
+
+def _large(code: int, digits: memoryview) -> int:
+    if code != DIGITS:
+        raise ValueError(f"extension {code} of MessagePack; {DIGITS}, the digits of a large number, is known")
+    return int(bytes(digits))
+
+
+_decode = msgspec.msgpack.Decoder(ext_hook=_large)
 
 
 def _number(value: Any) -> Any:
@@ -34,6 +44,16 @@ def _number(value: Any) -> Any:
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_number)
+
+
+def _encoded(body: Any) -> tuple[bytes, str]:
+    """A request's body and its type: JSON where MessagePack cannot hold a number."""
+    try:
+        return _encode.encode(body), "application/msgpack"
+    except OverflowError:
+        return msgspec.json.encode(body, enc_hook=_number), "application/json"
+
+
 #: What a program of files makes of a refusal.
 _ERRNOS = {
     401: errno.EACCES, 403: errno.EACCES, 408: errno.ETIMEDOUT, 413: errno.EFBIG, 429: errno.EAGAIN, 503: errno.EAGAIN,
@@ -147,13 +167,13 @@ class Link:
         if self.closed:
             raise VolumeClosed.at(CLOSED)
         try:
-            data = None if body is None else _encode.encode(body)
+            data, kind = (None, "application/msgpack") if body is None else _encoded(body)
         except (TypeError, OverflowError, UnicodeEncodeError) as error:
             raise InvalidArgument.at(f"this cannot be sent to a node: {error}") from None
         link = self._take()
         kept = link.sock is not None
         try:
-            link.request(method, path, data, self._headers)
+            link.request(method, path, data, {**self._headers, "Content-Type": kind})
             reply = link.getresponse()
             raw = reply.read()
         except (OSError, http.client.HTTPException) as error:
