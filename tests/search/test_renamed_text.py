@@ -5,6 +5,8 @@ import threading
 import numpy as np
 import pytest
 
+from vexfs.search import ingest
+
 
 class Counting:
     """A model that tells what it was asked, and waits where it is told to."""
@@ -123,3 +125,23 @@ def test_files_that_are_embedded_anew_while_they_get_names(fs, model):
     assert found(fs, "invoice") == ["/notes/invoice.txt"] and sorted(found(fs, "elephant")) == [
         "/notes/invoice.txt", "/notes/other.txt",
     ]  # fmt: skip
+
+
+def test_an_index_that_is_dropped_while_a_renamed_file_is_read(fs, notes, model, monkeypatch, caplog):
+    fs.write_text("notes/draft.txt", "an elephant")
+    settled(fs)
+    read = ingest.passages
+
+    def drops(index, *given):
+        made = read(index, *given)
+        if index is notes:
+            fs.drop_index("notes")
+        return made
+
+    monkeypatch.setattr(ingest, "passages", drops)
+    fs.rename("notes/draft.txt", "notes/invoice.txt")
+    settled(fs)
+    fs.index("notes", embedder=model)
+    settled(fs)
+    assert found(fs, "invoice") == ["/notes/invoice.txt"]
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from vexfs.errors import PluginBroken, VexfsError
+from vexfs.errors import IndexClosed, PluginBroken, VexfsError
 
 if TYPE_CHECKING:
     from vexfs.search.index import Index
@@ -68,8 +68,9 @@ class Aside:
         with self._lock:
             self._files[ino] = (generation, name, reason[:500], fault)
             self._changed = True
-        if self._index.made_from_content(ino):
-            self._index.drop_rows(ino)
+        with contextlib.suppress(IndexClosed):  # it was dropped meanwhile
+            if self._index.made_from_content(ino):
+                self._index.drop_rows(ino)
 
     def drop(self, ino: int) -> None:
         """Forget a file."""

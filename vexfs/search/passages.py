@@ -8,6 +8,7 @@ import attrs
 
 from vexfs._core.origin import AWAY, CONTENT, RENAMED, STALE, origin
 from vexfs._core.rows import PUT_MAX
+from vexfs.errors import IndexClosed
 from vexfs.search.chunk import Chunk, Chunker
 from vexfs.search.extract import Limits, Skipped, extract, kind_of
 from vexfs.search.vectorfiles import holds_vectors
@@ -55,16 +56,19 @@ class Passages:
         False: there is more to it, they are embedded as those of any file.
         """
         table, spans = self.index.table, self.spans()
-        if origin(table, self.ino) != (CONTENT | RENAMED, self.generation & 0xFFFFFFFF):
+        try:
+            if origin(table, self.ino) != (CONTENT | RENAMED, self.generation & 0xFFFFFFFF):
+                return False
+            found = table.rows_of(self.ino)
+            rows = [table.rows(int(row), 1)[0] for row in found]
+            if spans != [(row["start"], row["start"] + row["length"]) for row in rows] or (0, 0) in spans:
+                return False  # the name says that the file is of another kind, or the places of passages are not known
+            return self.index.writer.put_stored(
+                [(self.ino, self.generation, len(spans))], spans, self.index.words.encode_all(self.words()),
+                self.index.stored(found), called=[os.fsencode(self.name)], told=False,
+            )[0]  # fmt: skip
+        except IndexClosed:  # it was dropped meanwhile
             return False
-        found = table.rows_of(self.ino)
-        rows = [table.rows(int(row), 1)[0] for row in found]
-        if spans != [(row["start"], row["start"] + row["length"]) for row in rows] or (0, 0) in spans:
-            return False  # the name says that the file is of another kind, or the places of passages are not known
-        return self.index.writer.put_stored(
-            [(self.ino, self.generation, len(spans))], spans, self.index.words.encode_all(self.words()),
-            self.index.stored(found), called=[os.fsencode(self.name)], told=False,
-        )[0]  # fmt: skip
 
     def spans(self) -> list[tuple[int, int]]:
         """Byte ranges, (0, 0) where they are not known."""
