@@ -176,9 +176,6 @@ static int begin_visit(const vx_search *s, const vx_asked *a, uint32_t i, vx_vis
     if (!visit->list)
         return 0;
     visit->n = atomic_load_explicit(&visit->list->count, memory_order_acquire);
-    const uint8_t *rows = (const void *)vx_rows_of(s->v, visit->list);
-    for (size_t b = 0; b < visit->n * sizeof(uint32_t) && b < 1024; b += 64)
-        __builtin_prefetch(rows + b, 0, 3);
     const float away = s->probe.square + s->g->square[l] - 2 * product;
     const float wide = away > 0 ? s->width * VX_ERROR_1 * sqrtf(away) : 0;
     visit->sieve = (vx_sieve){a->add + product, s->probe.step, s->probe.base + wide, 0};
@@ -220,8 +217,12 @@ static const uint8_t *next_pair(const vx_search *s, vx_coming *c)
         const vx_list *l = atomic_load_explicit(&s->g->list[s->probe.list[c->list++]], memory_order_acquire);
         c->n = l ? atomic_load_explicit(&l->count, memory_order_relaxed) : 0;
         c->at = 0;
-        if (c->n)
+        if (c->n) {
             c->block = vx_block(s->v, l, 0);
+            const uint8_t *rows = (const void *)vx_rows_of(s->v, l);
+            for (size_t b = 0; b < c->n * sizeof(uint32_t) && b < 1024; b += 64)
+                __builtin_prefetch(rows + b, 0, 2);
+        }
         fetch_list(s, c->list + 1);
     }
     const uint8_t *pair = c->block;
