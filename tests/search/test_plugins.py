@@ -261,7 +261,7 @@ def test_an_extractor_that_fails_later_spoils_no_answer(fs, installed):
 
 
 def test_closing_waits_once_for_an_extractor_that_hangs(tmp_path, installed, monkeypatch):
-    monkeypatch.setattr("vexfs.search.ingest._CLOSE_MOST_S", 4.0)
+    monkeypatch.setattr("vexfs.search.ingest._CLOSE_MOST_S", 6.0)
     hanging, over = threading.Event(), threading.Event()
 
     def extractor(data, name):
@@ -277,7 +277,7 @@ def test_closing_waits_once_for_an_extractor_that_hangs(tmp_path, installed, mon
         start = time.monotonic()
     took = time.monotonic() - start
     over.set()
-    assert took < 7.5
+    assert took < 11.5
     with vexfs.open(tmp_path / "v.vex") as fs:
         settled(fs)
         assert found(fs, "coffee") == ["/d/a.theirs"]
@@ -331,7 +331,7 @@ def test_a_newer_model_and_an_index_that_has_it_not_yet(tmp_path, site, newer):
         "assert not fs.ingest.wait(3)\n"
         "print(sorted(hit.path for hit in fs.search('coffee', k=99, mode='semantic', under='a')))\n"
         "print(*(len(each) for each in fs.indexes() if each.path == '/b'), fs.ingest.status()['held'])\n"
-        "fs.reembed('b')\nassert fs.ingest.wait(5)\nprint(len(fs.search('coffee', k=99, mode='semantic')))"
+        "fs.reembed('b')\nassert fs.ingest.wait(30)\nprint(len(fs.search('coffee', k=99, mode='semantic')))"
     )
     first, second, third = run(tmp_path, site, half, **newer).splitlines()
     assert first == str(sorted(["/a/x.txt", *(f"/a/new{k}.txt" for k in (0, 2, 4, 6, 8))]))
