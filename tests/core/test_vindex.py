@@ -229,6 +229,21 @@ def test_thresholds(metric):
     assert np.all(index.search(q, 10, threshold=-1e9)[2] == 0)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_threshold_that_leaves_out_nothing_leaves_out_nothing(metric):
+    x, q = clustered(9000, 64), clustered(20, 64, 1)
+    index = filled(x, metric)
+    some = np.flatnonzero(np.random.default_rng(5).random(9000) < 0.01)
+    mask = np.zeros(9000 + -9000 % 64, bool)
+    mask[some] = True
+    mask = np.packbits(mask, bitorder="little").view(np.uint64)
+    rows, _, n = index.search(q, 200, mask=mask, threshold=1e6, exact=False, recall=0.9)
+    assert np.all(n == len(some))
+    work = {}
+    index.search(q, 200, threshold=-1e6, exact=False, recall=0.9, work=work)
+    assert work["lists"] == 0
+
+
 def test_removed_rows_are_gone_and_come_back():
     x = clustered(6000, 64)
     index = filled(x)

@@ -335,6 +335,16 @@ static void compare_candidates(vx_search *s, const vx_asked *a)
     }
 }
 
+/* Whether the i-th list and those behind it need no look.  As long as fewer than k were found they do, unless they are
+ * beyond the threshold: then there may not be as many. */
+static int is_enough(const vx_search *s, const vx_asked *a, uint32_t i)
+{
+    const int full = s->rough.n == s->rough.k || s->ask->effort, guess = !(s->slack < INFINITY);
+    if (!full && !s->ask->limited)
+        return 0;
+    return ((full || guess) && i >= s->lists_most) || s->probe.key[i] + a->add < least_of(s, a) - a->slack;
+}
+
 /* The lists from `from` on; 1 when there is no reason to go on. */
 static int scan_lists(vx_search *s, const vx_asked *a, uint32_t from, vx_pending *pending)
 {
@@ -342,9 +352,7 @@ static int scan_lists(vx_search *s, const vx_asked *a, uint32_t from, vx_pending
     for (uint32_t pair = 0; pair < LEAD; pair++)
         (void)next_pair(s, &coming);
     for (uint32_t i = from; i < s->probe.n && s->status == 0; i++) {
-        /* As long as fewer than k were found, there is. */
-        if ((s->rough.n == s->rough.k || s->ask->effort || s->ask->limited) &&
-            (i >= s->lists_most || s->probe.key[i] + a->add < least_of(s, a) - a->slack))
+        if (is_enough(s, a, i))
             return 1;
         scan_list(s, a, i, &coming, pending);
         if (s->rough.n < s->rough.k)
