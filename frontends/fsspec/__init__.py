@@ -253,7 +253,7 @@ class VexFileSystem(AbstractFileSystem):
             content: bytes = self.volume.read_bytes(path)
             return content
         with self.volume.open(path, "rb", 0) as file:
-            begin, stop, _ = slice(start, end).indices(self.volume.stat(path).st_size)
+            begin, stop, _ = slice(start, end).indices(file.seek(0, 2))
             file.seek(begin)
             part: bytes = file.read(max(0, stop - begin))
             return part

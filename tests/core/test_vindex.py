@@ -237,7 +237,7 @@ def test_a_threshold_that_leaves_out_nothing_leaves_out_nothing(metric):
     mask = np.zeros(9000 + -9000 % 64, bool)
     mask[some] = True
     mask = np.packbits(mask, bitorder="little").view(np.uint64)
-    rows, _, n = index.search(q, 200, mask=mask, threshold=1e6, exact=False, recall=0.9)
+    _, _, n = index.search(q, 200, mask=mask, threshold=1e6, exact=False, recall=0.9)
     assert np.all(n == len(some))
     work = {}
     index.search(q, 200, threshold=-1e6, exact=False, recall=0.9, work=work)
