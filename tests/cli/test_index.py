@@ -4,7 +4,9 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -252,3 +254,23 @@ def test_status_tells_why_files_wait_for_a_model(volume, monkeypatch):
         assert not fs.ingest.wait(2)
         shown = vexctl("index", "status", "/docs", "--volume", volume)
     assert f"waiting for {about.embedder}: embedder tests.cli.test_index." in shown and "is a function of a" in shown
+
+
+def test_status_names_a_model_that_does_not_come_back(volume, monkeypatch):
+    monkeypatch.setattr("vexfs.search.underway._LATE_S", 0.1)
+    over = threading.Event()
+
+    def model(texts):
+        if "words" in texts[0]:
+            over.wait(60)
+        return [[1.0, 0.0]] * len(texts)
+
+    try:
+        with vexfs.open(volume) as fs, attended(fs):
+            about = fs.index("docs", embedder=model)
+            fs.write_text("docs/a.txt", "words")
+            assert not fs.ingest.wait(2)
+            shown = vexctl("index", "status", "/docs", "--volume", volume)
+        assert re.search(rf"waiting for {re.escape(about.embedder)}: asked \d+ s ago, it has not answered", shown)
+    finally:
+        over.set()

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from vexfs.errors import UsageError
 from vexfs.observe import exposition, metrics
 from vexfs.observe.history import History
+from vexfs.search.textindex import create_text_index
 
 
 def values(families):
@@ -91,6 +93,29 @@ def test_families_have_help_and_conventional_names(history):
     seen = values(metrics.collect(history, ["index"]))
     # Neither index is there any more.
     assert seen["vexfs_vector_operations_total", (("index", ""), ("operation", "query"))] == 5
+
+
+def test_a_model_that_does_not_come_back_is_named(history, monkeypatch):
+    monkeypatch.setattr("vexfs.search.underway._LATE_S", 0.1)
+    asked, over = threading.Event(), threading.Event()
+
+    def model(texts):
+        if "coffee" in texts[0]:
+            asked.set()
+            over.wait(60)
+        return [[1.0, 0.0]] * len(texts)
+
+    catalog = history.parts.volume.catalog
+    index = create_text_index(catalog, "/docs", model)
+    catalog.filesystem.write_file("docs/a.txt", b"coffee")
+    try:
+        assert asked.wait(20)
+        time.sleep(0.2)
+        seen = values(metrics.collect(history, ["ingest"]))
+        assert seen["vexfs_ingest_awaited_seconds", (("embedder", index.embedder),)] >= 0.1
+        assert seen["vexfs_ingest_backlog_files", ()] == 1
+    finally:
+        over.set()
 
 
 def test_every_metric_is_documented(history):

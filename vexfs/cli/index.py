@@ -128,8 +128,10 @@ def _line(index: dict[str, Any]) -> str:
 
 
 def _left_out(index: dict[str, Any]) -> list[str]:
-    held: dict[str, str] = (index.get("ingest") or {}).get("held", {})
-    waits = [f"waiting for {name}: {' '.join(why.split())}" for name, why in held.items() if name == index["embedder"]]
+    ingest = index.get("ingest") or {}
+    held = {name: " ".join(why.split()) for name, why in ingest.get("held", {}).items()}
+    asked = {name: f"asked {s:.0f} s ago, it has not answered" for name, s in ingest.get("awaited", {}).items()}
+    waits = [f"waiting for {name}: {why}" for name, why in (held | asked).items() if name == index["embedder"]]
     aside = [(output.printable(each["path"]), " ".join(each["reason"].split())) for each in index["aside"]]
     return waits + [f"not indexed: {path}: {why}" for path, why in aside]
 

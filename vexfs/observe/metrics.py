@@ -240,6 +240,22 @@ def index(history: History) -> list[Family]:
     return [vectors, searches, spent]
 
 
+def ingest(history: History) -> list[Family]:
+    """Text on its way into indexes, and the models that it waits for."""
+    backlog = gauge("vexfs_ingest_backlog_files", "Files that changed and are not indexed yet.")
+    awaited = gauge("vexfs_ingest_awaited_seconds", "How long a model that does not come back has been asked.")
+    held = gauge("vexfs_ingest_held", "1 for each model that failed and is asked again later.")
+    catalog = history.parts.volume.catalog
+    if any(each.embedder is not None for each in catalog.known()):
+        status = catalog.ingesting().status()
+        backlog.add(status["backlog"])
+        for name, seconds in status["awaited"].items():
+            awaited.add(seconds, embedder=name)
+        for name in status["held"]:
+            held.add(1, embedder=name)
+    return [backlog, awaited, held]
+
+
 #: By the name that ``collect[]`` takes.
 COLLECTORS: dict[str, Collector] = {
     "rates": rates,
@@ -252,6 +268,7 @@ COLLECTORS: dict[str, Collector] = {
     "simd": simd,
     "bridge": bridge,
     "index": index,
+    "ingest": ingest,
     "process": process,
 }
 

@@ -7,6 +7,10 @@ that came or went are resolved later, by whoever works the backlog off.
 import threading
 import time
 from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vexfs.search.embedding import Model
 
 _QUIET_S = 0.3
 _MOST_OFTEN_S = 30.0
@@ -24,6 +28,7 @@ class Backlog:
         self._names: set[tuple[int, bytes]] = set()
         self._trees: OrderedDict[int, None] = OrderedDict()
         self._lately: OrderedDict[int, tuple[float, float]] = OrderedDict()
+        self._parked: dict[Model, OrderedDict[int, None]] = {}
 
     def changed(self, inos: set[int]) -> None:
         """The content of these files changed now."""
@@ -45,6 +50,26 @@ class Backlog:
         """A file that has to wait."""
         with self._lock:
             self._due[ino] = time.monotonic() + delay_s
+
+    def park(self, ino: int, model: "Model") -> None:
+        """A file that waits until a model, which has enough to do, is given more."""
+        with self._lock:
+            self._parked.setdefault(model, OrderedDict())[ino] = None
+
+    @property
+    def parked(self) -> "list[Model]":
+        """The models for which files wait."""
+        return list(self._parked)
+
+    def unpark(self, model: "Model", most: int) -> None:
+        """At most so many files that waited for a model are due."""
+        now = time.monotonic()
+        with self._lock:
+            waiting = self._parked[model]
+            for _ in range(min(most, len(waiting))):
+                self._due.setdefault(waiting.popitem(last=False)[0], now)
+            if not waiting:
+                del self._parked[model]
 
     def name(self, names: set[tuple[int, bytes]]) -> None:
         """Entries of directories that came, went or point elsewhere."""
@@ -101,12 +126,13 @@ class Backlog:
     def with_those(self, in_hand: set[int]) -> int:
         """How many are left with those in hand, each counted once: one may be due again meanwhile."""
         with self._lock:
-            return len(self._due) + len((self._taken | in_hand) - self._due.keys()) + len(self._names)
+            others = (self._taken | in_hand).union(*self._parked.values())
+            return len(self._due) + len(others - self._due.keys()) + len(self._names)
 
     @property
     def empty(self) -> bool:
         """Whether nothing at all is left."""
-        return not (self._due or self._names or self._trees)
+        return not (self._due or self._names or self._trees or self._parked)
 
     @property
     def unresolved(self) -> int:

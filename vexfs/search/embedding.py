@@ -1,4 +1,7 @@
-"""Passages on their way through a model: in a thread of its own, so that others are read and stored meanwhile."""
+"""Passages on their way through a model: in a thread of its own, so that others are read and stored meanwhile.
+
+Each model has its thread while it has work, so that one that is slow or hangs holds up nobody else's text.
+"""
 
 import contextlib
 import os
@@ -19,6 +22,8 @@ from vexfs.search.textindex import VERSION, embedder_of
 if TYPE_CHECKING:
     from vexfs.search.index import Index
 
+#: A thread without work ends after so long.
+_IDLE_S = 10.0
 #: How long a model may compute before others can go first, and passages at once, few for slow models.
 _PIECE_S = 0.05
 FEWEST, MOST = 16, 1024
@@ -39,7 +44,7 @@ class Batch:
     Attributes
     ----------
     rows : float32 (passages, dim) or None
-        Their vectors, once `done`.
+        Their vectors, once it is answered.
     records : list of bytes
         Their keyword records.
     error : Exception or None
@@ -50,59 +55,96 @@ class Batch:
 
     model: Model
     files: list[Passages]
-    done: threading.Event = attrs.field(factory=threading.Event)
     rows: Vectors | None = None
     records: list[bytes] = attrs.field(factory=list)
     error: Exception | None = None
     without_model: bool = False
 
 
+@attrs.define(eq=False)
+class _Desk:
+    """Where the batches of one model lie, and since when it has been asked; 0: it is not being asked."""
+
+    batches: "queue.SimpleQueue[Batch | None]" = attrs.field(factory=queue.SimpleQueue)
+    asked: float = 0.0
+
+
 class Embedding:
-    """The thread in which models compute.
+    """The threads in which models compute, one a model.
 
     Parameters
     ----------
     stop : threading.Event
-        Ends it; a model that hangs is not waited for.
+        Ends them; a model that hangs is not waited for.
     breathe : callable
         Called between the pieces of a long computation: others go first.
+
+    Attributes
+    ----------
+    answers : queue.SimpleQueue of Batch
+        What models have done, in the order in which they did it.
     """
 
     def __init__(self, stop: threading.Event, breathe: Callable[[], None], nice: int) -> None:
         self._stop, self._breathe, self._nice = stop, breathe, nice
-        self._queue: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[Batch] = queue.SimpleQueue()
         self._sizes: dict[Model, int] = {}
-        self._thread: threading.Thread | None = None
+        self._desks: dict[Model, _Desk] = {}
+        self._lock = threading.Lock()
 
     def size(self, model: Model) -> int:
         """Passages that make a batch for a model, by how quick it was."""
         return self._sizes.get(model, 64)
 
+    def asked_for(self) -> dict[Model, float]:
+        """For how many seconds each model that computes has been asked."""
+        now = time.monotonic()
+        with self._lock:
+            return {model: now - since for model, desk in self._desks.items() if (since := desk.asked)}
+
     def start(self, batch: Batch) -> None:
         """Begin to embed a batch."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="vexfs-embed", daemon=True)
-            self._thread.start()
-        self._queue.put(batch)
+        with self._lock:
+            desk = self._desks.get(batch.model)
+            if desk is None:
+                desk = _Desk()
+                threading.Thread(target=self._run, args=(batch.model, desk), name="vexfs-embed", daemon=True).start()
+                self._desks[batch.model] = desk
+            desk.batches.put(batch)
 
-    def _run(self) -> None:
+    def close(self) -> None:
+        """Let threads without work end at once."""
+        with self._lock:
+            for desk in self._desks.values():
+                desk.batches.put(None)
+
+    def _run(self, model: Model, desk: _Desk) -> None:
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
-        while not self._stop.is_set():
+        while (batch := self._next(model, desk)) is not None and not self._stop.is_set():
             try:
-                batch = self._queue.get(timeout=1.0)
-            except queue.Empty:
-                continue
-            try:
-                self._embed(batch)
+                self._embed(batch, desk)
             except Exception as error:  # told to ingest, which knows what to do about it
                 batch.error = error
             except BaseException as error:  # as a model in Rust that panics: no reason to embed nothing any more
                 batch.error = RuntimeError(f"{type(error).__name__}: {error}")
-            batch.done.set()
+            desk.asked = 0.0
+            self.answers.put(batch)
 
-    def _embed(self, batch: Batch) -> None:
+    def _next(self, model: Model, desk: _Desk) -> Batch | None:
+        """What a model is to do next; None: its thread ends."""
+        try:
+            return desk.batches.get(timeout=_IDLE_S)
+        except queue.Empty:
+            with self._lock:
+                if desk.batches.empty():
+                    del self._desks[model]
+                    return None
+        return desk.batches.get()
+
+    def _embed(self, batch: Batch, desk: _Desk) -> None:
         texts = [text for each in batch.files for text in each.texts()]
+        desk.asked = time.monotonic()
         try:
             model = embedder_of(batch.files[0].index)
         except BaseException:
@@ -113,11 +155,14 @@ class Embedding:
             if self._stop.is_set():
                 return
             if at:
+                desk.asked = 0.0
                 self._breathe()
+                desk.asked = time.monotonic()
             size = self.size(batch.model)
             part = texts[at : at + size] if len(texts) - at > 2 * size else texts[at:]
             parts.append(self._measured(batch.model, model, part))
             at += len(part)
+        desk.asked = 0.0
         batch.records = WordIndex.encode_all([text for each in batch.files for text in each.words()])
         batch.rows = np.concatenate(parts)
 

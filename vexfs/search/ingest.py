@@ -1,6 +1,6 @@
 """Ingest: text that lands below an index with an embedder is read, cut, embedded and put into the index.
 
-One thread of the lowest priority follows the changes of content and names, a second one embeds.  They work in idle
+One thread of the lowest priority follows the changes of content and names, one a model embeds.  They work in idle
 time: while others keep the filesystem busy only notes are taken.  What is indexed is told by the rows themselves (a row
 knows the generation of the content that it was made from), so nothing is done twice, nothing is lost by a crash, and a
 file that changes while it is worked on is simply met again: opening a volume looks at what changed behind a mark.
@@ -25,11 +25,12 @@ from vexfs.errors import IndexClosed, Unreachable
 from vexfs.search.aside import told
 from vexfs.search.backlog import Backlog
 from vexfs.search.chunk import Chunker
-from vexfs.search.embedding import Batch, Embedding, Model, model_of
+from vexfs.search.embedding import Batch, Model, model_of
 from vexfs.search.extract import Limits, Skipped
 from vexfs.search.marks import Marks
 from vexfs.search.passages import Changed, Passages, is_file, passages, path_of_text, wanted
 from vexfs.search.turns import Turns
+from vexfs.search.underway import UnderWay
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
@@ -39,8 +40,6 @@ log = logging.getLogger("vexfs.search")
 
 _POLL_S = 0.1
 _FILES, _NAMES, _DIRECTORIES = 256, 500, 16
-#: Batches that a model has or waits for, while the next is read.
-_AHEAD = 2
 _LOOK_EVERY_S = 5.0
 #: Files that changed since the last time, looked at before the volume is open.
 _CHECKED = 10_000
@@ -79,12 +78,7 @@ class Ingest:
         self._thread: threading.Thread | None = None
         self._marks = Marks(catalog)
         self._turns = Turns(self.filesystem, catalog.bridge, self._stop)
-        self._embedding = Embedding(self._stop, self._breathe, _NICE)
-        self._gathered: dict[Model, list[Passages]] = {}
-        self._sizes: dict[Model, int] = {}
-        #: Files on their way, with the generation of their content.
-        self._in_hand: dict[int, int] = {}
-        self._under_way: deque[Batch] = deque()
+        self._under_way = UnderWay(self._stop, self._breathe, _NICE)
 
     # -- life
 
@@ -137,6 +131,7 @@ class Ingest:
             # A model or an extractor that hangs is not waited for, nor twice: what it answers is thrown away.
             self._thread.join(_CLOSE_MOST_S)
         self._turns.close()
+        self._under_way.close()
         if self._watch is not None:
             self._watch.close()
             self._watch = None
@@ -201,14 +196,15 @@ class Ingest:
     def status(self) -> dict[str, Any]:
         """How it stands: ``state`` ("idle", "working", "waiting for others", "waiting for a model"), ``backlog`` files
         not indexed yet, ``settled`` (nothing is left, also to look through), ``files`` and ``passages`` indexed since
-        it began, their rates a second, ``eta_s``, files ``without_text`` and ``failed`` that were set aside, and
-        ``held``: models that do not answer, with the reason.
+        it began, their rates a second, ``eta_s``, files ``without_text`` and ``failed`` that were set aside, ``held``:
+        models that failed and are asked again later, with the reason, and ``awaited``: models that have been asked for
+        long, with the seconds.
         """
         now = time.monotonic()
         recent = [each for each in list(self._recent) if now - each[0] < 30]
         span = max(now - recent[0][0], 0.5) if recent else 1.0
         files, count = (sum(each[k] for each in recent) / span for k in (1, 2))
-        backlog = self._backlog.with_those(set(self._in_hand))
+        backlog = self._backlog.with_those(set(self._under_way.in_hand))
         asides = [index.aside.counts() for index in self.catalog.known() if index.embedder is not None]
         return {
             "state": self._state, "backlog": backlog, "files": self.files, "passages": self.passages,
@@ -216,7 +212,8 @@ class Ingest:
             "files_per_s": round(files, 2), "passages_per_s": round(count, 2),
             "eta_s": 0.0 if not backlog else round(backlog / files, 1) if files else None,
             "without_text": sum(a for a, _ in asides), "failed": sum(b for _, b in asides), "failures": self.failures,
-            "held": {model[0]: why for model, (_, _, why) in self._holds.items()},
+            "held": {model[0]: why for model, (_, _, why) in list(self._holds.items())},
+            "awaited": self._under_way.late(),
         }  # fmt: skip
 
     def status_of(self, index: "Index") -> dict[str, Any]:
@@ -247,7 +244,10 @@ class Ingest:
         """One round; how long to rest after it."""
         asked, looks, epoch = self._asked, self._marks.looks, self._marks.epoch()
         self._gather()
-        if self._backlog.empty and not self._gathered and not self._under_way:
+        for model in self._backlog.parked:
+            if not self._under_way.full(model):
+                self._backlog.unpark(model, _FILES)
+        if self._backlog.empty and not self._under_way:
             self._settled(asked, looks, epoch)
             return _POLL_S
         hurry = asked > self._answered
@@ -265,10 +265,12 @@ class Ingest:
         if not inos:
             if self._backlog.unresolved:
                 return 0.0
-            for model in list(self._gathered):
-                self._begin(model)
+            self._under_way.begin()
             if self._under_way:
-                self._take_in()
+                self._state = "waiting for a model" if self._under_way.late() else "working"
+                for ino in self._under_way.drop({index.description.number for index in self.catalog.known()}):
+                    self._backlog.add(ino)
+                self._take_in(_POLL_S)
                 return 0.0
             if self._backlog.empty:
                 self._settled(asked, looks, epoch)
@@ -351,27 +353,27 @@ class Ingest:
         for ino in inos:
             if self._stop.is_set():
                 return
+            self._take_in()
             if (found := self._prepared(ino)) is not None:
-                model = model_of(found.index)
-                self._gathered.setdefault(model, []).append(found)
-                self._in_hand[ino] = found.generation
-                self._sizes[model] = self._sizes.get(model, 0) + len(found.chunks)
-                if self._sizes[model] >= self._embedding.size(model):
-                    self._begin(model)
+                self._under_way.add(found)
             self._backlog.looked(ino)
 
     def _prepared(self, ino: int) -> Passages | None:
         """A file's passages, None when there is nothing to do; one that cannot be read is set aside."""
         generation = is_file(self.filesystem, ino)
-        if generation is None or self._in_hand.get(ino) == generation:
+        if generation is None or self._under_way.in_hand.get(ino) == generation:
             return None
         index = self.catalog.covering(ino)
         if index is None or index.embedder is None or not self._is_wanted(index, ino, generation):
             return None
         if (path := path_of_text(self.filesystem, ino)) is None:
             return None
-        if (held := self._holds.get(model_of(index), (0.0, 0.0, ""))[0] - time.monotonic()) > 0:
+        model = model_of(index)
+        if (held := self._holds.get(model, (0.0, 0.0, ""))[0] - time.monotonic()) > 0:
             self._backlog.later(ino, held + 0.01)
+            return None
+        if not self._has_room(model):
+            self._backlog.park(ino, model)
             return None
         try:
             if not (made := passages(index, ino, self._chunker, self._limits)).put_under_new_name():
@@ -399,40 +401,33 @@ class Ingest:
             self._tries.pop(ino)
             index.aside.put(ino, generation, told(error), fault=True)
 
-    def _begin(self, model: Model) -> None:
-        """Let a model begin with the files that were gathered for it, once it is not too far behind."""
-        self._sizes.pop(model, None)
-        self._embed(Batch(model, self._gathered.pop(model)))
+    def _has_room(self, model: Model) -> bool:
+        """Whether a file may be read for a model, which is waited for a little."""
+        if not self._under_way.full(model):
+            return True
+        self._take_in(self._under_way.patience(model))
+        return not self._under_way.full(model)
 
-    def _embed(self, batch: Batch) -> None:
-        while len(self._under_way) >= _AHEAD and not self._stop.is_set():
-            self._take_in()
-        self._in_hand.update((each.ino, each.generation) for each in batch.files)
-        self._under_way.append(batch)
-        self._embedding.start(batch)
+    def _take_in(self, timeout_s: float = 0.0) -> None:
+        """What models have answered: into the indexes; waited for so long when there is nothing."""
+        while not self._stop.is_set() and (batch := self._under_way.answered(timeout_s)) is not None:
+            timeout_s = 0.0
+            self._turns.worked = time.monotonic()
+            try:
+                if batch.error is None and batch.rows is not None:
+                    self._holds.pop(batch.model, None)
+                    self._store(batch)
+            finally:
+                self._under_way.done(batch)
+            if batch.error is not None:
+                self._refused(batch, batch.error)
 
-    def _take_in(self) -> None:
-        """What a model has answered for the oldest batch: into the index."""
-        batch = self._under_way[0]
-        while not batch.done.wait(_POLL_S):
-            if self._stop.is_set():
-                return
-        self._under_way.popleft()
-        self._turns.worked, error = time.monotonic(), batch.error
-        try:
-            if error is None and batch.rows is not None:
-                self._holds.pop(batch.model, None)
-                self._store(batch)
-        finally:
-            for each in batch.files:
-                self._in_hand.pop(each.ino, None)
-        if error is None:
-            return
+    def _refused(self, batch: Batch, error: Exception) -> None:
+        """A model has failed on a batch."""
         if batch.without_model or isinstance(error, Unreachable):
             self._hold(batch.model, batch.files, error)
         elif len(batch.files) > 1:  # a model may be anybody's code: at which of them does it fail?
-            for each in batch.files:
-                self._embed(Batch(batch.model, [each]))
+            self._under_way.one_by_one(batch)
         else:
             self._failed(batch.files[0].index, batch.files[0].ino, batch.files[0].generation, error)
 
