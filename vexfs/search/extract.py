@@ -14,6 +14,7 @@ import gzip
 import io
 import lzma
 import re
+import threading
 import time
 import unicodedata
 import zlib
@@ -24,6 +25,7 @@ import attrs
 
 from vexfs.errors import PluginBroken
 from vexfs.registry import faults_of, registry
+from vexfs.search.apart import apart
 
 
 class Skipped(Exception):
@@ -61,11 +63,12 @@ PAUSE = Block("")
 
 @attrs.frozen
 class Limits:
-    """What a file may cost."""
+    """What a file may cost; `stop` ends the wait for code that is not ours."""
 
     size_bytes: int = 64 << 20
     text_chars: int = 8 << 20
     time_s: float = 30.0
+    stop: threading.Event | None = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.frozen
@@ -129,6 +132,8 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codec
           (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))  # fmt: skip
 _MARKED = frozenset(mark[:1] for mark, _ in _MARKS)
 _SAMPLE = 64 << 10
+#: Code that is not ours may end by itself so long after its time.
+_GRACE_S = 5.0
 _NOISE = 4096
 #: Neighbouring bytes that are no ASCII.
 _RUN = re.compile(rb"[\x80-\xff]{2}")
@@ -200,10 +205,11 @@ def extract(data: bytes, name: str, limits: Limits | None = None) -> Extracted:
     kind = kind_of(name, data)
     found = _extractor(kind)
     if kind in _BYTES or kind not in _SUFFIXES:
-        blocks, cut = _gathered(lambda: found(data, name), kind, limits)
+        blocks, cut = _apart(lambda: found(data, name), kind, limits)
         return Extracted(kind, blocks, cut=cut)
     text, encoding, skip = decoded(data)
-    blocks, cut = _gathered(lambda: found(shown(text), name), kind, limits)  # type: ignore[arg-type]
+    gather = _gathered if getattr(found, "__module__", "").startswith("vexfs.search.") else _apart
+    blocks, cut = gather(lambda: found(shown(text), name), kind, limits)  # type: ignore[arg-type]
     return Extracted(kind, blocks, encoding if _counts(text, encoding, len(data) - skip) else "", skip, cut, text)
 
 
@@ -226,14 +232,31 @@ def _extractor(kind: str) -> Extractor:
     return found
 
 
-def _gathered(find: Callable[[], Iterable[Block]], kind: str, limits: Limits) -> tuple[list[Block], str]:
-    with faults_of(f"extractor {kind}", Skipped):
-        return _within(limits, find())
-
-
-def _within(limits: Limits, blocks: Iterable[Block]) -> tuple[list[Block], str]:
-    deadline = time.monotonic() + limits.time_s
+def _apart(find: Callable[[], Iterable[Block]], kind: str, limits: Limits) -> tuple[list[Block], str]:
+    """As `_gathered`, by code that may not come back: then with the blocks that it gave."""
     out: list[Block] = []
+    cut: list[str] = []
+    patience_s = max(0.0, limits.time_s) + _GRACE_S
+    if apart(kind, lambda: cut.append(_gathered(find, kind, limits, out)[1]), patience_s, limits.stop):
+        return out, cut[0]
+    if not out:
+        raise PluginBroken(f"extractor {kind}: gave nothing within {patience_s:g} s, and has not come back")
+    return out.copy(), _late(limits)
+
+
+def _gathered(
+    find: Callable[[], Iterable[Block]], kind: str, limits: Limits, out: list[Block] | None = None
+) -> tuple[list[Block], str]:
+    with faults_of(f"extractor {kind}", Skipped):
+        return _within(limits, find(), [] if out is None else out)
+
+
+def _late(limits: Limits) -> str:
+    return f"what could not be read within {limits.time_s:g} s"
+
+
+def _within(limits: Limits, blocks: Iterable[Block], out: list[Block]) -> tuple[list[Block], str]:
+    deadline = time.monotonic() + limits.time_s
     chars = 0
     for each in blocks:
         plain = each.text.isascii() and each.label.isascii()
@@ -248,7 +271,7 @@ def _within(limits: Limits, blocks: Iterable[Block]) -> tuple[list[Block], str]:
             out.append(block)
             chars += len(block.text)
         if time.monotonic() > deadline:
-            return out, f"what could not be read within {limits.time_s:g} s"
+            return out, _late(limits)
     return out, ""
 
 

@@ -18,10 +18,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 
 from vexfs._core.watch import Watch
 from vexfs.errors import IndexClosed, Unreachable
+from vexfs.search.apart import Stopped
 from vexfs.search.aside import told
 from vexfs.search.backlog import Backlog
 from vexfs.search.chunk import Chunker
@@ -63,7 +65,7 @@ class Ingest:
     def __init__(self, catalog: "Catalog", *, limits: Limits | None = None, chunker: Chunker | None = None) -> None:
         self.catalog = catalog
         self.filesystem = catalog.filesystem
-        self._limits, self._chunker = limits or Limits(), chunker or Chunker()
+        self._chunker = chunker or Chunker()
         self._backlog = Backlog()
         self._holds: dict[Model, tuple[float, float, str]] = {}
         self._tries: dict[int, int] = {}
@@ -73,6 +75,7 @@ class Ingest:
         self.files = self.passages = self.failures = 0
         self._state = "idle"
         self._stop, self._wake = threading.Event(), threading.Event()
+        self._limits = attrs.evolve(limits or Limits(), stop=self._stop)
         self._watch: Watch | None = None
         self._looked = time.monotonic()
         self._thread: threading.Thread | None = None
@@ -383,6 +386,8 @@ class Ingest:
             index.aside.put(ino, generation, str(why), fault=False, path=path)
         except Changed:
             self._backlog.changed({ino})
+        except Stopped:
+            return None
         except OSError as error:
             if is_file(self.filesystem, ino) is not None:
                 self._failed(index, ino, generation, error)
