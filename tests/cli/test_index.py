@@ -17,6 +17,7 @@ from vexfs.cli.main import run
 from vexfs.node.attendance import attended
 from vexfs.registry import registry
 from vexfs.search import embedders
+from vexfs.search.extract import Block
 
 
 def vexctl(*arguments, status=0):
@@ -274,3 +275,45 @@ def test_status_names_a_model_that_does_not_come_back(volume, monkeypatch):
         assert re.search(rf"waiting for {re.escape(about.embedder)}: asked \d+ s ago, it has not answered", shown)
     finally:
         over.set()
+
+
+def test_files_that_were_set_aside_are_tried_again(volume):
+    def sick(data, name):
+        raise RuntimeError("unwell")
+
+    extractors = registry("extractors")
+    extractors.add("theirs", sick)
+    try:
+        with vexfs.open(volume) as fs:
+            fs.index("other", embedder="default")
+            fs.index("docs", embedder="default")
+            fs.write_text("docs/a.theirs", "....")
+            fs.write_bytes("docs/b.png", b"....")
+            assert fs.ingest.wait(20)
+        shown = vexctl("index", "status", "/docs", "--volume", volume)
+        assert re.search(r"^text, failed +1$", shown, re.MULTILINE) and "text of all indexes, backlog" in shown
+        answer = told("index", "retry", "/docs", "--volume", volume)
+        assert answer["path"] == "/docs" and answer["tried"] == 2 and len(answer["aside"]) == 2
+        extractors.add("theirs", lambda data, name: [Block("bread and butter")])
+        assert told("index", "retry", "/other", "--volume", volume)["tried"] == 0
+        shown = vexctl("index", "retry", "/docs", "--volume", volume).splitlines()
+        assert shown == ["/docs: 2 files were tried again", "not indexed: /docs/b.png: a .png file holds no text"]
+        assert told("search", "butter", "--volume", volume)["hits"][0]["path"] == "/docs/a.theirs"
+        assert "no index" in vexctl("index", "retry", "/", "--volume", volume, status=1)
+    finally:
+        extractors._loaded.pop("theirs")
+
+
+def test_the_wait_for_a_second_try_ends_when_a_model_does_not_answer(volume, monkeypatch):
+    def model(texts):
+        if "bad" in texts[0] or len(texts) > 1:
+            raise ValueError("unwell")
+        return [[1.0, 0.0]]
+
+    with vexfs.open(volume) as fs, attended(fs):
+        fs.index("docs", embedder=model)
+        fs.write_text("docs/a.txt", "bad")
+        assert fs.ingest.wait(30) and fs.ingest.status()["failed"] == 1
+        monkeypatch.setattr(embedders, "_made", {})  # as in another program
+        shown = vexctl("index", "retry", "/docs", "--volume", volume)
+    assert "/docs: 1 file was tried again\nwaiting for" in shown

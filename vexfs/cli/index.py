@@ -1,4 +1,4 @@
-"""``vexctl index``: create, list, describe and drop indexes."""
+"""``vexctl index``: create, list, describe, mend and drop indexes."""
 
 import argparse
 import time
@@ -39,6 +39,9 @@ def register(subparsers: Any) -> None:
     reembed.add_argument("path", metavar="DIR", help="the directory that it belongs to")
     reembed.add_argument("--embedder", metavar="NAME", help="default: the model that it has, as it is now")
     reembed.add_argument("--follow", action="store_true", help="begin nothing: stay until what is under way has ended")
+    retry = _add(actions, "retry", retry_of, "try the files again that were set aside: those without text, and those "
+                 "on which something failed", "vexctl index retry /notes --volume notes.vex")  # fmt: skip
+    retry.add_argument("path", metavar="DIR", nargs="?", default="/", help="any path that it covers; default: /")
     drop = _add(actions, "drop", drop_of, "drop an index and its vectors; the files stay",
                 "vexctl index drop /papers --volume notes.vex")  # fmt: skip
     drop.add_argument("path", metavar="DIR", help="the directory that it belongs to")
@@ -97,6 +100,15 @@ def reembed_of(args: argparse.Namespace) -> int:
     return 0
 
 
+def retry_of(args: argparse.Namespace) -> int:
+    """Run ``vexctl index retry``."""
+    with reach.of(args) as node:
+        told = node.call("index.retry", path=args.path).result("trying", "files")
+    count = output.counted(told["tried"], "file was tried", "files were tried")
+    output.emit(args, told, lambda: "\n".join([f"{told['path']}: {count} again", *_left_out(told)]))
+    return 0
+
+
 def drop_of(args: argparse.Namespace) -> int:
     """Run ``vexctl index drop``."""
     with reach.of(args) as node:
@@ -149,6 +161,8 @@ def _shown(index: dict[str, Any]) -> dict[str, Any]:
         shown["embedded anew"] = f"by {renewal['embedder']}: {renewal['done']:,} of {renewal['total']:,} files"
     ingest = index.get("ingest")
     if ingest:
-        shown.update({f"text, {name.replace('_', ' ')}": value for name, value in ingest.items()
-                      if isinstance(value, str | int | float)})  # fmt: skip
+        figures = {name: value for name, value in ingest.items() if isinstance(value, str | int | float)}
+        own = {name: figures.pop(name) for name in ("without_text", "failed")}
+        shown.update({f"text, {name.replace('_', ' ')}": value for name, value in own.items()})
+        shown.update({f"text of all indexes, {name.replace('_', ' ')}": value for name, value in figures.items()})
     return shown

@@ -220,7 +220,7 @@ class Ingest:
         }  # fmt: skip
 
     def status_of(self, index: "Index") -> dict[str, Any]:
-        """As `status`, with the files of one index that were set aside: ``aside``, path and reason of each."""
+        """As `status`, of all indexes, but what was set aside is that of one: ``aside`` is path and reason of each."""
         without, failed = index.aside.counts()
         return {**self.status(), "without_text": without, "failed": failed, "aside": index.aside.listed(100)}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vexfs.errors import IndexMissing, VexfsError, describe
+from vexfs.errors import IndexMissing, ReadOnly, VexfsError, describe
 from vexfs.node.node import Node
 from vexfs.node.verbs.search import about
 from vexfs.search.across import search_vector
@@ -16,6 +16,8 @@ from vexfs.search.index import Index
 from vexfs.search.records import parse_vector
 from vexfs.search.reembed import steps
 from vexfs.search.sources import open_source
+
+_STEP_S = 0.2
 
 
 def described(index: Index) -> dict[str, Any]:
@@ -87,6 +89,25 @@ def reembed(
     node.volume.filesystem.sync()
     return {"path": index.path, "embedder": index.embedder, "dim": index.dim, "files": len(index),
             "seconds": time.monotonic() - began}  # fmt: skip
+
+
+@Node.verb("index.retry")
+def retry(node: Node, path: str) -> Generator[dict[str, Any], None, dict[str, Any]]:
+    """Try the files again that the index covering a path has set aside, and wait for that, unless a model does not
+    answer; then, and when the wait is ended, it goes on by itself.
+    """
+    catalog = node.volume.catalog
+    index = catalog.at(path)
+    if catalog.read_only:
+        raise ReadOnly.at("the volume is open for reading only; nothing can be indexed", path)
+    ingest = catalog.ingesting()
+    tried = ingest.retry(index)
+    while not ingest.wait(_STEP_S):
+        now = ingest.status()
+        if now["held"] or now["awaited"]:
+            break
+        yield {"done": max(0, tried - now["backlog"]), "total": tried}
+    return {**status(node, path), "tried": tried}
 
 
 @Node.verb("index.load")

@@ -95,10 +95,3 @@ def reembed(node: Node, path: str, embedder: str | None = None) -> Steps:
     """Embed a directory's text anew, by another model or the present version of its own."""
     index = yield from with_progress(lambda told: embed_anew(node.volume.catalog, path, embedder, told), "embedding")
     return {"path": index.path, "embedder": index.embedder, "dim": index.dim}
-
-
-@Node.verb("search.retry")
-def retry(node: Node) -> dict[str, int]:
-    """Try files again that were set aside."""
-    catalog = node.volume.catalog
-    return {"files": sum(catalog.ingesting().retry(i) for i in catalog.indexes() if i.embedder is not None)}
