@@ -566,3 +566,21 @@ def test_the_threads_of_models_end_when_they_have_nothing_to_do(fs, monkeypatch)
             time.sleep(0.02)
         assert not any(thread.name == "vexfs-embed" for thread in threading.enumerate())
     assert len(index) == 3
+
+
+def test_directories_and_what_went_are_no_files_that_wait(fs, monkeypatch):
+    fs.index("docs", embedder="default")
+    settled(fs)
+    monkeypatch.setattr("vexfs.search.turns.Turns.others_are_busy", lambda self: True)  # it takes notes only
+    for n in range(20):
+        fs.mkdir(f"docs/{n}")
+        fs.write_text("docs/gone.txt", "coffee")
+        fs.remove("docs/gone.txt")
+    fs.write_text("docs/a.txt", "coffee")
+    until = time.monotonic() + 10
+    while fs.ingest.status()["state"] != "waiting for others" and time.monotonic() < until:
+        time.sleep(0.02)
+    status = fs.ingest.status()
+    assert not status["settled"] and 1 <= status["backlog"] <= 21
+    settled(fs)
+    assert fs.ingest.status()["backlog"] == 0 and found(fs, "coffee") == ["/docs/a.txt"]

@@ -124,10 +124,13 @@ class Backlog:
                 self._lately.popitem(last=False)
 
     def with_those(self, in_hand: set[int]) -> int:
-        """How many are left with those in hand, each counted once: one may be due again meanwhile."""
+        """How many are left with those in hand, each counted once: one may be due again meanwhile.
+
+        Names do not count: they may be those of directories, of what went, and of files that are due anyway.
+        """
         with self._lock:
             others = (self._taken | in_hand).union(*self._parked.values())
-            return len(self._due) + len(others - self._due.keys()) + len(self._names)
+            return len(self._due) + len(others - self._due.keys())
 
     @property
     def empty(self) -> bool:
