@@ -17,11 +17,13 @@ from mcp.types import ToolAnnotations
 from pydantic import ValidationError
 
 from vexfs.errors import VexfsError, describe
+from vexfs.search.extract import Limits, Skipped, extract, hides_text
 from vexfs.version import __version__
 
 TEXT_MOST = 200_000  # characters of one answer of `read`
 RESOURCE_MOST = 4 << 20  # bytes of a file as a resource
 LIST_MOST = 1000
+_HEAD = 512
 HITS_MOST = 100
 KINDS = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
 INSTRUCTIONS = """\
@@ -73,6 +75,8 @@ class Tools:
 
     def __init__(self, volume: Any) -> None:
         self.volume = volume
+        #: The file that was taken apart last, for those who read on.
+        self._last: tuple[Any, bytes] = (None, b"")
 
     def search(
         self, query: str, k: int = 10, under: str = "/", mode: Literal["hybrid", "semantic", "keyword"] = "hybrid",
@@ -99,17 +103,36 @@ class Tools:
         """Read a file's text.
 
         start: the byte to begin at, as the span of a hit gives it.  length: bytes (1 to 200000).  The answer says where
-        the next piece begins, or null at the end.
+        the next piece begins, or null at the end.  Of a packed file, PDF or document the text is read, and its bytes
+        count.
         """
         if start < 0 or not 1 <= length <= TEXT_MOST:
             raise ValueError(f"start is 0 or more, length 1 to {TEXT_MOST}; given {start} and {length}")
         with self.volume.open(_absolute(path), "rb") as file:
-            file.seek(start)
-            data = file.read(length + 3)
-        _text_of(data[:length], path)
+            if hides_text(path.rpartition("/")[2], file.read(_HEAD)):
+                data = self._extracted(path, file)[start : start + length + 3]
+            else:
+                file.seek(start)
+                data = file.read(length + 3)
+                _text_of(data[:length], path)
         piece, more = _whole_characters(data, length)
         following = start + len(piece) if more else None
         return {"path": _absolute(path), "text": piece.decode("utf-8", "replace"), "start": start, "next": following}
+
+    def _extracted(self, path: str, file: Any) -> bytes:
+        """The text that a search finds in a file."""
+        now = self.volume.stat(_absolute(path))
+        key = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+        last, text = self._last
+        if last != key:
+            file.seek(0)
+            try:
+                found = extract(file.read(Limits().size_bytes + 1), path.rpartition("/")[2])
+            except Skipped as why:
+                raise ValueError(f"{path} is no text: {why}") from None
+            text = (found.source or "\n\n".join(block.text for block in found.blocks)).encode("utf-8", "replace")
+            self._last = (key, text)
+        return text
 
     def list_directory(self, path: str = "/", skip: int = 0) -> dict[str, Any]:
         """List a directory: name, kind, size in bytes, time of change.

@@ -1,7 +1,10 @@
 """The MCP frontend with the official client: in this process, and as the command that an agent starts."""
 
 import asyncio
+import bz2
+import gzip
 import json
+import lzma
 import subprocess
 import sys
 
@@ -13,6 +16,7 @@ from mcp import Client, StdioServerParameters
 from vexfs.frontends.mcp.server import LIST_MOST, RESOURCE_MOST, make_server
 
 import vexfs
+from tests.search.documents import docx
 from tests.search.test_damaged_table import half_damaged
 
 VEXFS = "from vexfs.cli.main import vexfs; raise SystemExit(vexfs())"
@@ -102,6 +106,39 @@ def test_similar_and_list(volume):
     assert names == ["passport.txt", "picture.bin", "renewal.txt", "roasts.md"]
     assert listed["entries"][1] | {"changed": ""} == {"name": "picture.bin", "kind": "file", "size": 100, "changed": ""}
     assert listed["total"] == 4
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_what_a_search_finds_in_a_packed_file_can_be_read(tmp_path, suffix, pack):
+    text = "".join(f"Röast {i} of the coffee beans.\n\n" for i in range(2000))
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.index("docs", embedder="default")
+        fs.write_bytes(f"docs/notes.txt.{suffix}", pack(text.encode()))
+        fs.write_bytes(f"docs/broken.txt.{suffix}", pack(text.encode())[:50])
+        fs.write_bytes(f"docs/picture.png.{suffix}", pack(b"\x89PNG" + bytes(50)))
+        assert fs.ingest.wait(30)
+        server = make_server(fs)
+        ((hit,), *wrong) = ask(
+            server, ("search", {"query": "coffee beans"}), ("read", {"path": f"docs/broken.txt.{suffix}"}),
+            ("read", {"path": f"docs/picture.png.{suffix}"}),
+        )  # fmt: skip
+        assert hit["path"] == f"/docs/notes.txt.{suffix}"
+        assert f"is no text: damaged .{suffix}" in wrong[0] and "is no text: a .png file" in wrong[1]
+        read, start = "", 0
+        while start is not None:
+            (piece,) = ask(server, ("read", {"path": hit["path"], "start": start, "length": 20_001}))
+            read, start = read + piece["text"], piece["next"]
+        assert read == text and hit["text"] in read
+        fs.write_bytes(f"docs/notes.txt.{suffix}", pack(b"tea"))
+        (piece,) = ask(server, ("read", {"path": hit["path"]}))
+        assert piece["text"] == "tea" and piece["next"] is None
+
+
+def test_the_text_of_a_document_can_be_read(tmp_path):
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.write_bytes("a.docx", docx([("", "Bread and butter"), ("", "Tea and milk")]))
+        (piece,) = ask(make_server(fs), ("read", {"path": "a.docx"}))
+    assert piece["text"] == "Bread and butter\n\nTea and milk"
 
 
 def test_long_directories_and_files_come_in_pieces(tmp_path):

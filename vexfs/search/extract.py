@@ -175,6 +175,20 @@ def kind_of(name: str, data: bytes) -> str:
     return "code" if head.startswith(b"#!") else "text"
 
 
+def hides_text(name: str, head: bytes) -> bool:
+    """Whether what a search finds in a file of that name and first bytes is not what its bytes say: it is packed, or of
+    a kind that has to be taken apart.
+    """
+    stem, _, suffix = name.rpartition(".")
+    if stem and suffix.lower() in _PACKED:
+        return True
+    try:
+        kind = kind_of(name, head)
+    except Skipped:
+        return False
+    return kind in _BYTES or kind not in _SUFFIXES
+
+
 def _zipped(data: bytes) -> str:
     if b"application/epub+zip" in data[:200]:
         return "epub"
