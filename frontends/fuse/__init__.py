@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MountOptions", "mount", "parse", "service"]
 
+make_room()  # before a module of this package imports llfuse
+
 
 def mount(
     volume: Volume,
@@ -82,7 +84,6 @@ def mount(
     Busy, NotFound, NotADirectory, NotEmpty, NotPermitted, NotSupported
         The directory or the host is not fit; the message names the remedy.
     """
-    make_room()
     try:
         from vexfs.frontends.fuse.session import Mount
     except ModuleNotFoundError as error:

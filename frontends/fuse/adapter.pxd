@@ -44,7 +44,7 @@ cdef class Adapter:
     cdef int unlink(self, vx_cred *who, uint64_t parent, const char *name, size_t n) noexcept nogil
     cdef int rmdir(self, vx_cred *who, uint64_t parent, const char *name, size_t n) noexcept nogil
     cdef int rename(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
-                    const char *new_name, size_t new_n) noexcept nogil
+                    const char *new_name, size_t new_n, uint32_t flags) noexcept nogil
     cdef int create(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint32_t mode, uint32_t flags,
                     vx_attr *out) noexcept nogil
     cdef int open(self, vx_cred *who, uint64_t ino, uint32_t flags) noexcept nogil
@@ -62,6 +62,7 @@ cdef class Adapter:
     cdef int64_t listxattr(self, uint64_t ino, char *buf, size_t cap) noexcept nogil
     cdef int removexattr(self, vx_cred *who, uint64_t ino, const char *name, size_t n) noexcept nogil
 
+    cdef bint is_reserved(self, const char *name, size_t n) noexcept nogil
     cdef void show(self, vx_attr *out) noexcept nogil
     cdef vx_cred cred(self) noexcept nogil
     cdef int fault(self, error, str operation)

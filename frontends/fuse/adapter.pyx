@@ -158,6 +158,9 @@ cdef class Adapter:
 
     # -- names
 
+    cdef bint is_reserved(self, const char *name, size_t n) noexcept nogil:
+        return reserved(name, n)
+
     cdef int lookup(self, uint64_t parent, const char *name, size_t n, vx_attr *out) noexcept nogil:
         if parent >= VX_FIRST_VIRTUAL or reserved(name, n):
             return self.virtual_lookup(parent, name, n, out)
@@ -223,7 +226,7 @@ cdef class Adapter:
         return fs_rmdir(self.fs, who, parent, name, n)
 
     cdef int rename(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint64_t new_parent,
-                    const char *new_name, size_t new_n) noexcept nogil:
+                    const char *new_name, size_t new_n, uint32_t flags) noexcept nogil:
         if parent >= VX_FIRST_VIRTUAL and new_parent >= VX_FIRST_VIRTUAL:
             return self.virtual_rename(parent, name, n, new_parent, new_name, new_n)
         if parent >= VX_FIRST_VIRTUAL:
@@ -232,7 +235,7 @@ cdef class Adapter:
             return self.virtual_replace(who, parent, name, n, new_parent, new_name, new_n)
         if reserved(name, n) or reserved(new_name, new_n):
             return -EPERM
-        return fs_rename(self.fs, who, parent, name, n, new_parent, new_name, new_n, 0)
+        return fs_rename(self.fs, who, parent, name, n, new_parent, new_name, new_n, flags)
 
     # -- attributes
 

@@ -21,11 +21,13 @@ _OUT = struct.Struct("=IiQ")  # fuse_out_header: length, error, the request's nu
 _INIT_OUT = struct.Struct("=4I2H2I2HI28x")
 _INIT_UNIQUE = 2  # the first request of a connection, since Linux 4.20
 _INC_EPOCH = 8
-_PROTOCOL = (7, 19)  # what libfuse 2 speaks
+_PROTOCOL = (7, 23)  # libfuse 2 speaks 19; what came since is not asked for, but renames with flags, for direct.pyx
+_DO_READDIRPLUS, _READDIRPLUS_AUTO = 1 << 13, 1 << 14
 _ASYNC_READ, _BIG_WRITES, _MAX_PAGES, _HANDLE_KILLPRIV_V2 = 1 << 0, 1 << 5, 1 << 22, 1 << 28
 
 
 _room: ctypes.CDLL | None = None
+_taken = False
 
 
 def make_room() -> None:
@@ -39,11 +41,21 @@ def make_room() -> None:
         with contextlib.suppress(OSError):
             _room = ctypes.CDLL(spec.origin, ctypes.RTLD_GLOBAL)
             _room.vexfs_room_for_writes.restype = ctypes.c_size_t
+            _room.vexfs_take_requests.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+            _room.vexfs_take_requests.restype = None
 
 
 def write_most() -> int:
     """Bytes that one write may bring: as many as a worker that has begun has room for."""
     return max(WRITE_MOST, _room.vexfs_room_for_writes() if _room else 0)
+
+
+def take_requests(taker: int, context: int) -> None:
+    """Have requests come to the function at the address `taker` first, for mounts that begin now; 0: all to llfuse."""
+    global _taken
+    _taken = taker != 0
+    if _room is not None:
+        _room.vexfs_take_requests(taker, context)
 
 
 def devices() -> list[int]:
@@ -60,11 +72,14 @@ def greet(connection: Sequence[int]) -> bool:
     """Answer the kernel's first request ahead of libfuse, whose own answer then comes too late and is dropped.
 
     Promised beyond what libfuse 2 knows: set-user-id bits are taken away when the kernel says so, by a setattr without
-    a field, for which it no longer asks for ``security.capability`` before every write; and a read may be
-    `REQUEST_MOST` long, a write `write_most()`.  Called while that request is handled.  False where the kernel numbers
-    requests differently: then libfuse's answer counts, and nothing but speed is lost.
+    a field, for which it no longer asks for ``security.capability`` before every write; a read may be `REQUEST_MOST`
+    long, a write `write_most()`; where ``direct.pyx`` has requests first, listings bring attributes along.  Called
+    while that request is handled.  False where the kernel numbers requests differently: then libfuse's answer counts,
+    and nothing but speed, and renames with flags, is lost.
     """
     flags = _ASYNC_READ | _BIG_WRITES | _MAX_PAGES | _HANDLE_KILLPRIV_V2
+    if _taken and _room is not None and _room.vexfs_requests_come():
+        flags |= _DO_READDIRPLUS | _READDIRPLUS_AUTO
     answer = _INIT_OUT.pack(*_PROTOCOL, REQUEST_MOST, flags, 0, 0, write_most(), 0, REQUEST_MOST // _PAGE, 0, 0)
     return _say(connection, _INIT_UNIQUE, answer)
 

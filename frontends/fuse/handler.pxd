@@ -1,6 +1,6 @@
 """What all request handlers of one mount share."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from vexfs._core.fs cimport vx_attr, vx_cred
 from vexfs.frontends.fuse.adapter cimport Adapter
@@ -13,14 +13,18 @@ cdef enum:
 cdef class Handler:
     cdef readonly Adapter adapter
     cdef uint64_t requests[R_COUNT]   # begun, by kind; the interpreter's lock guards them
+    cdef uint64_t taken[R_COUNT]      # by frontends.fuse.direct; atomic
     cdef double attr_timeout, entry_timeout, negative_timeout
-    cdef object negative, ready, crowd, lock
+    cdef int64_t attr_ns, entry_ns, negative_ns
+    cdef object negative, ready, lock
+    cdef int crowd               # an eventfd, or -1
     cdef public int workers      # threads that answer requests now
-    cdef readonly int waiting    # of them, those that wait for the disk
+    cdef readonly int waiting    # of them, those that wait for the disk; atomic
     cdef public bint retire      # the next statfs ends one worker
 
     cdef object answer(self, error, str operation)
     cdef object entry(self, const vx_attr *attr)
     cdef vx_cred cred(self, ctx)
+    cdef void ask_for_workers(self) noexcept nogil
     cdef int begin_wait(self) except -1
     cdef int end_wait(self) except -1

@@ -17,6 +17,6 @@ class Handler:
     retire: bool
 
     def __init__(
-        self, adapter: Adapter, options: MountOptions, ready: Callable[[], None], crowd: Callable[[], None]
+        self, adapter: Adapter, options: MountOptions, ready: Callable[[], None], crowd: int
     ) -> None: ...
     def counted(self) -> dict[str, int]: ...

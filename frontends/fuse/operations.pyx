@@ -66,8 +66,8 @@ cdef class Operations(Handler):
         Timeouts.
     ready : callable
         Called without arguments when the kernel has greeted the mount.
-    crowd : callable
-        Called without arguments when every worker is about to wait for the disk.
+    crowd : int
+        An eventfd that is written to when every worker is about to wait for the disk; -1: nobody wants to know.
     """
 
     # -- life of the mount
@@ -220,7 +220,7 @@ cdef class Operations(Handler):
             except BaseException as error:
                 raise self.answer(error, "rename")
         with nogil:
-            rc = self.adapter.rename(&who, parent, text, n, new_parent, to, tn)
+            rc = self.adapter.rename(&who, parent, text, n, new_parent, to, tn, 0)
         if rc:
             raise FUSEError(-rc)
 

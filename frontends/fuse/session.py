@@ -19,6 +19,7 @@ import llfuse
 from vexfs.frontends.fuse import device
 from vexfs.frontends.fuse import mountpoint as place
 from vexfs.frontends.fuse.adapter import Adapter
+from vexfs.frontends.fuse.direct import taker
 from vexfs.frontends.fuse.handler import RetireWorker
 from vexfs.frontends.fuse.operations import Operations
 from vexfs.frontends.fuse.options import MountOptions
@@ -78,7 +79,7 @@ class Mount:
         self._tree = tree
         self._on_end = on_end
         self._ready = threading.Event()
-        self._crowded = threading.Event()
+        self._crowded = -1
         self._lock = threading.Lock()
         self._workers: set[threading.Thread] = set()
         self._began = False
@@ -117,7 +118,8 @@ class Mount:
 
     def _mount(self) -> None:
         adapter = Adapter(self._filesystem, self._tree, self._options)
-        crowd = self._crowded.set if self._options.workers > 1 else _nothing
+        self._crowded = os.eventfd(0)
+        crowd = self._crowded if self._options.workers > 1 else -1
         self.operations = Operations(adapter, self._options, self._greet, crowd)
         words = {w for w in self._options.kernel if w != "rw"}
         words |= {"default_permissions", "big_writes", "no_splice_read"}
@@ -132,9 +134,11 @@ class Mount:
         except RuntimeError as error:
             adapter.detach()
             adapter.wait_event()
+            os.close(self._crowded)
             message = f"could not be mounted on ({error}); the line before this one says why"
             raise IoFailed.at(message, self.mountpoint) from None
         self._devices = [fd for fd in device.devices() if fd not in before]
+        device.take_requests(taker(), id(self.operations))
         self._watchers = [self._spawn("changes", self._forward_changes), self._spawn("crowd", self._watch_crowd)]
         self._add_worker()
         deadline = time.monotonic() + _READY_TIMEOUT_S
@@ -213,10 +217,10 @@ class Mount:
         They stay: to end one loop means to raise the session's exit flag, and libfuse 2 then drops a request that
         another loop has just read, whose caller would wait for ever.
         """
-        while self._crowded.wait() and not self._stopping:
-            self._crowded.clear()
+        while os.eventfd_read(self._crowded) and not self._stopping:
             if len(self._workers) < self._options.workers and self.operations.waiting >= len(self._workers):
                 self._add_worker()
+        os.close(self._crowded)
 
     # -- changes made by other users of the filesystem
 
@@ -305,11 +309,12 @@ class Mount:
         """Run by the last worker: let go of the session in the order that llfuse needs."""
         global _holder
         self._stopping = True
-        self._crowded.set()
+        os.eventfd_write(self._crowded, 1)
         self.operations.adapter.detach()
         # A notice may wait in the kernel for an answer that nobody gives any more: closing the device ends that.
         for thread in [*self._watchers, *(t for t in threading.enumerate() if "_notify_loop" in t.name)]:
             thread.join(_QUIET_S)
+        device.take_requests(0, 0)
         here = place.find(self.mountpoint)
         try:
             llfuse.close(unmount=here is not None and here.fs_type == place.FS_TYPE)
@@ -332,10 +337,6 @@ class Mount:
 
     def __exit__(self, *exc: object) -> None:
         self.unmount(force=True)
-
-
-def _nothing() -> None:
-    """In place of a call for more workers where there may be none."""
 
 
 def _escaped(source: str) -> str:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -255,9 +256,7 @@ def _limits() -> dict[str, Any]:
 
 
 def _tools() -> list[dict[str, Any]]:
-    try:
-        import llfuse  # noqa: F401
-    except ImportError:
+    if find_spec("llfuse") is None:
         return [
             _row(
                 "llfuse", False, "not installed", "llfuse", "the mount is made through it", "pip install 'vexfs[fuse]'"

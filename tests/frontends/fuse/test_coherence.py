@@ -7,7 +7,7 @@ import time
 
 import pytest
 from vexfs.frontends import fuse
-from vexfs.frontends.fuse import handler, operations
+from vexfs.frontends.fuse import device, handler, operations
 from vexfs.frontends.fuse.virtual import Directory, Link, Text, VirtualTree
 
 from vexfs.errors import Busy, ConfigError
@@ -333,18 +333,22 @@ def test_a_failing_handler_is_an_answer_and_not_the_end(inside, caplog, error, c
     [lambda d: os.stat(d / "a"), lambda d: os.listdir(d), lambda d: (d / "new").touch(), lambda d: os.mkdir(d / "d")],
 )
 def test_a_fault_in_a_compiled_handler_too(inside, monkeypatch, use):
-    _, disk, mount = inside
-    mount._filesystem.write_file("/a", b"")
+    """Where all requests go through llfuse."""
+    volume, disk, before = inside
+    before.unmount()
+    monkeypatch.setattr(device, "take_requests", lambda taker, context: None)
 
     def fail():
         raise RuntimeError("planted")
 
-    with monkeypatch.context() as patch:
-        for module in (handler, operations):
-            patch.setattr(module, "EntryAttributes", fail)
-        with pytest.raises(OSError) as caught:
-            use(disk)
-        assert caught.value.errno == errno.EIO
-    assert mount.status()["faults"] >= 1
-    (disk / "b").write_bytes(b"alive")
-    assert (disk / "b").read_bytes() == b"alive"
+    with fuse.mount(volume, disk) as mount:
+        volume.filesystem.write_file("/a", b"")
+        with monkeypatch.context() as patch:
+            for module in (handler, operations):
+                patch.setattr(module, "EntryAttributes", fail)
+            with pytest.raises(OSError) as caught:
+                use(disk)
+            assert caught.value.errno == errno.EIO
+        assert mount.status()["faults"] >= 1
+        (disk / "b").write_bytes(b"alive")
+        assert (disk / "b").read_bytes() == b"alive"

@@ -1,9 +1,12 @@
 """The mount counts the requests of the kernel, each once."""
 
+import ctypes
+import errno
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.frontends.fuse.conftest import NO_MOUNTS
@@ -82,3 +85,83 @@ def test_a_write_brings_a_mebibyte_where_there_is_room_for_it(tmp_path, order, r
     ended = subprocess.run([sys.executable, "-c", LONG_WRITES, tmp_path / "v.vex", tmp_path / "mnt", order],
                            capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
     assert (ended.stdout.strip(), ended.returncode) == (str(requests), 0), ended.stderr
+
+
+WITHOUT_INTERPRETER = """
+import os, sys, time
+top = sys.argv[1]
+print("ready", flush=True)
+sys.stdin.readline()
+began = time.monotonic()
+for i in range(20):
+    fd = os.open(f"{top}/f{i}", os.O_RDWR | os.O_CREAT)
+    assert os.write(fd, b"x" * 200_000) == 200_000
+    os.fsync(fd)
+    os.close(fd)
+    os.rename(f"{top}/f{i}", f"{top}/g{i}")
+    fd = os.open(f"{top}/g{i}", os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    assert os.pread(fd, 1000, 150_000) == b"x" * 1000
+    assert os.fstat(fd).st_size == 200_000
+    os.close(fd)
+    assert not os.path.exists(f"{top}/f{i}")
+    os.unlink(f"{top}/g{i}")
+print(time.monotonic() - began, flush=True)
+"""
+
+
+def test_what_is_asked_most_needs_no_interpreter(inside):
+    """Compiled code that keeps the interpreter's lock does not hold the mount up."""
+    _, path, mount = inside
+    before = mount.requests()
+    command = [sys.executable, "-c", WITHOUT_INTERPRETER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout.readline() == "ready\n"
+        program.stdin.write("go\n")
+        program.stdin.flush()
+        ctypes.PyDLL(None).sleep(3)
+        took = float(program.stdout.readline())
+    assert took < 2.5
+    after = mount.requests()
+    grown = {name: after[name] - before[name] for name in ("create", "write", "fsync", "rename", "open", "unlink")}
+    assert grown == {"create": 20, "write": 20, "fsync": 20, "rename": 20, "open": 20, "unlink": 20}
+
+
+def test_a_program_reads_its_own_mount_with_the_lock_held(inside):
+    """numpy does: its own mount answers all the same."""
+    _, path, _ = inside
+    want = np.arange(300_000, dtype=np.float32)
+    (path / "a").write_bytes(want.tobytes())
+    assert np.array_equal(np.fromfile(path / "a", np.float32), want)
+    mapped = np.memmap(path / "a", np.float32, "r+")
+    mapped[5] = -1
+    assert mapped[299_999] == 299_999
+    mapped.flush()
+    assert np.frombuffer((path / "a").read_bytes(), np.float32)[5] == -1
+
+
+NOREPLACE, EXCHANGE = 1, 2
+
+
+def renameat2(old, new, flags):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(-100, os.fsencode(old), -100, os.fsencode(new), flags):
+        return errno.errorcode[ctypes.get_errno()]
+    return None
+
+
+def test_renaming_with_flags(inside):
+    volume, path, _ = inside
+    (path / "a").write_text("a")
+    (path / "d").mkdir()
+    (path / "d" / "b").write_text("b")
+    assert renameat2(path / "a", path / "d" / "b", NOREPLACE) == "EEXIST"
+    assert renameat2(path / "a", path / "d" / "c", NOREPLACE) is None
+    assert renameat2(path / "d" / "c", path / "d" / "b", EXCHANGE) is None
+    assert (path / "d" / "b").read_text() == "a"
+    assert volume.filesystem.read_file("/d/b") == b"a"
+    assert (path / "d" / "c").read_text() == "b"
+    assert renameat2(path / "d", path / "none", EXCHANGE) == "ENOENT"
+    assert renameat2(path / "d", path / "e", NOREPLACE | EXCHANGE) == "EINVAL"
+    assert renameat2(path / "d" / "b", path / ".vexfs" / "b", NOREPLACE) == "EINVAL"
+    assert (path / "d" / "b").read_text() == "a"

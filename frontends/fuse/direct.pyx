@@ -1,0 +1,369 @@
+"""Requests that are answered on the spot: read from ``/dev/fuse`` by llfuse's loop, and answered before it sees them.
+
+What is most asked for needs nothing of llfuse: neither its objects nor the interpreter's lock.  ``room.c`` brings each
+request here first; what is not answered here, and all that touches the virtual tree, goes on to llfuse and
+:mod:`vexfs.frontends.fuse.operations`.
+
+Source: ``linux/fuse.h``.
+"""
+
+from libc.errno cimport EINVAL, ENOENT, ENOSYS
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memset
+
+from vexfs._core.fs cimport (
+    VX_SET_ATIME, VX_SET_GID, VX_SET_MODE, VX_SET_MTIME, VX_SET_SIZE, VX_SET_UID, vx_attr, vx_cred,
+)
+from vexfs.frontends.fuse.adapter cimport VX_FIRST_VIRTUAL
+from vexfs.frontends.fuse.answer cimport (
+    Answer, Asked, Created, behind, cred_of, fill_attr, fill_entry, finish, name_of, say, say_behind,
+)
+from vexfs.frontends.fuse.handler cimport (
+    Handler, R_CREATE, R_FLUSH, R_FORGET, R_FSYNC, R_GETATTR, R_GETXATTR, R_LOOKUP, R_OPEN, R_OPENDIR, R_READ,
+    R_RELEASE, R_RELEASEDIR, R_RENAME, R_SETATTR, R_UNLINK, R_WRITE,
+)
+from vexfs.frontends.fuse.kernel cimport (
+    FATTR_ATIME, FATTR_ATIME_NOW, FATTR_GID, FATTR_MODE, FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID,
+    FOPEN_KEEP_CACHE, FUSE_BATCH_FORGET, FUSE_CREATE, FUSE_FLUSH, FUSE_FORGET, FUSE_FSYNC, FUSE_GETATTR, FUSE_GETXATTR,
+    FUSE_LOOKUP, FUSE_OPEN, FUSE_OPENDIR, FUSE_READ, FUSE_READDIR, FUSE_READDIRPLUS, FUSE_RELEASE, FUSE_RELEASEDIR,
+    FUSE_RENAME, FUSE_RENAME2, FUSE_SETATTR, FUSE_UNLINK, FUSE_WRITE, fuse_attr_out, fuse_batch_forget_in,
+    fuse_create_in, fuse_entry_out, fuse_forget_in, fuse_forget_one, fuse_fsync_in, fuse_getxattr_in,
+    fuse_getxattr_out, fuse_in_header, fuse_open_in, fuse_open_out, fuse_read_in, fuse_release_in, fuse_rename2_in,
+    fuse_rename_in, fuse_setattr_in, fuse_write_in, fuse_write_out, vx_add, vx_clock, vx_count, vx_ns, vx_time,
+)
+from vexfs.frontends.fuse.listing cimport readdir
+
+cdef enum:
+    LARGE = 65536      # bytes of a request from which on waiting for the disk is likely
+
+
+# -- names
+
+cdef int lookup(Handler handler, const Asked *asked) noexcept nogil:
+    cdef Answer answer
+    cdef vx_attr attr
+    cdef size_t n = 0
+    cdef const char *name = name_of(asked, 0, &n)
+    if name == NULL or asked.head.nodeid >= VX_FIRST_VIRTUAL or handler.adapter.is_reserved(name, n):
+        return 0
+    vx_count(&handler.taken[<int>R_LOOKUP])
+    cdef int rc = handler.adapter.lookup(asked.head.nodeid, name, n, &attr)
+    if rc == -ENOENT and handler.negative_ns > 0:
+        memset(&answer, 0, sizeof(answer))     # an entry without an inode: the kernel remembers that there is none
+        vx_time(handler.negative_ns, &answer.body.entry.entry_valid, &answer.body.entry.entry_valid_nsec)
+        say(asked, &answer, sizeof(fuse_entry_out), 0)
+        return 1
+    if rc:
+        return finish(asked, rc)
+    fill_entry(handler, &answer.body.entry, &attr)
+    if say(asked, &answer, sizeof(fuse_entry_out), 0):
+        handler.adapter.forget(attr.ino, 1)
+    return 1
+
+
+cdef int forget(Handler handler, const Asked *asked) noexcept nogil:
+    if asked.n < sizeof(fuse_forget_in):
+        return 0
+    vx_count(&handler.taken[<int>R_FORGET])
+    handler.adapter.forget(asked.head.nodeid, (<const fuse_forget_in *>asked.body).nlookup)
+    return 1
+
+
+cdef int forget_many(Handler handler, const Asked *asked) noexcept nogil:
+    cdef const fuse_batch_forget_in *batch = <const fuse_batch_forget_in *>asked.body
+    cdef const fuse_forget_one *one = <const fuse_forget_one *>(asked.body + sizeof(fuse_batch_forget_in))
+    cdef uint32_t i
+    if asked.n < sizeof(fuse_batch_forget_in) or (
+        asked.n - sizeof(fuse_batch_forget_in) < batch.count * sizeof(fuse_forget_one)
+    ):
+        return 0
+    vx_count(&handler.taken[<int>R_FORGET])
+    for i in range(batch.count):
+        handler.adapter.forget(one[i].nodeid, one[i].nlookup)
+    return 1
+
+
+cdef int unlink(Handler handler, const Asked *asked) noexcept nogil:
+    cdef size_t n = 0
+    cdef const char *name = name_of(asked, 0, &n)
+    if name == NULL or asked.head.nodeid >= VX_FIRST_VIRTUAL:
+        return 0
+    cdef vx_cred who = handler.adapter.cred()
+    vx_count(&handler.taken[<int>R_UNLINK])
+    return finish(asked, handler.adapter.unlink(&who, asked.head.nodeid, name, n))
+
+
+cdef int rename(Handler handler, const Asked *asked, size_t start, uint32_t flags) noexcept nogil:
+    cdef size_t n = 0, to_n = 0
+    cdef const char *name = name_of(asked, start, &n)
+    cdef const char *to = name_of(asked, start + n + 1, &to_n) if name != NULL else NULL
+    if to == NULL:
+        return 0
+    cdef uint64_t parent = (<const fuse_rename_in *>asked.body).newdir
+    cdef bint is_virtual = parent >= VX_FIRST_VIRTUAL or asked.head.nodeid >= VX_FIRST_VIRTUAL
+    if is_virtual and not flags:
+        return 0
+    cdef vx_cred who = handler.adapter.cred()
+    vx_count(&handler.taken[<int>R_RENAME])
+    if is_virtual:
+        return finish(asked, -EINVAL)
+    return finish(asked, handler.adapter.rename(&who, asked.head.nodeid, name, n, parent, to, to_n, flags))
+
+
+cdef int rename_2(Handler handler, const Asked *asked) noexcept nogil:
+    if asked.n < sizeof(fuse_rename2_in):
+        return 0
+    return rename(handler, asked, sizeof(fuse_rename2_in), (<const fuse_rename2_in *>asked.body).flags)
+
+
+# -- attributes
+
+cdef int say_attr(Handler handler, const Asked *asked, const vx_attr *attr) noexcept nogil:
+    cdef Answer answer
+    memset(&answer.body.attr, 0, sizeof(fuse_attr_out))
+    vx_time(handler.attr_ns, &answer.body.attr.attr_valid, &answer.body.attr.attr_valid_nsec)
+    fill_attr(&answer.body.attr.attr, attr)
+    say(asked, &answer, sizeof(fuse_attr_out), 0)
+    return 1
+
+
+cdef int getattr(Handler handler, const Asked *asked) noexcept nogil:
+    cdef vx_attr attr
+    if asked.head.nodeid >= VX_FIRST_VIRTUAL:
+        return 0
+    vx_count(&handler.taken[<int>R_GETATTR])
+    cdef int rc = handler.adapter.getattr(asked.head.nodeid, &attr)
+    return finish(asked, rc) if rc else say_attr(handler, asked, &attr)
+
+
+cdef int setattr(Handler handler, const Asked *asked) noexcept nogil:
+    cdef vx_attr value, attr
+    cdef uint32_t mask = 0
+    cdef const fuse_setattr_in *wanted = <const fuse_setattr_in *>asked.body
+    if asked.n < sizeof(fuse_setattr_in) or asked.head.nodeid >= VX_FIRST_VIRTUAL:
+        return 0
+    memset(&value, 0, sizeof(value))
+    if wanted.valid & FATTR_MODE:
+        mask |= VX_SET_MODE
+        value.mode = wanted.mode
+    if wanted.valid & FATTR_UID:
+        mask |= VX_SET_UID
+        value.uid = wanted.uid
+    if wanted.valid & FATTR_GID:
+        mask |= VX_SET_GID
+        value.gid = wanted.gid
+    if wanted.valid & FATTR_SIZE:
+        mask |= VX_SET_SIZE
+        value.size = wanted.size
+    if wanted.valid & FATTR_ATIME:
+        mask |= VX_SET_ATIME
+        value.atime_ns = vx_clock() if wanted.valid & FATTR_ATIME_NOW else vx_ns(wanted.atime, wanted.atimensec)
+    if wanted.valid & FATTR_MTIME:
+        mask |= VX_SET_MTIME
+        value.mtime_ns = vx_clock() if wanted.valid & FATTR_MTIME_NOW else vx_ns(wanted.mtime, wanted.mtimensec)
+    cdef vx_cred who = cred_of(handler, asked)
+    vx_count(&handler.taken[<int>R_SETATTR])
+    cdef int rc = handler.adapter.setattr(&who, asked.head.nodeid, mask, &value, &attr)
+    return finish(asked, rc) if rc else say_attr(handler, asked, &attr)
+
+
+cdef int getxattr(Handler handler, const Asked *asked) noexcept nogil:
+    cdef Answer answer
+    cdef size_t n = 0, size
+    cdef int64_t rc
+    cdef const char *name = name_of(asked, sizeof(fuse_getxattr_in), &n)
+    if name == NULL or asked.head.nodeid >= VX_FIRST_VIRTUAL:
+        return 0
+    size = (<const fuse_getxattr_in *>asked.body).size
+    cdef char *into = behind(asked, size)
+    if into == NULL:
+        return 0
+    vx_count(&handler.taken[<int>R_GETXATTR])
+    rc = handler.adapter.getxattr(asked.head.nodeid, name, n, into, size)
+    if rc < 0:
+        return finish(asked, <int>rc)
+    if size:
+        say_behind(asked, into, <size_t>rc)
+        return 1
+    memset(&answer.body.asked_for, 0, sizeof(fuse_getxattr_out))
+    answer.body.asked_for.size = <uint32_t>rc
+    say(asked, &answer, sizeof(fuse_getxattr_out), 0)
+    return 1
+
+
+# -- open files
+
+cdef int open_any(Handler handler, const Asked *asked, int directory) noexcept nogil:
+    cdef Answer answer
+    cdef uint64_t ino = asked.head.nodeid
+    if ino >= VX_FIRST_VIRTUAL or asked.n < sizeof(fuse_open_in):
+        return 0
+    cdef vx_cred who = handler.adapter.cred()
+    vx_count(&handler.taken[<int>R_OPENDIR if directory else <int>R_OPEN])
+    cdef int rc = handler.adapter.opendir(&who, ino) if directory else handler.adapter.open(
+        &who, ino, (<const fuse_open_in *>asked.body).flags
+    )
+    if rc:
+        return finish(asked, rc)
+    memset(&answer.body.opened, 0, sizeof(fuse_open_out))
+    answer.body.opened.fh = ino
+    answer.body.opened.open_flags = 0 if directory else FOPEN_KEEP_CACHE
+    if say(asked, &answer, sizeof(fuse_open_out), 0):
+        close_any(handler, ino, directory)
+    return 1
+
+
+cdef void close_any(Handler handler, uint64_t ino, int directory) noexcept nogil:
+    if directory:
+        handler.adapter.releasedir(ino)
+    else:
+        handler.adapter.release(ino)
+
+
+cdef int release(Handler handler, const Asked *asked, int directory) noexcept nogil:
+    cdef uint64_t fh = (<const fuse_release_in *>asked.body).fh if asked.n >= sizeof(fuse_release_in) else 0
+    if fh == 0 or fh >= VX_FIRST_VIRTUAL:
+        return 0
+    vx_count(&handler.taken[<int>R_RELEASEDIR if directory else <int>R_RELEASE])
+    close_any(handler, fh, directory)
+    return finish(asked, 0)
+
+
+cdef int create(Handler handler, const Asked *asked) noexcept nogil:
+    cdef Answer answer
+    cdef vx_attr attr
+    cdef size_t n = 0
+    cdef const char *name = name_of(asked, sizeof(fuse_create_in), &n)
+    cdef const fuse_create_in *wanted = <const fuse_create_in *>asked.body
+    if name == NULL or asked.head.nodeid >= VX_FIRST_VIRTUAL:
+        return 0
+    cdef vx_cred who = cred_of(handler, asked)
+    vx_count(&handler.taken[<int>R_CREATE])
+    cdef int rc = handler.adapter.create(&who, asked.head.nodeid, name, n, wanted.mode, wanted.flags, &attr)
+    if rc:
+        return finish(asked, rc)
+    fill_entry(handler, &answer.body.created.entry, &attr)
+    memset(&answer.body.created.opened, 0, sizeof(fuse_open_out))
+    answer.body.created.opened.fh = attr.ino
+    answer.body.created.opened.open_flags = FOPEN_KEEP_CACHE
+    if say(asked, &answer, sizeof(Created), 0):
+        handler.adapter.release(attr.ino)
+        handler.adapter.forget(attr.ino, 1)
+    return 1
+
+
+cdef int read(Handler handler, const Asked *asked) noexcept nogil:
+    cdef const fuse_read_in *wanted = <const fuse_read_in *>asked.body
+    if asked.n < sizeof(fuse_read_in) or wanted.fh >= VX_FIRST_VIRTUAL:
+        return 0
+    cdef size_t size = wanted.size
+    cdef char *into = behind(asked, size)
+    if into == NULL:
+        return 0
+    vx_count(&handler.taken[<int>R_READ])
+    if size >= LARGE:
+        begin_wait(handler)
+    cdef int64_t got = handler.adapter.read(wanted.fh, wanted.offset, into, size)
+    if size >= LARGE:
+        vx_add(&handler.waiting, -1)
+    if got < 0:
+        return finish(asked, <int>got)
+    say_behind(asked, into, <size_t>got)
+    return 1
+
+
+cdef int write_(Handler handler, const Asked *asked) noexcept nogil:
+    cdef Answer answer
+    cdef const fuse_write_in *wanted = <const fuse_write_in *>asked.body
+    if asked.n < sizeof(fuse_write_in) or asked.n - sizeof(fuse_write_in) < wanted.size:
+        return 0
+    if wanted.fh >= VX_FIRST_VIRTUAL:
+        return 0
+    vx_count(&handler.taken[<int>R_WRITE])
+    if wanted.size >= LARGE:
+        begin_wait(handler)
+    cdef int64_t done = handler.adapter.write(
+        wanted.fh, wanted.offset, asked.body + sizeof(fuse_write_in), wanted.size
+    )
+    if wanted.size >= LARGE:
+        vx_add(&handler.waiting, -1)
+    if done < 0:
+        return finish(asked, <int>done)
+    memset(&answer.body.written, 0, sizeof(fuse_write_out))
+    answer.body.written.size = <uint32_t>done
+    say(asked, &answer, sizeof(fuse_write_out), 0)
+    return 1
+
+
+cdef int fsync(Handler handler, const Asked *asked) noexcept nogil:
+    cdef const fuse_fsync_in *wanted = <const fuse_fsync_in *>asked.body
+    if asked.n < sizeof(fuse_fsync_in) or wanted.fh >= VX_FIRST_VIRTUAL:
+        return 0
+    vx_count(&handler.taken[<int>R_FSYNC])
+    begin_wait(handler)
+    cdef int rc = handler.adapter.fsync(wanted.fh, wanted.fsync_flags & 1)
+    vx_add(&handler.waiting, -1)
+    return finish(asked, rc)
+
+
+cdef void begin_wait(Handler handler) noexcept nogil:
+    if vx_add(&handler.waiting, 1) >= handler.workers:
+        handler.ask_for_workers()
+
+
+cdef int take(Handler handler, char *request, size_t n, size_t room, int device) noexcept nogil:
+    """Whether the request that has come has been answered here."""
+    cdef Asked asked
+    cdef const fuse_in_header *head = <const fuse_in_header *>request
+    if n < sizeof(fuse_in_header):
+        return 0
+    asked.head, asked.body = head, request + sizeof(fuse_in_header)
+    asked.n, asked.room, asked.device = n - sizeof(fuse_in_header), room, device
+    if head.opcode == FUSE_LOOKUP:
+        return lookup(handler, &asked)
+    if head.opcode == FUSE_GETATTR:
+        return getattr(handler, &asked)
+    if head.opcode == FUSE_READ:
+        return read(handler, &asked)
+    if head.opcode == FUSE_WRITE:
+        return write_(handler, &asked)
+    if head.opcode == FUSE_OPEN:
+        return open_any(handler, &asked, 0)
+    if head.opcode == FUSE_RELEASE:
+        return release(handler, &asked, 0)
+    if head.opcode == FUSE_CREATE:
+        return create(handler, &asked)
+    if head.opcode == FUSE_UNLINK:
+        return unlink(handler, &asked)
+    if head.opcode == FUSE_FLUSH:
+        vx_count(&handler.taken[<int>R_FLUSH])
+        return finish(&asked, -ENOSYS)         # as in Operations.flush
+    if head.opcode == FUSE_FSYNC:
+        return fsync(handler, &asked)
+    if head.opcode == FUSE_GETXATTR:
+        return getxattr(handler, &asked)
+    if head.opcode == FUSE_RENAME:
+        return rename(handler, &asked, sizeof(fuse_rename_in), 0)
+    if head.opcode == FUSE_RENAME2:
+        return rename_2(handler, &asked)
+    if head.opcode == FUSE_OPENDIR:
+        return open_any(handler, &asked, 1)
+    if head.opcode == FUSE_RELEASEDIR:
+        return release(handler, &asked, 1)
+    if head.opcode == FUSE_SETATTR:
+        return setattr(handler, &asked)
+    if head.opcode == FUSE_READDIRPLUS:
+        return readdir(handler, &asked, 1)
+    if head.opcode == FUSE_READDIR:
+        return readdir(handler, &asked, 0)
+    if head.opcode == FUSE_FORGET:
+        return forget(handler, &asked)
+    if head.opcode == FUSE_BATCH_FORGET:
+        return forget_many(handler, &asked)
+    return 0
+
+
+def taker():
+    """The address of what answers requests, for ``room.c``; its first argument is the address of the Handler."""
+    return <uintptr_t>&take

@@ -1,0 +1,4 @@
+from vexfs.frontends.fuse.answer cimport Asked
+from vexfs.frontends.fuse.handler cimport Handler
+
+cdef int readdir(Handler handler, const Asked *asked, bint with_attributes) noexcept nogil
