@@ -406,30 +406,6 @@ def test_without_a_place_among_those_who_look_on(tmp_path, monkeypatch):
         assert found(fs, "coffee") == ["/docs/a.txt"]
 
 
-def test_closing_does_not_wait_for_a_model_that_hangs(tmp_path, monkeypatch):
-    from vexfs.search import ingest
-
-    monkeypatch.setattr(ingest, "_CLOSE_MOST_S", 0.2)
-    hanging, over = threading.Event(), threading.Event()
-
-    def model(texts):
-        if "coffee" in texts[0]:
-            hanging.set()
-            over.wait(20)
-        return counted(texts)
-
-    with vexfs.open(tmp_path / "v.vex") as fs:
-        fs.index("docs", embedder=model)
-        fs.write_text("docs/a.txt", "coffee")
-        assert hanging.wait(20)
-        start = time.monotonic()
-    assert time.monotonic() - start < 10
-    over.set()
-    with vexfs.open(tmp_path / "v.vex") as fs:
-        settled(fs)
-        assert found(fs, "coffee") == ["/docs/a.txt"]
-
-
 def test_a_dropped_index_takes_its_list_along(fs):
     fs.index("docs", embedder="default")
     fs.write_bytes("docs/a.png", b"x")
@@ -494,78 +470,6 @@ def test_a_file_counts_as_waiting_until_it_is_indexed(fs, monkeypatch):
     assert len(until_stored) >= 4
     assert {(backlog, done) for _, backlog, done in until_stored} == {(3, False)}, seen
     assert fs.ingest.status()["settled"] and fs.ingest.status()["backlog"] == 0
-
-
-@pytest.fixture
-def stuck():
-    """A model that does not come back from a text about tea until it is let go."""
-    asked, over = threading.Event(), threading.Event()
-
-    def model(texts):
-        if any("tea" in text for text in texts):
-            asked.set()
-            over.wait(60)
-        return counted(texts)
-
-    model.asked, model.over = asked, over
-    yield model
-    over.set()
-
-
-def test_a_model_that_hangs_holds_up_its_own_files_alone(fs, stuck, monkeypatch):
-    monkeypatch.setattr("vexfs.search.underway._LATE_S", 0.2)
-    slow, other = fs.index("slow", embedder=stuck), fs.index("other", embedder="default")
-    for n in range(1500):  # more than it is given ahead
-        fs.write_text(f"slow/{n}.txt", f"tea {n}")
-    assert stuck.asked.wait(20)
-    for n in range(300):
-        fs.write_text(f"other/{n}.txt", f"coffee {n}")
-    until = time.monotonic() + 20
-    while len(other) < 300 and time.monotonic() < until:
-        time.sleep(0.02)
-    assert len(other) == 300 and len(slow) == 0
-    status = fs.ingest.status()
-    assert status["backlog"] == 1500 and not status["settled"] and not fs.ingest.wait(0.3)
-    status = fs.ingest.status()
-    assert list(status["awaited"]) == [slow.embedder] and status["state"] == "waiting for a model"
-    assert sum(thread.name == "vexfs-embed" for thread in threading.enumerate()) == 2
-    stuck.over.set()
-    settled(fs)
-    assert len(slow) == 1500 and fs.ingest.status()["files"] == 1800 and not fs.ingest.status()["awaited"]
-
-
-def test_an_index_whose_model_hangs_can_be_dropped(fs, stuck):
-    fs.index("docs", embedder=stuck)
-    for n in range(600):
-        fs.write_text(f"docs/{n}.txt", f"tea {n}")
-    assert stuck.asked.wait(20)
-    fs.drop_index("docs")
-    settled(fs)
-    index = fs.index("docs", embedder="default")
-    settled(fs)
-    assert len(index) == 600 and not fs.ingest.status()["awaited"]
-
-
-def test_closing_is_quick_while_a_model_hangs(fs, stuck):
-    fs.index("docs", embedder=stuck)
-    fs.write_text("docs/a.txt", "tea")
-    assert stuck.asked.wait(20)
-    began = time.monotonic()
-    fs.close()
-    assert time.monotonic() - began < 3
-
-
-def test_the_threads_of_models_end_when_they_have_nothing_to_do(fs, monkeypatch):
-    monkeypatch.setattr("vexfs.search.embedding._IDLE_S", 0.05)
-    index = fs.index("docs", embedder=counted)
-    for n in range(3):
-        fs.write_text(f"docs/{n}.txt", f"coffee {n}")
-        settled(fs)
-        until = time.monotonic() + 10
-        while any(thread.name == "vexfs-embed" for thread in threading.enumerate()) and time.monotonic() < until:
-            time.sleep(0.02)
-        assert not any(thread.name == "vexfs-embed" for thread in threading.enumerate())
-    assert len(index) == 3
 
 
 def test_directories_and_what_went_are_no_files_that_wait(fs, monkeypatch):

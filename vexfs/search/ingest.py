@@ -203,7 +203,7 @@ class Ingest:
         models that failed and are asked again later, with the reason, and ``awaited``: models that have been asked for
         long, with the seconds.
         """
-        now = time.monotonic()
+        now, waits = time.monotonic(), self._state == "waiting for a model"
         recent = [each for each in list(self._recent) if now - each[0] < 30]
         span = max(now - recent[0][0], 0.5) if recent else 1.0
         files, count = (sum(each[k] for each in recent) / span for k in (1, 2))
@@ -213,7 +213,7 @@ class Ingest:
             "state": self._state, "backlog": backlog, "files": self.files, "passages": self.passages,
             "settled": self._state == "idle" and self._backlog.empty and not backlog,
             "files_per_s": round(files, 2), "passages_per_s": round(count, 2),
-            "eta_s": 0.0 if not backlog else round(backlog / files, 1) if files else None,
+            "eta_s": 0.0 if not backlog else None if waits or not files else round(backlog / files, 1),
             "without_text": sum(a for a, _ in asides), "failed": sum(b for _, b in asides), "failures": self.failures,
             "held": {model[0]: why for model, (_, _, why) in list(self._holds.items())},
             "awaited": self._under_way.late(),
