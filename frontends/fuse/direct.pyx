@@ -15,22 +15,23 @@ from libc.string cimport memset
 from vexfs._core.fs cimport (
     VX_SET_ATIME, VX_SET_GID, VX_SET_MODE, VX_SET_MTIME, VX_SET_SIZE, VX_SET_UID, vx_attr, vx_cred,
 )
-from vexfs.frontends.fuse.adapter cimport VX_FIRST_VIRTUAL
+from vexfs.frontends.fuse.adapter cimport LINK_MAX, VX_FIRST_VIRTUAL
 from vexfs.frontends.fuse.answer cimport (
     Answer, Asked, Created, behind, cred_of, fill_attr, fill_entry, finish, name_of, say, say_behind,
 )
 from vexfs.frontends.fuse.handler cimport (
-    Handler, R_CREATE, R_FLUSH, R_FORGET, R_FSYNC, R_GETATTR, R_GETXATTR, R_LOOKUP, R_OPEN, R_OPENDIR, R_READ,
-    R_RELEASE, R_RELEASEDIR, R_RENAME, R_SETATTR, R_UNLINK, R_WRITE,
+    Handler, R_CREATE, R_FLUSH, R_FORGET, R_FSYNC, R_GETATTR, R_GETXATTR, R_LINK, R_LOOKUP, R_MKDIR, R_MKNOD, R_OPEN,
+    R_OPENDIR, R_READ, R_READLINK, R_RELEASE, R_RELEASEDIR, R_RENAME, R_RMDIR, R_SETATTR, R_SYMLINK, R_UNLINK, R_WRITE,
 )
 from vexfs.frontends.fuse.kernel cimport (
     FATTR_ATIME, FATTR_ATIME_NOW, FATTR_GID, FATTR_MODE, FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID,
     FOPEN_KEEP_CACHE, FUSE_BATCH_FORGET, FUSE_CREATE, FUSE_FLUSH, FUSE_FORGET, FUSE_FSYNC, FUSE_GETATTR, FUSE_GETXATTR,
-    FUSE_LOOKUP, FUSE_OPEN, FUSE_OPENDIR, FUSE_READ, FUSE_READDIR, FUSE_READDIRPLUS, FUSE_RELEASE, FUSE_RELEASEDIR,
-    FUSE_RENAME, FUSE_RENAME2, FUSE_SETATTR, FUSE_UNLINK, FUSE_WRITE, fuse_attr_out, fuse_batch_forget_in,
-    fuse_create_in, fuse_entry_out, fuse_forget_in, fuse_forget_one, fuse_fsync_in, fuse_getxattr_in,
-    fuse_getxattr_out, fuse_in_header, fuse_open_in, fuse_open_out, fuse_read_in, fuse_release_in, fuse_rename2_in,
-    fuse_rename_in, fuse_setattr_in, fuse_write_in, fuse_write_out, vx_add, vx_clock, vx_count, vx_ns, vx_time,
+    FUSE_LINK, FUSE_LOOKUP, FUSE_MKDIR, FUSE_MKNOD, FUSE_OPEN, FUSE_OPENDIR, FUSE_READ, FUSE_READDIR, FUSE_READDIRPLUS,
+    FUSE_READLINK, FUSE_RELEASE, FUSE_RELEASEDIR, FUSE_RENAME, FUSE_RENAME2, FUSE_RMDIR, FUSE_SETATTR, FUSE_SYMLINK,
+    FUSE_UNLINK, FUSE_WRITE, fuse_attr_out, fuse_batch_forget_in, fuse_create_in, fuse_entry_out, fuse_forget_in,
+    fuse_forget_one, fuse_fsync_in, fuse_getxattr_in, fuse_getxattr_out, fuse_in_header, fuse_link_in, fuse_mkdir_in,
+    fuse_mknod_in, fuse_open_in, fuse_open_out, fuse_read_in, fuse_release_in, fuse_rename2_in, fuse_rename_in,
+    fuse_setattr_in, fuse_write_in, fuse_write_out, vx_add, vx_clock, vx_count, vx_ns, vx_time,
 )
 from vexfs.frontends.fuse.listing cimport readdir
 
@@ -54,12 +55,58 @@ cdef int lookup(Handler handler, const Asked *asked) noexcept nogil:
         vx_time(handler.negative_ns, &answer.body.entry.entry_valid, &answer.body.entry.entry_valid_nsec)
         say(asked, &answer, sizeof(fuse_entry_out), 0)
         return 1
+    return say_entry(handler, asked, rc, &attr)
+
+
+cdef int say_entry(Handler handler, const Asked *asked, int rc, const vx_attr *attr) noexcept nogil:
+    cdef Answer answer
     if rc:
         return finish(asked, rc)
-    fill_entry(handler, &answer.body.entry, &attr)
+    fill_entry(handler, &answer.body.entry, attr)
     if say(asked, &answer, sizeof(fuse_entry_out), 0):
         handler.adapter.forget(attr.ino, 1)
     return 1
+
+
+cdef int make(Handler handler, const Asked *asked) noexcept nogil:
+    """mknod, mkdir, symlink, link: a new name."""
+    cdef vx_attr attr
+    cdef size_t start = 0, n = 0, target_n = 0
+    cdef uint64_t parent = asked.head.nodeid, linked = 0
+    cdef const char *target = NULL
+    cdef int rc
+    if asked.head.opcode == FUSE_MKNOD:
+        start = sizeof(fuse_mknod_in)
+    elif asked.head.opcode == FUSE_MKDIR:
+        start = sizeof(fuse_mkdir_in)
+    elif asked.head.opcode == FUSE_LINK:
+        start = sizeof(fuse_link_in)
+    cdef const char *name = name_of(asked, start, &n)
+    if asked.head.opcode == FUSE_SYMLINK and name != NULL:
+        target = name_of(asked, n + 1, &target_n)
+    if asked.head.opcode == FUSE_LINK and name != NULL:
+        linked = (<const fuse_link_in *>asked.body).oldnodeid
+    if name == NULL or parent >= VX_FIRST_VIRTUAL or linked >= VX_FIRST_VIRTUAL or (
+        asked.head.opcode == FUSE_SYMLINK and target == NULL
+    ):
+        return 0
+    cdef vx_cred who = cred_of(handler, asked)
+    if asked.head.opcode == FUSE_MKNOD:
+        vx_count(&handler.taken[<int>R_MKNOD])
+        rc = handler.adapter.mknod(
+            &who, parent, name, n, (<const fuse_mknod_in *>asked.body).mode,
+            (<const fuse_mknod_in *>asked.body).rdev, &attr,
+        )
+    elif asked.head.opcode == FUSE_MKDIR:
+        vx_count(&handler.taken[<int>R_MKDIR])
+        rc = handler.adapter.mkdir(&who, parent, name, n, (<const fuse_mkdir_in *>asked.body).mode, &attr)
+    elif asked.head.opcode == FUSE_LINK:
+        vx_count(&handler.taken[<int>R_LINK])
+        rc = handler.adapter.link(&who, linked, parent, name, n, &attr)
+    else:
+        vx_count(&handler.taken[<int>R_SYMLINK])
+        rc = handler.adapter.symlink(&who, parent, name, n, target, target_n, &attr)
+    return say_entry(handler, asked, rc, &attr)
 
 
 cdef int forget(Handler handler, const Asked *asked) noexcept nogil:
@@ -84,12 +131,15 @@ cdef int forget_many(Handler handler, const Asked *asked) noexcept nogil:
     return 1
 
 
-cdef int unlink(Handler handler, const Asked *asked) noexcept nogil:
+cdef int unlink(Handler handler, const Asked *asked, bint directory) noexcept nogil:
     cdef size_t n = 0
     cdef const char *name = name_of(asked, 0, &n)
     if name == NULL or asked.head.nodeid >= VX_FIRST_VIRTUAL:
         return 0
     cdef vx_cred who = handler.adapter.cred()
+    if directory:
+        vx_count(&handler.taken[<int>R_RMDIR])
+        return finish(asked, handler.adapter.rmdir(&who, asked.head.nodeid, name, n))
     vx_count(&handler.taken[<int>R_UNLINK])
     return finish(asked, handler.adapter.unlink(&who, asked.head.nodeid, name, n))
 
@@ -166,6 +216,18 @@ cdef int setattr(Handler handler, const Asked *asked) noexcept nogil:
     vx_count(&handler.taken[<int>R_SETATTR])
     cdef int rc = handler.adapter.setattr(&who, asked.head.nodeid, mask, &value, &attr)
     return finish(asked, rc) if rc else say_attr(handler, asked, &attr)
+
+
+cdef int readlink(Handler handler, const Asked *asked) noexcept nogil:
+    cdef char *into = behind(asked, LINK_MAX)
+    if into == NULL or asked.head.nodeid >= VX_FIRST_VIRTUAL:
+        return 0
+    vx_count(&handler.taken[<int>R_READLINK])
+    cdef int got = handler.adapter.readlink(asked.head.nodeid, into, LINK_MAX)
+    if got < 0:
+        return finish(asked, got)
+    say_behind(asked, into, <size_t>got)
+    return 1
 
 
 cdef int getxattr(Handler handler, const Asked *asked) noexcept nogil:
@@ -335,7 +397,13 @@ cdef int take(Handler handler, char *request, size_t n, size_t room, int device)
     if head.opcode == FUSE_CREATE:
         return create(handler, &asked)
     if head.opcode == FUSE_UNLINK:
-        return unlink(handler, &asked)
+        return unlink(handler, &asked, 0)
+    if head.opcode == FUSE_RMDIR:
+        return unlink(handler, &asked, 1)
+    if head.opcode in (FUSE_MKDIR, FUSE_MKNOD, FUSE_SYMLINK, FUSE_LINK):
+        return make(handler, &asked)
+    if head.opcode == FUSE_READLINK:
+        return readlink(handler, &asked)
     if head.opcode == FUSE_FLUSH:
         vx_count(&handler.taken[<int>R_FLUSH])
         return finish(&asked, -ENOSYS)         # as in Operations.flush

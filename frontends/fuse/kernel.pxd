@@ -47,6 +47,7 @@ cdef extern from "<linux/fuse.h>" nogil:
         FUSE_LOOKUP, FUSE_FORGET, FUSE_GETATTR, FUSE_UNLINK, FUSE_RENAME, FUSE_OPEN, FUSE_READ, FUSE_WRITE
         FUSE_RELEASE, FUSE_FSYNC, FUSE_OPENDIR, FUSE_RELEASEDIR, FUSE_CREATE, FUSE_BATCH_FORGET, FUSE_RENAME2
         FUSE_GETXATTR, FUSE_FLUSH, FUSE_SETATTR, FUSE_READDIR, FUSE_READDIRPLUS
+        FUSE_MKNOD, FUSE_MKDIR, FUSE_SYMLINK, FUSE_LINK, FUSE_RMDIR, FUSE_READLINK
         FATTR_MODE, FATTR_UID, FATTR_GID, FATTR_SIZE, FATTR_ATIME, FATTR_MTIME, FATTR_ATIME_NOW, FATTR_MTIME_NOW
         FOPEN_KEEP_CACHE
 
@@ -89,6 +90,12 @@ cdef extern from "<linux/fuse.h>" nogil:
         uint64_t nodeid, nlookup
     struct fuse_batch_forget_in:
         uint32_t count
+    struct fuse_mknod_in:
+        uint32_t mode, rdev
+    struct fuse_mkdir_in:
+        uint32_t mode
+    struct fuse_link_in:
+        uint64_t oldnodeid
     struct fuse_rename_in:
         uint64_t newdir
     struct fuse_rename2_in:

@@ -71,7 +71,8 @@ static void find(void)
 SEEN void vexfs_take_requests(taker_fn take, void *context);
 SEEN void vexfs_take_requests(taker_fn take, void *context)
 {
-    atomic_store(&taker_context, context);
+    if (take)
+        atomic_store(&taker_context, context);
     atomic_store(&taker, take);
 }
 
