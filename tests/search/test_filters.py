@@ -15,7 +15,8 @@ from vexfs.store.rows import pack_xattrs
 
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-5, 5),
-    st.sampled_from([2**53, 2**53 + 1, 2**60, 2**60 + 1, -(2**60), 10**400]),
+    st.sampled_from([2**53, 2**53 + 1, 2**60, 2**60 - 1, 2**60 + 1, -(2**60), -(2**60) - 1, 10**400, -(10**400)]),
+    st.sampled_from([2.0**53, 2.0**60, -(2.0**60), 1e308]),
     st.floats(-5, 5).map(lambda v: round(v, 1)), st.sampled_from(["", "a", "b", "ab", "1", "true", "null", "é", '"q"']),
 )  # fmt: skip
 NAMES = st.sampled_from(["x", "y", "größe"])
@@ -23,7 +24,7 @@ ROWS = st.lists(st.dictionaries(NAMES, VALUES, max_size=3), min_size=1, max_size
 ORDERED = VALUES.filter(lambda v: v is not None and not isinstance(v, bool))
 COMPARISON = st.one_of(
     st.tuples(st.sampled_from(["$eq", "$ne"]), VALUES),
-    st.tuples(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), ORDERED),
+    st.tuples(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), ORDERED | st.sampled_from([math.inf, -math.inf])),
     st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(VALUES, max_size=3)),
     st.tuples(st.just("$exists"), st.booleans()),
 )
@@ -105,6 +106,20 @@ def found(rows, where):
 @given(ROWS, FILTER)
 def test_against_the_meaning_of_the_words(rows, where):
     assert found(rows, where) == [holds(row, where) for row in rows]
+
+
+def test_an_infinite_number_is_beyond_every_whole_one():
+    columns = Columns()
+    columns.resize(2)
+    for row, text in enumerate((b"1e400", b"-1e400")):
+        columns.fill(row, pack_xattrs({b"user.x": text}))
+    rows = Table(columns, 2, lambda among: {})
+    for operator, whole, expected in (
+        ("$lte", 10**400, [False, True]), ("$gt", 10**400, [True, False]), ("$eq", 10**400, [False, False]),
+        ("$gte", -(10**400), [True, False]), ("$lt", -(10**400), [False, True]), ("$ne", -(10**400), [True, True]),
+    ):  # fmt: skip
+        asked = compile_filter({"x": {operator: whole}})
+        assert asked.rows(rows, np.ones(2, np.bool_)).tolist() == expected, (operator, whole)
 
 
 def test_filters_that_look_alike_are_told_apart():

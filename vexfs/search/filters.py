@@ -26,7 +26,6 @@ Bits = NDArray[np.uint64]
 COMPARISONS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists")
 JUNCTIONS = ("$and", "$or")
 DEPTH_MAX = 32
-EXACT = 1 << 53
 #: Compiled filters that are kept.
 KNOWN_MAX = 256
 
@@ -253,9 +252,9 @@ def _equal(column: Column, rows: int, value: Any) -> Bits:
         return packed(column.code[:rows] == (TRUE if value else FALSE))
     if isinstance(value, str):
         return packed(column.code[:rows] == column.codes.get(value, _NO_CODE))
-    far = isinstance(value, int) and abs(value) >= EXACT
+    near = _float(value)
     # Nothing equals NaN.
-    found = column.select(ORDERS["$eq"], math.nan if far else _float(value), rows)
+    found = column.select(ORDERS["$eq"], near if near == value else math.nan, rows)
     return _compare_exactly(column, rows, found, lambda exact: exact == value)
 
 
@@ -285,6 +284,8 @@ def _float(value: float) -> float:
 
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
+#: Comparisons of float64 with a whole number, as ones with the nearest float64 above it, and below it.
+_ABOVE, _BELOW = {"$gt": "$gte", "$lte": "$lt"}, {"$gte": "$gt", "$lt": "$lte"}
 _NO_CODE = -4
 _NOT_STRINGS = [False, False, False]  # the codes -3, -2 and -1
 
@@ -294,5 +295,8 @@ def _ordered(column: Column, rows: int, comparison: str, value: Any) -> Bits:
     if isinstance(value, str):
         of_code = np.array([*(compare(s, value) for s in column.strings), *_NOT_STRINGS], np.bool_)
         return packed(of_code[column.code[:rows]])
-    found = column.select(ORDERS[comparison], _float(value), rows)
+    near = _float(value)
+    # No float64 lies between a whole number and the nearest one.
+    rounded = _ABOVE if near > value else _BELOW if near < value else {}
+    found = column.select(ORDERS[rounded.get(comparison, comparison)], near, rows)
     return _compare_exactly(column, rows, found, lambda exact: compare(exact, value))
