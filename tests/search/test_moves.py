@@ -115,6 +115,9 @@ os._exit(0)
 
 def test_a_directory_that_went_just_before_a_crash_takes_its_index(tmp_path):
     subprocess.run([sys.executable, "-c", GONE, str(tmp_path / "v")], check=True)
+    with vexfs.open(tmp_path / "v", read_only=True) as fs:
+        assert [index.path for index in fs.indexes()] == ["/d"]
+        assert not fs.indexes()[0].query([1, 2])
     for _ in range(2):
         with vexfs.open(tmp_path / "v") as fs:
             assert [index.path for index in fs.indexes()] == ["/d"]

@@ -22,7 +22,7 @@ from vexfs.observe.tally import Tally
 from vexfs.search.description import Description, pack_list, unpack_list
 from vexfs.search.index import Index
 from vexfs.search.records import parse_vector
-from vexfs.search.settling import HIDDEN, Settling
+from vexfs.search.settling import HIDDEN, Settling, still_there
 from vexfs.store.rows import ROOT_INO
 
 if TYPE_CHECKING:
@@ -129,11 +129,11 @@ class Catalog:
         except ValueError as error:
             told = f"{error}; restore it from a backup, or remove it to lose the indexes"
             raise VolumeDamaged.at(told, LIST) from None
-        for description in descriptions:
+        # Those of directories removed just before a crash are dropped by settling, if the volume is open for writing.
+        for description in (d for d in descriptions if not self.read_only or still_there(self.filesystem, d.directory)):
             try:
                 self._add(Index(self, description))
-            except OSError as error:
-                # The files are whole without it, and it may open another time.
+            except OSError as error:  # the files are whole without it, and it may open another time
                 why = "its table of rows is damaged" if error.errno == errno.EBADMSG else str(error)
                 self._unopened[description.directory] = description, why
                 log.error("index %d cannot be opened: %s", description.number, why)

@@ -17,6 +17,8 @@ from vexfs._core import rows
 from vexfs.search.vectorfiles import bring_up_to_date, holds_vectors
 
 if TYPE_CHECKING:
+    from vexfs._core.bypath import Stat
+    from vexfs._core.fs import Filesystem
     from vexfs.search.catalog import Catalog
     from vexfs.search.index import Index
 
@@ -24,6 +26,15 @@ log = logging.getLogger("vexfs.search")
 
 HIDDEN = ".vexfs"
 SETTLED = f"{HIDDEN}/settled"
+
+
+def still_there(filesystem: "Filesystem", ino: int) -> "Stat | None":
+    """What is told of a file or directory; None when it was removed, though it may still be open."""
+    try:
+        about = filesystem.getattr(ino)
+    except FileNotFoundError:
+        return None
+    return about if about.st_nlink else None
 
 
 class Settling:
@@ -94,12 +105,9 @@ class Settling:
                         self._look_at(ino)
 
     def _look_at(self, ino: int) -> None:
+        about = still_there(self._filesystem, ino)
         try:
-            about = self._filesystem.getattr(ino)
-        except FileNotFoundError:
-            about = None
-        try:
-            if about is not None and about.st_nlink:
+            if about is not None:
                 self._look_below(ino) if stat.S_ISDIR(about.st_mode) else self._file(ino)
             elif (index := self._catalog.of(ino)) is not None:
                 self._catalog.discard(index)
