@@ -99,6 +99,22 @@ def test_a_query_takes_the_lists_that_it_needs(metric):
     assert max(between.max(), far.max()) < total / 4
 
 
+def test_rows_of_every_length():
+    rng = np.random.default_rng(5)
+    x = (clustered(12_000, 64) * np.exp(1.3 * rng.normal(size=(12_000, 1)))).astype(np.float32)
+    q = x[rng.choice(len(x), 100)] + np.float32(0.3) * clustered(100, 64, 6)
+    rows, _, _ = filled(x, "l2").search(q, 10, recall=0.95)
+    assert recall(rows, nearest("l2", q, x, 10)) >= 0.93
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_queries_that_are_far_from_all_rows(metric):
+    """What a level of recall takes is known of queries that are like rows; others are to get most of it, too."""
+    x, q = clustered(20_000, 64, spread=0.05, clusters=200), clustered(100, 64, 9, spread=1, clusters=100)
+    rows, _, _ = filled(x, metric).search(q, 10, recall=0.95)
+    assert recall(rows, nearest(metric, q, x, 10)) >= 0.84
+
+
 @pytest.mark.parametrize("level", READY)
 def test_every_level_finds_the_same(level):
     x, q = clustered(5000, 384), clustered(60, 384, 1)

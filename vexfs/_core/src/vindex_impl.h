@@ -214,10 +214,11 @@ typedef struct {
     uint8_t *tables;
     int8_t *q7;
     float *key;        /* of every list, estimated; room for whole blocks */
-    uint32_t *list;    /* chosen, best first */
+    uint32_t *list;    /* chosen, best first, to the width of a bucket of keys */
     float *product;    /* <x, c> of those */
     uint32_t *order;   /* scratch */
     uint32_t n;
+    float bucket;
 } vx_probe;
 
 size_t vx_probe_bytes(const vx_vindex *v, uint32_t lists);

@@ -78,6 +78,7 @@ static void put_in_order(vx_probe *p)
         least = p->key[i] < least ? p->key[i] : least;
     }
     const float scale = most > least ? (float)(BUCKETS - 1) / (most - least) : 0;
+    p->bucket = most > least ? (most - least) / (float)(BUCKETS - 1) : 0;
     uint32_t start[BUCKETS + 1] = {0};
     for (uint32_t i = 0; i < p->n; i++) {
         const float at = (most - p->key[i]) * scale;
@@ -110,7 +111,7 @@ void vx_probe_choose(vx_probe *p, const vx_vindex *v, const vx_generation *g, ui
     if (g->lists == 1) {
         p->n = 1;
         p->list[0] = 0;
-        p->product[0] = 0;
+        p->product[0] = p->key[0] = p->bucket = 0;
         return;
     }
     const uint32_t blocks = (g->lists + VX_BLOCK - 1) / VX_BLOCK;

@@ -335,14 +335,22 @@ static void compare_candidates(vx_search *s, const vx_asked *a)
     }
 }
 
-/* Whether the i-th list and those behind it need no look.  As long as fewer than k were found they do, unless they are
- * beyond the threshold: then there may not be as many. */
-static int is_enough(const vx_search *s, const vx_asked *a, uint32_t i)
+/* What the i-th list has to reach to be looked into.  As long as fewer than k were found that is nothing, unless they are
+ * beyond the threshold: then there may not be as many.  Nor is it for the first few: of a query that is far from all rows
+ * the worst of the k tells little. */
+static float reach_of(const vx_search *s, const vx_asked *a, uint32_t i)
+{
+    if (!s->ask->limited && i < 1 + s->lists / 6)
+        return -INFINITY;
+    const int full = s->rough.n == s->rough.k || s->ask->effort;
+    return (full || s->ask->limited) && s->slack < INFINITY ? least_of(s, a) - a->slack - a->add : -INFINITY;
+}
+
+/* Whether lists from the i-th on are too many. */
+static int is_enough(const vx_search *s, uint32_t i)
 {
     const int full = s->rough.n == s->rough.k || s->ask->effort, guess = !(s->slack < INFINITY);
-    if (!full && !s->ask->limited)
-        return 0;
-    return ((full || guess) && i >= s->lists_most) || s->probe.key[i] + a->add < least_of(s, a) - a->slack;
+    return i >= s->lists_most && (full || (guess && s->ask->limited));
 }
 
 /* The lists from `from` on; 1 when there is no reason to go on. */
@@ -352,8 +360,12 @@ static int scan_lists(vx_search *s, const vx_asked *a, uint32_t from, vx_pending
     for (uint32_t pair = 0; pair < LEAD; pair++)
         (void)next_pair(s, &coming);
     for (uint32_t i = from; i < s->probe.n && s->status == 0; i++) {
-        if (is_enough(s, a, i))
+        const float reach = reach_of(s, a, i), key = s->probe.key[i];
+        /* What is behind it may be better by a bucket. */
+        if (is_enough(s, i) || key + s->probe.bucket < reach)
             return 1;
+        if (key < reach)
+            continue;
         scan_list(s, a, i, &coming, pending);
         if (s->rough.n < s->rough.k)
             compare_pending(s, a, pending);
