@@ -353,10 +353,12 @@ class Ingest:
     # -- files
 
     def _work_off(self, inos: list[int]) -> None:
+        answers = self._under_way.answers
         for ino in inos:
             if self._stop.is_set():
                 return
-            self._take_in()
+            if not answers.empty():
+                self._take_in()
             if (found := self._prepared(ino)) is not None:
                 self._under_way.add(found)
             self._backlog.looked(ino)
@@ -375,7 +377,7 @@ class Ingest:
         if (held := self._holds.get(model, (0.0, 0.0, ""))[0] - time.monotonic()) > 0:
             self._backlog.later(ino, held + 0.01)
             return None
-        if not self._has_room(model):
+        if self._under_way.full(model) and not self._gets_room(model):
             self._backlog.park(ino, model)
             return None
         try:
@@ -406,10 +408,8 @@ class Ingest:
             self._tries.pop(ino)
             index.aside.put(ino, generation, told(error), fault=True)
 
-    def _has_room(self, model: Model) -> bool:
-        """Whether a file may be read for a model, which is waited for a little."""
-        if not self._under_way.full(model):
-            return True
+    def _gets_room(self, model: Model) -> bool:
+        """Whether a full model, which is waited for a little, may be read for again."""
         self._take_in(self._under_way.patience(model))
         return not self._under_way.full(model)
 

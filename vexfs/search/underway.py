@@ -33,10 +33,13 @@ class UnderWay:
     ----------
     in_hand : dict
         Files on their way, with the generation of their content.
+    answers : queue.SimpleQueue
+        Whether it is empty, to be asked before `answered` is.
     """
 
     def __init__(self, stop: threading.Event, breathe: Callable[[], None], nice: int) -> None:
         self._embedding = Embedding(stop, breathe, nice)
+        self.answers = self._embedding.answers
         self._gathered: dict[Model, list[Passages]] = {}
         self._sizes: dict[Model, int] = {}
         self._batches: dict[Model, set[Batch]] = {}
@@ -94,12 +97,10 @@ class UnderWay:
 
     def answered(self, timeout_s: float = 0.0) -> Batch | None:
         """A batch that a model has done, of whichever model; None: there is none within that time."""
-        with contextlib.suppress(queue.Empty):
-            until = time.monotonic() + timeout_s
-            while True:
-                left = until - time.monotonic()
-                batch = self._embedding.answers.get(timeout=left) if left > 0 else self._embedding.answers.get_nowait()
-                if self._take(batch):
+        answers, until = self.answers, time.monotonic() + timeout_s
+        while not answers.empty() or (timeout_s and time.monotonic() < until):
+            with contextlib.suppress(queue.Empty):
+                if self._take(batch := answers.get(timeout=max(0.0, until - time.monotonic()))):
                     return batch
         return None
 
