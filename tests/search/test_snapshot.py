@@ -65,6 +65,21 @@ def test_rows_that_come_go_and_are_replaced(fs, reopen, vectors):
         assert again.query(vectors[k], 1)[0].distance == pytest.approx((1 - x @ vectors[k]).min(), abs=1e-5)
 
 
+def test_one_of_an_older_version_is_told_and_made_anew(fs, reopen, vectors, caplog):
+    index = fs.index("i", dim=32)
+    index.upsert([f"f{k}" for k in range(400)], vectors[:400])
+    save_snapshot(index)
+    index.writer.changed = 0
+    place = f"{index.home}/snapshot"
+    old = bytearray(fs.filesystem.read_file(place))
+    at = 24 + 4 * int.from_bytes(old[16:24], "little") + 8
+    old[at : at + 4] = (2).to_bytes(4, "little")
+    fs.filesystem.write_file(place, bytes(old))
+    again = reopen().index("i")
+    assert "made by another version of VexFS" in caplog.text
+    assert again.query(vectors[7], 1)[0].id == "f7" and len(again) == 400
+
+
 def test_a_full_volume_is_closed_without_it(tmp_path, vectors):
     noise = np.random.default_rng(3)
     with vexfs.open(tmp_path / "v.vex", size_limit=8 << 20) as fs:

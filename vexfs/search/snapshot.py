@@ -6,6 +6,7 @@ wrong, only more or less useful, and one that cannot be read costs time and noth
 """
 
 import contextlib
+import errno
 import logging
 import struct
 from collections.abc import Callable, Iterator
@@ -91,6 +92,12 @@ def _opened(index: "Index", name: str) -> Iterator[tuple[_Reader, NDArray[np.uin
         read.close()
 
 
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EBADMSG:
+        return "it was made by another version of VexFS, or is damaged; the index is made anew from its rows"
+    return str(error)
+
+
 def _restored(index: "Index") -> tuple[VectorIndex, NDArray[np.uint32]] | None:
     catalog, d = index.catalog, index.description
     try:
@@ -101,7 +108,7 @@ def _restored(index: "Index") -> tuple[VectorIndex, NDArray[np.uint32]] | None:
             kind = d.dim, d.metric, d.dtype
             vectors = VectorIndex.restore(*kind, read=read.some, simd=catalog.simd, pool=catalog.pool)
     except (OSError, ValueError, MemoryError) as error:
-        log.warning("the snapshot of index %d is not used: %s", d.number, error)
+        log.warning("the snapshot of index %d is not used: %s", d.number, _told(error))
         return None
     return vectors, versions
 
@@ -116,7 +123,7 @@ def _restored_words(index: "Index") -> tuple[WordIndex, NDArray[np.uint32]]:
             words = WordIndex()
             words.restore(read.exactly)
     except (OSError, ValueError, MemoryError) as error:
-        log.warning("the keyword snapshot of index %d is not used: %s", index.description.number, error)
+        log.warning("the keyword snapshot of index %d is not used: %s", index.description.number, _told(error))
         return none
     return words, versions
 
