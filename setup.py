@@ -47,7 +47,8 @@ CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fno-strict-aliasing", "-fvisibil
 if platform.machine() == "x86_64":
     CFLAGS += ["-mtls-dialect=gnu2"]  # TLS descriptors: local.h says why
 CFLAGS += pkg_config("--cflags") + shlex.split(os.environ.get("VEXFS_CFLAGS", ""))
-LIBS = pkg_config("--libs") + ["-lpthread", "-lm"] + shlex.split(os.environ.get("VEXFS_LDFLAGS", ""))
+LDFLAGS = shlex.split(os.environ.get("VEXFS_LDFLAGS", ""))
+LIBS = pkg_config("--libs") + ["-lpthread", "-lm", *LDFLAGS]
 C_ONLY = ["-Wall", "-Wextra", "-Wconversion", "-Wno-sign-conversion"]
 
 
@@ -118,7 +119,7 @@ extensions += [
 # Put in front of libfuse by frontends/fuse/device.py; never imported.
 ROOM = Extension(
     "vexfs.frontends.fuse.room", ["frontends/fuse/room.c"], extra_compile_args=[*CFLAGS, *C_ONLY],
-    extra_link_args=["-ldl"],
+    extra_link_args=["-ldl", *LDFLAGS],
 )
 
 setup(
