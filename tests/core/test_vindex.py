@@ -132,6 +132,16 @@ def test_dimensions(dim, metric):
     assert found == pytest.approx(index.search(q, 5, exact=True)[1], rel=0.05, abs=0.02)
 
 
+@pytest.mark.parametrize("dim", [1, 2])
+@pytest.mark.parametrize("metric", METRICS)
+def test_few_dimensions_are_compared_as_they_are(dim, metric):
+    x, q = clustered(6000, dim, 3), clustered(50, dim, 4)
+    work = {}
+    found = filled(x, metric).search(q, 5, recall=0.9, work=work)[1]
+    assert work["plan"] == "exact"
+    assert found == pytest.approx(np.sort(distances(metric, q, x), axis=1)[:, :5], rel=1e-4, abs=1e-4)
+
+
 def test_the_largest_dimension():
     x = clustered(70, 65536)
     index = filled(x, "l2", "i8", train=False)

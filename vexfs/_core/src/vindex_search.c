@@ -10,6 +10,9 @@
 #define MASKED_ROWS 2000u
 #define MASKED_SHARE 50u
 
+/* Codes have a say only where errors are spread over more dimensions than these; such rows are short to compare. */
+#define FLAT_DIM 2u
+
 static size_t rounded(size_t bytes)
 {
     return (bytes + 63) / 64 * 64;
@@ -125,7 +128,8 @@ static uint32_t choose_plan(const vx_vindex *v, const vx_generation *g, const vx
         return VX_PLAN_EMPTY;
     if (ask->only)
         return VX_PLAN_ROWS;
-    if (ask->exact == 1 || (ask->exact < 0 && (live <= VX_EXACT_ROWS || candidates <= MASKED_EXACT)))
+    const int small = live <= VX_EXACT_ROWS || candidates <= MASKED_EXACT || v->dim <= FLAT_DIM;
+    if (ask->exact == 1 || (ask->exact < 0 && small))
         return VX_PLAN_EXACT;
     if (ask->mask && ask->exact < 0 && candidates < MASKED_ROWS + live / MASKED_SHARE + 8 * (uint64_t)ask->k)
         return VX_PLAN_SIFT;
