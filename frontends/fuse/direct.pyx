@@ -26,12 +26,13 @@ from vexfs.frontends.fuse.handler cimport (
 from vexfs.frontends.fuse.kernel cimport (
     FATTR_ATIME, FATTR_ATIME_NOW, FATTR_GID, FATTR_MODE, FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID,
     FOPEN_KEEP_CACHE, FUSE_BATCH_FORGET, FUSE_CREATE, FUSE_FLUSH, FUSE_FORGET, FUSE_FSYNC, FUSE_GETATTR, FUSE_GETXATTR,
-    FUSE_LINK, FUSE_LOOKUP, FUSE_MKDIR, FUSE_MKNOD, FUSE_OPEN, FUSE_OPENDIR, FUSE_READ, FUSE_READDIR, FUSE_READDIRPLUS,
-    FUSE_READLINK, FUSE_RELEASE, FUSE_RELEASEDIR, FUSE_RENAME, FUSE_RENAME2, FUSE_RMDIR, FUSE_SETATTR, FUSE_SYMLINK,
-    FUSE_UNLINK, FUSE_WRITE, fuse_attr_out, fuse_batch_forget_in, fuse_create_in, fuse_entry_out, fuse_forget_in,
-    fuse_forget_one, fuse_fsync_in, fuse_getxattr_in, fuse_getxattr_out, fuse_in_header, fuse_link_in, fuse_mkdir_in,
-    fuse_mknod_in, fuse_open_in, fuse_open_out, fuse_read_in, fuse_release_in, fuse_rename2_in, fuse_rename_in,
-    fuse_setattr_in, fuse_write_in, fuse_write_out, vx_add, vx_clock, vx_count, vx_ns, vx_time,
+    FUSE_INTERRUPT, FUSE_LINK, FUSE_LOOKUP, FUSE_MKDIR, FUSE_MKNOD, FUSE_OPEN, FUSE_OPENDIR, FUSE_READ, FUSE_READDIR,
+    FUSE_READDIRPLUS, FUSE_READLINK, FUSE_RELEASE, FUSE_RELEASEDIR, FUSE_RENAME, FUSE_RENAME2, FUSE_RMDIR,
+    FUSE_SETATTR, FUSE_SYMLINK, FUSE_UNLINK, FUSE_WRITE, fuse_attr_out, fuse_batch_forget_in, fuse_create_in,
+    fuse_entry_out, fuse_forget_in, fuse_forget_one, fuse_fsync_in, fuse_getxattr_in, fuse_getxattr_out,
+    fuse_in_header, fuse_link_in, fuse_mkdir_in, fuse_mknod_in, fuse_open_in, fuse_open_out, fuse_read_in,
+    fuse_release_in, fuse_rename2_in, fuse_rename_in, fuse_setattr_in, fuse_write_in, fuse_write_out, vx_add, vx_clock,
+    vx_count, vx_ns, vx_time,
 )
 from vexfs.frontends.fuse.listing cimport readdir
 
@@ -407,6 +408,8 @@ cdef int take(Handler handler, char *request, size_t n, size_t room, int device)
     if head.opcode == FUSE_FLUSH:
         vx_count(&handler.taken[<int>R_FLUSH])
         return finish(&asked, -ENOSYS)         # as in Operations.flush
+    if head.opcode == FUSE_INTERRUPT:
+        return finish(&asked, -ENOSYS)         # nothing that is asked for takes so long: not to be sent any more
     if head.opcode == FUSE_FSYNC:
         return fsync(handler, &asked)
     if head.opcode == FUSE_GETXATTR:

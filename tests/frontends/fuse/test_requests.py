@@ -189,3 +189,28 @@ def test_renaming_with_flags(inside):
     assert renameat2(path / "d", path / "e", NOREPLACE | EXCHANGE) == "EINVAL"
     assert renameat2(path / "d" / "b", path / ".vexfs" / "b", NOREPLACE) == "EINVAL"
     assert (path / "d" / "b").read_text() == "a"
+
+
+SIGNALLED = """
+import os, signal, sys
+hits = []
+signal.signal(signal.SIGALRM, lambda *_: hits.append(1))
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+for _ in range(200):
+    fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+    os.write(fd, b"x" * 300_000)
+    os.fsync(fd)
+    os.close(fd)
+    assert os.stat(sys.argv[1]).st_size == 300_000
+    os.unlink(sys.argv[1])
+    os.statvfs(os.path.dirname(sys.argv[1]))
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(len(hits) > 50)
+"""
+
+
+def test_a_program_that_is_signalled_all_the_time_works_on(inside):
+    _, path, _ = inside
+    command = [sys.executable, "-c", SIGNALLED, path / "f"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
