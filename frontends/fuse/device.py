@@ -58,6 +58,11 @@ def take_requests(taker: int, context: int) -> None:
         _room.vexfs_take_requests(taker, context)
 
 
+def ahead_of_llfuse() -> bool:
+    """Whether requests come to the taker first; known when the mount has been greeted."""
+    return bool(_taken and _room is not None and _room.vexfs_requests_come())
+
+
 def devices() -> list[int]:
     """The descriptors of ``/dev/fuse`` that this process has."""
     found = []
@@ -78,7 +83,7 @@ def greet(connection: Sequence[int]) -> bool:
     and nothing but speed, and renames with flags, is lost.
     """
     flags = _ASYNC_READ | _BIG_WRITES | _MAX_PAGES | _HANDLE_KILLPRIV_V2
-    if _taken and _room is not None and _room.vexfs_requests_come():
+    if ahead_of_llfuse():
         flags |= _DO_READDIRPLUS | _READDIRPLUS_AUTO
     answer = _INIT_OUT.pack(*_PROTOCOL, REQUEST_MOST, flags, 0, 0, write_most(), 0, REQUEST_MOST // _PAGE, 0, 0)
     return _say(connection, _INIT_UNIQUE, answer)

@@ -141,7 +141,9 @@ import os, sys
 import numpy as np
 import vexfs
 path = sys.argv[2] + "/a"
+from vexfs.frontends.fuse import device
 with vexfs.open(sys.argv[1]) as volume, volume.mount(sys.argv[2]):
+    assert device.ahead_of_llfuse()  # or what follows would wait for itself for ever
     want = np.arange(300_000, dtype=np.float32)
     volume.write_bytes("a", want.tobytes())
     assert np.array_equal(np.fromfile(path, np.float32), want)
