@@ -18,6 +18,7 @@ from typing import Any
 
 import fsspec
 from fsspec.spec import AbstractFileSystem
+from vexfs.frontends.fsspec.reading import CachedReading, Reading
 
 import vexfs
 from vexfs.errors import UsageError, from_errno
@@ -237,8 +238,12 @@ class VexFileSystem(AbstractFileSystem):
 
     def _open(
         self, path: str, mode: str = "rb", block_size: int | None = None, autocommit: bool = True,
-        cache_options: Any = None, **kwargs: Any,
+        cache_options: Any = None, cache_type: str | None = None, **kwargs: Any,
     ) -> Any:
+        if mode == "rb" and cache_type is None:
+            return Reading(self, path, block_size)
+        if mode == "rb":
+            return CachedReading(self, path, mode, block_size, autocommit, cache_type, cache_options, **kwargs)
         if "r" not in mode:
             self.makedirs(self._parent(path), exist_ok=True)
         buffering = block_size if block_size and block_size > 1 else -1

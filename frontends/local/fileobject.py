@@ -72,6 +72,12 @@ class RawFile(io.RawIOBase):
         self._check()
         return self._ino
 
+    @property
+    def size(self) -> int:
+        """The file's size now, bytes."""
+        self._check()
+        return self._filesystem.getattr(self._ino).st_size
+
     def _check(self, ability: bool = True, what: str = "") -> None:
         if self.closed:
             raise ValueError("I/O operation on closed file.")

@@ -1,6 +1,7 @@
 """fsspec's own suite on a volume, and what is beyond it: transactions, chained URLs, sharing."""
 
 import os
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -220,3 +221,40 @@ def test_a_program_that_does_not_close_loses_nothing(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
     with vexfs.open(tmp_path / "v.vex") as fs:
         assert fs.read_bytes("f") == b"written"
+
+
+@pytest.mark.parametrize("cache", ["blockcache", "filecache", "simplecache"])
+def test_caches_of_fsspec_hold_what_was_read(volume: Any, tmp_path: Path, cache: str) -> None:
+    content = os.urandom(1 << 20)
+    volume.write_bytes("f", content)
+    options: Any = {cache: {"cache_storage": str(tmp_path / "c")}, "vexfs": {"volume": str(volume.directory)}}
+    for _ in range(2):
+        with fsspec.open(f"{cache}::vexfs://f", block_size=1 << 16, **options) as file:
+            assert file.seek(500_000) == 500_000 and file.read(100_000) == content[500_000:600_000]
+    held = [path.read_bytes() for path in (tmp_path / "c").iterdir() if path.name != "cache"]
+    assert any(content[500_000:600_000] in one for one in held), "a cache that caches nothing"
+
+
+@pytest.mark.parametrize("kind", ["none", "mmap", "bytes", "readahead", "blockcache", "first", "all", "background"])
+def test_files_behind_a_cache(fs: VexFileSystem, kind: str) -> None:
+    content = os.urandom(300_000)
+    fs.pipe("f", content)
+    with fs.open("f", cache_type=kind, block_size=1 << 14) as file:
+        fs.mv("f", "g")  # an open file is what it was
+        assert file.size == len(content) and file.read(10) == content[:10]
+        file.seek(-70_000, 2)
+        assert file.read() == content[-70_000:]
+        with pytest.raises(FileNotFoundError):
+            fs.open("f", cache_type=kind)
+
+
+@pytest.mark.parametrize("kind", [None, "readahead"])
+def test_open_files_know_their_size_and_are_pickled(tmp_path: Path, kind: str | None) -> None:
+    fs = fsspec.filesystem("vexfs", volume=str(tmp_path / "v.vex"), create=True, skip_instance_cache=True)
+    fs.pipe("d/lines", b"first\nsecond\nthird\n")
+    assert fs.read_block("d/lines", 3, 6, b"\n") == b"second\n"
+    with fs.open("d/lines", cache_type=kind) as file:
+        assert file.readline() == b"first\n" and file.size == 19
+        with pickle.loads(pickle.dumps(file)) as same:
+            assert same.read() == b"second\nthird\n"
+    fs.close()
