@@ -119,12 +119,12 @@ class Request:
         media = self.content_type
         try:
             if media in (MSGPACK, "application/x-msgpack"):
-                return _msgpack_decoder(kind).decode(bytes(self.body))
+                return _from_msgpack(bytes(self.body), kind)
             if media == JSON or media.endswith("+json"):
                 return _json_decoder(kind).decode(bytes(self.body))
         except msgspec.ValidationError as error:
             raise Problem(400, f"body: {error}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+        except (ValueError, RecursionError, OverflowError) as error:
             raise Problem(400, f"the body is not valid {media}: {error}") from None
         raise Problem(415, f"a body of type {media!r} is not understood here; send {JSON} or {MSGPACK}")
 
@@ -192,8 +192,8 @@ class Request:
 
 
 _decoders: dict[tuple[str, Any], Any] = {}
-#: The extension of MessagePack for whole numbers of more than 64 bits, in decimal digits.
-DIGITS = 1
+#: Extensions of MessagePack: whole numbers of more than 64 bits, in decimal digits; text with undecodable bytes.
+DIGITS, TEXT = 1, 2
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -207,8 +207,24 @@ def _json_decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
 def _msgpack_decoder(kind: type[T]) -> "msgspec.msgpack.Decoder[T]":
     found = _decoders.get(("msgpack", kind))
     if found is None:
-        found = _decoders["msgpack", kind] = msgspec.msgpack.Decoder(kind)
+        found = _decoders["msgpack", kind] = msgspec.msgpack.Decoder(kind, ext_hook=_extension)
     return found
+
+
+def _extension(code: int, data: memoryview) -> int | str:
+    if code == TEXT:
+        return bytes(data).decode("utf-8", "surrogateescape")
+    if code != DIGITS:
+        raise ValueError(f"extension {code} is not known, {DIGITS} and {TEXT} are")
+    return int(bytes(data))
+
+
+def _from_msgpack(raw: bytes, kind: type[T]) -> T:
+    """A body as `kind`, which knows no extensions where it wants text or a number."""
+    try:
+        return _msgpack_decoder(kind).decode(raw)
+    except msgspec.ValidationError:
+        return msgspec.convert(_msgpack_decoder(Any).decode(raw), kind)
 
 
 def _plain(value: Any) -> Any:

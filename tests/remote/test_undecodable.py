@@ -38,6 +38,34 @@ def test_an_index_of_such_a_directory(fs):
     fs.drop_index(name)
 
 
+def test_they_are_asked_for_as_they_are_told(fs):
+    """What an answer holds, the next request may name: as a file, as a directory to look below, as an id."""
+    name = os.fsdecode(b"r\xf6sten")
+    index = fs.index(name, embedder="static")
+    fs.makedirs(f"{name}/{BAD}.d")
+    for path in (f"{name}/{BAD}", f"{name}/{BAD}.d/near"):
+        fs.write_text(path, "coffee roasting")
+    assert fs.ingest.wait(20) and fs.ingest.retry(name) == 0
+    near = f"/{name}/{BAD}.d/near"
+    assert fs.similar(f"{name}/{BAD}").paths == [near] and fs.similar(os.fsencode(near)).paths == [f"/{name}/{BAD}"]
+    for under in (f"{name}/{BAD}.d", os.fsencode(f"{name}/{BAD}.d")):
+        assert fs.search("coffee", under=under).paths == [near] == fs.similar(f"{name}/{BAD}", under=under).paths
+        assert index.count(under=under) == 1
+    assert fs.reembed(name).path == f"/{name}"
+    fs.drop_index(name)
+
+
+def test_records_of_such_ids_and_values(fs):
+    index = fs.index("odd", dim=2)
+    large = 2**70  # what MessagePack cannot hold, and what no text can, in one request
+    assert index.upsert([BAD, os.fsencode(BAD) + b"2"], np.eye(2), [{"note": VALUE, "n": large}, {}], [b"1", None]) == 2
+    assert index.get(BAD).attributes == {"note": VALUE, "n": large} and fs.read_bytes(f"odd/{BAD}") == b"1"
+    assert index.count({"note": VALUE}) == 1 == len(index.query([1, 0], where={"n": large}))
+    assert index.update([BAD], None, [{"note": "other"}]) == 1
+    assert index.delete([BAD]) == 1 and fs.listdir("odd") == [f"{BAD}2"]
+    fs.drop_index("odd")
+
+
 def test_json_tells_them_with_signs_in_their_place(fs, served):
     fs.index("docs", embedder="static")
     fs.write_text(f"docs/{BAD}", "coffee")

@@ -212,9 +212,7 @@ class RemoteIndex:
     def _body(self, **more: Any) -> dict[str, Any]:
         """A request's body; the index is told by its number, which stays when the directory is renamed."""
         kept = {name: value for name, value in more.items() if value is not None}
-        # An undecodable name cannot be in a body; the number goes before it.
-        path = self._about["path"].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return {"index": path, "number": self._about["number"], **kept}
+        return {"index": self._about["path"], "number": self._about["number"], **kept}
 
     def __len__(self) -> int:
         return self.count()

@@ -38,5 +38,5 @@ class RemoteIngest:
 
     def retry(self, index: RemoteIndex | str | os.PathLike[str]) -> int:
         """Try the files of an index, or of the one at a path, again that were set aside; how many."""
-        path = index.path if isinstance(index, RemoteIndex) else os.fspath(index)
+        path = index.path if isinstance(index, RemoteIndex) else os.fsdecode(index)
         return int(self._link.ask("POST", "/v1/ingest/retry", {"index": path})["count"])

@@ -23,8 +23,9 @@ KEPT_MOST = 8
 #: Says which run of the node answers.
 _RUN = "VexFS-Run"
 CLOSED = "the connection has been closed; connect again"
-#: The extension of MessagePack for whole numbers of more than 64 bits, in decimal digits.
-DIGITS = 1
+#: Extensions of MessagePack: whole numbers of more than 64 bits, in decimal digits; text with undecodable bytes.
+DIGITS, TEXT = 1, 2
+CLOSED = "the connection has been closed; connect again"
 
 
 def _large(code: int, digits: memoryview) -> int:
@@ -46,12 +47,23 @@ def _number(value: Any) -> Any:
 _encode = msgspec.msgpack.Encoder(enc_hook=_number)
 
 
-def _encoded(body: Any) -> tuple[bytes, str]:
-    """A request's body and its type: JSON where MessagePack cannot hold a number."""
+def _encoded(body: Any) -> bytes:
+    """A request's body; what MessagePack has no word for are its extensions."""
     try:
-        return _encode.encode(body), "application/msgpack"
-    except OverflowError:
-        return msgspec.json.encode(body, enc_hook=_number), "application/json"
+        return _encode.encode(body)
+    except (OverflowError, UnicodeEncodeError):
+        return _encode.encode(_expressible(body))
+
+
+def _expressible(data: Any) -> Any:
+    if isinstance(data, str) and not data.isascii():
+        raw = data.encode("utf-8", "surrogateescape")
+        return data if data == raw.decode("utf-8", "replace") else msgspec.msgpack.Ext(TEXT, raw)
+    if isinstance(data, int) and not -(1 << 63) <= data < 1 << 64:
+        return msgspec.msgpack.Ext(DIGITS, str(data).encode())
+    if isinstance(data, dict):
+        return {_expressible(key): _expressible(value) for key, value in data.items()}
+    return [_expressible(each) for each in data] if isinstance(data, list | tuple) else data
 
 
 #: What a program of files makes of a refusal.
@@ -167,13 +179,13 @@ class Link:
         if self.closed:
             raise VolumeClosed.at(CLOSED)
         try:
-            data, kind = (None, "application/msgpack") if body is None else _encoded(body)
-        except (TypeError, OverflowError, UnicodeEncodeError) as error:
+            data = None if body is None else _encoded(body)
+        except (TypeError, ValueError, OverflowError) as error:
             raise InvalidArgument.at(f"this cannot be sent to a node: {error}") from None
         link = self._take()
         kept = link.sock is not None
         try:
-            link.request(method, path, data, {**self._headers, "Content-Type": kind})
+            link.request(method, path, data, self._headers)
             reply = link.getresponse()
             raw = reply.read()
         except (OSError, http.client.HTTPException) as error:

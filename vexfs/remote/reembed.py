@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vexfs.errors import IndexConflict
-from vexfs.remote.link import Link, Refused, error_of
+from vexfs.remote.link import Link, Refused, error_of, texts
 
 _WAIT_S = 0.5
 
@@ -37,4 +37,4 @@ def reembed(link: Link, path: str, embedder: str | None, progress: Callable[[int
         raise IndexConflict.at("embedding it anew was ended by somebody else; the old vectors are as they were", path)
     if told["state"] == "failed":
         raise error_of(told["fault"]) or Refused(500, told["fault"]["detail"])
-    return str(told["path"])
+    return str(texts(told["path"]))

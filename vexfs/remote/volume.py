@@ -133,7 +133,7 @@ class RemoteVolume(Files):
         self._needs("search")
         local = None if isinstance(rerank, str) else rerank
         wanted = {
-            "k": min(max(4 * k, 40), 10_000) if local is not None else k, "under": os.fspath(under), "mode": mode,
+            "k": min(max(4 * k, 40), 10_000) if local is not None else k, "under": text(under), "mode": mode,
             "attributes": attributes, "where": filter_of(where), "recall": recall,
             "threshold": None if local is not None else threshold, "rerank": None if local is not None else rerank,
             "explain": explain, "passages": isinstance(query, str), "effort": effort, "exact": exact,
@@ -165,7 +165,7 @@ class RemoteVolume(Files):
         """Files like the one at `path`, nearest first, without itself."""
         self._needs("similar")
         wanted = {
-            "path": os.fspath(path), "k": k, "under": None if under is None else os.fspath(under),
+            "path": text(path), "k": k, "under": None if under is None else text(under),
             "where": filter_of(where), "attributes": attributes, "threshold": threshold,
             "recall": recall, "effort": effort, "exact": exact, "explain": explain,
         }  # fmt: skip
@@ -193,7 +193,7 @@ class RemoteVolume(Files):
         if port is None:
             raise NotSupported.at("the node serves no subscriptions; its setting api.websocket_enabled is off")
         return RemoteStandingQuery(
-            self.wire, port, query, threshold, under=os.fspath(under), where=where, call=call, attributes=attributes
+            self.wire, port, query, threshold, under=text(under), where=where, call=call, attributes=attributes
         )
 
     def reembed(
@@ -206,7 +206,7 @@ class RemoteVolume(Files):
         """
         self._needs("reembed")
         _refuse_callable(embedder, path)
-        where = reembed(self.wire, os.fsdecode(os.fspath(path)), embedder, progress)
+        where = reembed(self.wire, text(path), embedder, progress)
         return self._known(self.wire.ask("GET", f"/v1/indexes/{_in_url(where)}"))
 
     # -- the volume as a whole
