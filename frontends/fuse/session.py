@@ -220,7 +220,6 @@ class Mount:
         while os.eventfd_read(self._crowded) and not self._stopping:
             if len(self._workers) < self._options.workers and self.operations.waiting >= len(self._workers):
                 self._add_worker()
-        os.close(self._crowded)
 
     # -- changes made by other users of the filesystem
 
@@ -314,6 +313,7 @@ class Mount:
         # A notice may wait in the kernel for an answer that nobody gives any more: closing the device ends that.
         for thread in [*self._watchers, *(t for t in threading.enumerate() if "_notify_loop" in t.name)]:
             thread.join(_QUIET_S)
+        os.close(self._crowded)
         device.take_requests(0, 0)
         here = place.find(self.mountpoint)
         try:

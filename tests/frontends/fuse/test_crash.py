@@ -1,8 +1,10 @@
 """The process behind a mount is killed at any moment; what was synced is there afterwards, and the rest is sound."""
 
+import contextlib
 import hashlib
 import os
 import random
+import signal
 import threading
 import time
 
@@ -101,3 +103,25 @@ def test_unlinked_files_that_were_open_do_not_stay(disk):
             pass
     assert int(disk.status()["files"]) == 1
     assert os.listdir(disk.path) == []
+
+
+def test_ended_by_a_signal_while_all_its_workers_wait_for_the_disk(disk):
+    def use(file):
+        with contextlib.suppress(OSError), file:
+            while True:
+                file.write(bytes(100_000))
+                os.fsync(file.fileno())
+
+    disk.unmount()
+    for _ in range(3):
+        disk.mount("workers=2")
+        files = [open(disk.path / f"f{k}", "wb", buffering=0) for k in range(8)]
+        programs = [threading.Thread(target=use, args=(file,)) for file in files]
+        for program in programs:
+            program.start()
+        time.sleep(0.3)
+        disk.process.send_signal(signal.SIGTERM)
+        assert disk.process.wait(20) == 0, disk.log.read_text()
+        for program in programs:
+            program.join(20)
+            assert not program.is_alive()
