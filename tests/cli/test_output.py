@@ -114,6 +114,9 @@ def test_progress_line():
     progress = Progress("checking", 200, unit="files", stream=io.StringIO())
     progress(50)
     assert progress.line(10) == "checking  [######..................]  25%  50 files of 200 files  5 files/s  30 s left"
+    progress(50)
+    progress.note = "waiting for a model"
+    assert progress.line(2) == "checking  50 files of 200 files  waiting for a model"
     assert Progress("x", stream=io.StringIO()).line(1) == "x  0 B  0 B/s"
 
 

@@ -125,7 +125,7 @@ def test_numbers_that_are_none_are_refused():
 
 
 class Service(ThreadingHTTPServer):
-    """An OpenAI-style endpoint; `faults` are HTTP statuses, or answers, given before good ones."""
+    """An OpenAI-style endpoint; `faults` are HTTP statuses, answers, or events to wait for, before good ones."""
 
     daemon_threads = True
 
@@ -140,6 +140,8 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.seen.append((asked, self.headers.get("Authorization")))
         fault = self.server.faults.pop(0) if self.server.faults else 200
+        if isinstance(fault, threading.Event):
+            fault = 200 if fault.wait(60) else 504
         data = [{"index": i, "embedding": [len(t), 1.0, 0.0]} for i, t in enumerate(asked["input"])]
         body = json.dumps({"data": data[::-1]}).encode() if isinstance(fault, int) else fault
         self.send_response(fault if isinstance(fault, int) else 200)

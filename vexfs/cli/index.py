@@ -141,9 +141,7 @@ def _line(index: dict[str, Any]) -> str:
 
 def _left_out(index: dict[str, Any]) -> list[str]:
     ingest = index.get("ingest") or {}
-    held = {name: " ".join(why.split()) for name, why in ingest.get("held", {}).items()}
-    asked = {name: f"asked {s:.0f} s ago, it has not answered" for name, s in ingest.get("awaited", {}).items()}
-    waits = [f"waiting for {name}: {why}" for name, why in (held | asked).items() if name == index["embedder"]]
+    waits = [f"waiting for {name}: {why}" for name, why in output.waits(ingest).items() if name == index["embedder"]]
     aside = [(output.printable(each["path"]), " ".join(each["reason"].split())) for each in index["aside"]]
     return waits + [f"not indexed: {path}: {why}" for path, why in aside]
 

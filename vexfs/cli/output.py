@@ -89,6 +89,13 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def waits(ingest: dict[str, Any]) -> dict[str, str]:
+    """The models that ingest, whose status this is, waits for, and why."""
+    held = {name: " ".join(why.split()) for name, why in ingest.get("held", {}).items()}
+    asked = {name: f"asked {s:.0f} s ago, it has not answered" for name, s in ingest.get("awaited", {}).items()}
+    return held | asked
+
+
 def size(n: float) -> str:
     """A number of bytes for people: ``1536`` is ``"1.5 KiB"``."""
     sign, n = ("-", -n) if n < 0 else ("", n)

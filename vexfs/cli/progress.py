@@ -29,6 +29,11 @@ class Progress:
         ``"B"`` prints sizes; anything else follows a plain number.
     stream : file, optional
         Default: standard error.
+
+    Attributes
+    ----------
+    note : str
+        What is waited for: shown in place of bar, rate and time left.
     """
 
     def __init__(self, label: str, total: float | None = None, unit: str = "B", stream: IO[str] | None = None) -> None:
@@ -36,6 +41,7 @@ class Progress:
         self.total = total
         self.unit = unit
         self.done = 0.0
+        self.note = ""
         self._stream = sys.stderr if stream is None else stream
         self._shown = self._stream.isatty()
         self._started = self._drawn = time.monotonic()
@@ -74,6 +80,8 @@ class Progress:
         rate = self.done / elapsed_s if elapsed_s > 0 else 0.0
         timed = self.unit == "s"  # what is done is the time itself
         parts = [self.label]
+        if self.note:
+            return "  ".join([*parts, f"{self._amount(self.done)} of {self._amount(self.total or 0)}", self.note])
         if self.total:
             share = min(1.0, self.done / self.total)
             filled = int(share * 24)

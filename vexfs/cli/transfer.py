@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -32,6 +33,8 @@ Examples:
   vexfs export notes.vex:/ ./everything
 """
 SHOWN_MAX = 10
+#: A model that does not answer is waited for so long while nothing else goes on.
+_PATIENCE_S = 60.0
 
 
 def register_import(subparsers: Any) -> None:
@@ -109,20 +112,20 @@ def _index(volume: Volume, path: str, embedder: str) -> Any:
 
 
 def _indexed(index: Any) -> dict[str, Any]:
-    """Wait until all text is indexed; how that went."""
+    """Wait until all text is indexed, but for models that do not answer; how that went."""
+    from vexfs.search.patience import until_indexed
+
     ingest, started = index.catalog.ingesting(), time.monotonic()
     with Progress("indexing", None, unit="files") as progress:
         done = ingest.status()["files"]
-        while not ingest.wait(0.2):
-            status = ingest.status()
+        for status in until_indexed(ingest, _PATIENCE_S):
+            progress.note = "; ".join(f"waiting for {name}: {why}" for name, why in output.waits(status).items())
             progress(status["files"] - done, status["files"] - done + status["backlog"])
-            if status["held"]:
-                break  # it goes on when the model answers again
     told: dict[str, Any] = ingest.status_of(index)
     return {**told, "path": index.path, "embedder": index.embedder, "seconds": time.monotonic() - started}
 
 
-def _index_told(told: dict[str, Any] | None) -> str:
+def _index_told(told: dict[str, Any] | None, target: str) -> str:
     if told is None:
         return ""
     spent = output.duration(told["seconds"])
@@ -132,7 +135,14 @@ def _index_told(told: dict[str, Any] | None) -> str:
         lines.append(f"without text: {told['without_text']:,}")
     faults = [each for each in told["aside"] if each["fault"]]
     lines += [f"not indexed: {output.printable(each['path'])}: {each['reason']}" for each in faults]
-    lines += [f"still to be indexed, as {name} does not answer: {why}" for name, why in told["held"].items()]
+    if left := told["backlog"]:
+        lines += [f"waiting for {name}: {why}" for name, why in output.waits(told).items()]
+        where = output.printable(told["path"]), "--volume", place_of(target)[0]
+        lines += [
+            f"not indexed yet: {output.counted(left, 'file')}; what was imported is safe, and indexed by itself when",
+            "the model answers while the volume is open, mounted or served;",
+            f"`{shlex.join(['vexctl', 'index', 'status', *where])}` tells how far it is",
+        ]
     return "\n".join(lines)
 
 
@@ -175,8 +185,8 @@ def _transfer(
     told = {**attrs.asdict(summary), "seconds": seconds}
     if index is not None:
         told["index"] = _indexed(index)
-    output.emit(args, told, lambda: _told(summary, seconds) + _index_told(told.get("index")))
-    return EXIT_WANTING if summary.errors else 0
+    output.emit(args, told, lambda: _told(summary, seconds) + _index_told(told.get("index"), args.target))
+    return EXIT_WANTING if summary.errors or (index is not None and told["index"]["backlog"]) else 0
 
 
 def _told(summary: Summary, seconds: float) -> str:

@@ -203,7 +203,7 @@ class Ingest:
         models that failed and are asked again later, with the reason, and ``awaited``: models that have been asked for
         long, with the seconds.
         """
-        now, waits = time.monotonic(), self._state == "waiting for a model"
+        now, late = time.monotonic(), self._under_way.late()
         recent = [each for each in list(self._recent) if now - each[0] < 30]
         span = max(now - recent[0][0], 0.5) if recent else 1.0
         files, count = (sum(each[k] for each in recent) / span for k in (1, 2))
@@ -213,10 +213,10 @@ class Ingest:
             "state": self._state, "backlog": backlog, "files": self.files, "passages": self.passages,
             "settled": self._state == "idle" and self._backlog.empty and not backlog,
             "files_per_s": round(files, 2), "passages_per_s": round(count, 2),
-            "eta_s": 0.0 if not backlog else None if waits or not files else round(backlog / files, 1),
+            "eta_s": 0.0 if not backlog else None if self._holds or late or not files else round(backlog / files, 1),
             "without_text": sum(a for a, _ in asides), "failed": sum(b for _, b in asides), "failures": self.failures,
             "held": {model[0]: why for model, (_, _, why) in list(self._holds.items())},
-            "awaited": self._under_way.late(),
+            "awaited": late,
         }  # fmt: skip
 
     def status_of(self, index: "Index") -> dict[str, Any]:
@@ -270,7 +270,7 @@ class Ingest:
                 return 0.0
             self._under_way.begin()
             if self._under_way:
-                self._state = "waiting for a model" if self._under_way.late() else "working"
+                self._state = "waiting for a model" if self._under_way.stuck(self._holds) else "working"
                 for ino in self._under_way.drop({index.description.number for index in self.catalog.known()}):
                     self._backlog.add(ino)
                 self._take_in(_POLL_S)

@@ -8,7 +8,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from vexfs.search.embedding import Batch, Embedding, Model, model_of
 from vexfs.search.passages import Passages
@@ -136,8 +136,16 @@ class UnderWay:
 
     def late(self) -> dict[str, float]:
         """The models that are waited for, with the seconds for which they have been asked."""
+        return {model[0]: round(s, 1) for model, s in self._late().items()}
+
+    def stuck(self, held: Container[Model]) -> bool:
+        """Whether all that is under way waits for models that are waited for, or were already `held` for a failure."""
+        late = self._late()
+        return all(model in late or model in held for model in self._batches)
+
+    def _late(self) -> dict[Model, float]:
         asked = self._embedding.asked_for().items()
-        return {model[0]: round(s, 1) for model, s in asked if s >= _LATE_S and model in self._batches}
+        return {model: s for model, s in asked if s >= _LATE_S and model in self._batches}
 
     def close(self) -> None:
         """Let what has no work end at once."""

@@ -13,11 +13,13 @@ from vexfs.node.node import Node
 from vexfs.node.verbs.search import about
 from vexfs.search.across import search_vector
 from vexfs.search.index import Index
+from vexfs.search.patience import until_indexed
 from vexfs.search.records import parse_vector
 from vexfs.search.reembed import steps
 from vexfs.search.sources import open_source
 
-_STEP_S = 0.2
+#: A model that does not answer is waited for so long while nothing else goes on.
+_PATIENCE_S = 2.0
 
 
 def described(index: Index) -> dict[str, Any]:
@@ -102,10 +104,7 @@ def retry(node: Node, path: str) -> Generator[dict[str, Any], None, dict[str, An
         raise ReadOnly.at("the volume is open for reading only; nothing can be indexed", path)
     ingest = catalog.ingesting()
     tried = ingest.retry(index)
-    while not ingest.wait(_STEP_S):
-        now = ingest.status()
-        if now["held"] or now["awaited"]:
-            break
+    for now in until_indexed(ingest, _PATIENCE_S):
         yield {"done": max(0, tried - now["backlog"]), "total": tried}
     return {**status(node, path), "tried": tried}
 
