@@ -134,6 +134,25 @@ def test_all_alignments(simd, dtype):
                     assert np.allclose(got, expected, rtol=loose, atol=loose)
 
 
+@pytest.mark.parametrize("dim", [1025, 1040, 1071, 1536])
+def test_rows_from_memory(simd, dim):
+    """More long rows than caches hold, which have a kernel of their own: at all alignments of floats, hurtful values too."""
+    rng = np.random.default_rng(13)
+    few = rng.normal(size=(16, dim)).astype(np.float32)
+    few[7], few[9] = few[7] * 1e25, 0
+    n = (25 << 20) // few[0].nbytes
+    room = np.empty(n * dim + 16, np.float32)
+    q = few[3] + 0.1
+    for metric in METRICS_OF["f32"]:
+        with np.errstate(over="ignore"):
+            expected = simd.one_to_many(q, few, metric)
+        for offset in (0, 1, 15):
+            rows = room[offset : offset + n * dim].reshape(n, dim)
+            rows[:] = np.resize(few, rows.shape)
+            got = simd.one_to_many(q, rows, metric)
+            assert np.allclose(got, np.resize(expected, n), rtol=2e-5, atol=2e-5, equal_nan=True), (metric, offset)
+
+
 def hurtful(dtype, dim):
     """Rows that break careless kernels, in a type that can hold them."""
     rng = np.random.default_rng(5)

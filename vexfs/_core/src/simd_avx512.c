@@ -177,6 +177,37 @@ VX_INLINE void one_f(int dtype, int metric, const vx_query *query, const uint8_t
         s->bb.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(bb[0], bb[1]));
 }
 
+/* For long rows that come from memory: one load after another, a line each, which prefetchers follow best.  A step of
+ * more loads runs into misses ahead of them. */
+VX_INLINE void stream_f32(int metric, const vx_query *query, const uint8_t *row, vx_sums *s, size_t at)
+{
+    const uint8_t *q = query->q;
+    const __m512 zero = _mm512_setzero_ps();
+    __m512 ab[2] = {zero, zero}, bb[2] = {zero, zero};
+    size_t i = vx_head(row, 4, query->dim * 4);
+    if (i)
+        part_of_one(VX_F32, metric, q, row, 0, i, ab, bb);
+#pragma GCC unroll 1
+    for (; i + STEP / 2 <= query->dim; i += STEP / 2) {
+        step_f(metric, _mm512_loadu_ps(q + i * 4), _mm512_loadu_ps(row + i * 4), &ab[0], &bb[0]);
+        const __m512 a = ab[0], b = bb[0];
+        ab[0] = ab[1], ab[1] = a;
+        bb[0] = bb[1], bb[1] = b;
+    }
+    if (i < query->dim)
+        part_of_one(VX_F32, metric, q, row, i, query->dim - i, ab, bb);
+    s->ab.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(ab[0], ab[1]));
+    if (metric == VX_COSINE)
+        s->bb.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(bb[0], bb[1]));
+}
+
+#define STREAM(NAME, METRIC, FOUR)                                                                                     \
+    static void NAME##_one(const vx_query *q, const uint8_t *row, vx_sums *s, size_t at)                               \
+    {                                                                                                                  \
+        stream_f32(METRIC == VX_L2 ? VX_L2SQ : METRIC, q, row, s, at);                                                 \
+    }                                                                                                                  \
+    VX_MANY(NAME, VX_F32, METRIC, 4, NAME##_one, FOUR, vx_avx512_finish_f)
+
 #define FLOAT_ROWS(NAME, DTYPE, METRIC)                                                                                \
     static void NAME##_one(const vx_query *q, const uint8_t *row, vx_sums *s, size_t at)                               \
     {                                                                                                                  \
@@ -391,6 +422,10 @@ INT_ROWS(i4_abb, VX_I4, 1)
 INT_ROWS(b1_ab, VX_B1, 0)
 
 VX_SHAPES_FLOAT(f32, VX_F32, vx_avx512_finish_f)
+STREAM(f32_dot_stream, VX_DOT, f32_dot_four)
+STREAM(f32_cos_stream, VX_COSINE, f32_cos_four)
+STREAM(f32_l2sq_stream, VX_L2SQ, f32_l2_four)
+STREAM(f32_l2_stream, VX_L2, f32_l2_four)
 VX_SHAPES(f16_vcosine, VX_F16, VX_COSINE, 4, f16_cos_one, f16_cos_four, vx_avx512_finish_f)
 VX_SHAPES_FLOAT(bf16, VX_BF16, vx_avx512_finish_f)
 VX_SHAPES_INT(i8, VX_I8, vx_avx512_finish_i)
@@ -406,6 +441,10 @@ VX_SHAPES_BITS(b1, 4, b1_ab_four, vx_avx512_finish_b1)
 void vx_simd_fill_avx512(vx_kernels *k)
 {
     VX_PUT(k->distance[VX_F32], f32);
+    k->distance[VX_F32][VX_DOT].stream = f32_dot_stream_many;
+    k->distance[VX_F32][VX_COSINE].stream = f32_cos_stream_many;
+    k->distance[VX_F32][VX_L2SQ].stream = f32_l2sq_stream_many;
+    k->distance[VX_F32][VX_L2].stream = f32_l2_stream_many;
     /* The other metrics of f16 stay with AVX2: converting to a whole register takes twice as long as to two halves. */
     k->distance[VX_F16][VX_COSINE] = f16_vcosine_shapes;
     VX_PUT(k->distance[VX_BF16], bf16);

@@ -9,6 +9,8 @@
 #include "vexfs/simd_shapes.h"
 
 #define SLOTS 16
+#define CACHED_BYTES (24u << 20)
+#define STREAMED_BYTES 4096
 
 #if defined(__x86_64__)
 #define BUILT (1 << VX_SCALAR | 1 << VX_AVX2 | 1 << VX_AVX512 | 1 << VX_AVX512X)
@@ -204,6 +206,12 @@ static const vx_shapes *shapes_of(const vx_simd *s, int dtype, int metric, size_
     return shapes->many ? shapes : NULL;
 }
 
+/* The processor's word on its cache is no help: virtual machines tell that of all cores together. */
+vx_many_fn vx_simd_sweep(const vx_shapes *shapes, size_t n, size_t stride)
+{
+    return stride > STREAMED_BYTES && n * stride > CACHED_BYTES ? shapes->stream : shapes->many;
+}
+
 int vx_simd_many(vx_simd *s, int dtype, int metric, const void *q, const void *rows, size_t stride, size_t n,
                  size_t dim, float *out)
 {
@@ -211,8 +219,9 @@ int vx_simd_many(vx_simd *s, int dtype, int metric, const void *q, const void *r
     if (!shapes)
         return -EINVAL;
     const size_t batch = vx_simd_batch(s);
+    const vx_many_fn many = vx_simd_sweep(shapes, n, stride);
     for (size_t at = 0; at < n; at += batch)
-        shapes->many(q, (const uint8_t *)rows + at * stride, stride, n - at < batch ? n - at : batch, dim, out + at);
+        many(q, (const uint8_t *)rows + at * stride, stride, n - at < batch ? n - at : batch, dim, out + at);
     vx_simd_count(s, (n + batch - 1) / batch, n);
     return 0;
 }

@@ -65,7 +65,8 @@ static int compare_all(vx_search *s, uint32_t first, uint32_t n, float *key)
     const uint8_t *rows = vx_row(v, first);
     if (v->dtype == VX_F32) {
         const int metric = v->metric == VX_L2 ? VX_L2SQ : VX_DOT;
-        vx_simd_kernels(v->simd)->distance[VX_F32][metric].many(s->q, rows, v->row_bytes, n, v->dim, key);
+        const vx_shapes *shapes = &vx_simd_kernels(v->simd)->distance[VX_F32][metric];
+        vx_simd_sweep(shapes, atomic_load(&v->end), v->row_bytes)(s->q, rows, v->row_bytes, n, v->dim, key);
         for (uint32_t i = 0; i < n; i++)
             key[i] = v->metric == VX_L2 ? -key[i] : v->metric == VX_COSINE ? key[i] * *vx_norm(v, first + i) : key[i];
     } else {

@@ -73,6 +73,7 @@ typedef void (*vx_select_fn)(const double *x, size_t n, int order, double value,
 typedef struct {
     vx_pair_fn pair;
     vx_many_fn many;
+    vx_many_fn stream; /* as `many`, for long rows that are not in the caches: see vx_simd_sweep */
     vx_gather_fn gather;
     vx_cross_fn cross;
 } vx_shapes;
@@ -123,6 +124,9 @@ const vx_kernels *vx_simd_kernels(const vx_simd *s);
 void vx_simd_count(vx_simd *s, uint64_t calls, uint64_t vectors);
 void vx_simd_read(const vx_simd *s, uint64_t *calls, uint64_t *vectors);
 void vx_simd_reset(vx_simd *s);
+
+/* What goes over n rows from end to end takes: `stream` where they are long, and more than caches keep. */
+vx_many_fn vx_simd_sweep(const vx_shapes *shapes, size_t n, size_t stride);
 
 /* Counted, in batches.  0, or -EINVAL where that dtype has no such metric or dim is 0 or above VX_DIM_MAX. */
 int vx_simd_many(vx_simd *s, int dtype, int metric, const void *q, const void *rows, size_t stride, size_t n,

@@ -152,15 +152,19 @@ VX_INLINE void vx_scan(const vx_query *query, const vx_source *src, size_t n, fl
     }
 }
 
-/* NAME_pair, NAME_many, NAME_gather, NAME_cross of one dtype and metric, and NAME_shapes that names them. */
-#define VX_SHAPES(NAME, DTYPE, METRIC, BLOCK, ONE, ROWS, FINISH)                                                            \
+/* NAME_many of one dtype and metric. */
+#define VX_MANY(NAME, DTYPE, METRIC, BLOCK, ONE, ROWS, FINISH)                                                         \
     static void NAME##_many(const void *q, const void *rows, size_t stride, size_t n, size_t dim, float *out)          \
     {                                                                                                                  \
         vx_query query = {.q = q, .dim = dim, .dtype = DTYPE, .metric = METRIC};                                       \
         const vx_source src = {rows, stride, NULL};                                                                    \
         vx_prepare(&query, ONE);                                                                                       \
-        vx_scan(&query, &src, n, out, 0, BLOCK, ONE, ROWS, FINISH);                                                           \
-    }                                                                                                                  \
+        vx_scan(&query, &src, n, out, 0, BLOCK, ONE, ROWS, FINISH);                                                    \
+    }
+
+/* NAME_pair, NAME_many, NAME_gather, NAME_cross of one dtype and metric, and NAME_shapes that names them. */
+#define VX_SHAPES(NAME, DTYPE, METRIC, BLOCK, ONE, ROWS, FINISH)                                                            \
+    VX_MANY(NAME, DTYPE, METRIC, BLOCK, ONE, ROWS, FINISH)                                                             \
     static void NAME##_gather(const void *q, const void *rows, size_t stride, const uint32_t *ids, size_t n,           \
                               size_t dim, float *out)                                                                  \
     {                                                                                                                  \
@@ -185,7 +189,7 @@ VX_INLINE void vx_scan(const vx_query *query, const vx_source *src, size_t n, fl
     {                                                                                                                  \
         vx_simd_tile(NAME##_many, vx_row_bytes(DTYPE, dim), a, a_stride, na, b, b_stride, nb, dim, out, out_stride);   \
     }                                                                                                                  \
-    static const vx_shapes NAME##_shapes = {NAME##_pair, NAME##_many, NAME##_gather, NAME##_cross};
+    static const vx_shapes NAME##_shapes = {NAME##_pair, NAME##_many, NAME##_many, NAME##_gather, NAME##_cross};
 
 /* The metrics of one dtype.  A float type T brings T_dot, T_cos and T_l2, an integer type T_ab and T_abb (which sums
  * the row's squares too), each as _one and _four. */
