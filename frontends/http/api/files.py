@@ -7,6 +7,7 @@ import mimetypes
 import os
 import re
 import stat
+import threading
 from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Annotated, Any
@@ -236,12 +237,22 @@ def write(request: Request) -> Sink:
         if not match or int(match[2]) < int(match[1]) or int(match[2]) >= 1 << 44:
             raise Problem(400, "Content-Range is 'bytes FIRST-LAST/*'")
         span = int(match[1]), int(match[2]) + 1
-    try:
-        now = volume.filesystem.stat(path)
-    except FileNotFoundError:
-        now = None
     if query.directory:
         return _DirectorySink(request, path, query.parents)
+    now = _as_wanted(request, path)
+    if now is None and query.parents:
+        volume.makedirs(os.path.dirname(path), exist_ok=True)
+    if span is not None:
+        return _RangeSink(request, path, span, now is None)
+    return _FileSink(request, path, now)
+
+
+def _as_wanted(request: Request, path: str) -> Any:
+    """What a file is before it is written; refused where the request says that it must be otherwise."""
+    try:
+        now = request.node.volume.filesystem.stat(path)
+    except FileNotFoundError:
+        now = None
     if now is not None and stat.S_ISDIR(now.st_mode):
         raise IsADirectory.at("is a directory", path)
     none, match_ = request.headers.get("if-none-match"), request.headers.get("if-match")
@@ -249,11 +260,15 @@ def write(request: Request) -> Sink:
         raise Problem(412, f"the file exists, at {etag(now)}")
     if match_ is not None and (now is None or not _matches(match_, etag(now))):
         raise Problem(412, f"the file is at {etag(now)} now" if now else "the file does not exist")
-    if now is None and query.parents:
-        volume.makedirs(os.path.dirname(path), exist_ok=True)
-    if span is not None:
-        return _RangeSink(request, path, span, now is None)
-    return _FileSink(request, path, now)
+    return now
+
+
+def _while_it_is(request: Request) -> contextlib.AbstractContextManager[Any]:
+    """For who writes what must be as it says: of those who saw the same, the first writes, and the others see that."""
+    if not {"if-none-match", "if-match"} & request.headers.keys():
+        return contextlib.nullcontext()
+    found: threading.Lock = request.node.extras.setdefault("http.conditional", threading.Lock())
+    return found
 
 
 class _DirectorySink:
@@ -340,8 +355,9 @@ class _FileSink:
         self._filesystem.write(self._ino, data, self._size - len(data))
 
     def finish(self) -> Reply:
-        with fence(self._request):
+        with fence(self._request), _while_it_is(self._request):
             self._request.allow(self._path)  # links may have come while the body did
+            self._now = _as_wanted(self._request, self._path)
             return self._put()
 
     def _put(self) -> Reply:

@@ -1,5 +1,7 @@
 import errno
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -101,6 +103,26 @@ def test_conditions(served, files):
     assert served.ask("GET", "/v1/files/t/c", headers={"If-Match": tag}).status == 412
     assert served.ask("PUT", "/v1/files/t/new", b"2", {"If-Match": tag}).status == 412
     assert served.ask("PUT", "/v1/files/t/new", b"2", {"If-None-Match": "*"}).status == 201
+
+
+@pytest.mark.parametrize("size", [10, 2_000_000])
+@pytest.mark.parametrize("wanted", ["If-None-Match", "If-Match"])
+def test_of_several_who_saw_the_same_one_writes(served, files, wanted, size):
+    for number in range(5):
+        name = f"t/race-{wanted}-{size}-{number}"
+        tag = served.ask("PUT", f"/v1/files/{name}", b"").json["etag"] if wanted == "If-Match" else "*"
+        together = threading.Barrier(6)
+
+        def put(letter, name=name, tag=tag, together=together):
+            together.wait()
+            return served.ask("PUT", f"/v1/files/{name}", letter * size, {wanted: tag}).status
+
+        letters = [b"%d" % each for each in range(6)]
+        with ThreadPoolExecutor(6) as pool:
+            told = list(pool.map(put, letters))
+        assert sorted(told) == [200 if wanted == "If-Match" else 201, *[412] * 5]
+        assert files.read_bytes(name) == letters[min(range(6), key=told.__getitem__)] * size
+    assert size == 10 or not list(files.filesystem.scandir(".vexfs/uploads"))
 
 
 def test_a_large_file_in_the_place_of_another_keeps_rights_and_attributes(served, files):
