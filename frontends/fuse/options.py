@@ -25,6 +25,9 @@ FSTAB_WORDS = frozenset({
 })  # fmt: skip
 ATIME_WORDS = frozenset({"noatime", "relatime", "strictatime"})
 
+#: A word of a list with what ends it, and a character in a word that a backslash protects.
+_WORD = re.compile(r"((?:\\.|[^,])*)(?:,|$)", re.DOTALL)
+_PROTECTED = re.compile(r"\\([0-3][0-7]{2}|.)", re.DOTALL)
 _SIZE = re.compile(r"(\d+)\s*(|[KMGT]i?)B?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -125,8 +128,18 @@ class MountOptions:
         return attrs.evolve(self, kernel=(self.kernel - {"rw"}) | {"ro"}, read_only=True)
 
 
+def split(groups: Iterable[str]) -> list[str]:
+    """The words of comma-separated lists, as they stand: backslashes that protect a comma are still there."""
+    return [word for group in groups for found in _WORD.findall(group) if (word := found.strip())]
+
+
+def _plain(word: str) -> str:
+    """Without the backslashes, as libfuse reads them: before a character, or three digits that are its octal number."""
+    return _PROTECTED.sub(lambda m: m[1] if len(m[1]) == 1 else os.fsdecode(bytes([int(m[1], 8)])), word)
+
+
 def parse(words: Iterable[str]) -> MountOptions:
-    """Read options, each of `words` a comma-separated list as behind one ``-o``.
+    """Read options, each of `words` a comma-separated list as behind one ``-o``; a backslash protects a comma.
 
     Raises
     ------
@@ -137,9 +150,9 @@ def parse(words: Iterable[str]) -> MountOptions:
     kernel: set[str] = set()
     view: dict[str, Any] = {}
     volume: dict[str, Any] = {}
-    for word in (w.strip() for group in words for w in group.split(",")):
+    for word in map(_plain, split(words)):
         name, has_value, value = word.partition("=")
-        if not word or word in FSTAB_WORDS or name.startswith("x-") or name == "comment":
+        if word in FSTAB_WORDS or name.startswith("x-") or name == "comment":
             continue
         if word in KERNEL_WORDS:
             kernel.add(word)

@@ -6,6 +6,7 @@ from typing import Any
 from vexfs.frontends import fuse
 from vexfs.frontends.fuse import mountpoint as place
 from vexfs.frontends.fuse.figures import text_of
+from vexfs.frontends.fuse.options import split
 from vexfs.frontends.fuse.virtual import Text, VirtualTree
 
 from vexfs.config import Settings
@@ -17,7 +18,7 @@ log = logging.getLogger("vexfs.node")
 
 def _guarded(options: str) -> str:
     """Who may write over HTTP makes files of root's on this host: programs that run as root, and devices, on demand."""
-    words = [word.strip() for word in options.split(",")]
+    words = split([options])
     return ",".join([*words, *(f"no{word}" for word in ("suid", "dev") if word not in words)])
 
 

@@ -266,10 +266,15 @@ def test_a_line_of_fstab(home):
     program = shutil.which("mount.vexfs", path=os.path.dirname(sys.executable))
     if not (program and shutil.which("mount.fuse", path="/sbin:/usr/sbin")):
         pytest.skip("mount.vexfs or mount.fuse is not installed")
-    line = f"{program}#{home}/v.vex {home}/mnt fuse noauto,allow_other 0 0"
+    (home / "keys,old").mkdir()
+    Volume.load(home / "locked.vex", create=True, key_file=home / "keys,old" / "key").close()
+    line = f"{program}#{home}/locked.vex {home}/mnt fuse noauto,allow_other,key_file={home}/keys\\,old/key 0 0"
     (home / "fstab").write_text(line + "\n")
     done = run("mount", "-T", home / "fstab", home / "mnt")
     assert done.returncode == 0, done.stderr
+    for wanted in ("ro", "rw"):
+        done = run("mount", "-T", home / "fstab", "-o", f"remount,{wanted}", home / "mnt")
+        assert done.returncode == 0 and wanted in flags(home / "mnt"), done.stderr
     (home / "mnt" / "a").touch()
     done = run("umount", home / "mnt")
     assert done.returncode == 0, done.stderr

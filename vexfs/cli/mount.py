@@ -13,7 +13,7 @@ from vexfs.cli import daemon, output
 from vexfs.errors import EXIT_USAGE, InvalidArgument, VexfsError, describe, row_of
 from vexfs.frontends import fuse
 from vexfs.frontends.fuse import mountpoint as place
-from vexfs.frontends.fuse.options import ATIME_WORDS, KERNEL_WORDS, MountOptions
+from vexfs.frontends.fuse.options import ATIME_WORDS, KERNEL_WORDS, MountOptions, split
 from vexfs.node.attendance import attended
 from vexfs.observe.health import tell_of_writes
 from vexfs.volume import Volume
@@ -69,7 +69,7 @@ def mount(args: argparse.Namespace) -> int:
 
 def _remount_asked(options: list[str]) -> tuple[bool, list[str]]:
     """Whether ``remount`` is among the options, and the others, one by one."""
-    words = [word.strip() for group in options for word in group.split(",")]
+    words = split(options)
     others = [word for word in words if word != "remount"]
     return len(others) < len(words), others
 

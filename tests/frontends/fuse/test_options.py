@@ -24,6 +24,14 @@ def test_lists_and_repeated_lists_add_up():
     assert options.volume == {"cache_size": 2 << 20, "atime": "noatime"}
 
 
+def test_a_backslash_protects_a_comma_and_itself():
+    options = parse([r"ro,key_file=/a\,b\\,noatime", r"x-note=\,ro\,", r"uid=\061\062"])
+    assert options.volume == {"key_file": "/a,b\\", "atime": "noatime"}
+    assert (options.kernel, options.uid) == ({"ro"}, 12)
+    assert parse(["key_file=/ends\\"]).volume == {"key_file": "/ends\\"}
+    assert parse([_guarded(r"key_file=/a\,suid,dev")]).volume == {"key_file": "/a,suid"}
+
+
 def test_the_last_of_two_atime_words_counts():
     assert parse(["noatime,strictatime"]).volume == {"atime": "strictatime"}
 
