@@ -14,6 +14,11 @@ from typing import Any, Protocol
 from vexfs._core.fs import Filesystem
 
 
+def kept_time(ns: int) -> int:
+    """The time that a volume keeps of one, ns since 1970: from the year 1677 to 2262, as on a mount."""
+    return max(-(1 << 63), min(ns, (1 << 63) - 1))
+
+
 class Side(Protocol):
     """What a transfer needs of either side.  Failures are ``OSError``."""
 
@@ -244,7 +249,7 @@ class VolumeSide:
         self.filesystem.chmod(self.full(path), mode)
 
     def utime(self, path: bytes, atime_ns: int, mtime_ns: int) -> None:
-        self.filesystem.utimens(self.full(path), atime_ns, mtime_ns, False)
+        self.filesystem.utimens(self.full(path), kept_time(atime_ns), kept_time(mtime_ns), False)
 
     def open_read(self, path: bytes) -> int:
         return self.filesystem.open(self.full(path), os.O_RDONLY | os.O_NOFOLLOW)

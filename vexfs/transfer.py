@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from vexfs.errors import describe
-from vexfs.sides import Side
+from vexfs.sides import Side, kept_time
 from vexfs.store.attributes import RESERVED
 
 CHUNK = 1 << 20
@@ -302,7 +302,7 @@ def _same(found: Any, there: Any) -> bool:
     return bool(
         stat.S_IFMT(found.st_mode) == stat.S_IFMT(there.st_mode)
         and stat.S_IMODE(found.st_mode) == stat.S_IMODE(there.st_mode)
-        and found.st_mtime_ns == there.st_mtime_ns
+        and kept_time(found.st_mtime_ns) == kept_time(there.st_mtime_ns)
         and found.st_rdev == there.st_rdev
         and (found.st_size == there.st_size or not stat.S_ISREG(found.st_mode))
     )

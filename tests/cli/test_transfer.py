@@ -200,6 +200,22 @@ def test_a_second_run_finds_nothing_to_do(tree: Path, volume: Path, capsys: pyte
         assert facts(VolumeSide(fs.filesystem, "x")) == facts(HostSide(tree))
 
 
+def test_times_that_a_volume_has_no_number_for(
+    tmp_path: Path, volume: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    far = tmp_path / "in" / "far"
+    far.write_text("1")
+    os.utime(far, ns=(0, 10**19))  # in the year 2286
+    if far.stat().st_mtime_ns != 10**19:
+        pytest.skip("this filesystem keeps no such time")
+    for copied in (1, 0):
+        status, told = vexfs_run(capsys, "import", tmp_path / "in", f"{volume}:/in")
+        assert status == 0 and (told["files"], told["unchanged"], told["errors"]) == (copied, 1 - copied, [])
+    with vexfs.open(volume) as fs:
+        assert fs.stat("in/far").st_mtime_ns == 2**63 - 1
+
+
 def test_a_changed_file_replaces_and_does_not_write_through_links(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/f").write_text("one")
