@@ -45,6 +45,7 @@ class Mounted:
     path: str
     fs_type: str
     source: str
+    device: str
 
 
 def _plain(field: str) -> str:
@@ -58,7 +59,8 @@ def mounts() -> Iterator[Mounted]:
         for line in table:
             left, _, right = line.rstrip("\n").partition(" - ")
             fs_type, source, *_ = right.split(" ")
-            yield Mounted(_plain(left.split(" ")[4]), fs_type, _plain(source))
+            fields = left.split(" ")
+            yield Mounted(_plain(fields[4]), fs_type, _plain(source), fields[2])
 
 
 def find(path: str) -> Mounted | None:
@@ -114,6 +116,18 @@ def check(path: str, *, nonempty: bool) -> str:
         raise NotEmpty.at("has files in it, which the mount would hide; empty it or add -o nonempty", path)
     _check_device()
     return path
+
+
+def check_apart(path: str, volume: str) -> None:
+    """Refuse to mount a volume where it would hide its own files: its process would then wait for itself, for ever.
+
+    Raises
+    ------
+    InvalidArgument
+    """
+    place, own = resolve(path), os.path.realpath(volume)
+    if os.path.commonpath((place, own)) in (place, own):
+        raise InvalidArgument.at(f"the mount would hide the volume's own files, at {own}; mount it elsewhere", place)
 
 
 def check_allow_other(words: frozenset[str]) -> None:
@@ -174,7 +188,7 @@ def unmount(path: str, *, lazy: bool = False) -> None:
         time.sleep(0.02)  # nobody holds it: somebody was passing through, as whoever resolves a path below it does
         code = _detach(path, lazy)
     if code == errno.EBUSY:
-        raise Busy.at(f"is in use{_named(users(path))}; end that, or add --lazy to detach it now", path)
+        raise Busy.at(f"is in use{_named(users(path)) or _below(path)}; end that, or add --lazy to detach it now", path)
     if code == errno.EPERM:
         raise NotPermitted.at("was mounted by somebody else; unmount it as that user or as root", path)
     if code:
@@ -243,16 +257,20 @@ def _fusermount(path: str, lazy: bool) -> int:
     raise FileError(errno.EIO, done.stderr.strip() or "fusermount failed", path)
 
 
-def elsewhere(device: int) -> list[int]:
+def also_at(device: str) -> list[str]:
+    """Where the filesystem of this device, of :class:`Mounted`, is mounted: with ``mount --bind`` at several places."""
+    return [m.path for m in mounts() if m.device == device]
+
+
+def elsewhere(device: str) -> list[int]:
     """A process of each other mount namespace that has the filesystem of this device mounted."""
-    number = f"{os.major(device)}:{os.minor(device)}"
     found: dict[str, int] = {}
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
         with contextlib.suppress(OSError):
             namespace = os.readlink(f"/proc/{pid}/ns/mnt")
             if namespace not in found and namespace != os.readlink("/proc/self/ns/mnt"):
                 with open(f"/proc/{pid}/mountinfo", encoding="latin-1") as table:
-                    if any(line.split(" ", 3)[2] == number for line in table):
+                    if any(line.split(" ", 3)[2] == device for line in table):
                         found[namespace] = pid
     return list(found.values())
 
@@ -291,6 +309,11 @@ def _process_name(pid: int) -> str:
             return comm.read().strip()
     except OSError:
         return "?"
+
+
+def _below(path: str) -> str:
+    inner = [m.path for m in mounts() if m.path.startswith(path.rstrip("/") + "/")]
+    return f" by what is mounted at {inner[-1]}" if inner else ""
 
 
 def _named(processes: list[tuple[int, str]]) -> str:

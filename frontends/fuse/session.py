@@ -102,6 +102,7 @@ class Mount:
         """
         global _holder
         self.mountpoint = place.check(self.mountpoint, nonempty="nonempty" in self._options.kernel)
+        place.check_apart(self.mountpoint, self._source)
         place.check_allow_other(self._options.kernel)
         if not _slot.acquire(blocking=False):
             where = _holder.mountpoint if _holder else "elsewhere"

@@ -303,6 +303,40 @@ def test_unmounting_tells_of_another_namespace_that_has_it_still(home):
             holder.kill()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to bind")
+def test_unmounting_one_of_two_places_tells_of_the_other_and_does_not_wait(home):
+    mnt, other = home / "mnt", home / "other"
+    other.mkdir()
+    for first, second in ((mnt, other), (other, mnt)):
+        assert run(*VEXFS, "mount", home / "v.vex", mnt).returncode == 0
+        assert run("mount", "--bind", mnt, other).returncode == 0
+        done = run(*VEXFS, "umount", first, "--json", timeout=20)
+        assert done.returncode == 0 and f"mounted at {second} still" in done.stderr
+        assert json.loads(done.stdout)["closed"] is False
+        (second / "a").touch()
+        done = run(*VEXFS, "umount", second)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a tmpfs")
+def test_what_is_mounted_below_is_named(home):
+    assert run(*VEXFS, "mount", home / "v.vex", home / "mnt").returncode == 0
+    (home / "mnt" / "in").mkdir()
+    assert run("mount", "-t", "tmpfs", "none", home / "mnt" / "in").returncode == 0
+    done = run(*VEXFS, "umount", home / "mnt")
+    assert done.returncode == 1 and f"by what is mounted at {home}/mnt/in;" in done.stderr
+    assert run("umount", home / "mnt" / "in").returncode == 0
+    assert run(*VEXFS, "umount", home / "mnt").returncode == 0
+
+
+@pytest.mark.parametrize("where", ["v.vex", "v.vex/segments", ".", "link/v.vex"])
+def test_a_mount_that_would_hide_its_own_volume_is_refused(home, where):
+    (home / "link").symlink_to(home)
+    done = run(*VEXFS, "mount", home / "v.vex", home / where, "-o", "nonempty")
+    assert done.returncode != 0 and not place.find(str(home / where))
+    assert f"would hide the volume's own files, at {home / 'v.vex'};" in done.stderr
+
+
 def flags(directory):
     return run("findmnt", "-n", "-o", "OPTIONS", directory).stdout.strip().split(",")
 

@@ -43,14 +43,13 @@ def umount(args: argparse.Namespace) -> int:
     if not stale and not args.lazy:
         _written(directory)
     with _process_of(directory) as process:
-        device = None
-        with contextlib.suppress(OSError):  # stale, or not ours to look into
-            device = os.stat(directory).st_dev
         place.unmount(directory, lazy=stale or args.lazy)
         closed = stale
-        if process is not None and not args.lazy:
+        if others := place.also_at(here.device):
+            print(f"vexfs: {directory}: unmounted; the volume is mounted at {others[0]} still", file=sys.stderr)
+        elif process is not None and not args.lazy:
             closed = bool(select.select([process], [], [], PATIENCE_S)[0])
-            if not closed and device is not None and (elsewhere := place.elsewhere(device)):
+            if not closed and (elsewhere := place.elsewhere(here.device)):
                 who = ", ".join(map(str, elsewhere))
                 told = f"vexfs: {directory}: unmounted here; waiting for other mount namespaces (containers) that have "
                 print(f"{told}it still: those of process {who}; end these", file=sys.stderr, flush=True)
