@@ -469,7 +469,7 @@ def restore(
 
 
 def rotate_key(path: HostPath, key_file: HostPath, new_key_file: HostPath) -> None:
-    """Put the volume at `path`, which nobody has open, under another key file.
+    """Put the volume at `path` under another key file; refused (``VolumeBusy``) when somebody has it open for seconds.
 
     Only the wrapped master key is rewritten, so this takes no longer for a large volume.  A `new_key_file` that does
     not exist is made.  Afterwards the old key file opens nothing but older backups.
@@ -478,9 +478,10 @@ def rotate_key(path: HostPath, key_file: HostPath, new_key_file: HostPath) -> No
     about = volumefile.load(directory)
     if about.wrapped_key is None:
         raise UsageError(f"{directory}: is not encrypted; there is no key to rotate")
-    lock = Lock(directory)
+    lock = Lock.when_free(directory)
     try:
-        master = unlock.unwrapped(directory, about.wrapped_key, about.uuid, key_file)
+        about = volumefile.load(directory)  # another rotation may have come first
+        master = unlock.unwrapped(directory, about.wrapped_key or "", about.uuid, key_file)
         wrapped = keys.wrap(master, unlock.key_in(new_key_file), volume=about.uuid)
         attrs.evolve(about, wrapped_key=wrapped).save(directory)
     finally:

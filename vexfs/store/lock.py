@@ -20,6 +20,8 @@ from vexfs.errors import VolumeBusy, from_errno
 NAME = "lock"
 #: Who asks whether a volume is owned holds its lock for a moment.
 _GLANCE_S = 0.02
+#: How long a moment is waited for in which nobody owns a volume.
+_PATIENCE_S = 2.0
 #: Where nothing can be written: a reader goes on.
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 SOCKET = "control.sock"  # beside it, while a mount without a node has the volume
@@ -90,6 +92,17 @@ class Lock:
             if error.errno not in READ_ONLY:
                 raise
             return cls(directory, shared=True)
+
+    @classmethod
+    def when_free(cls, directory: Path) -> "Lock":
+        """Of a volume that others have for moments, one after the other: the first in which nobody has it."""
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return cls(directory)
+            except VolumeBusy:
+                if time.monotonic() >= until:
+                    raise
 
     @property
     def foreign(self) -> bool:
