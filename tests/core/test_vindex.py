@@ -1,5 +1,8 @@
 """The vector index against an exact reference in numpy: every metric, dtype and way of searching; rows that change."""
 
+import io
+import time
+
 import numpy as np
 import pytest
 
@@ -77,6 +80,7 @@ def test_lists_find_what_is_near(metric, dtype):
     assert found == pytest.approx(true, rel=1e-3, abs=1e-3)
     assert np.all(np.diff(found, axis=1) >= 0)
 
+
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_a_query_takes_the_lists_that_it_needs(metric):
     """Near its neighbours a query takes fewer lists than between clusters; one unlike all rows comes to an end, too."""
@@ -113,6 +117,63 @@ def test_queries_that_are_far_from_all_rows(metric):
     x, q = clustered(20_000, 64, spread=0.05, clusters=200), clustered(100, 64, 9, spread=1, clusters=100)
     rows, _, _ = filled(x, metric).search(q, 10, recall=0.95)
     assert recall(rows, nearest(metric, q, x, 10)) >= 0.84
+
+
+def between(n, x, seed):
+    """Queries of another kind than rows: means of three of them."""
+    return x[np.random.default_rng(seed).integers(0, len(x), (n, 3))].mean(axis=1)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_recall_takes_is_learnt_from_what_is_asked(metric):
+    x = clustered(20_000, 64, spread=0.3)
+    q, more = between(200, x, 9), between(300, x, 10)
+    index, expected = filled(x, metric), nearest(metric, q, x, 10)
+    at_first = recall(index.search(q, 10, recall=0.95)[0], expected)
+    index = filled(x, metric)
+    for one in (*more[:63], *more[:63]):
+        index.search(one[None], 10, recall=0.95)
+    assert not index.may_learn  # too few that differ
+    for one in more:
+        index.search(one[None], 10, recall=0.95)
+    assert index.may_learn
+    while index.maintain(1):
+        index.search(more[:2], 10, recall=0.95)  # meanwhile
+    assert not index.may_learn
+    for asked in (0.8, 0.95, 0.99):
+        assert recall(index.search(q, 10, recall=asked)[0], expected) >= asked - 0.015
+    assert at_first < 0.9
+
+
+def test_what_was_learnt_is_kept_until_other_things_are_asked():
+    x = clustered(20_000, 64, spread=0.3)
+    q, rows = between(256, x, 9), clustered(2600, 64, 7, spread=0.3)
+    index = filled(x)
+
+    def lists_of(q):
+        work = {}
+        index.search(q, 10, recall=0.95, work=work)
+        return work["lists"] / len(q)
+
+    as_rows = lists_of(rows[:100])
+    for one in q:
+        index.search(one[None], 10, recall=0.95)
+    learnt = lists_of(trained(index) and rows[:100])
+    assert learnt > 1.5 * as_rows
+    stored = io.BytesIO()
+    index.dump(stored.write)
+    again = VectorIndex.restore(64, "cosine", "f32", read=io.BytesIO(stored.getvalue()).read)
+    again.source(lambda first, n: index.encode(x)[first : first + n].tobytes())
+    work = {}
+    again.search(rows[:100], 10, recall=0.95, work=work)
+    assert work["lists"] / 100 == pytest.approx(learnt)
+    for one in rows:
+        index.search(one[None], 10, recall=0.95)
+    until = time.monotonic() + 60
+    while not index.may_learn and time.monotonic() < until:
+        time.sleep(0.05)  # it takes a small part of the time
+    trained(index)
+    assert lists_of(rows[:100]) < 1.2 * as_rows
 
 
 @pytest.mark.parametrize("level", READY)

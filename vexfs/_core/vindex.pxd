@@ -80,6 +80,7 @@ cdef extern from "vexfs/vindex.h" nogil:
     int vx_vindex_search(vx_vindex *v, const float *q, size_t nq, const vx_vindex_ask *ask, uint32_t *rows,
                          float *distances, uint32_t *filled, vx_vindex_work *work) noexcept
     int vx_vindex_maintain(vx_vindex *v, uint32_t budget_ms) noexcept
+    int vx_vindex_may_learn(vx_vindex *v) noexcept
     void vx_vindex_source(vx_vindex *v, vx_vindex_read_fn read, void *ctx, int keep) noexcept
     int vx_vindex_load(vx_vindex *v, uint32_t first, uint32_t n) noexcept
     int vx_vindex_dump(vx_vindex *v, vx_vindex_out_fn write, void *ctx) noexcept

@@ -318,6 +318,11 @@ cdef class VectorIndex:
             status = vx_vindex_maintain(self.index, budget)
         return bool(self._check(status))
 
+    @property
+    def may_learn(self):
+        """Whether so much was asked that `maintain` would calibrate anew, by what was asked."""
+        return bool(vx_vindex_may_learn(self.index))
+
     def source(self, read_rows, *, keep=True):
         """Where rows that are not in memory are read: ``read_rows(first, n)`` answers their stored bytes.
 

@@ -40,7 +40,7 @@ REST_S = 0.5
 
 
 def _text(path: Any) -> str:
-    return path if isinstance(path, str) else os.fsdecode(path) if isinstance(path, bytes) else str(path)
+    return os.fsdecode(path) if isinstance(path, bytes) else str(path)
 
 
 def _is_below(path: str, top: str) -> bool:
@@ -432,9 +432,7 @@ class Catalog:
         if self._hinted:
             return
         self._hinted = True
-        if self.bridge is None or not self.bridge.enqueue(
-            index.description.number, 0, KIND_INDEX, "low", wait=False
-        ):
+        if self.bridge is None or not self.bridge.enqueue(index.description.number, 0, KIND_INDEX, "low", wait=False):
             self._work.ring()
 
     def _start(self) -> None:
@@ -459,11 +457,13 @@ class Catalog:
                             log.exception("upkeep of index %d failed", index.description.number)
 
     def _look(self) -> None:
-        """In quiet times: what nobody's search has settled yet, and lists that have not been kept."""
+        """In quiet times: what nobody's search has settled yet, lists that have not been kept, what was asked."""
         try:
             self.settle()
             for index in self.known():
                 index.aside.save()
+                if index.vectors.may_learn:
+                    self.hint(index)
         except Exception:
             if not self._stop.is_set():
                 log.exception("files with vectors could not be looked at")

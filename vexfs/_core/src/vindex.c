@@ -58,6 +58,7 @@ int vx_vindex_new(vx_vindex **out, uint32_t dim, int metric, int dtype, vx_simd 
     memset(v, 0, sizeof *v);
     pthread_mutex_init(&v->writer, NULL);
     pthread_mutex_init(&v->maintenance, NULL);
+    pthread_mutex_init(&v->recent.lock, NULL);
     v->dim = dim;
     v->metric = metric;
     v->dtype = dtype;
@@ -89,6 +90,7 @@ void vx_vindex_free(vx_vindex *v)
     if (!v)
         return;
     vx_growth_free(v);
+    vx_learn_free(v);
     vx_retired_free(v, 1);
     vx_generation_free(atomic_load(&v->generation));
     vx_span_release(&v->rows);
@@ -96,6 +98,8 @@ void vx_vindex_free(vx_vindex *v)
     vx_span_release(&v->resident);
     vx_span_release(&v->norm);
     free(v->rotation.signs);
+    free(v->recent.query);
+    pthread_mutex_destroy(&v->recent.lock);
     pthread_mutex_destroy(&v->writer);
     pthread_mutex_destroy(&v->maintenance);
     free(v);

@@ -1,4 +1,5 @@
-/* Calibration: rows of the index stand in for queries, and tell in which lists their true neighbours are. */
+/* Calibration: queries that were asked, and rows of the index in place of those that were not, tell in which lists their
+ * true neighbours are. */
 #include <errno.h>
 #include <math.h>
 
@@ -7,22 +8,27 @@
 #define SOME 10u
 /* Wide enough that nothing near is overlooked. */
 #define WIDTH 3.0f
+#define TRIES 256u
 
 static const float levels[VX_LEVELS_OF_RECALL] = {0.5f, 0.8f, 0.9f, 0.95f, 0.98f, 0.99f, 0.995f, 0.999f};
 
-int vx_calibration_begin(vx_calibration *c, uint32_t lists)
+int vx_calibration_begin(vx_calibration *c, const vx_vindex *v, uint32_t lists)
 {
     memset(c, 0, sizeof *c);
+    c->random = atomic_load(&v->live);
+    c->stored = malloc(v->row_bytes);
     c->near_10 = malloc(VX_CALIBRATION_ROWS * (size_t)(SOME + VX_NEIGHBOURS) * sizeof *c->near_10);
     c->near_100 = c->near_10 ? c->near_10 + VX_CALIBRATION_ROWS * SOME : NULL;
     c->position = malloc(lists * sizeof *c->position);
-    return c->near_10 && c->position ? 0 : -ENOMEM;
+    return c->near_10 && c->position && c->stored ? 0 : -ENOMEM;
 }
 
 void vx_calibration_free(vx_calibration *c)
 {
     free(c->near_10);
     free(c->position);
+    free(c->stored);
+    c->stored = NULL;
     c->near_10 = NULL;
     c->position = NULL;
 }
@@ -67,7 +73,8 @@ static void note(const vx_calibration *c, vx_near *near, uint32_t n, const vx_pr
         near[i] = (vx_near){(worst - p->key[c->row[i]]) / length, c->row[i]};
 }
 
-int vx_calibration_try(vx_calibration *c, vx_vindex *v, vx_generation *g, vx_bench *b, uint32_t row)
+/* What is in the bench as a query; `row`, where it is one, is not its own neighbour. */
+static int try(vx_calibration *c, vx_vindex *v, vx_generation *g, vx_bench *b, uint32_t row)
 {
     uint32_t found = 0, n = 0;
     const uint64_t ticket = vx_epoch_enter(v);
@@ -95,8 +102,25 @@ int vx_calibration_try(vx_calibration *c, vx_vindex *v, vx_generation *g, vx_ben
     }
     c->n_10 += some;
     c->n_100 += n;
-    c->done++;
-    return 0;
+    return ++c->tried < c->most;
+}
+
+/* Queries first, as many as there are; where they are few, rows make up for the others. */
+int vx_calibration_step(vx_calibration *c, vx_vindex *v, vx_generation *g, vx_bench *b)
+{
+    if (c->tried == c->asked && c->asked < VX_RECENT && vx_recent_copy(v, c->asked, b->raw)) {
+        c->asked++;
+        c->most = c->asked + (VX_RECENT - c->asked) * VX_CALIBRATION_ROWS / VX_RECENT;
+        return try(c, v, g, b, VX_VINDEX_NONE);
+    }
+    c->most = c->asked ? c->most : VX_CALIBRATION_ROWS;
+    for (uint32_t tries = 0; tries < TRIES && c->tried < c->most; tries++) {
+        const uint32_t row = (uint32_t)vx_drawn(&c->random, atomic_load(&v->end));
+        const int status = vx_row_load(v, row, c->stored, b->raw);
+        if (status != 0)
+            return status < 0 ? status : try(c, v, g, b, row);
+    }
+    return 0; /* it is done, or hardly any rows are left */
 }
 
 static int by_rank(const void *a, const void *b)
@@ -130,25 +154,26 @@ static float slack_for(const vx_near *sorted, uint32_t n, uint32_t wanted, uint3
 
 /* A little more than was measured: the sample is one of many, and the estimates overlook some.  Where lists are few, queries
  * that are no rows differ more from those that are. */
-void vx_calibration_end(vx_calibration *c, vx_generation *g)
+void vx_calibration_end(vx_calibration *c, const vx_generation *g, vx_settings *out)
 {
-    g->settings = c->n_10 > 0 ? VX_LEVELS_OF_RECALL : 0;
+    memset(out, 0, sizeof *out);
+    out->levels = c->n_10 > 0 ? VX_LEVELS_OF_RECALL : 0;
     const float margin = 0.12f + 25.0f / (float)g->lists;
     uint32_t wanted_10[VX_LEVELS_OF_RECALL], wanted_100[VX_LEVELS_OF_RECALL];
     qsort(c->near_10, c->n_10, sizeof *c->near_10, by_rank);
     qsort(c->near_100, c->n_100, sizeof *c->near_100, by_rank);
-    for (uint32_t i = 0; i < g->settings; i++) {
+    for (uint32_t i = 0; i < out->levels; i++) {
         const float wanted = levels[i] + margin * (1 - levels[i]) + 0.0015f;
         const float recall = wanted < 0.9998f ? wanted : 0.9998f;
         wanted_10[i] = wanted_of(c->n_10, recall);
         wanted_100[i] = wanted_of(c->n_100, recall);
-        g->setting[i] = (vx_setting){.recall = levels[i], .lists_10 = c->near_10[wanted_10[i] - 1].rank + 1,
+        out->level[i] = (vx_setting){.recall = levels[i], .lists_10 = c->near_10[wanted_10[i] - 1].rank + 1,
                                      .lists_100 = c->near_100[wanted_100[i] - 1].rank + 1};
     }
     qsort(c->near_10, c->n_10, sizeof *c->near_10, by_slack);
     qsort(c->near_100, c->n_100, sizeof *c->near_100, by_slack);
-    for (uint32_t i = 0; i < g->settings; i++) {
-        vx_setting *s = &g->setting[i];
+    for (uint32_t i = 0; i < out->levels; i++) {
+        vx_setting *s = &out->level[i];
         s->slack_10 = slack_for(c->near_10, c->n_10, wanted_10[i], s->lists_10);
         s->slack_100 = slack_for(c->near_100, c->n_100, wanted_100[i], s->lists_100);
     }
@@ -158,14 +183,15 @@ void vx_calibration_end(vx_calibration *c, vx_generation *g)
  * too, as the slack is.  A neighbour among a share of the rows is as far off as one of so many more among all. */
 uint32_t vx_calibrated_lists(const vx_generation *g, float recall, float k, float share, float *slack)
 {
-    if (g->settings < VX_LEVELS_OF_RECALL)
+    const vx_settings *known = atomic_load(&g->settings);
+    if (known->levels < VX_LEVELS_OF_RECALL)
         return 0;
     if (recall > levels[VX_LEVELS_OF_RECALL - 1])
         return g->lists;
     uint32_t i = 0;
-    while (i + 2 < VX_LEVELS_OF_RECALL && g->setting[i + 1].recall < recall)
+    while (i + 2 < VX_LEVELS_OF_RECALL && known->level[i + 1].recall < recall)
         i++;
-    const vx_setting *a = &g->setting[i], *b = a + 1;
+    const vx_setting *a = &known->level[i], *b = a + 1;
     float part = logf((1 - a->recall) / (1 - recall)) / logf((1 - a->recall) / (1 - b->recall));
     part = part < 0 ? 0 : part > 1 ? 1 : part;
     const float ten = logf((float)a->lists_10) * (1 - part) + logf((float)b->lists_10) * part;

@@ -27,6 +27,7 @@ struct vx_growth {
     size_t noted_n, noted_room;
     vx_bench bench;
     vx_calibration calibration;
+    int calibrated;
     uint8_t *stored;
     uint64_t random;
 };
@@ -95,7 +96,7 @@ static int begin(vx_vindex *v)
     pthread_mutex_lock(&v->writer);
     v->growth = w;
     pthread_mutex_unlock(&v->writer);
-    if (vx_bench_room(&w->bench, v, w->lists) != 0 || vx_calibration_begin(&w->calibration, w->lists) != 0 || !w->sample ||
+    if (vx_bench_room(&w->bench, v, w->lists) != 0 || vx_calibration_begin(&w->calibration, v, w->lists) != 0 || !w->sample ||
         !w->sum || !w->square || !w->members || !w->stored || !w->next)
         return -ENOMEM;
     w->next->trained_rows = (uint32_t)live;
@@ -103,22 +104,14 @@ static int begin(vx_vindex *v)
     return 0;
 }
 
-/* The row into the bench: 1, 0 when it is gone, or why it cannot be read. */
 static int load_row(vx_vindex *v, vx_growth *w, uint32_t row)
 {
-    if (!vx_bit(&v->alive, row))
-        return 0;
-    const int status = vx_row_copy(v, row, w->stored);
-    if (status < 0)
-        return status;
-    vx_row_decode(v, w->stored, w->bench.raw);
-    return 1;
+    return vx_row_load(v, row, w->stored, w->bench.raw);
 }
 
 static uint64_t drawn(vx_growth *w, uint64_t below)
 {
-    w->random = w->random * 6364136223846793005u + 1442695040888963407u;
-    return (w->random >> 33) * below >> 31;
+    return vx_drawn(&w->random, below);
 }
 
 static void forget_members(const vx_vindex *v, vx_growth *w)
@@ -269,27 +262,13 @@ static int change(vx_vindex *v, vx_growth *w)
     status = status ? status : vx_retire(v, old, vx_generation_free);
     if (status != 0)
         return status;
-    vx_calibration_end(&w->calibration, w->next);
+    vx_calibration_end(&w->calibration, w->next, atomic_load(&w->next->settings));
+    atomic_store(&v->recent.learned, atomic_load(&v->recent.seen));
     atomic_store(&v->generation, w->next);
     w->next = NULL;
     atomic_store(&v->dead, 0);
     v->puts_trained = atomic_load(&v->puts);
     vx_growth_free(v);
-    return 0;
-}
-
-/* One row at a time, which may take milliseconds. */
-static int calibrate(vx_vindex *v, vx_growth *w, uint64_t end)
-{
-    for (uint32_t tries = 0; tries < STEP_ROWS; tries++) {
-        const uint32_t row = (uint32_t)drawn(w, end);
-        const int status = load_row(v, w, row);
-        if (status < 0)
-            return status;
-        if (status > 0)
-            return vx_calibration_try(&w->calibration, v, w->next, &w->bench, row);
-    }
-    w->calibration.done = VX_CALIBRATION_ROWS; /* hardly any rows are left */
     return 0;
 }
 
@@ -330,10 +309,11 @@ static int fill_step(vx_vindex *v, vx_growth *w)
         } else if (w->trimmed < w->lists) {
             status = trim(v, w);
             pthread_mutex_unlock(&v->writer);
-        } else if (w->calibration.done < VX_CALIBRATION_ROWS) {
+        } else if (!w->calibrated) {
             pthread_mutex_unlock(&v->writer);
-            status = calibrate(v, w, end);
-            return status ? status : 1;
+            status = vx_calibration_step(&w->calibration, v, w->next, &w->bench);
+            w->calibrated = status == 0;
+            return status < 0 ? status : 1;
         } else {
             while (status == 0 && w->noted_n > 0)
                 status = fill_row(v, w, w->noted[--w->noted_n], 1);
@@ -368,8 +348,11 @@ static int one_step(vx_vindex *v)
 {
     if (!v->growth) {
         const int status = compact_some(v);
-        if (status != 0 || !due(v))
+        if (status != 0)
             return status;
+        if (!due(v))
+            return vx_learn_step(v);
+        vx_learn_free(v);
         return begin(v) == 0 ? 1 : -ENOMEM;
     }
     switch (v->growth->stage) {

@@ -68,6 +68,11 @@ typedef struct {
     float slack_10, slack_100;
 } vx_setting;
 
+typedef struct {
+    uint32_t levels; /* 0: nothing is known */
+    vx_setting level[VX_LEVELS_OF_RECALL];
+} vx_settings;
+
 /* A row is in this many lists at most: the second is one that errs another way than the first. */
 #define VX_PLACES 2
 
@@ -88,8 +93,7 @@ typedef struct vx_generation {
     vx_arena *arena;
     vx_span place;    /* per row: VX_PLACES numbers of lists, plus one; 0 for none */
     vx_span fine;     /* per row: padded / 2 bytes of 4-bit codes, then a and b of their estimate */
-    vx_setting setting[VX_LEVELS_OF_RECALL];
-    uint32_t settings;
+    _Atomic(vx_settings *) settings;
 } vx_generation;
 
 /* -- the index -------------------------------------------------------------------------------------------------- */
@@ -102,6 +106,18 @@ typedef struct vx_retired {
 } vx_retired;
 
 typedef struct vx_growth vx_growth;
+typedef struct vx_learning vx_learning;
+
+/* The last queries that were asked, each once. */
+#define VX_RECENT 256u
+typedef struct {
+    pthread_mutex_t lock;
+    float *query;
+    uint64_t mark[VX_RECENT]; /* tells them apart */
+    uint32_t n;
+    _Atomic uint64_t seen, learned; /* so far, and when calibration last looked at them */
+    _Atomic uint64_t rests_until;   /* what that took is to be a small part of the time */
+} vx_recent;
 
 struct vx_vindex {
     uint32_t dim, padded;
@@ -114,6 +130,7 @@ struct vx_vindex {
     pthread_mutex_t writer;      /* puts and everything that changes lists */
     pthread_mutex_t maintenance; /* one maintain at a time */
     _Atomic(vx_generation *) generation;
+    vx_learning *learning; /* the calibration of the lists in use, while it is made anew; under `maintenance` */
     vx_growth *growth; /* the next generation while it is being made; under `maintenance`, its queue under `writer` */
 
     vx_span rows, alive, resident, norm;
@@ -132,6 +149,7 @@ struct vx_vindex {
     } readers[VX_EPOCH_SHARDS];
     _Atomic uint64_t puts, removes, searches;
     uint64_t puts_trained; /* puts when the lists were trained */
+    vx_recent recent;
 };
 
 static inline const vx_vkernels *vx_vkernels_in(const vx_vindex *v)
@@ -207,6 +225,16 @@ int vx_row_copy(vx_vindex *v, uint32_t row, void *out);
 float vx_row_prepare(const vx_vindex *v, const vx_generation *g, const float *x, float *spare, float *rotated);
 float vx_row_inverse_norm(const vx_vindex *v, const float *x);
 
+/* A number below another. */
+static inline uint64_t vx_drawn(uint64_t *random, uint64_t below)
+{
+    *random = *random * 6364136223846793005u + 1442695040888963407u;
+    return (*random >> 33) * below >> 31;
+}
+
+/* The row's values to `raw`, by way of `stored`: 1, 0 when it is gone, or why it cannot be read. */
+int vx_row_load(vx_vindex *v, uint32_t row, uint8_t *stored, float *raw);
+
 /* vindex_probe.c: the lists that are nearest to a vector. */
 typedef struct {
     float *x; /* padded: rotated, from the origin */
@@ -271,7 +299,15 @@ uint32_t vx_list_dead(vx_vindex *v, vx_generation *g, uint32_t list);
 int vx_growth_note(vx_vindex *v, uint32_t row);
 void vx_growth_free(vx_vindex *v);
 
-/* vindex_calibrate.c: how many lists a level of recall takes, found on the index's own rows. */
+/* vindex_recent.c: queries to calibrate with. */
+void vx_recent_note(vx_vindex *v, const float *q, size_t nq);
+/* The i-th of those kept; 0 when they are fewer. */
+int vx_recent_copy(vx_vindex *v, uint32_t i, float *q);
+/* A step of calibrating the lists in use anew, under `maintenance`: 1 while there is more, 0, or an errno. */
+int vx_learn_step(vx_vindex *v);
+void vx_learn_free(vx_vindex *v);
+
+/* vindex_calibrate.c: how many lists a level of recall takes, found with what was asked, and else with the index's rows. */
 #define VX_CALIBRATION_ROWS 400u
 #define VX_NEIGHBOURS 100u
 /* Where a neighbour is: in the list of that rank first, which is that far below the worst of the k. */
@@ -281,7 +317,9 @@ typedef struct {
 } vx_near;
 
 typedef struct {
-    uint32_t done, n_10, n_100;
+    uint32_t tried, most, asked, n_10, n_100; /* queries and rows, so far and in all; queries of them */
+    uint64_t random;
+    uint8_t *stored;
     vx_near *near_10, *near_100;
     uint32_t *position; /* of every list in the order of a query */
     /* Of the row at work: its neighbours, later their ranks; their scores. */
@@ -289,10 +327,10 @@ typedef struct {
     float score[VX_NEIGHBOURS + 1];
 } vx_calibration;
 
-int vx_calibration_begin(vx_calibration *c, uint32_t lists);
-/* The row in the bench as a query; it is not its own neighbour. */
-int vx_calibration_try(vx_calibration *c, vx_vindex *v, vx_generation *g, vx_bench *b, uint32_t row);
-void vx_calibration_end(vx_calibration *c, vx_generation *g);
+int vx_calibration_begin(vx_calibration *c, const vx_vindex *v, uint32_t lists);
+/* One query or row, which may take milliseconds: 1 while there are more, 0, or why a row cannot be read. */
+int vx_calibration_step(vx_calibration *c, vx_vindex *v, vx_generation *g, vx_bench *b);
+void vx_calibration_end(vx_calibration *c, const vx_generation *g, vx_settings *out);
 void vx_calibration_free(vx_calibration *c);
 /* Of a query that falls short of its slack, at most so many times the lists. */
 #define VX_LISTS_MOST 2u

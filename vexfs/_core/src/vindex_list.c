@@ -95,6 +95,7 @@ void vx_generation_free(void *what)
     free(g->coarse_step);
     free(g->signs);
     free(g->half);
+    free(atomic_load(&g->settings));
     vx_arena_free(g->arena);
     vx_span_release(&g->place);
     vx_span_release(&g->fine);
@@ -120,10 +121,11 @@ vx_generation *vx_generation_new(const vx_vindex *v, uint32_t lists)
     g->coarse_step = calloc(lists, sizeof *g->coarse_step);
     g->signs = aligned_alloc(LIST_ALIGN, (blocks * v->block_bytes + LIST_ALIGN - 1) / LIST_ALIGN * LIST_ALIGN);
     g->list = calloc(lists, sizeof *g->list);
+    atomic_store(&g->settings, calloc(1, sizeof(vx_settings)));
     int status = vx_span_reserve(&g->place, (size_t)UINT32_MAX * VX_PLACES * sizeof(uint32_t));
     status = status ? status : vx_span_reserve(&g->fine, UINT32_MAX * v->fine_bytes);
     if (!g->arena || !g->origin || !g->centroid || !g->square || !g->radius || !g->bias || !g->half || !g->coarse ||
-        !g->coarse_step || !g->signs || !g->list || status) {
+        !g->coarse_step || !g->signs || !g->list || !atomic_load(&g->settings) || status) {
         vx_generation_free(g);
         return NULL;
     }

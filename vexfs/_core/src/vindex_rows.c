@@ -163,6 +163,17 @@ int vx_row_copy(vx_vindex *v, uint32_t row, void *out)
     return 0;
 }
 
+int vx_row_load(vx_vindex *v, uint32_t row, uint8_t *stored, float *raw)
+{
+    if (!vx_bit(&v->alive, row))
+        return 0;
+    const int status = vx_row_copy(v, row, stored);
+    if (status < 0)
+        return status;
+    vx_row_decode(v, stored, raw);
+    return 1;
+}
+
 void vx_vindex_source(vx_vindex *v, vx_vindex_read_fn read, void *ctx, int keep)
 {
     pthread_mutex_lock(&v->writer);

@@ -288,6 +288,8 @@ int vx_vindex_search(vx_vindex *v, const float *q, size_t nq, const vx_vindex_as
         *work = whole.work;
     }
     work->plan = whole.plan;
+    if (whole.plan == VX_PLAN_LISTS && ask->effort == 0)
+        vx_recent_note(v, q, nq);
     work->lists_total = whole.g->lists;
     vx_epoch_leave(v, ticket);
     atomic_fetch_add_explicit(&v->searches, nq, memory_order_relaxed);

@@ -60,9 +60,10 @@ int vx_vindex_dump(vx_vindex *v, vx_vindex_out_fn write, void *ctx)
     const vx_generation *g = atomic_load(&v->generation);
     const uint64_t end = atomic_load(&v->end);
     const size_t padded = v->padded;
+    const vx_settings *settings = atomic_load(&g->settings);
     const vx_head head = {.magic = MAGIC, .format = FORMAT, .dim = v->dim, .metric = (uint32_t)v->metric,
                           .dtype = (uint32_t)v->dtype, .end = end, .live = atomic_load(&v->live), .lists = g->lists,
-                          .trained_rows = g->trained_rows, .number = g->number, .settings = g->settings, .places = g->places,
+                          .trained_rows = g->trained_rows, .number = g->number, .settings = settings->levels, .places = g->places,
                           .puts_since = atomic_load(&v->puts) - v->puts_trained};
     put_bytes(&s, &head, sizeof head);
     put_bytes(&s, v->alive.at, (end + 63) / 64 * 8);
@@ -71,7 +72,7 @@ int vx_vindex_dump(vx_vindex *v, vx_vindex_out_fn write, void *ctx)
     put_bytes(&s, g->origin, padded * sizeof(float));
     put_bytes(&s, g->centroid, g->lists * padded * sizeof(float));
     put_bytes(&s, g->radius, g->lists * sizeof(float));
-    put_bytes(&s, g->setting, sizeof g->setting);
+    put_bytes(&s, settings->level, sizeof settings->level);
     put_bytes(&s, g->place.at, end * VX_PLACES * sizeof(uint32_t));
     put_bytes(&s, g->fine.at, end * v->fine_bytes);
     for (uint32_t l = 0; l < g->lists; l++)
@@ -132,7 +133,8 @@ static int restore_all(vx_stream *s, vx_vindex *v, const vx_head *head, vx_gener
     get_bytes(s, g->origin, padded * sizeof(float));
     get_bytes(s, g->centroid, g->lists * padded * sizeof(float));
     get_bytes(s, g->radius, g->lists * sizeof(float));
-    get_bytes(s, g->setting, sizeof g->setting);
+    vx_settings *settings = atomic_load(&g->settings);
+    get_bytes(s, settings->level, sizeof settings->level);
     get_bytes(s, g->place.at, head->end * VX_PLACES * sizeof(uint32_t));
     get_bytes(s, g->fine.at, head->end * v->fine_bytes);
     for (uint32_t l = 0; l < g->lists && s->status == 0; l++) {
@@ -147,7 +149,7 @@ static int restore_all(vx_stream *s, vx_vindex *v, const vx_head *head, vx_gener
         return s->status;
     g->trained_rows = head->trained_rows;
     g->number = head->number;
-    g->settings = head->settings;
+    settings->levels = head->settings;
     g->places = head->places;
     if (stored != sum || !is_sound(v, g, head->end))
         return -EBADMSG;
@@ -208,6 +210,9 @@ void vx_vindex_read_memory(vx_vindex *v, vx_vindex_memory *out)
     out->maps = end * VX_PLACES * sizeof(uint32_t) + 2 * (end / 8) + (v->metric == VX_COSINE ? end * sizeof(float) : 0);
     out->model = g->lists * (5 * (uint64_t)v->padded + v->block_bytes / VX_BLOCK + 28);
     vx_epoch_leave(v, ticket);
+    pthread_mutex_lock(&v->recent.lock);
+    out->model += v->recent.n * (uint64_t)v->dim * sizeof(float);
+    pthread_mutex_unlock(&v->recent.lock);
     pthread_mutex_lock(&v->writer);
     out->lists += atomic_load(&v->generation)->arena->used; /* gaps that lists left when they grew are counted */
     pthread_mutex_unlock(&v->writer);

@@ -88,6 +88,8 @@ int vx_vindex_search(vx_vindex *v, const float *q, size_t nq, const vx_vindex_as
 
 /* About budget_ms of background work: 1 when there is more to do, 0 when not, or a negative errno. */
 int vx_vindex_maintain(vx_vindex *v, uint32_t budget_ms);
+/* Whether so much was asked that maintain would calibrate anew. */
+int vx_vindex_may_learn(vx_vindex *v);
 
 /* Where rows that are not in memory are read.  keep 0: rows are never kept; whoever puts a row has it readable before. */
 void vx_vindex_source(vx_vindex *v, vx_vindex_read_fn read, void *ctx, int keep);
