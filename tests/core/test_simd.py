@@ -136,7 +136,7 @@ def test_all_alignments(simd, dtype):
 
 @pytest.mark.parametrize("dim", [1025, 1040, 1071, 1536])
 def test_rows_from_memory(simd, dim):
-    """More long rows than caches hold, which have a kernel of their own: at all alignments of floats, hurtful values too."""
+    """More long rows than caches hold, which have a kernel of their own; hurtful values, too."""
     rng = np.random.default_rng(13)
     few = rng.normal(size=(16, dim)).astype(np.float32)
     few[7], few[9] = few[7] * 1e25, 0

@@ -115,7 +115,7 @@ def test_ended_by_a_signal_while_all_its_workers_wait_for_the_disk(disk):
     disk.unmount()
     for _ in range(3):
         disk.mount("workers=2")
-        files = [open(disk.path / f"f{k}", "wb", buffering=0) for k in range(8)]
+        files = [(disk.path / f"f{k}").open("wb", buffering=0) for k in range(8)]
         programs = [threading.Thread(target=use, args=(file,)) for file in files]
         for program in programs:
             program.start()
