@@ -8,9 +8,9 @@ What is decided here, for every FUSE frontend alike: names and inode numbers of 
 import errno as _errno
 import logging
 
-from libc.errno cimport EINVAL, ENODATA, EOPNOTSUPP, EPERM
+from libc.errno cimport EEXIST, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ESTALE
 from libc.string cimport memcmp, memcpy, memset
-from posix.fcntl cimport O_ACCMODE, O_RDONLY, O_TRUNC
+from posix.fcntl cimport O_ACCMODE, O_EXCL, O_RDONLY, O_TRUNC
 from posix.unistd cimport R_OK
 
 from vexfs._core.fs cimport (
@@ -316,10 +316,11 @@ cdef class Adapter:
             return self.virtual_create(parent, name, n, out)
         if reserved(name, n):
             return -EPERM
-        cdef int rc = fs_create(self.fs, who, parent, name, n, mode, flags, out)
+        cdef int rc = fs_create(self.fs, who, parent, name, n, mode, flags | O_EXCL, out)
         if rc == 0:
             self.show(out)
-        return rc
+        # One that others have made meanwhile is looked up again by the kernel, which then checks who may open it.
+        return -ESTALE if rc == -EEXIST and not flags & O_EXCL else rc
 
     cdef int open(self, vx_cred *who, uint64_t ino, uint32_t flags) noexcept nogil:
         if ino >= VX_FIRST_VIRTUAL:

@@ -2,14 +2,17 @@
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 from vexfs.frontends import fuse
-from vexfs.frontends.fuse import device, handler, operations
+from vexfs.frontends.fuse import device, handler, operations, session
 from vexfs.frontends.fuse.virtual import Directory, Link, Text, VirtualTree
 
+from tests.frontends.fuse.conftest import NO_MOUNTS
 from vexfs.errors import Busy, ConfigError
 from vexfs.volume import Volume
 
@@ -352,3 +355,39 @@ def test_a_fault_in_a_compiled_handler_too(inside, monkeypatch, use):
         assert mount.status()["faults"] >= 1
         (disk / "b").write_bytes(b"alive")
         assert (disk / "b").read_bytes() == b"alive"
+
+
+AS_ANOTHER = """
+import os, sys
+top = int(sys.argv[1])
+os.setgroups([])
+os.setgid(1000)
+os.setuid(1000)
+assert not os.path.exists(f"/proc/self/fd/{top}/a")
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    os.open("a", os.O_RDWR | os.O_CREAT | os.O_TRUNC, dir_fd=top)
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+@pytest.mark.skipif(NO_MOUNTS is not None or os.geteuid() != 0, reason=NO_MOUNTS or "only root can become another")
+def test_a_file_that_the_kernel_has_not_heard_of_yet_is_opened_by_whom_it_lets(tmp_path, monkeypatch):
+    (tmp_path / "mnt").mkdir()
+    with Volume.create(tmp_path / "v.vex") as volume, volume.mount(tmp_path / "mnt", "allow_other"):
+        monkeypatch.setattr(session.llfuse, "invalidate_entry", lambda *_: None)
+        os.chmod(tmp_path / "mnt", 0o777)
+        top = os.open(tmp_path / "mnt", os.O_RDONLY)
+        command = [sys.executable, "-c", AS_ANOTHER, str(top)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, pass_fds=[top], stdin=pipe, stdout=pipe, text=True) as program:
+            assert program.stdout.readline() == "ready\n"
+            volume.filesystem.write_file("/a", b"secret")
+            volume.filesystem.chmod("/a", 0o600)
+            assert program.communicate("go\n", timeout=20)[0] == "Permission denied\n"
+        os.close(top)
+        assert volume.filesystem.read_file("/a") == b"secret"
+        with open(tmp_path / "mnt" / "a", "a+b") as file:
+            assert file.seek(0) == 0 and file.read() == b"secret"
