@@ -7,5 +7,5 @@ GCC ?= gcc
 stack: $(VENV)/.built ## the deepest C stack of every operation, and whether it stays in its budget
 	$(BIN)/python tools/stack_budget.py --cc "$(GCC)" $(ARGS)
 
-asan: $(VENV)/.built ## the core under AddressSanitizer and UBSan, its short tests; ARGS="..." for pytest
+asan: $(VENV)/.built ## the core and the mount under AddressSanitizer and UBSan, short tests; ARGS="..." for pytest
 	PATH="$(abspath $(BIN)):$$PATH" CC="$(GCC)" sh tools/asan.sh $(ARGS)

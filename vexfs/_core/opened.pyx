@@ -80,10 +80,10 @@ cdef int gather_change(void *ctx, uint64_t seq, const void *data, size_t n) noex
 
 cdef list records(gathered *g):
     cdef list out = []
-    cdef uint64_t *head
+    cdef uint64_t head[4]
     cdef size_t at = 0
     while at < g.n:
-        head = <uint64_t *>(g.data + at)
+        memcpy(head, g.data + at, 32)
         out.append((g.data[at + 32:at + 32 + head[3]], head[0], head[1], head[2]))
         at += 32 + head[3]
     free(g.data)
