@@ -111,6 +111,18 @@ def test_rows_of_every_length():
     assert recall(rows, nearest("l2", q, x, 10)) >= 0.93
 
 
+@pytest.mark.parametrize("dim", [64, 384])
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_rows_that_are_nearly_the_same(metric, dim):
+    """A thousand to a cluster, nearer to each other than what rounding takes of a vector."""
+    x, q = (clustered(n, dim, seed, clusters=20, spread=0.005) for n, seed in ((20_000, 0), (100, 1)))
+    index, expected = filled(x, metric), nearest(metric, q, x, 10)
+    assert recall(index.search(q, 10, recall=0.95)[0], expected) >= 0.88
+    assert recall(index.search(q, 10, recall=1.0)[0], expected) >= 0.97
+    rows = index.search(x[:200], 3, recall=1.0, threshold=1e-6 if metric == "cosine" else 1e-3)[0]
+    assert recall(rows[:, :1], np.arange(200)[:, None]) >= 0.99
+
+
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
 def test_queries_that_are_far_from_all_rows(metric):
     """What a level of recall takes is known of queries that are like rows; others are to get most of it, too."""

@@ -15,6 +15,8 @@
  * the query from what the code is measured from. */
 #define VX_ERROR_1 0.6f
 #define VX_ERROR_4 0.32f
+/* Of a value that was rounded, in steps: near a list and far from the origin that is more than what codes leave out. */
+#define VX_ROUNDED 0.29f
 /* Fewer rows than this are compared one by one: training would cost more than it saves. */
 #define VX_EXACT_ROWS 1500u
 #define VX_TRAIN_ROWS 4000u
@@ -247,6 +249,7 @@ typedef struct {
     uint32_t *order;   /* scratch */
     uint32_t n;
     float bucket;
+    float step_7; /* of q7 */
 } vx_probe;
 
 size_t vx_probe_bytes(const vx_vindex *v, uint32_t lists);

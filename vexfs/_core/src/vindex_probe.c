@@ -111,7 +111,7 @@ void vx_probe_choose(vx_probe *p, const vx_vindex *v, const vx_generation *g, ui
     if (g->lists == 1) {
         p->n = 1;
         p->list[0] = 0;
-        p->product[0] = p->key[0] = p->bucket = 0;
+        p->product[0] = p->key[0] = p->bucket = p->step_7 = 0;
         return;
     }
     const uint32_t blocks = (g->lists + VX_BLOCK - 1) / VX_BLOCK;
@@ -126,7 +126,7 @@ void vx_probe_choose(vx_probe *p, const vx_vindex *v, const vx_generation *g, ui
         p->n = g->lists;
     }
     int32_t sum;
-    const float step = k->round(p->x, v->padded, 63, p->q7, &sum);
+    const float step = p->step_7 = k->round(p->x, v->padded, 63, p->q7, &sum);
     for (uint32_t i = 0; i < p->n; i++) {
         const uint32_t l = p->list[i];
         for (size_t b = 0; b < v->padded && b < 512 && i + 4 < p->n; b += 64)

@@ -17,6 +17,7 @@ typedef struct {
     float add;              /* <q, origin> */
     float step_8, offset_8; /* of the products with 4-bit codes */
     float error_4;
+    float table;            /* variance that the tables of the 1-bit codes add */
     float shift;            /* from a score to a key, for l2 */
     float limit;            /* the score that the threshold asks for */
     float slack;            /* of a list's score below the worst of the k */
@@ -45,8 +46,10 @@ static void prepare(vx_search *s, vx_asked *a)
     a->step_8 = s->kernels->round(p->x, v->padded, 127, s->q8, &sum);
     a->offset_8 = -7.5f * a->step_8 * (float)sum;
     a->error_4 = s->width * VX_ERROR_4 * sqrtf(p->square);
+    a->table = VX_ROUNDED * VX_ROUNDED * p->step * p->step * (float)(v->padded / 4);
     a->shift = p->square;
-    a->limit = v->metric == VX_L2 ? 0.5f * (s->least + a->shift) : s->least;
+    /* What floats take of a short distance between long vectors leaves nothing out. */
+    a->limit = v->metric == VX_L2 ? 0.5f * (s->least + a->shift) - 1e-6f * a->shift : s->least;
     a->slack = s->slack * sqrtf(p->square);
 }
 
@@ -171,14 +174,16 @@ typedef struct {
 static int begin_visit(const vx_search *s, const vx_asked *a, uint32_t i, vx_visit *visit)
 {
     const uint32_t l = s->probe.list[i];
-    const float product = s->probe.product[i];
+    const float product = s->probe.product[i], square = s->g->square[l];
     visit->list = atomic_load_explicit(&s->g->list[l], memory_order_acquire);
     if (!visit->list)
         return 0;
     visit->n = atomic_load_explicit(&visit->list->count, memory_order_acquire);
-    const float away = s->probe.square + s->g->square[l] - 2 * product;
-    const float wide = away > 0 ? s->width * VX_ERROR_1 * sqrtf(away) : 0;
-    visit->sieve = (vx_sieve){a->add + product, s->probe.step, s->probe.base + wide, 0};
+    const float step_7 = s->probe.step_7, step_c = s->g->coarse_step[l];
+    const float off = s->width * VX_ROUNDED * sqrtf(step_7 * step_7 * square + step_c * step_c * s->probe.square);
+    const float away = s->probe.square + square - 2 * product + 2 * off;
+    const float wide = s->width * sqrtf((away > 0 ? VX_ERROR_1 * VX_ERROR_1 * away : 0) + a->table);
+    visit->sieve = (vx_sieve){a->add + product + off, s->probe.step, s->probe.base + wide, 0};
     return visit->n > 0;
 }
 
