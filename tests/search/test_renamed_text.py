@@ -145,3 +145,17 @@ def test_an_index_that_is_dropped_while_a_renamed_file_is_read(fs, notes, model,
     settled(fs)
     assert found(fs, "invoice") == ["/notes/invoice.txt"]
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_a_file_that_loses_one_of_its_names_is_found_by_the_words_of_the_other(fs, notes):
+    fs.write_text("notes/draft.txt", "an elephant")
+    fs.write_text("notes/plain.txt", "a giraffe")
+    settled(fs)
+    fs.filesystem.link(b"notes/draft.txt", b"notes/invoice.txt")
+    fs.filesystem.link(b"notes/plain.txt", b"notes/plain.png")
+    fs.remove("notes/draft.txt")
+    fs.remove("notes/plain.txt")
+    assert found(fs, "elephant") == ["/notes/invoice.txt"]  # at any moment
+    settled(fs)
+    assert found(fs, "invoice elephant") == ["/notes/invoice.txt"] and found(fs, "draft") == []
+    assert found(fs, "giraffe") == [] and fs.ingest.status()["without_text"] == 1

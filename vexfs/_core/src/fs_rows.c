@@ -291,9 +291,13 @@ void vx_rows_unnamed(vx_fs *fs, const vx_inode *i, uint64_t dir)
 {
     uint64_t at = vx_rows_find(fs, i->a.ino);
     vx_table *t = table_of(fs, at);
-    if (!i->parent && fs->open_tables)
+    /* Text that was read under that name is read again under another one. */
+    const int read = t && (t->row[(uint32_t)at].flags & VX_ROW_CONTENT);
+    if (read)
+        vx_rows_flag(t, (uint32_t)at, VX_ROW_RENAMED, 1);
+    if (fs->open_tables && (!i->parent || read))
         vx_moved_push(fs, i->a.ino); /* another of its names has to be looked for */
-    else if (t && t->row[(uint32_t)at].dir == dir)
+    if (i->parent && t && t->row[(uint32_t)at].dir == dir)
         set_dir(fs, t, (uint32_t)at, i->parent);
 }
 
