@@ -56,6 +56,7 @@ def failing(monkeypatch):
         (UsageError("--a and --b exclude each other"), 2, "vexctl: --a and --b exclude each other\n"),
         (Unreachable.at("no node answers", "/run/s"), 3, "vexctl: /run/s: no node answers\n"),
         (FileNotFoundError(2, "No such file or directory", "x"), 1, "vexctl: x: No such file or directory\n"),
+        (NotFound.at("gone", "a\x1b[31m\udcff"), 1, "vexctl: a\\x1b[31m\\xff: gone\n"),
         (KeyboardInterrupt(), 130, "vexctl: interrupted\n"),
     ],
 )

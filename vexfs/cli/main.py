@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from vexfs.cli import output
 from vexfs.cli.parser import Parser, places_last
 from vexfs.errors import VexfsError, describe, row_of
 from vexfs.version import __version__
@@ -165,7 +166,7 @@ def run(program: str, arguments: Sequence[str] | None = None) -> int:
             return 128 + signal.SIGINT
         if args.debug or not _expected(error):
             raise
-        print(f"{program}: {' '.join(describe(error).split())}", file=sys.stderr)
+        print(f"{program}: {output.printable(' '.join(describe(error).split()))}", file=sys.stderr)
         return row_of(error).exit_code
 
 

@@ -164,7 +164,7 @@ def helper(arguments: list[str] | None = None) -> int:
         place.check(args.mountpoint, nonempty="nonempty" in options.kernel)
         return 0
     except (VexfsError, OSError) as error:
-        print(f"mount.vexfs: {' '.join(describe(error).split())}", file=sys.stderr)
+        print(f"mount.vexfs: {output.printable(' '.join(describe(error).split()))}", file=sys.stderr)
         # mount(8) gives its own meaning to a helper's status: 1 wrong use, 32 the mount failed
         return 1 if row_of(error).exit_code == EXIT_USAGE else 32
 
