@@ -1,5 +1,6 @@
 """Files opened for reading, with what fsspec's users ask of them beside what Python's files have."""
 
+import contextlib
 import io
 import threading
 from typing import Any
@@ -44,4 +45,5 @@ class CachedReading(AbstractBufferedFile):
     def close(self) -> None:
         """Give the file back."""
         super().close()
-        self._file.close()
+        with contextlib.suppress(OSError):  # nothing was written, and the node may be gone
+            self._file.close()

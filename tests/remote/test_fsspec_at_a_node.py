@@ -1,9 +1,12 @@
 """``vexfs://`` on a volume that a node serves."""
 
+import gc
+
 import fsspec
 import pandas as pd
 import pytest
 
+from tests.remote.conftest import Served
 from vexfs.errors import Unreachable
 from vexfs.remote.link import Refused
 
@@ -24,6 +27,18 @@ def test_files_by_url(served, fs, monkeypatch):
     monkeypatch.setenv("VEXFS_TOKEN", served.token)
     with fsspec.open("vexfs://x", "r", volume=served.url) as file:
         assert file.read() == "by its address"
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_an_open_file_of_a_node_that_went_is_let_go_of_without_a_word(tmp_path):
+    node = Served(tmp_path)
+    there = fsspec.filesystem("vexfs", volume=node.url, token=node.token, skip_instance_cache=True)
+    there.pipe("f", b"text")
+    file = there.open("f", cache_type="readahead")
+    assert file.read(2) == b"te"
+    node.stop()
+    del file
+    gc.collect()
 
 
 def test_what_keeps_out(served):
