@@ -103,6 +103,16 @@ def test_a_query_takes_the_lists_that_it_needs(metric):
     assert max(between.max(), far.max()) < total / 4
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("k", [1, 2, 5, 40])
+def test_recall_of_every_k(metric, k):
+    x, q = clustered(30_000, 64), clustered(1000, 64, 1)
+    index = filled(x, metric)
+    expected = index.search(q, k, exact=True)[0]
+    for asked in (0.9, 0.95, 0.99):
+        assert recall(index.search(q, k, recall=asked)[0], expected) >= asked - 0.01
+
+
 def test_rows_of_every_length():
     rng = np.random.default_rng(5)
     x = (clustered(12_000, 64) * np.exp(1.3 * rng.normal(size=(12_000, 1)))).astype(np.float32)

@@ -17,8 +17,9 @@ int vx_calibration_begin(vx_calibration *c, const vx_vindex *v, uint32_t lists)
     memset(c, 0, sizeof *c);
     c->random = atomic_load(&v->live);
     c->stored = malloc(v->row_bytes);
-    c->near_10 = malloc(VX_CALIBRATION_ROWS * (size_t)(SOME + VX_NEIGHBOURS) * sizeof *c->near_10);
+    c->near_10 = malloc(VX_CALIBRATION_ROWS * (size_t)(1 + SOME + VX_NEIGHBOURS) * sizeof *c->near_10);
     c->near_100 = c->near_10 ? c->near_10 + VX_CALIBRATION_ROWS * SOME : NULL;
+    c->near_1 = c->near_100 ? c->near_100 + VX_CALIBRATION_ROWS * VX_NEIGHBOURS : NULL;
     c->position = malloc(lists * sizeof *c->position);
     return c->near_10 && c->position && c->stored ? 0 : -ENOMEM;
 }
@@ -97,6 +98,7 @@ static int try(vx_calibration *c, vx_vindex *v, vx_generation *g, vx_bench *b, u
         }
     const uint32_t some = n < SOME ? n : SOME;
     if (n > 0) {
+        note(c, c->near_1 + c->n_1++, 1, p, add);
         note(c, c->near_10 + c->n_10, some, p, add);
         note(c, c->near_100 + c->n_100, n, p, add);
     }
@@ -152,28 +154,34 @@ static float slack_for(const vx_near *sorted, uint32_t n, uint32_t wanted, uint3
     return INFINITY;
 }
 
-/* A little more than was measured: the sample is one of many, and the estimates overlook some.  Where lists are few, queries
+/* A little more than the level: the sample is one of many, and the estimates overlook some.  Where lists are few, queries
  * that are no rows differ more from those that are. */
+static float wanted_at(const vx_generation *g, uint32_t level)
+{
+    const float margin = 0.12f + 25.0f / (float)g->lists;
+    const float wanted = levels[level] + margin * (1 - levels[level]) + 0.0015f;
+    return wanted < 0.9998f ? wanted : 0.9998f;
+}
+
 void vx_calibration_end(vx_calibration *c, const vx_generation *g, vx_settings *out)
 {
     memset(out, 0, sizeof *out);
     out->levels = c->n_10 > 0 ? VX_LEVELS_OF_RECALL : 0;
-    const float margin = 0.12f + 25.0f / (float)g->lists;
     uint32_t wanted_10[VX_LEVELS_OF_RECALL], wanted_100[VX_LEVELS_OF_RECALL];
     qsort(c->near_10, c->n_10, sizeof *c->near_10, by_rank);
     qsort(c->near_100, c->n_100, sizeof *c->near_100, by_rank);
     for (uint32_t i = 0; i < out->levels; i++) {
-        const float wanted = levels[i] + margin * (1 - levels[i]) + 0.0015f;
-        const float recall = wanted < 0.9998f ? wanted : 0.9998f;
-        wanted_10[i] = wanted_of(c->n_10, recall);
-        wanted_100[i] = wanted_of(c->n_100, recall);
+        wanted_10[i] = wanted_of(c->n_10, wanted_at(g, i));
+        wanted_100[i] = wanted_of(c->n_100, wanted_at(g, i));
         out->level[i] = (vx_setting){.recall = levels[i], .lists_10 = c->near_10[wanted_10[i] - 1].rank + 1,
                                      .lists_100 = c->near_100[wanted_100[i] - 1].rank + 1};
     }
+    qsort(c->near_1, c->n_1, sizeof *c->near_1, by_slack);
     qsort(c->near_10, c->n_10, sizeof *c->near_10, by_slack);
     qsort(c->near_100, c->n_100, sizeof *c->near_100, by_slack);
     for (uint32_t i = 0; i < out->levels; i++) {
         vx_setting *s = &out->level[i];
+        s->slack_1 = slack_for(c->near_1, c->n_1, wanted_of(c->n_1, wanted_at(g, i)), s->lists_10);
         s->slack_10 = slack_for(c->near_10, c->n_10, wanted_10[i], s->lists_10);
         s->slack_100 = slack_for(c->near_100, c->n_100, wanted_100[i], s->lists_100);
     }
@@ -201,9 +209,10 @@ uint32_t vx_calibrated_lists(const vx_generation *g, float recall, float k, floa
     const float further = log10f(reach / 10), caution = further > 1 ? 1.3f : 1;
     const float slack_10 = a->slack_10 + (b->slack_10 - a->slack_10) * part;
     const float slack_100 = a->slack_100 + (b->slack_100 - a->slack_100) * part;
-    /* From less than ten it is a guess, too. */
-    const float decades = log10f(k / share / 10), bold = decades < 0 ? 1.3f * decades : decades < 1 ? decades : 1;
-    const float least = slack_10 + (slack_100 - slack_10) * bold;
+    const float slack_1 = a->slack_1 + (b->slack_1 - a->slack_1) * part, decades = log10f(k / share / 10);
+    const float least = decades < 0   ? slack_10 + (slack_10 - slack_1) * decades
+                        : decades < 1 ? slack_10 + (slack_100 - slack_10) * decades
+                                      : slack_100;
     *slack = least < INFINITY ? least : INFINITY; /* no number either */
     const float lists = 1 + caution * expf(ten + (hundred > ten ? hundred - ten : 0) * further);
     return lists < (float)g->lists ? (uint32_t)ceilf(lists) : g->lists;

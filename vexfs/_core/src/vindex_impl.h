@@ -62,12 +62,12 @@ typedef struct {
     float a[VX_BLOCK], b[VX_BLOCK];
 } vx_entries;
 
-/* What one level of recall takes, found by trying, for the 10 and the 100 nearest: so many lists of every query; or so many
- * as come within `slack` of the worst of the k found, in lengths of the query. */
+/* What one level of recall takes, found by trying, for the nearest, 10 and 100: so many lists of every query; or so many as
+ * come within `slack` of the worst of the k found, in lengths of the query. */
 typedef struct {
     float recall;
     uint32_t lists_10, lists_100;
-    float slack_10, slack_100;
+    float slack_1, slack_10, slack_100;
 } vx_setting;
 
 typedef struct {
@@ -320,10 +320,10 @@ typedef struct {
 } vx_near;
 
 typedef struct {
-    uint32_t tried, most, asked, n_10, n_100; /* queries and rows, so far and in all; queries of them */
+    uint32_t tried, most, asked, n_1, n_10, n_100; /* queries and rows, so far and in all; queries of them */
     uint64_t random;
     uint8_t *stored;
-    vx_near *near_10, *near_100;
+    vx_near *near_1, *near_10, *near_100;
     uint32_t *position; /* of every list in the order of a query */
     /* Of the row at work: its neighbours, later their ranks; their scores. */
     uint32_t row[VX_NEIGHBOURS + 1];

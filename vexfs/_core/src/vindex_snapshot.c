@@ -5,8 +5,8 @@
 #include "vindex_impl.h"
 
 #define MAGIC 0x3158444e49585856u /* "VXXINDX1" */
-/* 1: one list a row, 4-bit codes in the lists.  2: no radii, no slack. */
-#define FORMAT 3u
+/* 1: one list a row, 4-bit codes in the lists.  2: no radii, no slack.  3: none for the nearest. */
+#define FORMAT 4u
 
 typedef struct {
     uint64_t magic;
