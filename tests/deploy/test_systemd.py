@@ -53,6 +53,20 @@ def test_what_is_killed_or_hangs_is_started_again_and_has_its_files(host):
         assert host.told("cat /mnt/notes/a.txt") == "remembered"
 
 
+def test_an_automount_comes_when_it_is_used_and_goes_when_it_is_idle(host):
+    host.told("mkdir -p /mnt/auto && vexctl volume create /srv/auto.vex")
+    for link in ("mount.vexfs", "mount.fuse.vexfs"):
+        host.told(f"ln -sf $(command -v mount.vexfs) /sbin/{link}")
+    options = "allow_other,noauto,x-systemd.automount,x-systemd.idle-timeout=2s,x-systemd.mount-timeout=20s"
+    host.told(f"echo '/srv/auto.vex /mnt/auto fuse.vexfs {options} 0 0' >> /etc/fstab")
+    host.told("systemctl daemon-reload && systemctl start mnt-auto.automount")
+    host.told("echo remembered > /mnt/auto/a.txt", timeout=30)
+    assert host.show("ActiveState", "mnt-auto.mount") == "active"
+    until(lambda: host.show("ActiveState", "mnt-auto.mount") == "inactive", 30, "the idle mount goes")
+    assert host.told("cat /mnt/auto/a.txt", timeout=30) == "remembered"
+    host.told("systemctl stop mnt-auto.automount")
+
+
 def test_the_recovery_unit_reaches_the_node(host):
     host.run("systemctl start vexfs-recover", 180)  # whether this host reaches the targets meanwhile is another thing
     said = host.told("journalctl -u vexfs-recover --no-pager")

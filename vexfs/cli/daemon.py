@@ -65,11 +65,11 @@ def detach(work: Work, log_file: str | None) -> dict[str, Any]:
 def _child(work: Work, writer: int, log_file: str | None) -> NoReturn:
     status = 1
     try:
-        os.setsid()
         os.chdir("/")
         log_to(log_file)
 
         def ready(report: dict[str, Any]) -> None:
+            os.setsid()  # not before: an automount lets only the process group that mounts it in
             null = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(null, stream)
