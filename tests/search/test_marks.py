@@ -42,6 +42,12 @@ def test_nothing_is_walked_and_nothing_missed(tmp_path, walks):
     with vexfs.open(tmp_path / "v.vex") as fs:
         assert len(paths(fs, "coffee")) == 40
         assert fs.ingest.status()["files"] == 0 and fs.ingest.status()["without_text"] == 1
+        fs.write_text("twice/a.txt", "coffee twice")
+        fs.link("twice/a.txt", "twice/a.npy")
+        fs.rename("twice", "docs/twice")
+        fs.sync()
+        assert len(paths(fs, "coffee")) == 40
+        walks.clear()
         fs.ingest.close()
         # What others do while nobody follows is in the log.
         fs.write_text("docs/0/new.txt", "coffee newcomer")
@@ -52,9 +58,10 @@ def test_nothing_is_walked_and_nothing_missed(tmp_path, walks):
         fs.link("other.txt", "docs/linked.txt")
         fs.rename("docs/2/2.txt", "docs/3/renamed.txt")
         fs.remove("docs/3/3.txt")
+        fs.remove("docs/twice/a.npy")
     with vexfs.open(tmp_path / "v.vex") as fs:
         found = set(paths(fs, "coffee"))
-        assert {"/docs/0/new.txt", "/docs/plain/deep/a.txt", "/docs/3/renamed.txt"} <= found
+        assert {"/docs/0/new.txt", "/docs/plain/deep/a.txt", "/docs/3/renamed.txt", "/docs/twice/a.txt"} <= found
         assert not found & {"/docs/1/1.txt", "/docs/3/3.txt", "/docs/2/2.txt"}
         assert paths(fs, "tea") == ["/docs/1/1.txt"]
         assert len(walks) == 1 and fs.filesystem.path_of(walks[0]) == b"/docs/plain"

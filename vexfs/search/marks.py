@@ -63,7 +63,9 @@ class Marks:
         return None
 
     def newer(self, mark: int) -> tuple[set[int], set[tuple[int, bytes]]] | None:
-        """Files that were made or changed behind a mark, and entries that came; None: it cannot be told."""
+        """Files that were made, changed or lost a name behind a mark, and entries that came; None: it cannot be
+        told.
+        """
         files: set[int] = set()
         names: set[tuple[int, bytes]] = set()
         followed = mark
@@ -72,7 +74,8 @@ class Marks:
             for _, packed in found:
                 try:
                     for change in unpack_oplog(packed):
-                        if change.kind == "content" or (change.kind == "make" and change.b >> 32 & 0o170000 == _FILE):
+                        made = change.kind == "make" and change.b >> 32 & 0o170000 == _FILE
+                        if made or change.kind in ("content", "unlink"):
                             files.add(change.ino)
                         elif change.kind == "link":
                             names.add((change.a, change.first))

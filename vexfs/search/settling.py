@@ -127,8 +127,11 @@ class Settling:
         if array and (holder is None or holder.made_from_content(ino)):
             if not self._catalog.read_only:
                 self._from_content(ino, path, home, holder)
-        elif holder is not None and home is not None:
-            self._bring_home(ino, home, holder)
+        elif home is not None:
+            if holder is not None:
+                self._bring_home(ino, home, holder)
+            if home.embedder is not None:
+                self._catalog.ingesting().look_at(ino)
 
     def _from_content(self, ino: int, path: bytes, home: "Index | None", holder: "Index | None") -> None:
         if holder is not None and holder is not home:
@@ -139,7 +142,5 @@ class Settling:
     def _bring_home(self, ino: int, home: "Index", holder: "Index") -> None:
         if home is holder:
             home.take_back(ino)
-            if home.embedder is not None:
-                self._catalog.ingesting().look_at(ino)
         elif home.dim == holder.dim and home.embedder is None:
             home.take_over(ino, holder)

@@ -107,6 +107,7 @@ static int search_name(vx_fs *fs, vx_inode *i)
         return rc < 0 ? rc : -ENOENT;
     i->parent = s.parent;
     i->slot = s.slot;
+    vx_rows_moved(fs, i, 0);
     return 0;
 }
 

@@ -280,7 +280,7 @@ static void rehome(vx_fs *fs, vx_table *t, uint32_t first)
 
 static void set_dir(vx_fs *fs, vx_table *t, uint32_t first, uint64_t dir)
 {
-    for (uint32_t k = first; k != VX_ROW_NONE; k = t->row[k].next) {
+    for (uint32_t k = t->row[first].dir == dir ? VX_ROW_NONE : first; k != VX_ROW_NONE; k = t->row[k].next) {
         t->row[k].dir = dir & 0xffffffffffull;
         vx_row_dirty(t, k);
     }
