@@ -119,7 +119,7 @@ class Request:
         media = self.content_type
         try:
             if media in (MSGPACK, "application/x-msgpack"):
-                return _from_msgpack(bytes(self.body), kind)
+                return from_msgpack(bytes(self.body), kind)
             if media == JSON or media.endswith("+json"):
                 return _json_decoder(kind).decode(bytes(self.body))
         except msgspec.ValidationError as error:
@@ -219,7 +219,7 @@ def _extension(code: int, data: memoryview) -> int | str:
     return int(bytes(data))
 
 
-def _from_msgpack(raw: bytes, kind: type[T]) -> T:
+def from_msgpack(raw: bytes, kind: type[T]) -> T:
     """A body as `kind`, which knows no extensions where it wants text or a number."""
     try:
         return _msgpack_decoder(kind).decode(raw)

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from vexfs.frontends.http.feeds import CHANNELS, Feed, Subscribe, TooSlow
-from vexfs.frontends.http.message import Problem, fault_of, to_json
+from vexfs.frontends.http.message import Problem, fault_of, from_msgpack, to_json, to_msgpack
 from vexfs.frontends.http.server import Certificates, LoopThread, bound
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import MultipleValuesError
@@ -61,8 +61,13 @@ _decoder = msgspec.json.Decoder(Auth | Subscribe | Unsubscribe)
 
 
 def _decoded(raw: str | bytes) -> Auth | Subscribe | Unsubscribe:
+    """A message: JSON, or in a binary frame MessagePack, which has names that are no UTF-8."""
     try:
-        found: Auth | Subscribe | Unsubscribe = _decoder.decode(raw)
+        found: Auth | Subscribe | Unsubscribe
+        if isinstance(raw, bytes) and raw[:1] != b"{":
+            found = from_msgpack(raw, Auth | Subscribe | Unsubscribe)  # type: ignore[arg-type]
+        else:
+            found = _decoder.decode(raw)
         return found
     except RecursionError:
         raise msgspec.DecodeError("it is nested too deeply") from None
@@ -98,6 +103,7 @@ class Client:
         self._text = ""
         self.feeds: dict[str, tuple[str, Feed]] = {}
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue()
+        self._form = to_json
         self._progress = time.monotonic()
         self._dropped = self._looking = self._again = False
 
@@ -147,6 +153,7 @@ class Client:
         number = ""
         try:
             message = _decoded(raw)
+            self._form = to_msgpack if isinstance(raw, bytes) and raw[:1] != b"{" else to_json
             if isinstance(message, Auth):
                 raise Problem(400, "who asks is known already")
             number = message.id
@@ -180,7 +187,7 @@ class Client:
             return
         if self._waiting.empty():
             self._progress = time.monotonic()
-        self._waiting.put_nowait(to_json(message))
+        self._waiting.put_nowait(self._form(message))
 
     def _drop(self, code: int, reason: str) -> None:
         self._dropped = True
@@ -204,7 +211,7 @@ class Client:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 raw = await self._waiting.get()
-                await self._link.send(raw.decode())
+                await self._link.send(raw if raw[:1] != b"{" else raw.decode())
                 self._progress = time.monotonic()
                 if self._again and self._waiting.empty():
                     self._service.spawn(self.news())

@@ -55,6 +55,16 @@ def test_they_are_asked_for_as_they_are_told(fs):
     fs.drop_index(name)
 
 
+def test_a_standing_query_below_such_a_directory_tells_paths_that_can_be_read(fs):
+    name = os.fsdecode(b"r\xf6sten")
+    fs.index(name, embedder="static")
+    with fs.watch("coffee", under=name, threshold=0.1) as watching:
+        fs.write_text(f"{name}/{BAD}", "coffee")
+        assert (hit := watching.take(20)) is not None and hit.path == f"/{name}/{BAD}"
+    assert fs.read_text(hit.path) == "coffee"
+    fs.drop_index(name)
+
+
 def test_records_of_such_ids_and_values(fs):
     index = fs.index("odd", dim=2)
     large = 2**70  # what MessagePack cannot hold, and what no text can, in one request

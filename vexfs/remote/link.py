@@ -34,7 +34,7 @@ def _large(code: int, digits: memoryview) -> int:
     return int(bytes(digits))
 
 
-_decode = msgspec.msgpack.Decoder(ext_hook=_large)
+decoded = msgspec.msgpack.Decoder(ext_hook=_large).decode
 
 
 def _number(value: Any) -> Any:
@@ -47,7 +47,7 @@ def _number(value: Any) -> Any:
 _encode = msgspec.msgpack.Encoder(enc_hook=_number)
 
 
-def _encoded(body: Any) -> bytes:
+def encoded(body: Any) -> bytes:
     """A request's body; what MessagePack has no word for are its extensions."""
     try:
         return _encode.encode(body)
@@ -179,7 +179,7 @@ class Link:
         if self.closed:
             raise VolumeClosed.at(CLOSED)
         try:
-            data = None if body is None else _encoded(body)
+            data = None if body is None else encoded(body)
         except (TypeError, ValueError, OverflowError) as error:
             raise InvalidArgument.at(f"this cannot be sent to a node: {error}") from None
         link = self._take()
@@ -205,7 +205,7 @@ class Link:
             raise fault
         if changes:
             self.unsynced({reply.headers.get(_RUN, "")})
-        return _decode.decode(raw) if raw else None
+        return decoded(raw) if raw else None
 
     def unsynced(self, more: set[str] | None = None) -> set[str]:
         """The runs of the node that answered changes which no sync followed: taken out, or with `more` put in."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from vexfs.errors import NotSupported, QueryInvalid, Unreachable, VexfsError
 from vexfs.remote.index import Hit, filter_of, hits_of, sent_vectors
-from vexfs.remote.link import Link, Refused, error_of
+from vexfs.remote.link import Link, Refused, decoded, encoded, error_of, texts
 
 log = logging.getLogger("vexfs.remote")
 _HELD = 10_000
@@ -75,7 +75,7 @@ class RemoteStandingQuery:
 
         try:
             self._hear("ready", timeout_s)
-            self._wire.send(msgspec.json.encode(wish).decode())
+            self._wire.send(encoded(wish))
             self._hear("subscribed", timeout_s)
         except ConnectionClosed as error:
             raise _ended(error) from None
@@ -83,7 +83,7 @@ class RemoteStandingQuery:
             raise Unreachable("the node did not answer in time") from None
 
     def _hear(self, kind: str, timeout_s: float) -> None:
-        told = msgspec.json.decode(self._wire.recv(timeout=timeout_s))
+        told = _told(self._wire.recv(timeout=timeout_s))
         if told["type"] == "error":
             raise _fault(told)
         if told["type"] != kind:
@@ -94,7 +94,7 @@ class RemoteStandingQuery:
 
         try:
             while True:
-                told = msgspec.json.decode(self._wire.recv())
+                told = _told(self._wire.recv())
                 if told["type"] == "error":
                     raise _fault(told)
                 if told["type"] == "event":
@@ -212,6 +212,11 @@ def _wish(
         "action": "subscribe", "channel": "search", "id": "watch", "path": under, "threshold": float(threshold),
         "attributes": attributes, "passages": True, **what, **({} if where is None else {"where": filter_of(where)}),
     }  # fmt: skip
+
+
+def _told(raw: str | bytes) -> Any:
+    """A message: MessagePack, as it is asked, but for the first ones."""
+    return msgspec.json.decode(raw) if isinstance(raw, str) else texts(decoded(raw))
 
 
 def _fault(told: Mapping[str, Any]) -> Exception:
