@@ -201,3 +201,17 @@ def test_what_is_tried_again_is_tried_by_the_next_opening(tmp_path):
         assert fs.ingest.wait(20) and fs.ingest.retry(index) == 300
     with vexfs.open(tmp_path / "v.vex") as fs:
         assert fs.ingest.wait(20) and fs.ingest.status()["without_text"] == 300
+
+
+def test_killed_after_a_name_went(tmp_path):
+    """Another name of the file has to be looked for; the volume does not know of it when it is opened."""
+    program = (
+        "import os, sys, vexfs\n"
+        "fs = vexfs.open(sys.argv[1]); fs.index('docs', embedder='default')\n"
+        "fs.write_text('plain/a.txt', 'volcano'); fs.link('plain/a.txt', 'plain/a.npy')\n"
+        "fs.rename('plain', 'docs/plain'); fs.sync(); assert fs.ingest.wait(20)\n"
+        "fs.ingest.close(); fs.remove('docs/plain/a.npy'); fs.sync(); os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "v.vex")], check=True, timeout=60)
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        assert paths(fs, "volcano") == ["/docs/plain/a.txt"]

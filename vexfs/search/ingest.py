@@ -118,10 +118,10 @@ class Ingest:
     def _has_news(self, ino: int) -> bool:
         """Whether a file is to be indexed."""
         generation = is_file(self.filesystem, ino)
-        index = None if generation is None else self.catalog.covering(ino)
-        if index is None or generation is None or index.embedder is None:
+        if generation is None or path_of_text(self.filesystem, ino) is None:  # looks for a name where one went
             return False
-        return self._is_wanted(index, ino, generation)
+        index = self.catalog.covering(ino)
+        return index is not None and index.embedder is not None and self._is_wanted(index, ino, generation)
 
     def close(self) -> None:
         """End after the passages in hand; what is left is found again when the volume is next opened."""
@@ -368,10 +368,10 @@ class Ingest:
         generation = is_file(self.filesystem, ino)
         if generation is None or self._under_way.in_hand.get(ino) == generation:
             return None
+        if (path := path_of_text(self.filesystem, ino)) is None:
+            return None
         index = self.catalog.covering(ino)
         if index is None or index.embedder is None or not self._is_wanted(index, ino, generation):
-            return None
-        if (path := path_of_text(self.filesystem, ino)) is None:
             return None
         model = model_of(index)
         if (held := self._holds.get(model, (0.0, 0.0, ""))[0] - time.monotonic()) > 0:
