@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -204,3 +205,26 @@ def test_dropping_an_index_that_is_worked_on_is_no_failure(tmp_path, caplog):
                 thread.join()
             sys.setswitchinterval(before)
     assert [record.message for record in caplog.records if "upkeep" in record.message] == []
+
+
+def _met(index, q, k, recall):
+    """The share of the true neighbours that is found."""
+    found = [{hit.id for hit in index.query(one, k, recall=recall)} for one in q]
+    true = [{hit.id for hit in index.query(one, k, exact=True)} for one in q]
+    return np.mean([len(a & b) / k for a, b in zip(found, true, strict=True)])
+
+
+def test_recall_is_learnt_from_queries_in_quiet_moments(fs):
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(40, 32))[rng.integers(0, 40, 12_000)] + 0.5 * rng.normal(size=(12_000, 32))
+    index = fs.index("many", dim=32)
+    index.upsert([f"r{k}" for k in range(len(rows))], rows)
+    fs.catalog.wait()
+    q = rows[rng.integers(0, len(rows), (160, 3))].mean(axis=1)
+    assert _met(index, q[:60], 10, 0.9) < 0.85
+    for one in q[60:]:
+        index.query(one, 10)
+    until = time.monotonic() + 60
+    while _met(index, q[:60], 10, 0.9) < 0.88 and time.monotonic() < until:
+        time.sleep(0.2)
+    assert _met(index, q[:60], 10, 0.9) >= 0.88

@@ -1,7 +1,6 @@
 """Indexes of a real volume: records in, files out."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -23,12 +22,6 @@ def nearest(vectors, q, k, among=None):
     among = np.arange(len(vectors)) if among is None else np.asarray(among, np.intp)
     order = np.argsort(1 - vectors[among] @ q, kind="stable")[:k]
     return [f"p{i:03d}" for i in among[order]]
-
-
-def met(index, q, k, recall):
-    """The share of the true neighbours that is found."""
-    found = [set(ids(index.query(one, k, recall=recall))) for one in q]
-    return np.mean([len(a & set(ids(index.query(one, k, exact=True)))) / k for a, one in zip(found, q, strict=True)])
 
 
 def ids(hits):
@@ -60,22 +53,6 @@ def test_a_renamed_file_is_found_under_its_name(fs, papers, vectors):
     fs.rename("papers", "renamed")
     assert papers.query(vectors[7], 1)[0].path == "/renamed/deep/er/moved"
     assert papers.path == "/renamed"
-
-
-def test_recall_is_learnt_from_queries_in_quiet_moments(fs):
-    rng = np.random.default_rng(4)
-    rows = rng.normal(size=(40, 32))[rng.integers(0, 40, 12_000)] + 0.5 * rng.normal(size=(12_000, 32))
-    index = fs.index("many", dim=32)
-    index.upsert([f"r{k}" for k in range(len(rows))], rows)
-    fs.catalog.wait()
-    q = rows[rng.integers(0, len(rows), (160, 3))].mean(axis=1)
-    assert met(index, q[:60], 10, 0.9) < 0.85
-    for one in q[60:]:
-        index.query(one, 10)
-    until = time.monotonic() + 60
-    while met(index, q[:60], 10, 0.9) < 0.88 and time.monotonic() < until:
-        time.sleep(0.2)
-    assert met(index, q[:60], 10, 0.9) >= 0.88
 
 
 def test_attributes_of_hits_and_records(papers, vectors):
