@@ -4,6 +4,7 @@ import errno
 import os
 import time
 
+cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
@@ -110,6 +111,8 @@ cdef int report_backup(void *ctx, int done, int total) noexcept with gil:
     return report_progress(ctx, done, total)
 
 
+# A volume that nobody closed works with its pool, frames and bridge to its end: a collector must not take them before.
+@cython.no_gc_clear
 cdef class Opened:
     """An open volume.  One per process and volume; thread-safe.
 

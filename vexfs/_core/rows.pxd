@@ -140,7 +140,7 @@ cdef class RowTable:
     cdef readonly uint32_t row_bytes
     cdef int calls      # under way
     cdef bint closing
-    cdef int begin(self) except -1
+    cdef vx_fs *begin(self) except NULL
     cdef void end(self)
     cdef vx_table_stats read(self) except *
     cdef int _put(self, vx_record *r, size_t n, const uint32_t *spans, const unsigned char *stored, const char *words,

@@ -6,6 +6,7 @@ import numpy as np
 
 from vexfs.errors import IndexClosed
 
+cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -96,6 +97,8 @@ cdef int read_stored(void *ctx, uint32_t first, uint32_t n, void *out) noexcept 
     return <int>got if got < 0 else 0 if <size_t>got == want else -74  # EBADMSG
 
 
+# Its filesystem and indexes stay until it has gone, whatever a collector finds: rows go out of use until then.
+@cython.no_gc_clear
 cdef class RowTable:
     """The rows of one index.
 
@@ -135,13 +138,17 @@ cdef class RowTable:
         self.directory = directory
         self.row_bytes = row_bytes
 
-    cdef int begin(self) except -1:
-        """A call begins: the filesystem and the table stay until its `end`."""
+    def __dealloc__(self):
+        if self.ptr is not NULL and self.filesystem is not None and not self.filesystem.closed:
+            vx_table_watch(self.filesystem.fs, self.ptr, NULL, NULL)
+
+    cdef vx_fs *begin(self) except NULL:
+        """A call begins: the filesystem, which it answers, and the table stay until its `end`."""
         if self.ptr is NULL or self.closing:
             raise IndexClosed("the index is no more: it was dropped, or its volume was closed")
-        self.filesystem.enter()
+        cdef vx_fs *p = self.filesystem.enter()
         self.calls += 1
-        return 0
+        return p
 
     cdef void end(self):
         self.calls -= 1
@@ -164,8 +171,7 @@ cdef class RowTable:
 
     cdef vx_table_stats read(self) except *:
         cdef vx_table_stats s
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
+        cdef vx_fs *p = self.begin()
         with nogil:
             vx_table_read(p, self.ptr, &s)
         self.end()
@@ -173,8 +179,7 @@ cdef class RowTable:
 
     def watch(self, VectorIndex vectors not None, WordIndex words not None):
         """Rows that go out of use leave these indexes at once."""
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
+        cdef vx_fs *p = self.begin()
         self.keep = (vectors, words)
         self.sink.fn[0] = gone_vector
         self.sink.ctx[0] = vectors.index
@@ -245,8 +250,7 @@ cdef class RowTable:
         out = np.empty(want, ROW)
         cdef size_t at = out.ctypes.data
         cdef uint32_t got
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
+        cdef vx_fs *p = self.begin()
         with nogil:
             got = vx_table_rows(p, self.ptr, first, want, <vx_row *>at)
         self.end()
@@ -257,8 +261,7 @@ cdef class RowTable:
         cdef uint32_t cap = self.read().rows, n
         out = np.empty(cap, np.uint32)
         cdef size_t at = out.ctypes.data
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
+        cdef vx_fs *p = self.begin()
         with nogil:
             n = vx_table_versions(p, self.ptr, <uint32_t *>at, cap)
         self.end()
@@ -273,8 +276,7 @@ cdef class RowTable:
             room = n
             out = np.empty(room, np.uint32)
             at = out.ctypes.data
-            self.begin()
-            p = self.filesystem.fs
+            p = self.begin()
             with nogil:
                 n = vx_table_rows_of(p, self.ptr, ino, <uint32_t *>at, room)
             self.end()
@@ -286,8 +288,7 @@ cdef class RowTable:
         bits = np.empty((rows + 63) // 64, np.uint64)
         cdef size_t at = bits.ctypes.data
         cdef int64_t n
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
+        cdef vx_fs *p = self.begin()
         with nogil:
             n = vx_table_scope(p, self.ptr, directory, <uint64_t *>at, rows)
         self.end()
@@ -301,8 +302,7 @@ cdef class RowTable:
         out = np.empty(cap, np.uint32)
         cdef size_t at = out.ctypes.data
         cdef int64_t n
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
+        cdef vx_fs *p = self.begin()
         with nogil:
             n = vx_table_touched(p, self.ptr, <uint32_t *>at, cap)
         self.end()
@@ -311,8 +311,7 @@ cdef class RowTable:
     def use_words(self, uint64_t ino):
         """Keyword records go to another file from now on; nobody may be putting meanwhile."""
         cdef int rc
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
+        cdef vx_fs *p = self.begin()
         with nogil:
             rc = vx_table_words(p, self.ptr, ino)
         self.end()
@@ -322,8 +321,7 @@ cdef class RowTable:
     def take_back(self, uint64_t ino):
         """A file that was away is back: the number of its rows that are to be searched again."""
         cdef int n
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
+        cdef vx_fs *p = self.begin()
         with nogil:
             n = vx_table_return(p, self.ptr, ino)
         self.end()
@@ -332,8 +330,7 @@ cdef class RowTable:
     def drop(self, uint64_t ino):
         """Take a file's rows away; the file stays.  Whether it had any."""
         cdef int rc
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
+        cdef vx_fs *p = self.begin()
         with nogil:
             rc = vx_table_drop(p, self.ptr, ino)
         self.end()
@@ -344,8 +341,7 @@ cdef class RowTable:
     def skip(self, uint32_t n):
         """Leave the next n rows of the table unused."""
         cdef int rc
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
+        cdef vx_fs *p = self.begin()
         with nogil:
             rc = vx_table_skip(p, self.ptr, n)
         self.end()
@@ -357,8 +353,7 @@ cdef class RowTable:
         cdef size_t n = rows.shape[0]
         if not n:
             return
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
+        cdef vx_fs *p = self.begin()
         with nogil:
             vx_table_confirm(p, self.ptr, &rows[0], &inos[0], n)
         self.end()
@@ -491,8 +486,7 @@ cdef class RowTable:
                   const uint32_t *words_n, uint32_t flags, out) except? -1:
         cdef size_t at = out.ctypes.data
         cdef int rc
-        self.begin()
-        cdef vx_fs *p = self.filesystem.fs
+        cdef vx_fs *p = self.begin()
         with nogil:
             rc = vx_fs_put_records(p, &self.filesystem.cred, self.ptr, r, n, <const vx_span *>spans, stored, words,
                                    words_n, flags, <uint32_t *>at)

@@ -10,6 +10,7 @@ import os
 
 import numpy as np
 
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.string cimport memcpy, memset
@@ -91,6 +92,7 @@ cdef int _fetch_rows(VectorIndex index, uint32_t first, uint32_t n, char *out) n
         return -errno.EIO
 
 
+@cython.no_gc_clear  # it lets go of its pool last
 cdef class VectorIndex:
     """Rows of vectors under numbers of the caller's choice, searched exactly or approximately.
 
