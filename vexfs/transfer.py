@@ -28,6 +28,8 @@ FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESHUTDOWN}
 #: What a target refuses of an attribute: all of it, or so much.
 ATTRIBUTE_REFUSED = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL}
 ATTRIBUTE_TOO_LARGE = {errno.ENOSPC, errno.E2BIG, errno.ERANGE}
+#: Of a file that is another owner's now they would be rights that nobody gave.
+_RIGHTS = stat.S_ISUID | stat.S_ISGID
 #: Where a file that replaces another one is until it is complete.
 UNFINISHED = b".vexfs-unfinished"
 
@@ -267,7 +269,9 @@ class Transfer:
                 self._skipped(path, f"owner: {describe(error)}")
         self._attributes(path)
         if not stat.S_ISLNK(found.st_mode):
-            self.target.chmod(path, stat.S_IMODE(found.st_mode))
+            mode = stat.S_IMODE(found.st_mode)
+            keeps = directory or not mode & _RIGHTS or _owned_alike(found, self.target.lstat(path))
+            self.target.chmod(path, mode if keeps else mode & ~_RIGHTS)
         self.target.utime(path, found.st_atime_ns, found.st_mtime_ns)
 
     def _attributes(self, path: bytes) -> None:
@@ -297,11 +301,16 @@ class Transfer:
         self.summary.skipped.append({"path": os.fsdecode(self.source.full(path)), "why": why})
 
 
+def _owned_alike(found: Any, there: Any) -> bool:
+    return bool(found.st_uid == there.st_uid and found.st_gid == there.st_gid)
+
+
 def _same(found: Any, there: Any) -> bool:
     """Whether the target was finished by an earlier run and the source has not changed since."""
+    mode = stat.S_IMODE(found.st_mode)
     return bool(
         stat.S_IFMT(found.st_mode) == stat.S_IFMT(there.st_mode)
-        and stat.S_IMODE(found.st_mode) == stat.S_IMODE(there.st_mode)
+        and stat.S_IMODE(there.st_mode) == (mode if _owned_alike(found, there) else mode & ~_RIGHTS)
         and kept_time(found.st_mtime_ns) == kept_time(there.st_mtime_ns)
         and found.st_rdev == there.st_rdev
         and (found.st_size == there.st_size or not stat.S_ISREG(found.st_mode))

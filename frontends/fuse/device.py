@@ -15,7 +15,7 @@ REQUEST_MOST = 1 << 20
 WRITE_MOST = 128 << 10
 """Bytes that one write brings where llfuse has its buffers from libfuse 2 as it is."""
 
-_READ_AHEAD_KIB = 512
+_READ_AHEAD_KIB = 1024
 _PAGE = 4096
 _OUT = struct.Struct("=IiQ")  # fuse_out_header: length, error, the request's number; with 0 a notification
 _INIT_OUT = struct.Struct("=4I2H2I2HI28x")

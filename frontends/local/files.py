@@ -20,7 +20,7 @@ from vexfs.frontends.local.paths import AnyPath, VolumePath, bind, is_own, plain
 from vexfs.frontends.local.transfers import copy_content, copy_metadata, remove_tree
 
 from vexfs._core.fs import Filesystem, Stat
-from vexfs.errors import VolumeClosed, from_errno
+from vexfs.errors import InvalidArgument, VolumeClosed, from_errno
 
 
 class DirEntry:
@@ -394,6 +394,8 @@ class Files:
         if times is not None:
             ns = round(times[0] * 1_000_000_000), round(times[1] * 1_000_000_000)
         atime_ns, mtime_ns = ns or (time.time_ns(),) * 2
+        if not all(at is None or -(1 << 63) <= at < 1 << 63 for at in (atime_ns, mtime_ns)):
+            raise InvalidArgument.at("a time is at most 2^63 - 1 ns from 1970: the years 1677 to 2262", text(path))
         self.filesystem.utimens(text(path), atime_ns, mtime_ns, follow_symlinks)
 
     def getxattr(self, path: AnyPath, name: str | bytes, follow_symlinks: bool = True) -> bytes:

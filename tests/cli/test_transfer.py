@@ -200,6 +200,23 @@ def test_a_second_run_finds_nothing_to_do(tree: Path, volume: Path, capsys: pyte
         assert facts(VolumeSide(fs.filesystem, "x")) == facts(HostSide(tree))
 
 
+@pytest.mark.skipif(not ROOT, reason="needs root, to give files away")
+def test_rights_of_an_owner_do_not_pass_to_another(
+    tmp_path: Path, volume: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name, owner in (("theirs", 12), ("ours", 0)):
+        program = tmp_path / "in" / name
+        program.write_text("#!/bin/sh")
+        os.chown(program, owner, owner)
+        program.chmod(0o6755)
+    vexfs_run(capsys, "import", tmp_path / "in", f"{volume}:/in")
+    for copied in (2, 0):
+        status, told = vexfs_run(capsys, "export", "--no-owners", f"{volume}:/in", tmp_path / "out")
+        assert status == 0 and (told["files"], told["unchanged"]) == (copied, 2 - copied)
+    assert [oct((tmp_path / "out" / name).stat().st_mode & 0o7777) for name in ("theirs", "ours")] == ["0o755", "0o6755"]
+
+
 def test_times_that_a_volume_has_no_number_for(
     tmp_path: Path, volume: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -181,6 +181,8 @@ def test_touch_truncate_link_chown(fs: Files) -> None:
         fs.touch("t", exist_ok=False)
     with pytest.raises(ValueError, match="not both"):
         fs.utime("t", (1, 1), ns=(1, 1))
+    with pytest.raises(OSError, match="2262"):
+        fs.utime("t", ns=(10**19, 0))
     fs.truncate("t", 1 << 40)
     assert fs.stat("t").st_size == 1 << 40
     fs.link("t", "u")

@@ -150,7 +150,7 @@ cdef class Opened:
         self.fs = NULL
 
     def __init__(self, path, *, meta_key=None, data_key=None, bint create=False, bint read_only=False,
-                 str compression="lz4", uint64_t cache_size=64 << 20, uint64_t prefetch_size=1 << 20,
+                 str compression="lz4", uint64_t cache_size=64 << 20, uint64_t prefetch_size=4 << 20,
                  uint32_t io_queue_depth=32, bint direct_io=False, uint64_t dirty_limit=64 << 20,
                  uint32_t commit_ops=10_000, uint32_t commit_delay_ms=1000, uint64_t size_limit=0,
                  uint64_t segment_size=64 << 20, uint64_t inode_cache=65_536, uint64_t log_limit=32 << 20,

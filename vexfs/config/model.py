@@ -120,7 +120,7 @@ class Storage:
     encryption_key_file: str = _key(Place("none"), "", "Made when the volume is made; keep a copy elsewhere.")
     enable_direct_io: bool = _key(Switch(), False, "Bypass the host's page cache for file data.")
     io_queue_depth: int = _key(Whole(1, 1024), 32, "Reads and writes of segments under way at once.")
-    prefetch_size: int = _key(Size(0, 1 << 30), "1MB", "How far sequential reads are read ahead; 0 is not at all.")
+    prefetch_size: int = _key(Size(0, 1 << 30), "4MB", "How far sequential reads are read ahead; 0 is not at all.")
 
 
 @attrs.frozen(kw_only=True)
