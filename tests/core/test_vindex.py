@@ -113,6 +113,18 @@ def test_recall_of_every_k(metric, k):
         assert recall(index.search(q, k, recall=asked)[0], expected) >= asked - 0.01
 
 
+def test_all_neighbours_are_found_by_comparing_all_rows():
+    """Bits of 32 dimensions, of which many products are nearly equal, are more than estimates can tell apart."""
+    rng = np.random.default_rng(0)
+    x = ((rng.random((20_000, 32)) < 0.1) + 1e-3 * rng.normal(size=(20_000, 32))).astype(np.float32)
+    work = {}
+    index = filled(x, "dot")
+    rows, _, _ = index.search(x[:100], 10, recall=1, work=work)
+    assert work["plan"] == "exact" and recall(rows, nearest("dot", x[:100], x, 10)) > 0.999
+    index.search(x[:1], 10, recall=1, effort=5, work=work)
+    assert work["plan"] == "lists"
+
+
 def test_rows_of_every_length():
     rng = np.random.default_rng(5)
     x = (clustered(12_000, 64) * np.exp(1.3 * rng.normal(size=(12_000, 1)))).astype(np.float32)

@@ -129,7 +129,8 @@ static uint32_t choose_plan(const vx_vindex *v, const vx_generation *g, const vx
     if (ask->only)
         return VX_PLAN_ROWS;
     const int small = live <= VX_EXACT_ROWS || candidates <= MASKED_EXACT || v->dim <= FLAT_DIM;
-    if (ask->exact == 1 || (ask->exact < 0 && small))
+    const int all = ask->recall >= 1 && ask->effort == 0; /* estimates overlook a few, however wide they are taken */
+    if (ask->exact == 1 || (ask->exact < 0 && (small || all)))
         return VX_PLAN_EXACT;
     if (ask->mask && ask->exact < 0 && candidates < MASKED_ROWS + live / MASKED_SHARE + 8 * (uint64_t)ask->k)
         return VX_PLAN_SIFT;
