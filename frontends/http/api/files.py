@@ -239,12 +239,13 @@ def write(request: Request) -> Sink:
         span = int(match[1]), int(match[2]) + 1
     if query.directory:
         return _DirectorySink(request, path, query.parents)
-    now = _as_wanted(request, path)
-    if now is None and query.parents:
-        volume.makedirs(os.path.dirname(path), exist_ok=True)
-    if span is not None:
-        return _RangeSink(request, path, span, now is None)
-    return _FileSink(request, path, now)
+    with _while_it_is(request):
+        now = _as_wanted(request, path)
+        if now is None and query.parents:
+            volume.makedirs(os.path.dirname(path), exist_ok=True)
+        if span is not None:
+            return _RangeSink(request, path, span, now is None)
+        return _FileSink(request, path, now)
 
 
 def _as_wanted(request: Request, path: str) -> Any:
@@ -255,17 +256,26 @@ def _as_wanted(request: Request, path: str) -> Any:
         now = None
     if now is not None and stat.S_ISDIR(now.st_mode):
         raise IsADirectory.at("is a directory", path)
+    _hold(request, now)
+    return now
+
+
+def _hold(request: Request, now: Any) -> None:
+    """Refuse what the request says must be otherwise than it is `now`; None is a file that does not exist."""
     none, match_ = request.headers.get("if-none-match"), request.headers.get("if-match")
     if none is not None and now is not None and _matches(none, etag(now)):
         raise Problem(412, f"the file exists, at {etag(now)}")
     if match_ is not None and (now is None or not _matches(match_, etag(now))):
         raise Problem(412, f"the file is at {etag(now)} now" if now else "the file does not exist")
-    return now
+
+
+def _conditional(request: Request) -> bool:
+    return bool({"if-none-match", "if-match"} & request.headers.keys())
 
 
 def _while_it_is(request: Request) -> contextlib.AbstractContextManager[Any]:
     """For who writes what must be as it says: of those who saw the same, the first writes, and the others see that."""
-    if not {"if-none-match", "if-match"} & request.headers.keys():
+    if not _conditional(request):
         return contextlib.nullcontext()
     found: threading.Lock = request.node.extras.setdefault("http.conditional", threading.Lock())
     return found
@@ -296,7 +306,7 @@ class _DirectorySink:
 
 
 class _RangeSink:
-    """Writes into a file in place."""
+    """Writes into a file in place; under a condition, as long as nobody else does."""
 
     def __init__(self, request: Request, path: str, span: tuple[int, int], made: bool) -> None:
         self._request, self._path, self._made = request, path, made
@@ -305,6 +315,7 @@ class _RangeSink:
         self._ino = self._filesystem.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
             request.allow_ino(self._ino)
+            self._tag = etag(self._filesystem.getattr(self._ino))
         except BaseException:
             self._filesystem.release(self._ino)
             raise
@@ -312,7 +323,11 @@ class _RangeSink:
     def write(self, data: bytes) -> None:
         if self._at + len(data) > self._end:
             raise Problem(400, "the body is longer than Content-Range says")
-        self._filesystem.write(self._ino, data, self._at)
+        with _while_it_is(self._request):
+            if _conditional(self._request) and etag(self._filesystem.stat(self._path)) != self._tag:
+                raise Problem(412, "the file was changed or replaced meanwhile")
+            self._filesystem.write(self._ino, data, self._at)
+            self._tag = etag(self._filesystem.getattr(self._ino))
         self._at += len(data)
 
     def finish(self) -> Reply:
@@ -398,13 +413,13 @@ class _FileSink:
 def change(request: Request) -> Reply:
     """PATCH: rename, attributes, mode, time."""
     patch = request.decoded(Patch)
-    with fence(request, changes=patch.rename_to is not None):
+    with fence(request, changes=patch.rename_to is not None), _while_it_is(request):
         return _changed(request, patch, _writable(request, request.path))
 
 
 def _changed(request: Request, patch: Patch, path: str) -> Reply:
     filesystem = request.node.volume.filesystem
-    filesystem.stat(path)
+    _hold(request, filesystem.stat(path))
     if patch.rename_to is not None:
         goal = request.allow(normal_target(patch.rename_to), follow=False)
         filesystem.rename(path, goal, 0 if patch.replace else NOREPLACE)
@@ -443,13 +458,15 @@ def remove(request: Request) -> Reply:
         raise NotPermitted.at("the root cannot be removed", path)
     request.allow(path, follow=False)
     volume = request.node.volume
-    found = volume.filesystem.stat(path, False)
-    if not stat.S_ISDIR(found.st_mode):
-        volume.filesystem.unlink(path)
-    elif query.recursive:
-        volume.rmtree(path)
-    else:
-        volume.filesystem.rmdir(path)
+    with _while_it_is(request):
+        found = volume.filesystem.stat(path, False)
+        _hold(request, found)
+        if not stat.S_ISDIR(found.st_mode):
+            volume.filesystem.unlink(path)
+        elif query.recursive:
+            volume.rmtree(path)
+        else:
+            volume.filesystem.rmdir(path)
     return Reply(204)
 
 

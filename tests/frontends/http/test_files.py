@@ -105,6 +105,47 @@ def test_conditions(served, files):
     assert served.ask("PUT", "/v1/files/t/new", b"2", {"If-None-Match": "*"}).status == 201
 
 
+@pytest.mark.parametrize("change", [("DELETE", b""), ("PATCH", b'{"mode": 384}')])
+def test_conditions_of_other_changes(served, files, change):
+    method, body = change
+    tag = served.ask("PUT", "/v1/files/t/c", b"1").json["etag"]
+    for condition in ({"If-Match": '"other"'}, {"If-None-Match": tag}, {"If-None-Match": "*"}):
+        assert served.ask(method, "/v1/files/t/c", body, condition).status == 412
+    assert files.stat("t/c").st_mode & 0o777 == 0o644
+    assert served.ask(method, "/v1/files/t/c", body, {"If-Match": tag}).status in (200, 204)
+    assert served.ask(method, "/v1/files/t/none", body, {"If-None-Match": "*"}).status == 404
+
+
+def test_a_range_is_not_written_into_what_changed_while_it_came(served, files):
+    for after in (b"in its place", None):
+        tag = served.ask("PUT", "/v1/files/t/c", b"0123456789").json["etag"]
+        link = served.connection()
+        link.putrequest("PUT", "/v1/files/t/c")
+        for name, value in {"If-Match": tag, "Content-Range": "bytes 0-2/*", "Content-Length": "3",
+                            "Authorization": f"Bearer {served.token}", "Expect": "100-continue"}.items():  # fmt: skip
+            link.putheader(name, value)
+        link.endheaders()
+        assert link.sock.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"  # its conditions were looked at
+        if after is None:
+            files.truncate("t/c", 4)
+        else:
+            files.write_bytes("t/c", after)
+        link.send(b"abc")
+        assert link.getresponse().status == 412
+        assert files.read_bytes("t/c") == (after or b"0123")
+
+
+def test_of_several_ranges_for_the_same_one_is_written(served, files):
+    for size in (10, 2_000_000):
+        tag = served.ask("PUT", "/v1/files/t/c", b"").json["etag"]
+        wanted = {"If-Match": tag, "Content-Range": f"bytes 0-{size - 1}/*"}
+        letters = [b"%d" % each for each in range(6)]
+        with ThreadPoolExecutor(6) as pool:
+            told = list(pool.map(lambda c: served.ask("PUT", "/v1/files/t/c", c * size, wanted).status, letters))  # noqa: B023
+        assert sorted(told) == [200, *[412] * 5]
+        assert files.read_bytes("t/c") == letters[told.index(200)] * size
+
+
 @pytest.mark.parametrize("size", [10, 2_000_000])
 @pytest.mark.parametrize("wanted", ["If-None-Match", "If-Match"])
 def test_of_several_who_saw_the_same_one_writes(served, files, wanted, size):
