@@ -139,6 +139,19 @@ def test_a_closed_pipe_is_no_error():
     assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["volume", "info", "--help"], ["completion", "bash"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_a_full_device_does_not_take_is_an_error(words, unbuffered):
+    code = "from vexfs.cli.main import vexctl; vexctl()"
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-c", code, *words], stdout=full, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("vexctl: No space left on device")
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_bash_completes(program, tmp_path):
     status, script, _ = finish(program, "completion", "bash")

@@ -157,8 +157,7 @@ def run(program: str, arguments: Sequence[str] | None = None) -> int:
         print(f"{program}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`).  Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _complain_no_more()  # the reader of our output has gone (`| head`)
         return 128 + signal.SIGPIPE
     except Exception as error:
         if _of_interrupt(error):
@@ -166,8 +165,17 @@ def run(program: str, arguments: Sequence[str] | None = None) -> int:
             return 128 + signal.SIGINT
         if args.debug or not _expected(error):
             raise
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _complain_no_more()
         print(f"{program}: {output.printable(' '.join(describe(error).split()))}", file=sys.stderr)
         return row_of(error).exit_code
+
+
+def _complain_no_more() -> None:
+    """Have what standard output does not take go nowhere: Python would tell of it once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(program: str) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -49,6 +50,14 @@ class Parser(argparse.ArgumentParser):
         if left and not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
             self._refuse(left)
         return found, left
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As of the base class; a help that cannot be written is an error."""
+        if file is None or file is not sys.stdout:
+            super()._print_message(message, file)
+        else:
+            file.write(message)
+            file.flush()
 
     def _refuse(self, left: list[str]) -> NoReturn:
         option = next((word.partition("=")[0] for word in left if word.startswith("-") and word != "--"), None)
