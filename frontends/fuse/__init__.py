@@ -116,7 +116,7 @@ def mount(
     tree.register(b"index.toml", files.text, everywhere=True)
     tree.register(b"index.toml.error", files.error, everywhere=True)
     made.start()
-    volume.announce(mountpoint=made.mountpoint)
+    volume.announce(mountpoint=made.mountpoint, closes_with_mount="yes" if closes_with_mount else None)
     volume.mounted = made
     return made
 

@@ -303,6 +303,14 @@ def test_unmounting_tells_of_another_namespace_that_has_it_still(home):
             holder.kill()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_waits_for_the_close_of_a_mount_that_it_may_not_look_into(home):
+    assert run(*VEXFS, "mount", home / "v.vex", home / "mnt").returncode == 0
+    other = "import os; os.setresuid(0, 0, 1); from vexfs.cli.main import vexfs; vexfs()"  # for FUSE not who mounted it
+    done = run(sys.executable, "-c", other, "umount", home / "mnt", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["closed"] is True
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to bind")
 def test_unmounting_one_of_two_places_tells_of_the_other_and_does_not_wait(home):
     mnt, other = home / "mnt", home / "other"

@@ -7,11 +7,13 @@ import os
 import select
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from vexfs.cli import output
 from vexfs.errors import InvalidArgument, from_errno
 from vexfs.frontends.fuse import mountpoint as place
+from vexfs.store import lock
 
 #: Before it is told that the volume is still open, and where.
 PATIENCE_S = 5
@@ -42,7 +44,7 @@ def umount(args: argparse.Namespace) -> int:
     stale = place.is_stale(directory)
     if not stale and not args.lazy:
         _written(directory)
-    with _process_of(directory) as process:
+    with _process_of(here) as process:
         place.unmount(directory, lazy=stale or args.lazy)
         closed = stale
         if others := place.also_at(here.device):
@@ -96,13 +98,14 @@ def _written(directory: str) -> None:
 
 
 @contextlib.contextmanager
-def _process_of(directory: str) -> Iterator[int | None]:
+def _process_of(here: place.Mounted) -> Iterator[int | None]:
     """A descriptor, readable when the process behind a mount has ended; None if that lives on or is not known."""
     try:
-        with open(os.path.join(directory, ".vexfs", "status"), encoding="utf-8", errors="replace") as status:
+        with open(os.path.join(here.path, ".vexfs", "status"), encoding="utf-8", errors="replace") as status:
             told = dict(line.rstrip("\n").split(": ", 1) for line in status if ": " in line)
-    except OSError:
-        told = {}
+    except OSError:  # not ours to look into
+        told = lock.owner(Path(here.source)) or {}
+        told = told if told.get("mountpoint") == here.path else {}
     process = None
     if told.get("closes_with_mount") == "yes":
         with contextlib.suppress(OSError, ValueError):
