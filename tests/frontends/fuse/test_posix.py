@@ -151,6 +151,14 @@ def test_extended_attributes(here):
         os.removexattr(here / "a", "user.big")
 
 
+@pytest.mark.parametrize("name", ["user.", "trusted.", "security."])
+def test_an_attribute_without_a_name_behind_its_space_is_invalid(here, name):
+    (here / "a").touch()
+    for use in (lambda: os.setxattr(here / "a", name, b""), lambda: os.getxattr(here / "a", name)):
+        with fails_with(errno.EINVAL):
+            use()
+
+
 def test_no_more_names_of_attributes_than_can_be_listed(here):
     (here / "a").touch()
     names = [f"user.{k:0220}" for k in range(400)]

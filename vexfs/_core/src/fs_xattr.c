@@ -65,9 +65,11 @@ static int name_check(const char *name, size_t n)
     if (n > 7 && !memcmp(name, "system.", 7))
         return -EOPNOTSUPP; /* no access control lists here */
     static const char *const spaces[] = {"user.", "trusted.", "security."};
-    for (size_t k = 0; k < 3; k++)
-        if (n > strlen(spaces[k]) && !memcmp(name, spaces[k], strlen(spaces[k])))
-            return 0;
+    for (size_t k = 0; k < 3; k++) {
+        size_t of = strlen(spaces[k]);
+        if (n >= of && !memcmp(name, spaces[k], of))
+            return n > of ? 0 : -EINVAL;
+    }
     return -EOPNOTSUPP;
 }
 
