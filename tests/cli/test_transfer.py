@@ -214,7 +214,8 @@ def test_rights_of_an_owner_do_not_pass_to_another(
     for copied in (2, 0):
         status, told = vexfs_run(capsys, "export", "--no-owners", f"{volume}:/in", tmp_path / "out")
         assert status == 0 and (told["files"], told["unchanged"]) == (copied, 2 - copied)
-    assert [oct((tmp_path / "out" / name).stat().st_mode & 0o7777) for name in ("theirs", "ours")] == ["0o755", "0o6755"]
+    modes = [oct((tmp_path / "out" / name).stat().st_mode & 0o7777) for name in ("theirs", "ours")]
+    assert modes == ["0o755", "0o6755"]
 
 
 def test_times_that_a_volume_has_no_number_for(
