@@ -11,6 +11,10 @@
 /* A search begins with the first blocks of its first list for k up to this. */
 #define WARM_K 64u
 #define SORTED_BY_HAND 48u
+/* What k rows seem to reach and do reach may be so much of an error apart; less where so many times k rows are that good. */
+#define TOO_MUCH 0.8f
+#define TOO_MUCH_OF_MANY 0.25f
+#define MANY 8u
 
 /* What the query brings to every list. */
 typedef struct {
@@ -21,6 +25,9 @@ typedef struct {
     float shift;            /* from a score to a key, for l2 */
     float limit;            /* the score that the threshold asks for */
     float slack;            /* of a list's score below the worst of the k */
+    float allowed;          /* the most that was allowed for the error of a 4-bit code */
+    uint32_t compared;      /* candidates that nothing but the rows themselves told apart */
+    int exactly;            /* `limit` is what k rows do reach: estimates have no say in it */
 } vx_asked;
 
 /* Entries of one list that passed the sieve, waiting for their 4-bit codes to come from memory. */
@@ -51,12 +58,14 @@ static void prepare(vx_search *s, vx_asked *a)
     /* What floats take of a short distance between long vectors leaves nothing out. */
     a->limit = v->metric == VX_L2 ? 0.5f * (s->least + a->shift) - 1e-6f * a->shift : s->least;
     a->slack = s->slack * sqrtf(p->square);
+    a->allowed = 0;
+    a->exactly = 0;
 }
 
 /* What a row has to reach now. */
 static float least_of(const vx_search *s, const vx_asked *a)
 {
-    const float least = vx_top_least(&s->rough);
+    const float least = a->exactly ? a->limit : vx_top_least(&s->rough);
     return least > a->limit ? least : a->limit;
 }
 
@@ -97,9 +106,9 @@ static int make_room(vx_search *s, uint32_t n)
 }
 
 /* Without the candidates that can no longer be among the best. */
-static void drop_candidates(vx_search *s)
+static void drop_candidates(vx_search *s, const vx_asked *a)
 {
-    const float least = vx_top_least(&s->rough);
+    const float least = least_of(s, a);
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->candidates; i++)
         if (s->candidate[i].score >= least)
@@ -107,10 +116,10 @@ static void drop_candidates(vx_search *s)
     s->candidates = n;
 }
 
-static int add_candidate(vx_search *s, float score, uint32_t row)
+static int add_candidate(vx_search *s, const vx_asked *a, float score, uint32_t row)
 {
     if (s->candidates == s->candidates_room) {
-        drop_candidates(s);
+        drop_candidates(s, a);
         if (s->candidates > s->candidates_room / 2) {
             vx_candidate *more = realloc(s->candidate, 2 * (size_t)s->candidates_room * sizeof *more);
             if (!more)
@@ -123,7 +132,7 @@ static int add_candidate(vx_search *s, float score, uint32_t row)
     return 0;
 }
 
-static void compare_pending(vx_search *s, const vx_asked *a, vx_pending *pending)
+static void compare_pending(vx_search *s, vx_asked *a, vx_pending *pending)
 {
     const vx_vindex *v = s->v;
     const size_t bytes = v->padded / 2;
@@ -134,11 +143,12 @@ static void compare_pending(vx_search *s, const vx_asked *a, vx_pending *pending
         memcpy(numbers, code + bytes, sizeof numbers);
         const int32_t product = s->kernels->fine(code, s->q8, bytes);
         const float score = a->add + numbers[0] + numbers[1] * (a->step_8 * (float)product + a->offset_8);
-        const float best = score + a->error_4 * numbers[1];
-        if (!(best >= vx_top_least(&s->rough)))
+        const float error = a->error_4 * numbers[1], best = score + error;
+        if (!(best >= least_of(s, a)))
             continue;
+        a->allowed = error > a->allowed ? error : a->allowed;
         vx_top_push(&s->rough, score, row);
-        if (add_candidate(s, best, row) != 0)
+        if (add_candidate(s, a, best, row) != 0)
             s->status = -ENOMEM;
     }
     s->work.fine += pending->n;
@@ -187,7 +197,7 @@ static int begin_visit(const vx_search *s, const vx_asked *a, uint32_t i, vx_vis
     return visit->n > 0;
 }
 
-static void take_block(vx_search *s, const vx_asked *a, const vx_visit *visit, uint32_t at, uint32_t found,
+static void take_block(vx_search *s, vx_asked *a, const vx_visit *visit, uint32_t at, uint32_t found,
                        vx_pending *pending)
 {
     if (visit->n - at < VX_BLOCK)
@@ -238,7 +248,7 @@ static const uint8_t *next_pair(const vx_search *s, vx_coming *c)
     return pair;
 }
 
-static void scan_list(vx_search *s, const vx_asked *a, uint32_t i, vx_coming *coming, vx_pending *pending)
+static void scan_list(vx_search *s, vx_asked *a, uint32_t i, vx_coming *coming, vx_pending *pending)
 {
     const vx_vindex *v = s->v;
     vx_visit visit;
@@ -263,7 +273,7 @@ static void scan_list(vx_search *s, const vx_asked *a, uint32_t i, vx_coming *co
 
 /* As long as nothing is known, everything would pass.  So the first blocks give up their most promising ones first: those
  * that are above what about 2k of them reach without any allowance for error. */
-static void warm_up(vx_search *s, const vx_asked *a, vx_pending *pending)
+static void warm_up(vx_search *s, vx_asked *a, vx_pending *pending)
 {
     const vx_vindex *v = s->v;
     vx_visit visit;
@@ -324,9 +334,9 @@ static void fetch_row(const vx_vindex *v, uint32_t row)
 }
 
 /* The candidates themselves, the most promising first, until none can be better than the k found. */
-static void compare_candidates(vx_search *s, const vx_asked *a)
+static void compare_candidates(vx_search *s, vx_asked *a)
 {
-    drop_candidates(s);
+    drop_candidates(s, a);
     const uint32_t n = s->candidates;
     sort_candidates(s->candidate, n);
     const vx_vindex *v = s->v;
@@ -337,6 +347,7 @@ static void compare_candidates(vx_search *s, const vx_asked *a)
         if (s->top.n == s->top.k && best < s->top.score[0])
             break;
         vx_compare_row(s, s->candidate[i].row);
+        a->compared = i + 1;
     }
 }
 
@@ -359,7 +370,7 @@ static int is_enough(const vx_search *s, uint32_t i)
 }
 
 /* The lists from `from` on; 1 when there is no reason to go on. */
-static int scan_lists(vx_search *s, const vx_asked *a, uint32_t from, vx_pending *pending)
+static int scan_lists(vx_search *s, vx_asked *a, uint32_t from, vx_pending *pending)
 {
     vx_coming coming = {.block = s->probe.tables, .list = from};
     for (uint32_t pair = 0; pair < LEAD; pair++)
@@ -378,11 +389,25 @@ static int scan_lists(vx_search *s, const vx_asked *a, uint32_t from, vx_pending
     return s->probe.n == s->g->lists || s->status != 0;
 }
 
-void vx_search_lists(vx_search *s)
+/* The best of very many that are nearly as good seem better than they are, by as much as an estimate may be off: what they
+ * seem to reach is too much to ask of others.  1 when that was so; what k rows do reach is asked next. */
+static int asked_too_much(vx_search *s, vx_asked *a)
 {
-    vx_asked a;
+    if (a->exactly || s->status != 0 || s->top.n < s->top.k || s->rough.n < s->rough.k)
+        return 0;
+    const float worst = s->top.score[0], reached = s->v->metric == VX_L2 ? 0.5f * (worst + a->shift) : worst;
+    const float part = a->compared / MANY >= s->top.k ? TOO_MUCH_OF_MANY : TOO_MUCH;
+    if (vx_top_least(&s->rough) - reached < part * a->allowed)
+        return 0;
+    a->limit = reached > a->limit ? reached : a->limit;
+    a->exactly = 1;
+    s->top.n = 0;
+    return 1;
+}
+
+static void search_lists(vx_search *s, vx_asked *a)
+{
     vx_pending pending = {.n = 0};
-    prepare(s, &a);
     s->rough.n = 0;
     s->candidates = 0;
     s->seen_n = 0;
@@ -392,28 +417,34 @@ void vx_search_lists(vx_search *s)
     for (;;) {
         vx_probe_choose(&s->probe, s->v, s->g, want, 1);
         if (s->rough.n == 0)
-            warm_up(s, &a, &pending);
-        if (scan_lists(s, &a, done, &pending))
+            warm_up(s, a, &pending);
+        if (scan_lists(s, a, done, &pending))
             break;
-        compare_pending(s, &a, &pending);
+        compare_pending(s, a, &pending);
         /* All that were chosen are too few: over again with more, which begin with the same, more or less. */
         if (want >= s->g->lists)
             break;
         want *= 4;
     }
     if (s->status == 0) {
-        compare_pending(s, &a, &pending);
-        compare_candidates(s, &a);
+        compare_pending(s, a, &pending);
+        compare_candidates(s, a);
     }
 }
 
-/* Every row of the mask by its 4-bit code: a quarter of what comparing the rows themselves costs. */
-void vx_search_sifted(vx_search *s)
+void vx_search_lists(vx_search *s)
 {
     vx_asked a;
+    prepare(s, &a);
+    search_lists(s, &a);
+    if (asked_too_much(s, &a))
+        search_lists(s, &a);
+}
+
+static void sift(vx_search *s, vx_asked *a)
+{
     vx_pending pending = {.n = 0};
     const uint64_t end = atomic_load(&s->v->end);
-    prepare(s, &a);
     s->rough.n = 0;
     s->candidates = 0;
     for (uint32_t word = 0; (uint64_t)word * 64 < end && s->status == 0; word++)
@@ -422,9 +453,19 @@ void vx_search_sifted(vx_search *s)
             fetch_code(s, row);
             pending.row[pending.n++] = row;
             if (pending.n == PENDING / 4)
-                compare_pending(s, &a, &pending);
+                compare_pending(s, a, &pending);
         }
-    compare_pending(s, &a, &pending);
+    compare_pending(s, a, &pending);
     if (s->status == 0)
-        compare_candidates(s, &a);
+        compare_candidates(s, a);
+}
+
+/* Every row of the mask by its 4-bit code: a quarter of what comparing the rows themselves costs. */
+void vx_search_sifted(vx_search *s)
+{
+    vx_asked a;
+    prepare(s, &a);
+    sift(s, &a);
+    if (asked_too_much(s, &a))
+        sift(s, &a);
 }
