@@ -219,6 +219,34 @@ def test_what_was_learnt_is_kept_until_other_things_are_asked():
     assert lists_of(rows[:100]) < 1.2 * as_rows
 
 
+def test_batches_of_any_number_are_learnt_from():
+    """A search for one, and then for eight at a time."""
+    index, q = filled(clustered(5000, 16)), np.random.default_rng(2).normal(size=(4801, 16))
+    index.search(q[4800:])
+    for at in range(0, 800, 8):
+        index.search(q[at : at + 8])
+    trained(index)
+    for at in range(800, 4800, 8):
+        index.search(q[at : at + 8])
+    until = time.monotonic() + 10
+    while not index.may_learn and time.monotonic() < until:
+        time.sleep(0.05)  # it takes a small part of the time
+    assert index.may_learn
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_queries_whose_square_no_float_holds(metric):
+    """They come to an end, and nothing is learnt from them."""
+    x, q = clustered(20_000, 64), clustered(300, 64, 1)
+    index, expected = filled(x, metric), nearest(metric, q, x, 10)
+    for scale in (1e18, 1e19, 1e25, 1e36):
+        index.search(q * np.float32(scale), 10)
+    for one in q:
+        index.search(one[None] * np.float32(1e25), 10)
+    trained(index)
+    assert recall(index.search(q, 10, recall=0.95)[0], expected) >= 0.94
+
+
 @pytest.mark.parametrize("level", READY)
 def test_every_level_finds_the_same(level):
     x, q = clustered(5000, 384), clustered(60, 384, 1)

@@ -118,6 +118,7 @@ typedef struct {
     uint64_t mark[VX_RECENT]; /* tells them apart */
     uint32_t n;
     _Atomic uint64_t seen, learned; /* so far, and when calibration last looked at them */
+    _Atomic uint32_t calls;         /* since there are enough */
     _Atomic uint64_t rests_until;   /* what that took is to be a small part of the time */
 } vx_recent;
 

@@ -3,6 +3,7 @@
  * Rows are a guess at queries, good where these are as rows are.  A few words that look for pages are not: their
  * neighbours are spread over more lists. */
 #include <errno.h>
+#include <math.h>
 
 #include "clock.h"
 
@@ -47,6 +48,9 @@ static uint64_t mark_of(const float *q, uint32_t dim)
 static void note(vx_vindex *v, const float *q)
 {
     vx_recent *a = &v->recent;
+    /* One whose square floats do not hold tells nothing of others. */
+    if (!(vx_vkernels_in(v)->dot[VX_F32](q, q, v->dim) < INFINITY))
+        return;
     const uint64_t mark = mark_of(q, v->dim);
     for (uint32_t i = 0; i < a->n; i++)
         if (a->mark[i] == mark)
@@ -68,7 +72,7 @@ void vx_recent_note(vx_vindex *v, const float *q, size_t nq)
 {
     vx_recent *a = &v->recent;
     if (atomic_load_explicit(&a->seen, memory_order_relaxed) >= room_for(v) &&
-        atomic_load_explicit(&v->searches, memory_order_relaxed) % CALLS)
+        atomic_fetch_add_explicit(&a->calls, 1, memory_order_relaxed) % CALLS)
         return;
     if (pthread_mutex_trylock(&a->lock) != 0)
         return;

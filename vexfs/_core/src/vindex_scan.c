@@ -293,9 +293,10 @@ static void warm_up(vx_search *s, vx_asked *a, vx_pending *pending)
     if (n < 3 * s->rough.k)
         return;
     s->kernels->spread(key, n, &mean, &deviation);
+    /* Half of them are above the mean less one deviation, unless floats can no longer tell. */
     float level = mean + 3 * deviation;
-    while (deviation > 0 && s->kernels->count(key, n, level) < s->rough.k + s->rough.k / 4)
-        level -= 0.2f * deviation;
+    for (int step = 14; step >= -5 && s->kernels->count(key, n, level) < s->rough.k + s->rough.k / 4; step--)
+        level = mean + 0.2f * (float)step * deviation;
     for (uint32_t at = 0; at < n; at += VX_BLOCK) {
         uint32_t found = 0;
         for (uint32_t i = 0; i < VX_BLOCK && at + i < n; i++)
