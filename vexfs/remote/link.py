@@ -25,7 +25,6 @@ _RUN = "VexFS-Run"
 CLOSED = "the connection has been closed; connect again"
 #: Extensions of MessagePack: whole numbers of more than 64 bits, in decimal digits; text with undecodable bytes.
 DIGITS, TEXT = 1, 2
-CLOSED = "the connection has been closed; connect again"
 
 
 def _large(code: int, digits: memoryview) -> int:
