@@ -58,6 +58,15 @@ def test_a_life_of_an_index(volume):
     assert "no index" in vexctl("index", "status", "/papers", "--volume", volume, status=1)
 
 
+def test_a_directory_of_any_name(volume, array, tmp_path):
+    directory = "/a\n\x1b[31m\udcff"
+    shown = r"/a\n\x1b[31m\xff"
+    assert vexctl("index", "create", directory, "--dim", 8, "--volume", volume).startswith(f"{shown}: dimension 8")
+    told_of = vexctl("import", tmp_path / "x.npy", directory, "--volume", volume)
+    assert told_of.startswith(f"50 records into {shown} in ")
+    assert vexctl("index", "drop", directory, "--volume", volume).startswith(f"the index of {shown} is dropped")
+
+
 def test_vectors_from_an_array(volume, array, tmp_path):
     loaded = told("import", tmp_path / "x.npy", "/a", "--volume", volume)
     assert loaded["records"] == loaded["files"] == 50

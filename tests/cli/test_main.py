@@ -292,3 +292,10 @@ def test_a_name_that_the_terminal_cannot_show_is_no_fault(tmp_path):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert r"\xfc.vex" in out or r"\udcc3\udcbc.vex" in out
+
+
+def test_a_name_that_is_no_utf8_is_no_fault_where_output_is_strict(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    process = start("vexctl", "volume", "create", str(tmp_path / "\udcff.vex"), env=environment)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "") and r"\udcff.vex" in out

@@ -95,8 +95,8 @@ def reembed_of(args: argparse.Namespace) -> int:
         return _follow(args)
     with reach.of(args) as node:
         told = node.call("index.reembed", path=args.path, embedder=args.embedder).result("embedding", "files")
-    output.emit(args, told, lambda: f"{told['path']}: {told['files']:,} files embedded by {told['embedder']}, "
-                f"dimension {told['dim']}, in {output.duration(told['seconds'])}")  # fmt: skip
+    output.emit(args, told, lambda: f"{output.printable(told['path'])}: {told['files']:,} files embedded by "
+                f"{told['embedder']}, dimension {told['dim']}, in {output.duration(told['seconds'])}")  # fmt: skip
     return 0
 
 
@@ -105,7 +105,7 @@ def retry_of(args: argparse.Namespace) -> int:
     with reach.of(args) as node:
         told = node.call("index.retry", path=args.path).result("trying", "files")
     count = output.counted(told["tried"], "file was tried", "files were tried")
-    output.emit(args, told, lambda: "\n".join([f"{told['path']}: {count} again", *_left_out(told)]))
+    output.emit(args, told, lambda: "\n".join([f"{output.printable(told['path'])}: {count} again", *_left_out(told)]))
     return 0
 
 
@@ -113,7 +113,8 @@ def drop_of(args: argparse.Namespace) -> int:
     """Run ``vexctl index drop``."""
     with reach.of(args) as node:
         told = node.call("index.drop", path=args.path).result()
-    output.emit(args, told, lambda: f"the index of {told['path']} is dropped; its files are as they were")
+    output.emit(args, told, lambda: f"the index of {output.printable(told['path'])} is dropped; "
+                "its files are as they were")  # fmt: skip
     return 0
 
 
@@ -129,14 +130,15 @@ def _follow(args: argparse.Namespace) -> int:
             told = node.call("index.status", path=args.path).result()
     began = bool(first.get("reembedding"))
     answer = {name: told[name] for name in ("path", "embedder", "dim", "files")} | {"was_under_way": began}
-    output.emit(args, answer, lambda: f"{told['path']}: {told['files']:,} files by {told['embedder']}, dimension "
-                f"{told['dim']}{'' if began else '; nothing is being embedded anew'}")  # fmt: skip
+    output.emit(args, answer, lambda: f"{output.printable(told['path'])}: {told['files']:,} files by "
+                f"{told['embedder']}, dimension {told['dim']}"
+                f"{'' if began else '; nothing is being embedded anew'}")  # fmt: skip
     return 0 if began else EXIT_WANTING
 
 
 def _line(index: dict[str, Any]) -> str:
     model = f", text by {index['embedder']}" if index["embedder"] else ""
-    return f"{index['path']}: dimension {index['dim']}, {index['metric']}, {index['dtype']}{model}"
+    return f"{output.printable(index['path'])}: dimension {index['dim']}, {index['metric']}, {index['dtype']}{model}"
 
 
 def _left_out(index: dict[str, Any]) -> list[str]:

@@ -47,7 +47,7 @@ def load(args: argparse.Namespace) -> int:
         ).result(f"importing {Path(args.file).name}", "records")  # fmt: skip
     rate = told["records"] / max(told["seconds"], 1e-9)
     spent = output.duration(told["seconds"])
-    lines = [f"{told['records']:,} records into {told['path']} in {spent}, {rate:,.0f} a second"]
+    lines = [f"{told['records']:,} records into {output.printable(told['path'])} in {spent}, {rate:,.0f} a second"]
     lines += [f"left out: {output.printable(name)}, of {count:,} records: is no string, number or boolean"
               for name, count in told["left_out"].items()]  # fmt: skip
     output.emit(args, told, lambda: "\n".join(lines))

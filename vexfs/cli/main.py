@@ -199,7 +199,8 @@ def _complete_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and (stream.encoding or "").lower().replace("-", "") != "utf8":
+        utf8 = (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
+        if isinstance(stream, io.TextIOWrapper) and not (utf8 and stream.errors == "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no error
 
 
