@@ -16,7 +16,7 @@ typedef struct {
     pthread_cond_t published;
     vx_cached **buckets;
     vx_cached *hand; /* a ring of the entries that are READY and in the table */
-    uint64_t bytes, budget, evictions;
+    uint64_t bytes, budget, evictions, ahead; /* bytes, ahead: of what nobody has read yet */
 } __attribute__((aligned(64))) shard;
 
 struct vx_framecache {
@@ -91,6 +91,7 @@ static void unlist(vx_framecache *c, shard *s, vx_cached *e)
         e->prev->next = e->next;
         e->next->prev = e->prev;
         s->bytes -= e->base_n + ENTRY_BYTES;
+        s->ahead -= e->ahead ? e->base_n : 0;
     }
     e->listed = 0;
 }
@@ -122,7 +123,15 @@ static vx_cached *evict(vx_framecache *c, shard *s)
     return victims;
 }
 
-enum vx_found vx_framecache_find(vx_framecache *c, uint32_t seg, uint32_t pos, vx_cached **out)
+/* What was read ahead stays for a turn of the clock; read for the first time it is as if it had just been loaded. */
+static void mark_read(shard *s, vx_cached *e)
+{
+    s->ahead -= e->ahead && e->state == READY ? e->base_n : 0;
+    e->used = !e->ahead;
+    e->ahead = 0;
+}
+
+static enum vx_found find(vx_framecache *c, uint32_t seg, uint32_t pos, uint8_t ahead, vx_cached **out)
 {
     uint64_t h = hashed(seg, pos);
     shard *s = shard_of(c, h);
@@ -134,12 +143,14 @@ enum vx_found vx_framecache_find(vx_framecache *c, uint32_t seg, uint32_t pos, v
     if (e) {
         found = e->state == READY ? VX_FOUND_READY : VX_FOUND_LOADING;
         e->refs++;
-        e->used = 1;
-    } else if ((e = calloc(1, sizeof *e)) != NULL) {
+        if (!ahead)
+            mark_read(s, e);
+    } else if (!(ahead && s->ahead > s->budget / 2) && (e = calloc(1, sizeof *e)) != NULL) {
         e->seg = seg;
         e->pos = pos;
         e->refs = 1;
         e->listed = 1;
+        e->used = e->ahead = ahead;
         e->chain = *bucket;
         *bucket = e;
     } else {
@@ -148,6 +159,16 @@ enum vx_found vx_framecache_find(vx_framecache *c, uint32_t seg, uint32_t pos, v
     pthread_mutex_unlock(&s->lock);
     *out = e;
     return found;
+}
+
+enum vx_found vx_framecache_find(vx_framecache *c, uint32_t seg, uint32_t pos, vx_cached **out)
+{
+    return find(c, seg, pos, 0, out);
+}
+
+enum vx_found vx_framecache_find_ahead(vx_framecache *c, uint32_t seg, uint32_t pos, vx_cached **out)
+{
+    return find(c, seg, pos, 1, out);
 }
 
 void vx_framecache_publish(vx_framecache *c, vx_cached *e, int err)
@@ -170,6 +191,7 @@ void vx_framecache_publish(vx_framecache *c, vx_cached *e, int err)
             e->next = e->prev = s->hand = e;
         }
         s->bytes += e->base_n + ENTRY_BYTES;
+        s->ahead += e->ahead ? e->base_n : 0;
         victims = evict(c, s);
     }
     pthread_cond_broadcast(&s->published);

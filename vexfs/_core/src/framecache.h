@@ -15,7 +15,7 @@ typedef struct vx_cached {
     uint32_t seg, pos, stored, raw_len;
     uint64_t ino, off;
     uint32_t refs;
-    uint8_t state, used, listed;
+    uint8_t state, used, listed, ahead; /* ahead: nobody has read it yet */
     int err;
     void *base; /* the allocation that `data` stands in; from malloc or aligned_alloc */
     size_t base_n;
@@ -29,6 +29,8 @@ void vx_framecache_resize(vx_framecache *c, uint64_t bytes);
 enum vx_found { VX_FOUND_READY, VX_FOUND_CLAIMED, VX_FOUND_LOADING, VX_FOUND_NOMEM };
 /* Holds the entry of a frame.  CLAIMED: it is new, and the caller must fill or fail it. */
 enum vx_found vx_framecache_find(vx_framecache *c, uint32_t seg, uint32_t pos, vx_cached **out);
+/* The same for who reads ahead; NOMEM, too, when half of the room is taken by what nobody has read yet. */
+enum vx_found vx_framecache_find_ahead(vx_framecache *c, uint32_t seg, uint32_t pos, vx_cached **out);
 /* Publishes a claimed entry: identity, data and base are set; or err, which those who wait get too. */
 void vx_framecache_publish(vx_framecache *c, vx_cached *e, int err);
 int vx_framecache_wait(vx_framecache *c, vx_cached *e); /* until it is published: 0 or its error */

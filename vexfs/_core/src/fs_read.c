@@ -6,7 +6,8 @@
 
 #include "vexfs/engine.h"
 
-enum { GETS = 16 };
+/* Frames asked for together; and ahead of a reader so many times as many. */
+enum { GETS = 16, ROUNDS = 16 };
 
 typedef struct {
     vx_frame_get get[GETS];
@@ -132,14 +133,14 @@ static void read_ahead(vx_fs *fs, vx_inode *i, uint64_t off, uint64_t end)
     i->read_next = end;
     if (++i->read_run < 2 || !fs->o.prefetch_bytes)
         return;
-    uint64_t half = fs->o.prefetch_bytes / 2; /* asks when half of the window is used up */
-    if (half && off / half == end / half && i->read_run > 2)
+    const uint64_t half = fs->o.prefetch_bytes > 1 ? fs->o.prefetch_bytes / 2 : 1, now = end / half, crossed = now - off / half;
+    if (!crossed && i->read_run > 2) /* asks when half of the window is used up: the other one was asked for before */
         return;
     vx_scratch scratch;
     vx_frame_get *ahead = vx_frame_scratch(&scratch, fs->o.pool, GETS * sizeof *ahead);
-    uint32_t n = 0;
-    uint64_t stop = end + fs->o.prefetch_bytes < i->a.size ? end + fs->o.prefetch_bytes : i->a.size;
-    for (uint64_t at = end; ahead && at < stop && n < GETS;) {
+    uint32_t n = 0, rounds = 0;
+    const uint64_t stop = (now + 2) * half < i->a.size ? (now + 2) * half : i->a.size;
+    for (uint64_t at = crossed == 1 && i->read_run > 2 ? (now + 1) * half : end; ahead && at < stop && rounds < ROUNDS;) {
         vx_region *r;
         if (vx_region_get(fs, i, (uint32_t)(at >> VX_REGION_SHIFT), 1, &r))
             break;
@@ -152,6 +153,11 @@ static void read_ahead(vx_fs *fs, vx_inode *i, uint64_t off, uint64_t end)
             at += e->len - (in - e->off);
         } else {
             at += hole;
+        }
+        if (n == GETS) {
+            vx_segstore_prefetch(fs->store, ahead, n);
+            n = 0;
+            rounds++;
         }
     }
     if (n)

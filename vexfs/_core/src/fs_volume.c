@@ -292,6 +292,8 @@ int vx_fs_open_volume(vx_fs **out, const vx_fs_options *o, char *message, size_t
     fs->read_only = o->read_only != 0;
     if (!fs->o.dirty_limit)
         fs->o.dirty_limit = 64u << 20;
+    if (fs->o.cache_bytes && fs->o.prefetch_bytes > fs->o.cache_bytes / 4) /* further ahead it is gone when it is wanted */
+        fs->o.prefetch_bytes = fs->o.cache_bytes / 4;
     if (!fs->o.log_limit)
         fs->o.log_limit = 32u << 20;
     if (!fs->o.commit_ops)

@@ -259,7 +259,7 @@ void vx_segstore_run_prefetch(void *store)
     pthread_mutex_unlock(&s->prefetch_lock);
     if (!any)
         return;
-    enum vx_found found = vx_framecache_find(s->cache, g.seg, g.pos, &e);
+    enum vx_found found = vx_framecache_find_ahead(s->cache, g.seg, g.pos, &e);
     if (found == VX_FOUND_NOMEM)
         return;
     if (found == VX_FOUND_CLAIMED) {
