@@ -171,6 +171,15 @@ def test_what_happens_while_the_volume_is_closed_to_ingest_is_caught_up(tmp_path
         assert found(fs, "coffee") == ["/docs/a.txt"]
 
 
+def test_an_index_of_the_root_leaves_the_files_of_vexfs_alone(tmp_path):
+    for _ in range(2):
+        with vexfs.open(tmp_path / "v") as fs:
+            index = fs.index("/", embedder="static")
+            fs.write_text("a.md", "coffee")
+            settled(fs)
+            assert found(fs, "coffee") == ["/a.md"] and not index.describe()["aside"]
+
+
 def test_files_without_text_are_set_aside_once_with_the_reason(fs, tmp_path):
     index = fs.index("docs", embedder="default")
     fs.write_bytes("docs/a.bin", os.urandom(5000))

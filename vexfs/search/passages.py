@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from vexfs._core.fs import Filesystem
     from vexfs.search.index import Index
 
+#: Files below it are the volume's, though an index of the root covers them: tables of indexes, uploads on their way.
+OWN = b"/.vexfs/"
+
 
 @attrs.define
 class Passages:
@@ -94,12 +97,12 @@ def name_of(filesystem: "Filesystem", ino: int) -> str:
 
 
 def path_of_text(filesystem: "Filesystem", ino: int) -> bytes | None:
-    """The file's path; None when it is gone, or one of vectors by its name."""
+    """The file's path; None when it is gone, the volume's own, or one of vectors by its name."""
     try:
         path = filesystem.path_of(ino)
     except OSError:
         return None
-    return None if holds_vectors(path) else path
+    return None if path.startswith(OWN) or holds_vectors(path) else path
 
 
 def read(filesystem: "Filesystem", ino: int, limits: Limits) -> tuple[bytes, str, int]:
