@@ -122,6 +122,16 @@ def test_many_rows_that_are_nearly_as_good():
         assert recall(index.search(x[:300], 10, recall=asked)[0], expected) > got
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_second_look_loses_nothing(metric):
+    """Where the best estimates turn out too good, the search begins again: what it had found by then it finds again."""
+    rng = np.random.default_rng(0)
+    x, q = ((20 + rng.normal(size=(n, 128))).astype(np.float32) for n in (40_000, 6000))
+    index = filled(x, metric)
+    for k in (1, 2):
+        assert np.all(index.search(q, k, recall=0.9)[2] == k)
+
+
 def test_all_neighbours_are_found_by_comparing_all_rows():
     """Bits of 32 dimensions, of which many products are nearly equal, are more than estimates can tell apart."""
     rng = np.random.default_rng(0)

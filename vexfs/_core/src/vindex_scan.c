@@ -398,12 +398,24 @@ static int asked_too_much(vx_search *s, vx_asked *a)
         return 0;
     const float worst = s->top.score[0], reached = s->v->metric == VX_L2 ? 0.5f * (worst + a->shift) : worst;
     const float part = a->compared / MANY >= s->top.k ? TOO_MUCH_OF_MANY : TOO_MUCH;
-    if (vx_top_least(&s->rough) - reached < part * a->allowed)
+    if (!(vx_top_least(&s->rough) - reached > part * a->allowed))
         return 0;
     a->limit = reached > a->limit ? reached : a->limit;
     a->exactly = 1;
-    s->top.n = 0;
     return 1;
+}
+
+/* The rows that were found before are candidates at once, and found again: their 1-bit codes might leave them out now. */
+static void take_found(vx_search *s, const vx_asked *a)
+{
+    if (make_room(s, s->top.n) != 0)
+        s->status = -ENOMEM;
+    for (uint32_t i = 0; i < s->top.n && s->status == 0; i++) {
+        first_time(s, s->top.row[i]);
+        vx_top_push(&s->rough, a->limit, s->top.row[i]);
+        s->status = add_candidate(s, a, INFINITY, s->top.row[i]);
+    }
+    s->top.n = 0;
 }
 
 static void search_lists(vx_search *s, vx_asked *a)
@@ -414,6 +426,8 @@ static void search_lists(vx_search *s, vx_asked *a)
     s->seen_n = 0;
     if (++s->turn == 0)
         s->turn = 1;
+    if (a->exactly)
+        take_found(s, a);
     uint32_t done = 0, want = s->lists + (s->lists_most - s->lists) / 3; /* half as many again are chosen */
     for (;;) {
         vx_probe_choose(&s->probe, s->v, s->g, want, 1);
@@ -467,6 +481,8 @@ void vx_search_sifted(vx_search *s)
     vx_asked a;
     prepare(s, &a);
     sift(s, &a);
-    if (asked_too_much(s, &a))
+    if (asked_too_much(s, &a)) {
+        s->top.n = 0; /* whose 4-bit codes promise more than what is asked now */
         sift(s, &a);
+    }
 }
