@@ -183,10 +183,42 @@ def test_a_service_that_is_busy_is_asked_again(service):
 
 def test_a_service_that_refuses_or_talks_nonsense(service):
     made = embed_http.HttpEmbedder(service.address, pause_s=0.001)
-    for fault, word in [(401, "401"), (b"<html>", "not a list"), (b'{"data": [{"embedding": [1]}]}', "shape")]:
+    huge = b'{"data": [{"embedding": [1, 2, 1%s]}]}' % (b"0" * 400)
+    for fault, word in [
+        (401, "401"),
+        (b"<html>", "not a list"),
+        (b'{"data": [{"embedding": [1]}]}', "shape"),
+        (huge, "not a list"),
+        (b"[" * 200_000, "not a list"),
+    ]:
         service.faults = [fault]
         with pytest.raises(ConfigError, match=word):
             made.embed(["abc"])
+
+
+class Broken(Handler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.server.faults[0])
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"no chunk")
+        self.close_connection = True
+
+
+def test_a_refusal_is_told_by_its_status_though_its_text_breaks_off(service):
+    made = embed_http.HttpEmbedder(service.address, pause_s=0.001)
+    service.RequestHandlerClass = Broken
+    for status, kind in [(503, Unreachable), (404, ConfigError)]:
+        service.faults = [status]
+        with pytest.raises(kind, match=f"HTTP {status}"):
+            made.embed(["abc"])
+
+
+@pytest.mark.parametrize("address", ["http://localhost:port/v1#m", "http://localhost:99999/v1#m", "http://[::1/v1#m"])
+def test_an_address_that_is_none(address):
+    with pytest.raises(ConfigError, match="address is http"):
+        embed_http.HttpEmbedder(address)
 
 
 def test_nobody_there():

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from typing import Any
-from urllib.parse import urldefrag, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -31,8 +31,8 @@ class HttpEmbedder:
 
     def __init__(self, address: str, *, timeout_s: float = _TIMEOUT_S, pause_s: float = 0.5) -> None:
         self.name = address
-        self._url, self._model = urldefrag(address)
-        if urlsplit(self._url).scheme not in ("http", "https") or not urlsplit(self._url).hostname:
+        self._url, _, self._model = address.partition("#")
+        if not _is_address(self._url):
             raise ConfigError(f"{address}: an embedder's address is http(s)://HOST[:PORT]/PATH#MODEL")
         self._timeout_s, self._pause_s = timeout_s, pause_s
         self.version = self._model
@@ -68,7 +68,7 @@ class HttpEmbedder:
                 with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:
                     return _vectors(answer.read(_ANSWER_MOST), len(texts), self.name)
             except urllib.error.HTTPError as error:
-                last = f"HTTP {error.code}: {error.read(300).decode('utf-8', 'replace').strip()}"
+                last = f"HTTP {error.code}: {_reason(error)}"
                 if error.code not in _AGAIN:
                     raise ConfigError(f"embedder {self.name}: {last}") from None
             except (OSError, http.client.HTTPException) as error:
@@ -76,11 +76,28 @@ class HttpEmbedder:
         raise Unreachable(f"embedder {self.name} does not answer after {_TRIES} tries: {last}")
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  looked at here, for what is none would be "no answer" later
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    """What a refusal says, if that can be had: the status alone decides what is done about it."""
+    try:
+        return error.read(300).decode("utf-8", "replace").strip()
+    except (OSError, http.client.HTTPException):
+        return error.reason
+
+
 def _vectors(answer: bytes, count: int, name: str) -> Vectors:
     try:
         rows: Any = sorted(json.loads(answer)["data"], key=lambda each: each.get("index", 0))
         found = np.array([each["embedding"] for each in rows], np.float32, ndmin=2)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"embedder {name}: the answer is not a list of embeddings: {error!r}") from None
     if found.ndim != 2 or found.shape[0] != count or not found.shape[1]:
         raise ConfigError(f"embedder {name}: {count} texts gave an array of shape {found.shape}")
