@@ -181,11 +181,21 @@ def test_a_service_that_is_busy_is_asked_again(service):
         made.embed(["abc"])
 
 
+def test_files_wait_for_a_service_that_wants_another_key_or_has_not_the_model(tmp_path, service):
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        index = fs.index("d", embedder=service.address)
+        service.faults = [401, 404, 403]
+        fs.write_text("d/a.md", "sour coffee\n")
+        assert fs.ingest.wait(60)
+        assert not index.describe()["aside"]
+        assert [hit.path for hit in fs.search("coffee")] == ["/d/a.md"]
+
+
 def test_a_service_that_refuses_or_talks_nonsense(service):
     made = embed_http.HttpEmbedder(service.address, pause_s=0.001)
     huge = b'{"data": [{"embedding": [1, 2, 1%s]}]}' % (b"0" * 400)
     for fault, word in [
-        (401, "401"),
+        (413, "413"),
         (b"<html>", "not a list"),
         (b'{"data": [{"embedding": [1]}]}', "shape"),
         (huge, "not a list"),
@@ -209,7 +219,7 @@ class Broken(Handler):
 def test_a_refusal_is_told_by_its_status_though_its_text_breaks_off(service):
     made = embed_http.HttpEmbedder(service.address, pause_s=0.001)
     service.RequestHandlerClass = Broken
-    for status, kind in [(503, Unreachable), (404, ConfigError)]:
+    for status, kind in [(503, Unreachable), (422, ConfigError)]:
         service.faults = [status]
         with pytest.raises(kind, match=f"HTTP {status}"):
             made.embed(["abc"])

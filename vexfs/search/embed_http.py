@@ -24,6 +24,8 @@ _TRIES = 4
 _BATCH = 64
 _ANSWER_MOST = 256 << 20
 _AGAIN = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
+#: What is no fault of the texts: the key, the bill, a model that is not there.
+_NOT_HAD = frozenset((401, 402, 403, 404))
 
 
 class HttpEmbedder:
@@ -45,9 +47,9 @@ class HttpEmbedder:
         Raises
         ------
         Unreachable
-            The service did not answer, also not when asked again.
+            The service did not answer, also not when asked again, or does not give the model to who asks.
         ConfigError
-            It refused the request, or answered something else than vectors.
+            It refused the texts, or answered something else than vectors.
         """
         parts = [normalised(self._ask(texts[at : at + _BATCH]), len(texts[at : at + _BATCH]), self.dim, self.name)
                  for at in range(0, len(texts), _BATCH)]  # fmt: skip
@@ -69,6 +71,8 @@ class HttpEmbedder:
                     return _vectors(answer.read(_ANSWER_MOST), len(texts), self.name)
             except urllib.error.HTTPError as error:
                 last = f"HTTP {error.code}: {_reason(error)}"
+                if error.code in _NOT_HAD:
+                    raise Unreachable(f"embedder {self.name}: {last}") from None
                 if error.code not in _AGAIN:
                     raise ConfigError(f"embedder {self.name}: {last}") from None
             except (OSError, http.client.HTTPException) as error:
