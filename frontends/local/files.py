@@ -20,7 +20,7 @@ from vexfs.frontends.local.paths import AnyPath, VolumePath, bind, is_own, plain
 from vexfs.frontends.local.transfers import copy_content, copy_metadata, remove_tree
 
 from vexfs._core.fs import Filesystem, Stat
-from vexfs.errors import InvalidArgument, VolumeClosed, from_errno
+from vexfs.errors import InvalidArgument, NameTooLong, VolumeClosed, from_errno
 
 
 class DirEntry:
@@ -226,8 +226,8 @@ class Files:
     ) -> Iterator[tuple[str, list[str], list[str]]]:
         """As ``os.walk``: triples of a directory's path, the names of its directories, the names of the rest.
 
-        Directories that cannot be listed are passed over when there is no `onerror`; not so a volume that is closed, or
-        whose node does not answer.
+        Directories that cannot be listed are passed over when there is no `onerror`; not so one whose path is
+        longer than 1 MiB, a volume that is closed, or one whose node does not answer.
         """
         # A stack of its own: a tree may be deeper than Python's recursion limit.
         todo: list[str | tuple[str, list[str], list[str]]] = [text(top)]
@@ -244,7 +244,7 @@ class Files:
             except OSError as error:
                 if onerror is not None:
                     onerror(error)
-                elif isinstance(error, (ConnectionError, VolumeClosed)):
+                elif isinstance(error, (ConnectionError, NameTooLong, VolumeClosed)):
                     raise
                 continue
             if topdown:

@@ -331,6 +331,22 @@ def test_a_tree_deeper_than_the_recursion_limit_is_walked(fs: Files) -> None:
     fs.rmtree("d")
 
 
+def test_paths_longer_than_the_kernel_takes_lead_somewhere(fs: Files) -> None:
+    path = "d"
+    fs.mkdir(path)
+    while len(path) <= 9000:
+        path += "/" + "d" * 250
+        fs.mkdir(path)
+    fs.write_text(f"{path}/z", "z")
+    assert [(directory, names) for directory, _, names in fs.walk("d")][-1] == (path, ["z"])
+    assert fs.glob("d/**/z") == [f"{path}/z"] and fs.read_text(f"{path}/z") == "z"
+    with pytest.raises(OSError) as caught:
+        fs.stat("d/" * (1 << 19))
+    assert caught.value.errno == errno.ENAMETOOLONG
+    fs.rmtree("d")
+    assert not fs.exists("d")
+
+
 def test_special_files_of_a_tree_are_copied_as_such(fs: Files) -> None:
     fs.makedirs("t/d")
     fs.filesystem.mknod("t/fifo", stat.S_IFIFO | 0o640)

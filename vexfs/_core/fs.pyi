@@ -10,7 +10,7 @@ from vexfs._core.bypath import Stat as Stat
 class Filesystem(ByPath):
     """An open volume's filesystem.  One per process and volume; thread-safe."""
 
-    def scandir(self, path: PathArg) -> Iterator[tuple[bytes, int, int]]:
+    def scandir(self, path: PathArg | int) -> Iterator[tuple[bytes, int, int]]:
         """Entries without dot entries: ``(name, ino, file type bits of mode)``; bounded memory."""
     def open(self, path: PathArg, flags: int, mode: int = 0o666) -> int:
         """As ``os.open``: O_CREAT, O_EXCL, O_TRUNC, O_NOFOLLOW, O_DIRECTORY.  Answers an inode number with an open

@@ -43,6 +43,7 @@ cdef uint32_t S_IFLNK = 0o120000
 cdef int EEXIST = 17
 cdef int ENOTDIR = 20
 cdef int EISDIR = 21
+cdef int ENAMETOOLONG = 36
 cdef int ELOOP = 40
 
 
@@ -52,8 +53,13 @@ cdef class Filesystem(ByPath):
     # -- directories
 
     def scandir(self, path):
-        """Yield ``(name, inode number, file type bits)`` of each entry; memory for one page of entries."""
+        """Yield ``(name, inode number, file type bits)`` of each entry; memory for one page of entries.
+
+        `path` may be a directory's inode number.
+        """
         cdef vx_attr a
+        if isinstance(path, int):
+            return self._entries(path)
         self.walk(path, True, &a)
         if (a.mode & S_IFMT) != S_IFDIR:
             raise from_errno(ENOTDIR, path)
@@ -274,12 +280,21 @@ cdef class Filesystem(ByPath):
     def path_of(self, uint64_t ino):
         """A path that leads to the inode, from the root, with a leading slash."""
         cdef char buf[4096]
+        cdef bytes path
+        cdef char *longer = buf
+        cdef size_t cap = sizeof(buf)
         cdef vx_fs *fs
         cdef int n
-        fs = self.enter()
-        with nogil:
-            n = fs_path_of(fs, ino, buf, sizeof(buf))
-        self.busy -= 1
+        while True:
+            fs = self.enter()
+            with nogil:
+                n = fs_path_of(fs, ino, longer, cap)
+            self.busy -= 1
+            if n != -ENAMETOOLONG or cap > 1 << 30:
+                break
+            cap *= 4
+            path = PyBytes_FromStringAndSize(NULL, cap)
+            longer = PyBytes_AS_STRING(path)
         if n < 0:
             raise failed(n)
-        return buf[:n]
+        return longer[:n]

@@ -324,21 +324,17 @@ class Ingest:
 
     def _walk(self, top: int) -> None:
         """Files below a directory whose rows are not those of their content."""
-        try:
-            paths = [self.filesystem.path_of(top)]
-        except OSError:
-            return
-        walked = 0
-        while paths and not self._stop.is_set():
-            path = paths.pop()
+        directories, walked = [top], 0
+        while directories and not self._stop.is_set():
+            directory = directories.pop()
             walked += 1
             if not walked % _DIRECTORIES:
                 self._breathe()
             with contextlib.suppress(OSError):
-                index = self.catalog.covering(path)
-                for name, ino, kind in self.filesystem.scandir(path):
+                index = self.catalog.covering(directory)
+                for _, ino, kind in self.filesystem.scandir(directory):
                     if kind & 0o170000 == 0o040000:
-                        paths.append(path.rstrip(b"/") + b"/" + name)
+                        directories.append(ino)
                     elif index is not None and index.embedder and kind & 0o170000 == 0o100000:
                         generation = is_file(self.filesystem, ino)
                         if generation is not None and self._is_wanted(index, ino, generation):

@@ -91,16 +91,15 @@ class Settling:
 
     def _look_below(self, top: int) -> None:
         """Meet every file with vectors below a directory that an index covers."""
-        paths = []
+        directories = []
         with contextlib.suppress(OSError):
             if self._catalog.covering(top) is not None:
-                paths.append(self._filesystem.path_of(top))
-        while paths:
-            path = paths.pop()
+                directories.append(top)
+        while directories:
             with contextlib.suppress(OSError):
-                for name, ino, kind in self._filesystem.scandir(path):
+                for name, ino, kind in self._filesystem.scandir(directories.pop()):
                     if stat.S_ISDIR(kind) and name != HIDDEN.encode():
-                        paths.append(path.rstrip(b"/") + b"/" + name)
+                        directories.append(ino)
                     elif stat.S_ISREG(kind) and holds_vectors(name):
                         self._look_at(ino)
 

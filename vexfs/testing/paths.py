@@ -8,7 +8,7 @@ from vexfs.testing.nodes import Node, NodeTable
 
 PathArg = str | bytes
 NAME_MAX = 255
-PATH_MAX = 4096
+PATH_MAX = 1 << 20
 LINKS_FOLLOWED_MAX = 40
 
 

@@ -255,7 +255,7 @@ static int walk(walk_t *w, uint64_t base, const char *path, size_t n, int follow
                 size_t *name_n, int *dir_wanted)
 {
     vx_inode *at;
-    if (n > 4095)
+    if (n >= VX_PATH_MAX)
         return -ENAMETOOLONG;
     if (memchr(path, 0, n))
         return -EINVAL;

@@ -14,6 +14,7 @@
 #include "vexfs/frame.h"
 #include "vexfs/pool.h"
 
+enum { VX_PATH_MAX = 1 << 20 }; /* bytes of a path that is walked; the kernel has a limit of its own on a mount */
 enum { VX_ROOT_INO = 1, VX_NAME_MAX = 255, VX_SYMLINK_MAX = 4095, VX_XATTR_VALUE_MAX = 65536, VX_XATTR_LIST_MAX = 65536 };
 enum { VX_SET_MODE = 1, VX_SET_UID = 2, VX_SET_GID = 4, VX_SET_SIZE = 8, VX_SET_ATIME = 16, VX_SET_MTIME = 32,
        VX_SET_ATIME_NOW = 64, VX_SET_MTIME_NOW = 128, VX_SET_CTIME = 256 };
