@@ -74,15 +74,14 @@ def test_sentence_transformers_names_what_is_missing(monkeypatch):
         resolve("sentence-transformers:all-MiniLM-L6-v2")
 
 
-def test_sentence_transformers_through_its_interface(monkeypatch):
+@pytest.mark.parametrize("dimension", ["get_embedding_dimension", "get_sentence_embedding_dimension"])
+def test_sentence_transformers_through_its_interface(dimension):
     class Model:
-        def get_sentence_embedding_dimension(self):
-            return 3
-
         def encode(self, texts, convert_to_numpy, show_progress_bar):
             assert convert_to_numpy and not show_progress_bar
             return np.full((len(texts), 3), 2.0, np.float32)
 
+    setattr(Model, dimension, lambda self: 3)
     made = embed_sentences.SentenceTransformerEmbedder("m", Model())
     assert (made.name, made.dim) == ("sentence-transformers:m", 3)
     np.testing.assert_allclose(np.linalg.norm(made.embed(["a", "b"]), axis=1), 1, atol=1e-6)

@@ -12,7 +12,9 @@ class SentenceTransformerEmbedder:
     def __init__(self, name: str, model: Any) -> None:
         self.name = f"sentence-transformers:{name}"
         self.version = str(getattr(getattr(model, "model_card_data", None), "base_model_revision", None) or "")
-        self.dim = int(model.get_sentence_embedding_dimension())
+        # Newer versions of the library have renamed it, and warn of the older name.
+        length = getattr(model, "get_embedding_dimension", None) or model.get_sentence_embedding_dimension
+        self.dim = int(length())
         self._model = model
 
     def embed(self, texts: list[str]) -> Vectors:
