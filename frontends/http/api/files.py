@@ -237,6 +237,8 @@ def write(request: Request) -> Sink:
         if not match or int(match[2]) < int(match[1]) or int(match[2]) >= 1 << 44:
             raise Problem(400, "Content-Range is 'bytes FIRST-LAST/*'")
         span = int(match[1]), int(match[2]) + 1
+        if int(request.headers.get("content-length", span[1] - span[0])) != span[1] - span[0]:  # before a byte changes
+            raise Problem(400, f"the body is not of the {span[1] - span[0]} bytes that Content-Range says")
     if query.directory:
         return _DirectorySink(request, path, query.parents)
     with _while_it_is(request):

@@ -91,6 +91,9 @@ def test_a_range_is_written_in_place(served, files):
     assert files.read_bytes("t/new") == b"\0\0abc"
     for given, body in (("bytes 0-9/*", b"abc"), ("bytes 0-1/*", b"abc"), ("bytes 5-1/*", b"a"), ("0-1", b"ab")):
         assert served.ask("PUT", "/v1/files/t/r", body, {"Content-Range": given}).status == 400
+        assert files.read_bytes("t/r") == b"01234567abc"
+    assert served.ask("PUT", "/v1/files/t/none", b"abc", {"Content-Range": "bytes 0-9/*"}).status == 400
+    assert not files.exists("t/none")
 
 
 def test_conditions(served, files):
