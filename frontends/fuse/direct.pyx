@@ -7,32 +7,34 @@ request here first; what is not answered here, and all that touches the virtual 
 Source: ``linux/fuse.h``.
 """
 
-from libc.errno cimport EINVAL, ENOENT, ENOSYS
+from libc.errno cimport EINVAL, ENOENT, ENOSYS, EOPNOTSUPP
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
 from vexfs._core.fs cimport (
-    VX_SET_ATIME, VX_SET_GID, VX_SET_MODE, VX_SET_MTIME, VX_SET_SIZE, VX_SET_UID, vx_attr, vx_cred,
+    VX_SET_ATIME, VX_SET_GID, VX_SET_MODE, VX_SET_MTIME, VX_SET_SIZE, VX_SET_UID, fs_fallocate,
+    vx_attr, vx_cred,
 )
 from vexfs.frontends.fuse.adapter cimport LINK_MAX, VX_FIRST_VIRTUAL
 from vexfs.frontends.fuse.answer cimport (
     Answer, Asked, Created, behind, cred_of, fill_attr, fill_entry, finish, name_of, say, say_behind,
 )
 from vexfs.frontends.fuse.handler cimport (
-    Handler, R_CREATE, R_FLUSH, R_FORGET, R_FSYNC, R_GETATTR, R_GETXATTR, R_LINK, R_LOOKUP, R_MKDIR, R_MKNOD, R_OPEN,
-    R_OPENDIR, R_READ, R_READLINK, R_RELEASE, R_RELEASEDIR, R_RENAME, R_RMDIR, R_SETATTR, R_SYMLINK, R_UNLINK, R_WRITE,
+    Handler, R_CREATE, R_FALLOCATE, R_FLUSH, R_FORGET, R_FSYNC, R_GETATTR, R_GETXATTR, R_LINK, R_LOOKUP, R_MKDIR,
+    R_MKNOD, R_OPEN, R_OPENDIR, R_READ, R_READLINK, R_RELEASE, R_RELEASEDIR, R_RENAME, R_RMDIR, R_SETATTR, R_SYMLINK,
+    R_UNLINK, R_WRITE,
 )
 from vexfs.frontends.fuse.kernel cimport (
     FATTR_ATIME, FATTR_ATIME_NOW, FATTR_GID, FATTR_MODE, FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID,
-    FOPEN_KEEP_CACHE, FUSE_BATCH_FORGET, FUSE_CREATE, FUSE_FLUSH, FUSE_FORGET, FUSE_FSYNC, FUSE_GETATTR, FUSE_GETXATTR,
-    FUSE_INTERRUPT, FUSE_LINK, FUSE_LOOKUP, FUSE_MKDIR, FUSE_MKNOD, FUSE_OPEN, FUSE_OPENDIR, FUSE_READ, FUSE_READDIR,
-    FUSE_READDIRPLUS, FUSE_READLINK, FUSE_RELEASE, FUSE_RELEASEDIR, FUSE_RENAME, FUSE_RENAME2, FUSE_RMDIR,
-    FUSE_SETATTR, FUSE_SYMLINK, FUSE_UNLINK, FUSE_WRITE, fuse_attr_out, fuse_batch_forget_in, fuse_create_in,
-    fuse_entry_out, fuse_forget_in, fuse_forget_one, fuse_fsync_in, fuse_getxattr_in, fuse_getxattr_out,
-    fuse_in_header, fuse_link_in, fuse_mkdir_in, fuse_mknod_in, fuse_open_in, fuse_open_out, fuse_read_in,
-    fuse_release_in, fuse_rename2_in, fuse_rename_in, fuse_setattr_in, fuse_write_in, fuse_write_out, vx_add, vx_clock,
-    vx_count, vx_ns, vx_time,
+    FOPEN_KEEP_CACHE, FUSE_BATCH_FORGET, FUSE_CREATE, FUSE_FALLOCATE, FUSE_FLUSH, FUSE_FORGET, FUSE_FSYNC,
+    FUSE_GETATTR, FUSE_GETXATTR, FUSE_INTERRUPT, FUSE_LINK, FUSE_LOOKUP, FUSE_MKDIR, FUSE_MKNOD, FUSE_OPEN,
+    FUSE_OPENDIR, FUSE_READ, FUSE_READDIR, FUSE_READDIRPLUS, FUSE_READLINK, FUSE_RELEASE, FUSE_RELEASEDIR, FUSE_RENAME,
+    FUSE_RENAME2, FUSE_RMDIR, FUSE_SETATTR, FUSE_SYMLINK, FUSE_UNLINK, FUSE_WRITE, fuse_attr_out, fuse_batch_forget_in,
+    fuse_create_in, fuse_entry_out, fuse_fallocate_in, fuse_forget_in, fuse_forget_one, fuse_fsync_in,
+    fuse_getxattr_in, fuse_getxattr_out, fuse_in_header, fuse_link_in, fuse_mkdir_in, fuse_mknod_in, fuse_open_in,
+    fuse_open_out, fuse_read_in, fuse_release_in, fuse_rename2_in, fuse_rename_in, fuse_setattr_in, fuse_write_in,
+    fuse_write_out, vx_add, vx_clock, vx_count, vx_ns, vx_time,
 )
 from vexfs.frontends.fuse.listing cimport readdir
 
@@ -370,6 +372,21 @@ cdef int fsync(Handler handler, const Asked *asked) noexcept nogil:
     return finish(asked, rc)
 
 
+cdef int fallocate(Handler handler, const Asked *asked) noexcept nogil:
+    """The kernel has written out, and let go of, what its pages have there."""
+    cdef const fuse_fallocate_in *wanted = <const fuse_fallocate_in *>asked.body
+    if asked.n < sizeof(fuse_fallocate_in):
+        return 0
+    vx_count(&handler.taken[<int>R_FALLOCATE])
+    if wanted.fh >= VX_FIRST_VIRTUAL:
+        return finish(asked, -EOPNOTSUPP)
+    cdef vx_cred who = handler.adapter.cred()
+    begin_wait(handler)
+    cdef int rc = fs_fallocate(handler.adapter.fs, &who, wanted.fh, wanted.mode, wanted.offset, wanted.length)
+    vx_add(&handler.waiting, -1)
+    return finish(asked, rc)
+
+
 cdef void begin_wait(Handler handler) noexcept nogil:
     if vx_add(&handler.waiting, 1) >= handler.workers:
         handler.ask_for_workers()
@@ -424,6 +441,8 @@ cdef int take(Handler handler, char *request, size_t n, size_t room, int device)
         return release(handler, &asked, 1)
     if head.opcode == FUSE_SETATTR:
         return setattr(handler, &asked)
+    if head.opcode == FUSE_FALLOCATE:
+        return fallocate(handler, &asked)
     if head.opcode == FUSE_READDIRPLUS:
         return readdir(handler, &asked, 1)
     if head.opcode == FUSE_READDIR:

@@ -24,7 +24,7 @@ TIMEOUT_MOST = 1e9
 REQUESTS = (
     "lookup", "forget", "mknod", "mkdir", "symlink", "link", "unlink", "rmdir", "rename", "getattr", "setattr",
     "readlink", "access", "statfs", "getxattr", "setxattr", "listxattr", "removexattr", "create", "open",
-    "read", "write", "flush", "release", "fsync", "opendir", "readdir", "fsyncdir", "releasedir",
+    "read", "write", "flush", "release", "fsync", "opendir", "readdir", "fsyncdir", "releasedir", "fallocate",
 )
 
 

@@ -48,6 +48,7 @@ cdef extern from "<linux/fuse.h>" nogil:
         FUSE_RELEASE, FUSE_FSYNC, FUSE_OPENDIR, FUSE_RELEASEDIR, FUSE_CREATE, FUSE_BATCH_FORGET, FUSE_RENAME2
         FUSE_GETXATTR, FUSE_FLUSH, FUSE_SETATTR, FUSE_READDIR, FUSE_READDIRPLUS
         FUSE_MKNOD, FUSE_MKDIR, FUSE_SYMLINK, FUSE_LINK, FUSE_RMDIR, FUSE_READLINK, FUSE_INTERRUPT
+        FUSE_FALLOCATE
         FATTR_MODE, FATTR_UID, FATTR_GID, FATTR_SIZE, FATTR_ATIME, FATTR_MTIME, FATTR_ATIME_NOW, FATTR_MTIME_NOW
         FOPEN_KEEP_CACHE
 
@@ -113,6 +114,9 @@ cdef extern from "<linux/fuse.h>" nogil:
     struct fuse_write_in:
         uint64_t fh, offset
         uint32_t size
+    struct fuse_fallocate_in:
+        uint64_t fh, offset, length
+        uint32_t mode
     struct fuse_fsync_in:
         uint64_t fh
         uint32_t fsync_flags

@@ -18,6 +18,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from vexfs.testing.model import EXCHANGE, NOREPLACE, ModelFilesystem
+from vexfs.testing.nodes import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE
 from vexfs.volume import Volume, check
 
 TICK = 1 << 62
@@ -47,6 +48,7 @@ OF_XATTR_NAMES = frozenset({errno.ERANGE, errno.E2BIG, errno.EOPNOTSUPP})
 OF_KINDS = frozenset({errno.EPERM, errno.EINVAL})
 #: For dot entries and the root rename(2) leaves a choice; and of two paths either may be looked at first.
 OF_RENAMES = frozenset({errno.EBUSY, errno.EINVAL, errno.EEXIST, errno.ENAMETOOLONG})
+ROOM = [0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE, ZERO_RANGE | KEEP_SIZE, PUNCH_HOLE, 8, 18, 19]
 LIMITS = [
     {"commit_ops": 3, "dirty_limit": 1 << 16, "inode_cache": 256, "cache_size": 1 << 17},
     {"commit_ops": 50, "commit_delay_ms": 1, "prefetch_size": 0},
@@ -211,6 +213,21 @@ class AgainstModel(RuleBasedStateMachine):
         if self.open:
             ino, model_ino = self.open[where % len(self.open)]
             self.both(lambda fs: fs.truncate_ino(ino if fs is self.fs else model_ino, size))
+
+    @rule(where=st.integers(0, 99), mode=st.sampled_from(ROOM), offset=OFFSETS, length=SIZES)
+    def fallocate(self, where: int, mode: int, offset: int, length: int) -> None:
+        if self.open:
+            ino, model_ino = self.open[where % len(self.open)]
+            self.both(lambda fs: fs.fallocate(ino if fs is self.fs else model_ino, mode, offset, length))
+            self.offsets.setdefault(model_ino, set()).update((offset, offset + length))
+
+    @rule(where=st.integers(0, 99), offset=OFFSETS, end=OFFSETS)
+    def punch(self, where: int, offset: int, end: int) -> None:
+        if self.open and offset < end:
+            ino, model_ino = self.open[where % len(self.open)]
+            hole = PUNCH_HOLE | KEEP_SIZE
+            self.both(lambda fs: fs.fallocate(ino if fs is self.fs else model_ino, hole, offset, end - offset))
+            self.offsets.setdefault(model_ino, set()).update((offset, end))
 
     @rule(path=PATHS, size=SIZES, seed=st.integers(0, 255))
     def write_file(self, path: str, size: int, seed: int) -> None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from tests.frontends.fuse.conftest import NO_MOUNTS, Disk
+from vexfs.testing.posix import calls
 
 MOST = 400_000
 PLACES = st.one_of(st.integers(0, MOST), st.builds(lambda p, by: max(0, p * 4096 + by), st.integers(0, 90),
@@ -66,6 +67,19 @@ class Mapped(RuleBasedStateMachine):
     def truncate(self, size: int) -> None:
         os.ftruncate(self.fd, size)
         self.model = self.model[:size] + bytes(max(0, size - len(self.model)))
+
+    @rule(at=PLACES, n=LENGTHS)
+    def punch(self, at: int, n: int) -> None:
+        calls.fallocate(self.fd, calls.KEEP_SIZE | calls.PUNCH_HOLE, at, n)
+        self.model[at : at + n] = bytes(max(0, min(n, len(self.model) - at)))
+
+    @rule(at=PLACES, n=LENGTHS, keep=st.booleans(), zero=st.booleans())
+    def allocate(self, at: int, n: int, keep: bool, zero: bool) -> None:
+        calls.fallocate(self.fd, keep * calls.KEEP_SIZE | zero * calls.ZERO_RANGE, at, n)
+        if zero:
+            self.model[at : at + n] = bytes(max(0, min(n, len(self.model) - at)))
+        if not keep:
+            self.model.extend(bytes(max(0, at + n - len(self.model))))
 
     @rule()
     def sync(self) -> None:

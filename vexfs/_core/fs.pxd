@@ -44,6 +44,7 @@ from vexfs._core.ops cimport (
     fs_events_attach,
     fs_events_detach,
     fs_events_wait,
+    fs_fallocate,
     fs_flush,
     fs_forget,
     fs_fsync,

@@ -27,6 +27,11 @@ class Filesystem(ByPath):
     def write(self, ino: int, data: Buffer, offset: int) -> int:
         """Offset -1 appends, atomically with respect to other appends."""
     def truncate_ino(self, ino: int, size: int) -> None: ...
+    def fallocate(self, ino: int, mode: int, offset: int, length: int) -> None:
+        """As ``fallocate(2)``, with its flags: FALLOC_FL_KEEP_SIZE (1), PUNCH_HOLE (2, with KEEP_SIZE), ZERO_RANGE (16).
+
+        Without PUNCH_HOLE or ZERO_RANGE room is looked for, not set aside.  Whole pages of 4 KiB are given back.
+        """
     def fsync(self, ino: int = 0, datasync: bool = False) -> None:
         """Waits until the file (0: everything) is on stable storage."""
     def release(self, ino: int) -> None: ...

@@ -17,6 +17,7 @@ from vexfs._core.ops cimport (
     VX_WRITE_APPEND,
     fs_create,
     fs_data,
+    fs_fallocate,
     fs_fsync,
     fs_getattr,
     fs_lookup,
@@ -265,6 +266,17 @@ cdef class Filesystem(ByPath):
         if rc:
             raise failed(rc, name)
         return made(&a)
+
+    def fallocate(self, uint64_t ino, uint32_t mode, uint64_t offset, uint64_t length):
+        """As ``fallocate(2)``: look for room, and set the size; or zeros, whose whole pages are given back."""
+        cdef vx_fs *fs
+        cdef int rc
+        fs = self.enter()
+        with nogil:
+            rc = fs_fallocate(fs, &self.cred, ino, mode, offset, length)
+        self.busy -= 1
+        if rc:
+            raise failed(rc)
 
     def fsync(self, uint64_t ino=0, bint datasync=False):
         """Wait until the file (0: everything) is on stable storage."""

@@ -184,6 +184,8 @@ cdef extern from "vexfs/fs.h" nogil:
     int64_t fs_read "vx_fs_read"(vx_fs *fs, uint64_t ino, uint64_t off, void *dst, size_t n)
     int64_t fs_write "vx_fs_write"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, const void *src,
                                    size_t n, uint32_t flags)
+    int fs_fallocate "vx_fs_fallocate"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t mode, uint64_t off,
+                                       uint64_t n)
     int fs_flush "vx_fs_flush"(vx_fs *fs, uint64_t ino)
     int fs_fsync "vx_fs_fsync"(vx_fs *fs, uint64_t ino, int datasync)
     int fs_opendir "vx_fs_opendir"(vx_fs *fs, const vx_cred *c, uint64_t ino)

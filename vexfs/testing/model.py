@@ -461,6 +461,15 @@ class ModelFilesystem(Walker):
         self._resize(node, size)
 
     @locked
+    def fallocate(self, ino: int, mode: int, offset: int, length: int) -> None:
+        node = self._table.by_ino(ino)
+        self._writable()
+        if not node.is_file:
+            raise from_errno(errno.EISDIR if node.is_dir else errno.ENODEV)
+        if node.content.allocate(mode, offset, length):
+            node.changed(self._clock(), content=True)
+
+    @locked
     def release(self, ino: int) -> None:
         node = self._table.by_ino(ino)
         node.opens -= 1

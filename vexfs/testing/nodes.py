@@ -13,6 +13,8 @@ from vexfs.errors import from_errno
 
 PAGE = 4096
 SIZE_MAX = 1 << 63
+#: Of fallocate(2).
+KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
 SYMLINK_MAX = 4095
 XATTR_MAX = 65536
 
@@ -48,6 +50,23 @@ class SparseBytes:
             done += len(piece)
         if data:
             self.size = max(self.size, offset + len(data))
+
+    def allocate(self, mode: int, offset: int, length: int) -> bool:
+        """As fallocate(2), where there is room for anything; whether it changed something."""
+        if mode not in (0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE, ZERO_RANGE | KEEP_SIZE):
+            raise from_errno(errno.EOPNOTSUPP)
+        if not length:
+            raise from_errno(errno.EINVAL)
+        if offset + length >= SIZE_MAX:
+            raise from_errno(errno.EFBIG)
+        clears, end = mode & ~KEEP_SIZE and offset < self.size, offset + length
+        for number in [n for n in self.pages if clears and offset // PAGE <= n <= end // PAGE]:
+            start, stop = max(offset, number * PAGE), min(end, (number + 1) * PAGE)
+            self.pages[number][start - number * PAGE : stop - number * PAGE] = bytes(max(0, stop - start))
+        grows = not mode & KEEP_SIZE and end > self.size
+        if grows:
+            self.size = end
+        return bool(clears or grows)
 
     def truncate(self, size: int) -> None:
         """Cut or extend; what is cut reads as zeros when the file grows again."""

@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any
 
 from vexfs.testing.model import ModelFilesystem
-from vexfs.testing.nodes import Node
+from vexfs.testing.nodes import KEEP_SIZE, PUNCH_HOLE, Node
 
 SHARED = b"/shared"
 NOW = 1_500_000_000_000_000_000  # times that the workload sets are before it, those of the clock behind it
@@ -27,7 +27,7 @@ SIZES = (0, 1, 100, 700, 3000, 4095, 4096, 4097, 9000, 20_000, 70_000, 131_072, 
 WEIGHTS = {
     "create": 10, "write": 18, "append": 10, "truncate": 6, "rename": 8, "exchange": 1, "link": 4, "symlink": 2,
     "unlink": 6, "rmdir": 2, "mkdir": 4, "mkfifo": 1, "chmod": 2, "chown": 1, "utimens": 2, "setxattr": 4,
-    "removexattr": 1, "hold": 3, "hwrite": 5, "htruncate": 1, "drop": 2, "read": 5, "fsync": 5, "hfsync": 1, "sync": 1,
+    "removexattr": 1, "hold": 3, "hwrite": 5, "htruncate": 1, "hpunch": 2, "drop": 2, "read": 5, "fsync": 5, "hfsync": 1, "sync": 1,
     "save": 4, "compact": 0.5, "drop_caches": 0.7,
 }  # fmt: skip
 
@@ -107,6 +107,10 @@ class Actor:
     def htruncate(self, slot: int, size: int) -> None:
         if slot in self.slots:
             self.fs.truncate_ino(self.slots[slot], size)
+
+    def hpunch(self, slot: int, offset: int, size: int) -> None:
+        if slot in self.slots:
+            self.fs.fallocate(self.slots[slot], PUNCH_HOLE | KEEP_SIZE, offset, size)
 
     def hfsync(self, slot: int) -> None:
         if slot in self.slots:
@@ -303,6 +307,10 @@ class Workload:
 
     def _draw_htruncate(self) -> Operation:
         return Operation("htruncate", (self.rng.randrange(4), self.rng.choice((0, self.rng.randrange(50_000)))))
+
+    def _draw_hpunch(self) -> Operation:
+        offset = self.rng.choice((0, 4096 * self.rng.randrange(20), self.rng.randrange(50_000)))
+        return Operation("hpunch", (self.rng.randrange(4), offset, self.rng.choice((4096, 40_960, 70_001))))
 
     def _draw_hfsync(self) -> Operation:
         return Operation("hfsync", (self.rng.randrange(4),))

@@ -8,7 +8,7 @@
 const char *const vx_op_names[VX_OP_COUNT] = {
     "lookup", "forget", "getattr", "setattr", "access", "mknod", "mkdir", "symlink", "readlink", "link", "unlink",
     "rmdir", "rename", "create", "open", "release", "read", "write", "flush", "fsync", "opendir", "releasedir",
-    "readdir", "statfs", "getxattr", "setxattr", "listxattr", "removexattr", "walk"};
+    "readdir", "statfs", "getxattr", "setxattr", "listxattr", "removexattr", "walk", "fallocate"};
 
 int vx_in_group(const vx_cred *c, uint32_t gid)
 {

@@ -218,7 +218,7 @@ void vx_inode_maybe_delete(vx_fs *fs, vx_inode *i)
     if (i->a.nlink || i->opens || i->refs || (i->flags & VX_I_DELETED) || vx_hmap_get(&fs->lookups, i->a.ino))
         return;
     for (vx_region *r = i->regions; r; r = r->next)
-        vx_pages_free(fs, r, &r->dirty, 0);
+        vx_pages_free(fs, r, &r->dirty, 0, VX_REGION_PAGES);
     fs->used_bytes -= i->inl_n; /* what lies in extents is counted out when the deletion is frozen */
     fs->files--;
     i->flags |= VX_I_DELETED;
@@ -299,8 +299,8 @@ void vx_cache_free(vx_fs *fs)
     while (fs->inode_head) {
         vx_inode *i = fs->inode_head;
         for (vx_region *r = i->regions; r; r = r->next) {
-            vx_pages_free(fs, r, &r->dirty, 0);
-            vx_pages_free(fs, r, &r->frozen, 0);
+            vx_pages_free(fs, r, &r->dirty, 0, VX_REGION_PAGES);
+            vx_pages_free(fs, r, &r->frozen, 0, VX_REGION_PAGES);
         }
         vx_inode_drop(fs, i);
     }

@@ -16,14 +16,14 @@ uint64_t vx_blocks(const vx_inode *i)
     return ((bytes < most ? bytes : most) + 511) / 512;
 }
 
-void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from)
+void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from, uint32_t to)
 {
     vx_slot *s = *slots;
     if (!s)
         return;
     uint32_t *count = slots == &r->dirty ? &r->ndirty : &r->nfrozen;
     uint32_t gone = 0;
-    for (uint32_t k = from; k < VX_REGION_PAGES; k++)
+    for (uint32_t k = from; k < to; k++)
         if (s[k].buf) {
             vx_pool_release(fs->o.pool, s[k].buf, VX_PAGE);
             s[k].buf = NULL;

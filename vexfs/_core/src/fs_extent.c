@@ -137,7 +137,7 @@ int vx_region_get(vx_fs *fs, vx_inode *i, uint32_t index, int load, vx_region **
 void vx_region_drop(vx_fs *fs, vx_region *r)
 {
     vx_inode *i = r->inode;
-    vx_pages_free(fs, r, &r->dirty, 0);
+    vx_pages_free(fs, r, &r->dirty, 0, VX_REGION_PAGES);
     if (r->prev)
         r->prev->next = r->next;
     else
@@ -268,11 +268,13 @@ int vx_extents_lay(vx_fs *fs, vx_region *r, const vx_extent *e)
     return 0;
 }
 
-int vx_extents_cut(vx_fs *fs, vx_region *r, uint32_t from)
+int vx_extents_cut(vx_fs *fs, vx_region *r, uint32_t from, uint32_t to)
 {
     int rc = vx_region_load(fs, r);
+    if (!rc && r->ext_n && to < VX_REGION)
+        rc = reserve(r, 1);
     if (!rc && r->ext_n)
-        punch(fs, r, from, VX_REGION); /* to the end: no extent is split */
+        punch(fs, r, from, to);
     return rc;
 }
 
@@ -320,7 +322,7 @@ int vx_extents_forget(vx_fs *fs, vx_inode *i, uint32_t from)
     for (vx_region *r = i->regions; r; r = r->next) {
         if (r->index < from)
             continue;
-        vx_pages_free(fs, r, &r->dirty, 0);
+        vx_pages_free(fs, r, &r->dirty, 0, VX_REGION_PAGES);
         for (uint32_t k = 0; k < r->ext_n; k++)
             account(fs, r, r->ext[k].seg, -(int64_t)r->ext[k].len);
         r->ext_n = 0;

@@ -212,7 +212,7 @@ int vx_install_data(vx_fs *fs, const vx_placed *placed, size_t n)
     for (vx_region *r = fs->frozen_regions, *next; r; r = next) {
         next = r->fnext;
         r->fnext = NULL;
-        vx_pages_free(fs, r, &r->frozen, 0);
+        vx_pages_free(fs, r, &r->frozen, 0, VX_REGION_PAGES);
         vx_pack_map(fs, r);
         if (r->inode->row_at && !fs->batch.failed)
             memcpy(fs->batch.data + r->inode->row_at + ROW_ALLOC_AT, &r->inode->alloc, sizeof r->inode->alloc);

@@ -265,8 +265,7 @@ int64_t vx_fs_write(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, con
 
 /* -- truncation ----------------------------------------------------------------------------------------------- */
 
-/* Shrinks what memory and the map hold to `size` bytes; nothing of the file is frozen. */
-static int cut_regions(vx_fs *fs, vx_inode *i, uint64_t size)
+int vx_data_cut(vx_fs *fs, vx_inode *i, uint64_t size)
 {
     uint32_t keep = (uint32_t)((size + VX_REGION - 1) >> VX_REGION_SHIFT); /* regions from here on go whole */
     uint32_t in = (uint32_t)(size & (VX_REGION - 1));
@@ -275,7 +274,7 @@ static int cut_regions(vx_fs *fs, vx_inode *i, uint64_t size)
     if (!rc && keep < VX_REGIONS)
         rc = vx_extents_forget(fs, i, keep);
     if (!rc && in)
-        rc = vx_extents_cut(fs, r, in); /* loaded: it cannot fail any more */
+        rc = vx_extents_cut(fs, r, in, VX_REGION); /* loaded: it cannot fail any more */
     if (rc)
         return rc;
     if (in) {
@@ -284,7 +283,7 @@ static int cut_regions(vx_fs *fs, vx_inode *i, uint64_t size)
             uint32_t end = in % VX_PAGE, keeps = end && s->buf && s->lo < end;
             if (keeps && s->hi > end)
                 s->hi = (uint16_t)end;
-            vx_pages_free(fs, r, &r->dirty, in / VX_PAGE + keeps);
+            vx_pages_free(fs, r, &r->dirty, in / VX_PAGE + keeps, VX_REGION_PAGES);
         }
         r->cut = 1;
     }
@@ -294,8 +293,16 @@ static int cut_regions(vx_fs *fs, vx_inode *i, uint64_t size)
         i->cut = keep;
     i->flags |= VX_I_CUT;
     i->floor_epoch = fs->epoch;
-    if (!size)
-        i->flags |= VX_I_INLINE;
+    return 0;
+}
+
+int vx_data_settle(vx_fs *fs, vx_inode *i)
+{
+    while (i->frozen_pages) {
+        if (fs->commit_err && !fs->committing)
+            return fs->commit_err;
+        pthread_cond_wait(&fs->changed, &fs->lock);
+    }
     return 0;
 }
 
@@ -303,20 +310,14 @@ int vx_data_truncate(vx_fs *fs, vx_inode *i, uint64_t size)
 {
     if (size > VX_FILE_MAX)
         return -EFBIG;
-    int rc = 0;
     i->refs++;
-    while (!rc && i->frozen_pages && size < i->a.size) { /* the epoch being committed still has to place them */
-        if (fs->commit_err && !fs->committing)
-            rc = fs->commit_err;
-        else
-            pthread_cond_wait(&fs->changed, &fs->lock);
-    }
+    int rc = size < i->a.size ? vx_data_settle(fs, i) : 0;
+    if (!rc && (i->flags & VX_I_INLINE) && size > VX_INLINE_MAX)
+        rc = vx_leave_inline(fs, i);
     if (rc) {
         i->refs--;
         return rc;
     }
-    if ((i->flags & VX_I_INLINE) && size > VX_INLINE_MAX)
-        rc = vx_leave_inline(fs, i);
     if (i->flags & VX_I_INLINE) {
         rc = size && size < i->inl_n ? vx_inline_load(fs, i) : 0;
         if (!rc && size < i->inl_n) {
@@ -325,7 +326,9 @@ int vx_data_truncate(vx_fs *fs, vx_inode *i, uint64_t size)
             vx_inline_dirty(fs, i);
         }
     } else if (size < i->a.size) {
-        rc = cut_regions(fs, i, size);
+        rc = vx_data_cut(fs, i, size);
+        if (!rc && !size)
+            i->flags |= VX_I_INLINE;
     }
     if (!rc) {
         i->a.size = size;

@@ -53,6 +53,17 @@ def ftruncate(path: str, size: int, flags: int = os.O_RDWR) -> None:
         os.close(fd)
 
 
+#: Flags of `fallocate`.
+KEEP_SIZE, PUNCH_HOLE, COLLAPSE_RANGE, ZERO_RANGE = 1, 2, 8, 16
+
+
+def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """As fallocate(2)."""
+    if _LIBC.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
 def touch_now(path: str) -> None:
     """Set both times to now, as ``utimensat`` does without times."""
     os.utime(path)

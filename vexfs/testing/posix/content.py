@@ -56,6 +56,36 @@ def case_reading_at_the_end(s: Stage) -> None:
         os.close(fd)
 
 
+def case_fallocate(s: Stage) -> None:
+    """Room ahead of need, and holes: sizes, bytes and times."""
+    path, keep, hole = s.file("f", bytes(range(1, 251)) * 100), calls.KEEP_SIZE, calls.KEEP_SIZE | calls.PUNCH_HOLE
+    content = bytearray(calls.read(path))
+    fd, reader = os.open(path, os.O_RDWR), os.open(path, os.O_RDONLY)
+    try:
+        calls.fallocate(fd, keep, 0, 1 << 20)
+        s.same(os.fstat(fd).st_size, len(content), "KEEP_SIZE leaves the size")
+        with s.touches(path, "mtime", "ctime"):
+            calls.fallocate(fd, 0, 10_000, 40_000)
+        content.extend(bytes(50_000 - len(content)))
+        s.same(calls.read(path), content, "new bytes are zeros, old ones stay")
+        for mode, at, n in ((hole, 4096, 8192), (hole, 100, 5), (hole, 20_000, 10_000), (hole, 49_000, 1 << 20),
+                            (calls.ZERO_RANGE, 3000, 300), (calls.ZERO_RANGE | keep, 14_000, 1 << 20)):  # fmt: skip
+            with s.touches(path, "mtime", "ctime"):
+                calls.fallocate(fd, mode, at, n)
+            content[at : at + n] = bytes(min(n, len(content) - at))
+            s.same(calls.read(path), content, f"mode {mode} at {at}, {n} bytes")
+        calls.fallocate(fd, calls.ZERO_RANGE, 40_000, 30_000)
+        s.same(os.fstat(fd).st_size, 70_000, "a range of zeros may end behind the end")
+        for code, mode, at, n in ((errno.EINVAL, 0, 0, 0), (errno.EINVAL, 0, -1, 1), (errno.EINVAL, hole, 0, -1),
+                                  (errno.EFBIG, 0, (1 << 63) - 1, 1), (errno.EOPNOTSUPP, calls.PUNCH_HOLE, 0, 1),
+                                  (errno.EOPNOTSUPP, hole | calls.ZERO_RANGE, 0, 1)):  # fmt: skip
+            s.refuses(code, calls.fallocate, fd, mode, at, n)
+        s.refuses(errno.EBADF, calls.fallocate, reader, 0, 0, 1)
+    finally:
+        os.close(fd)
+        os.close(reader)
+
+
 def case_append(s: Stage) -> None:
     """Two descriptors that append never overwrite each other."""
     path = s.file("f")

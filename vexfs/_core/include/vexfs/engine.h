@@ -259,7 +259,7 @@ void vx_extents_pack(const vx_extent *ext, uint32_t n, char *out);
 int vx_extents_lay(vx_fs *fs, vx_region *r, const vx_extent *e);
 /* All regions from `from` on, in memory and committed: dirty pages dropped, extents dead. */
 int vx_extents_forget(vx_fs *fs, vx_inode *i, uint32_t from);
-int vx_extents_cut(vx_fs *fs, vx_region *r, uint32_t from); /* forget everything at and behind `from` */
+int vx_extents_cut(vx_fs *fs, vx_region *r, uint32_t from, uint32_t to); /* forget the bytes from..to of a region */
 const vx_extent *vx_extents_at(const vx_region *r, uint32_t off, uint32_t *hole); /* hole: bytes to the next one */
 void vx_segment_live(vx_fs *fs, uint32_t seg, int64_t live, int64_t total, uint64_t used);
 
@@ -270,7 +270,11 @@ int64_t vx_data_read(vx_fs *fs, vx_inode *i, uint64_t off, char *dst, size_t n);
 /* An inline file that outgrew its row: its bytes become the first dirty page. */
 int vx_leave_inline(vx_fs *fs, vx_inode *i);
 int vx_data_truncate(vx_fs *fs, vx_inode *i, uint64_t size); /* lock held; may release it to wait */
-void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from);
+/* Waits until the epoch being committed has placed what it has of the file, which is referred to meanwhile. */
+int vx_data_settle(vx_fs *fs, vx_inode *i);
+/* Memory and the map forget everything at and behind `from`; nothing of the file is frozen. */
+int vx_data_cut(vx_fs *fs, vx_inode *i, uint64_t from);
+void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from, uint32_t to);
 int vx_space_check(vx_fs *fs, uint64_t bytes);
 void vx_space_look(vx_fs *fs); /* what the host has now */
 int vx_space_short(const vx_fs *fs); /* as it was looked at last */

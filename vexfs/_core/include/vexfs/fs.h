@@ -19,6 +19,7 @@ enum { VX_ROOT_INO = 1, VX_NAME_MAX = 255, VX_SYMLINK_MAX = 4095, VX_XATTR_VALUE
 enum { VX_SET_MODE = 1, VX_SET_UID = 2, VX_SET_GID = 4, VX_SET_SIZE = 8, VX_SET_ATIME = 16, VX_SET_MTIME = 32,
        VX_SET_ATIME_NOW = 64, VX_SET_MTIME_NOW = 128, VX_SET_CTIME = 256 };
 enum { VX_WRITE_APPEND = 1 };
+enum { VX_ALLOC_KEEP_SIZE = 1, VX_ALLOC_PUNCH_HOLE = 2, VX_ALLOC_ZERO_RANGE = 16 }; /* as <linux/falloc.h> has them */
 enum { VX_RENAME_NOREPLACE = 1, VX_RENAME_EXCHANGE = 2 };
 enum { VX_XATTR_CREATE = 1, VX_XATTR_REPLACE = 2 };
 
@@ -112,6 +113,8 @@ int64_t vx_fs_read(vx_fs *fs, uint64_t ino, uint64_t off, void *dst, size_t n);
 int vx_fs_data(vx_fs *fs, uint64_t ino, uint64_t off, uint64_t *begin, uint64_t *end);
 int64_t vx_fs_write(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, const void *src, size_t n,
                     uint32_t flags);
+/* As fallocate(2): room for bytes off..off + n, which is looked for and not set aside; or zeros there. */
+int vx_fs_fallocate(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t mode, uint64_t off, uint64_t n);
 int vx_fs_flush(vx_fs *fs, uint64_t ino);
 int vx_fs_fsync(vx_fs *fs, uint64_t ino, int datasync); /* ino 0: the whole volume */
 int vx_fs_opendir(vx_fs *fs, const vx_cred *c, uint64_t ino);
@@ -175,7 +178,7 @@ enum vx_op { VX_OP_LOOKUP, VX_OP_FORGET, VX_OP_GETATTR, VX_OP_SETATTR, VX_OP_ACC
              VX_OP_SYMLINK, VX_OP_READLINK, VX_OP_LINK, VX_OP_UNLINK, VX_OP_RMDIR, VX_OP_RENAME, VX_OP_CREATE,
              VX_OP_OPEN, VX_OP_RELEASE, VX_OP_READ, VX_OP_WRITE, VX_OP_FLUSH, VX_OP_FSYNC, VX_OP_OPENDIR,
              VX_OP_RELEASEDIR, VX_OP_READDIR, VX_OP_STATFS, VX_OP_GETXATTR, VX_OP_SETXATTR, VX_OP_LISTXATTR,
-             VX_OP_REMOVEXATTR, VX_OP_WALK, VX_OP_COUNT };
+             VX_OP_REMOVEXATTR, VX_OP_WALK, VX_OP_FALLOCATE, VX_OP_COUNT };
 extern const char *const vx_op_names[VX_OP_COUNT];
 
 #endif
