@@ -11,7 +11,7 @@ import stat
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from vexfs.frontends.local.attributes import Attributes
 from vexfs.frontends.local.fileobject import RawFile, open_file
@@ -90,6 +90,10 @@ class Files:
         self._open_files: weakref.WeakSet[Any] = weakref.WeakSet()
         self._path_class: type[VolumePath] = bind(self)
         self._umask = umask()
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would close what both stand on, when it goes.
+        raise TypeError("an open volume cannot be copied or pickled: open it where it is needed")
 
     # -- objects
 

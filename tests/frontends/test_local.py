@@ -1,5 +1,6 @@
 """The in-process API: what ``os``, ``shutil``, ``pathlib`` and ``open`` do, on a volume and on the model."""
 
+import copy
 import errno
 import os
 import pathlib
@@ -380,6 +381,9 @@ def test_a_path_stays_in_its_volume(fs: Files, other_files: Files) -> None:
         fs.path("/a").as_uri()
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(fs.path("a"))
+    for way in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="an open volume cannot be copied"):
+            way(fs)
     assert sorted([fs.path("b"), fs.path("a")])[0].name == "a" and bytes(fs.path("b")) == b"b"
 
 

@@ -61,6 +61,7 @@ def test_attributes_of_hits_and_records(papers, vectors):
     record = papers.get("p005")
     assert record.attributes == hit.attributes and record.vector == pytest.approx(vectors[5])
     assert [r and r.id for r in papers.get(["p001", "none", "p002"])] == ["p001", None, "p002"]
+    assert papers.get(["p001", "p002"]) == papers.get(["p001", "p002"]) != papers.get(["p002", "p001"])
 
 
 def test_contents_and_ids_with_directories(fs, vectors):

@@ -66,7 +66,7 @@ class Record:
 
     id: str
     path: str
-    vector: NDArray[np.float32] | None = attrs.field(repr=False)
+    vector: NDArray[np.float32] | None = attrs.field(repr=False, eq=attrs.cmp_using(eq=np.array_equal))
     attributes: dict[str, Scalar]
 
 
