@@ -99,6 +99,8 @@ cdef extern from "vexfs/rows.h" nogil:
     int64_t vx_table_scope(vx_fs *fs, vx_table *t, uint64_t dir, uint64_t *bits, uint32_t rows)
     int64_t vx_table_touched(vx_fs *fs, vx_table *t, uint32_t *out, uint32_t cap)
     uint32_t vx_fs_moved(vx_fs *fs, uint64_t *out, uint32_t cap)
+    int vx_fs_find_names(vx_fs *fs, const uint64_t *inos, uint32_t n)
+    int vx_fs_met(vx_fs *fs, uint64_t parent, const char *name, size_t n)
     int vx_table_return(vx_fs *fs, vx_table *t, uint64_t ino)
     int vx_fs_put_records(vx_fs *fs, const vx_cred *c, vx_table *t, vx_record *r, size_t n, const vx_span *spans,
                           const void *stored, const char *words, const uint32_t *words_n, uint32_t flags,

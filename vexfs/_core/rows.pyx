@@ -51,13 +51,18 @@ def hidden(Filesystem fs not None):
 
 
 def moved(Filesystem fs not None):
-    """Inode numbers of files that crossed the edge of an index, and of indexed directories that are gone."""
-    cdef uint64_t inos[256]
+    """Inode numbers of files that crossed the edge of an index or lost their name, and of indexed directories that went."""
+    cdef uint64_t inos[1024]
     cdef uint32_t n
+    cdef int rc = 0
     cdef vx_fs *p = fs.enter()
     with nogil:
-        n = vx_fs_moved(p, inos, 256)
+        n = vx_fs_moved(p, inos, 1024)
+        if n:
+            rc = vx_fs_find_names(p, inos, n)
     fs.busy -= 1
+    if rc == -12:  # ENOMEM; what else fails, each file meets by itself
+        raise failed(rc)
     return [inos[k] for k in range(n)]
 
 

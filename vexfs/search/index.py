@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vexfs._core.fs import Filesystem
 from vexfs._core.hits import HIT_PATH, HIT_XATTRS, nearest_plainly, rows_described
-from vexfs._core.origin import AWAY, CONTENT, STALE, origin
+from vexfs._core.origin import AWAY, CONTENT, RENAMED, STALE, origin
 from vexfs._core.record import names_of, unpack
 from vexfs._core.rows import INO_MASK, RowTable
 from vexfs._core.vindex import VectorIndex
@@ -323,7 +323,7 @@ class Index:
         flags, made_from = origin(self.table, ino) or (0, 0)
         if generation is None:
             return bool(flags & CONTENT)
-        return flags & (CONTENT | STALE | AWAY) == CONTENT and made_from == generation & 0xFFFFFFFF
+        return flags & (CONTENT | STALE | AWAY | RENAMED) == CONTENT and made_from == generation & 0xFFFFFFFF
 
     def is_away(self, ino: int) -> bool:
         """Whether a file with rows was seen to leave the directory, and they are not searched since."""

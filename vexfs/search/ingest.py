@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from vexfs._core.origin import met
 from vexfs._core.watch import Watch
 from vexfs.errors import IndexClosed, Unreachable
 from vexfs.search.apart import Stopped
@@ -332,10 +333,11 @@ class Ingest:
                 self._breathe()
             with contextlib.suppress(OSError):
                 index = self.catalog.covering(directory)
-                for _, ino, kind in self.filesystem.scandir(directory):
+                for name, ino, kind in self.filesystem.scandir(directory):
                     if kind & 0o170000 == 0o040000:
                         directories.append(ino)
                     elif index is not None and index.embedder and kind & 0o170000 == 0o100000:
+                        met(self.filesystem, directory, name)
                         generation = is_file(self.filesystem, ino)
                         if generation is not None and self._is_wanted(index, ino, generation):
                             self._backlog.later(ino, 0.0)

@@ -10,10 +10,11 @@ import contextlib
 import logging
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from vexfs._core import rows
+from vexfs._core.origin import met
 from vexfs.search.vectorfiles import bring_up_to_date, holds_vectors
 
 if TYPE_CHECKING:
@@ -90,18 +91,35 @@ class Settling:
                 self._at_work = False
 
     def _look_below(self, top: int) -> None:
-        """Meet every file with vectors below a directory that an index covers."""
-        directories = []
+        """Meet every file with vectors below a directory, if an index covers it."""
+        covered = False
         with contextlib.suppress(OSError):
-            if self._catalog.covering(top) is not None:
-                directories.append(top)
+            covered = self._catalog.covering(top) is not None
+        if covered:
+            for directory, name, ino in self._files_below([top]):
+                if holds_vectors(name):
+                    met(self._filesystem, directory, name)
+                    self._look_at(ino)
+        elif any(self._has_several_names(ino) for _, _, ino in self._files_below([top])):
+            # They have left an index, but for those that have a name elsewhere in one.
+            for directory, name, ino in self._files_below([i.description.directory for i in self._catalog.known()]):
+                if met(self._filesystem, directory, name):
+                    self._look_at(ino)
+
+    def _files_below(self, directories: list[int]) -> Iterator[tuple[int, bytes, int]]:
+        """Directory, name and inode number of the files below some directories."""
         while directories:
+            directory = directories.pop()
             with contextlib.suppress(OSError):
-                for name, ino, kind in self._filesystem.scandir(directories.pop()):
+                for name, ino, kind in self._filesystem.scandir(directory):
                     if stat.S_ISDIR(kind) and name != HIDDEN.encode():
                         directories.append(ino)
-                    elif stat.S_ISREG(kind) and holds_vectors(name):
-                        self._look_at(ino)
+                    elif stat.S_ISREG(kind):
+                        yield directory, name, ino
+
+    def _has_several_names(self, ino: int) -> bool:
+        about = still_there(self._filesystem, ino)
+        return about is not None and about.st_nlink > 1
 
     def _look_at(self, ino: int) -> None:
         about = still_there(self._filesystem, ino)

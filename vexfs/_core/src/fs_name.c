@@ -72,10 +72,8 @@ int vx_lookup_at(vx_fs *fs, vx_inode *dir, const char *name, size_t n, vx_inode 
     if (!d->ino)
         return -ENOENT;
     rc = vx_inode_get(fs, d->ino, out);
-    if (!rc && !(*out)->parent) {
-        (*out)->parent = d->parent;
-        (*out)->slot = d->slot;
-    }
+    if (!rc && !(*out)->parent && (!fs->open_tables || vx_rows_over(fs, d->parent)))
+        vx_rows_named(fs, *out, 0, NULL, d); /* else one that an index covers is looked for */
     return rc == -ENOENT ? -EIO : rc; /* a name without its file: fsck's business */
 }
 
@@ -323,12 +321,10 @@ int vx_fs_link(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t parent, const
         vx_dentry_set(fs, dir, d, ino, i->a.mode & S_IFMT);
         i->a.nlink++;
         i->a.ctime_ns = now;
-        i->parent = parent;
-        i->slot = d->slot;
+        vx_rows_named(fs, i, 0, NULL, d);
         vx_inode_dirty(fs, i);
         dir->a.size++;
         vx_touch(fs, dir, now, 0);
-        vx_rows_renamed(fs, i, NULL, d);
         vx_remember(fs, c, ino);
         vx_event_entry(fs, c, parent, name, n);
         vx_event_inode(fs, c, ino, 0);

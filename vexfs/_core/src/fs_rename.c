@@ -58,8 +58,6 @@ static int rename_check(vx_fs *fs, const vx_cred *c, const rename_t *r, uint32_t
 static void move_to(vx_fs *fs, vx_inode *i, vx_inode *from, vx_inode *to, vx_dentry *d, int64_t now)
 {
     vx_dentry_set(fs, to, d, i->a.ino, i->a.mode & S_IFMT);
-    i->parent = to->a.ino;
-    i->slot = d->slot;
     i->a.ctime_ns = now;
     vx_inode_dirty(fs, i);
     if (S_ISDIR(i->a.mode) && from != to) {
@@ -84,14 +82,9 @@ static void rename_apply(vx_fs *fs, const vx_cred *c, const rename_t *r, uint32_
     }
     vx_touch(fs, r->from, now, 0);
     vx_touch(fs, r->to, now, 0);
-    if (r->from != r->to) {
-        vx_rows_moved(fs, r->i, r->from->a.ino);
-        if (flags & VX_RENAME_EXCHANGE)
-            vx_rows_moved(fs, r->over, r->to->a.ino);
-    }
-    vx_rows_renamed(fs, r->i, r->src, r->dst);
+    vx_rows_named(fs, r->i, r->from->a.ino, r->src, r->dst);
     if (flags & VX_RENAME_EXCHANGE)
-        vx_rows_renamed(fs, r->over, r->dst, r->src);
+        vx_rows_named(fs, r->over, r->to->a.ino, r->dst, r->src);
 }
 
 static int rename_find(vx_fs *fs, const vx_cred *c, rename_t *r, uint64_t parent, const char *name, size_t n,

@@ -212,23 +212,6 @@ void vx_rows_stale(vx_fs *fs, vx_inode *i)
     }
 }
 
-/* What was made of the content as one kind of file is void for the other. */
-void vx_rows_renamed(vx_fs *fs, const vx_inode *i, const vx_dentry *was, const vx_dentry *now)
-{
-    if (!fs->open_tables || !S_ISREG(i->a.mode))
-        return;
-    int before = was ? vx_holds_vectors(was->name, was->name_n) : 0, after = vx_holds_vectors(now->name, now->name_n);
-    uint64_t at = vx_rows_find(fs, i->a.ino);
-    vx_table *t = table_of(fs, at);
-    if (was && t && (t->row[(uint32_t)at].flags & VX_ROW_CONTENT)) {
-        if (before != after)
-            (void)vx_row_release(fs, t, i->a.ino);
-        else if (!after && (was->name_n != now->name_n || memcmp(was->name, now->name, now->name_n)))
-            vx_rows_flag(t, (uint32_t)at, VX_ROW_RENAMED, 1);
-    }
-    if (before || after)
-        vx_moved_push(fs, i->a.ino);
-}
 
 void vx_rows_touched(vx_fs *fs, uint64_t ino)
 {
@@ -295,7 +278,7 @@ void vx_rows_unnamed(vx_fs *fs, const vx_inode *i, uint64_t dir)
     const int read = t && (t->row[(uint32_t)at].flags & VX_ROW_CONTENT);
     if (read)
         vx_rows_flag(t, (uint32_t)at, VX_ROW_RENAMED, 1);
-    if (fs->open_tables && (!i->parent || read))
+    if (fs->open_tables && (read || (!i->parent && vx_rows_over(fs, dir))))
         vx_moved_push(fs, i->a.ino); /* another of its names has to be looked for */
     if (i->parent && t && t->row[(uint32_t)at].dir == dir)
         set_dir(fs, t, (uint32_t)at, i->parent);
@@ -354,14 +337,53 @@ void vx_rows_moved(vx_fs *fs, const vx_inode *i, uint64_t from)
         fs->tree++;
         if (over != vx_rows_over(fs, from)) { /* else what covers it covers it still */
             vx_rows_rehome(fs, i->a.ino);
-            if (over)
-                vx_moved_push(fs, i->a.ino); /* files without rows may become vectors now */
+            vx_moved_push(fs, i->a.ino); /* files without rows may become vectors now, others have names elsewhere */
         }
         return;
     }
     uint64_t at = vx_rows_find(fs, i->a.ino);
     if (at)
         set_dir(fs, table_of(fs, at), (uint32_t)at, i->parent);
+}
+
+/* What was made of the content as one kind of file is void for the other. */
+static void renamed(vx_fs *fs, const vx_inode *i, const char *was, size_t was_n, const vx_dentry *now)
+{
+    int before = vx_holds_vectors(was, was_n), after = vx_holds_vectors(now->name, now->name_n);
+    uint64_t at = vx_rows_find(fs, i->a.ino);
+    vx_table *t = table_of(fs, at);
+    if (t && (t->row[(uint32_t)at].flags & VX_ROW_CONTENT)) {
+        if (before != after)
+            (void)vx_row_release(fs, t, i->a.ino);
+        else if (!after && (was_n != now->name_n || memcmp(was, now->name, was_n)))
+            vx_rows_flag(t, (uint32_t)at, VX_ROW_RENAMED, 1);
+    }
+    if (before || after)
+        vx_moved_push(fs, i->a.ino);
+}
+
+/* Of several names the last one decides that was given below an index; where there is none, the last one. */
+void vx_rows_named(vx_fs *fs, vx_inode *i, uint64_t from, const vx_dentry *was, const vx_dentry *now)
+{
+    char other[VX_NAME_MAX] = {0};
+    const uint64_t known_in = i->parent;
+    const int file = fs->open_tables && S_ISREG(i->a.mode), known = was && known_in == from && i->slot == was->slot;
+    int n = 0;
+    if (file && i->a.nlink > 1 && known_in && !vx_rows_over(fs, now->parent) && vx_rows_over(fs, known_in)) {
+        if (known) { /* it left, and another name may be inside */
+            i->parent = i->slot = 0;
+            vx_rows_unnamed(fs, i, from);
+        }
+        return;
+    }
+    if (file && !known && known_in)
+        n = vx_name_of(fs, i, other);
+    i->parent = now->parent;
+    i->slot = now->slot;
+    if (known_in != now->parent)
+        vx_rows_moved(fs, i, known_in);
+    if (file)
+        renamed(fs, i, known ? was->name : other, known ? was->name_n : (size_t)(n > 0 ? n : 0), now);
 }
 
 /* -- commits ----------------------------------------------------------------------------------------------------- */

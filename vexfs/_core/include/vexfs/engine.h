@@ -338,8 +338,8 @@ void vx_rows_gone(vx_fs *fs, uint64_t ino);                          /* the last
 void vx_rows_unnamed(vx_fs *fs, const vx_inode *i, uint64_t dir);    /* one of several names, in `dir`, went */
 void vx_rows_moved(vx_fs *fs, const vx_inode *i, uint64_t from);     /* it has another directory */
 void vx_rows_stale(vx_fs *fs, vx_inode *i);                          /* its content changed */
-/* It has another name, `now`; `was` is NULL where the old one stays. */
-void vx_rows_renamed(vx_fs *fs, const vx_inode *i, const vx_dentry *was, const vx_dentry *now);
+/* A file or directory was given the name `now`, in the place of the one in `from` or (`was` NULL) beside its others. */
+void vx_rows_named(vx_fs *fs, vx_inode *i, uint64_t from, const vx_dentry *was, const vx_dentry *now);
 void vx_rows_touched(vx_fs *fs, uint64_t ino);                       /* its attributes changed */
 vx_table *vx_rows_over(vx_fs *fs, uint64_t ino);                     /* of the innermost index above; or NULL */
 int vx_holds_vectors(const char *name, size_t n);                    /* whether a file of that name is one of vectors */

@@ -80,6 +80,10 @@ int64_t vx_table_touched(vx_fs *fs, vx_table *t, uint32_t *out, uint32_t cap);
 /* What somebody has to look at: files that moved across the edge of an index, files that hold vectors (by their names) and
  * changed or got a name, directories that came under an index or lost theirs: inode numbers; the number taken. */
 uint32_t vx_fs_moved(vx_fs *fs, uint64_t *out, uint32_t cap);
+/* Looks for a name of each of the files whose known one went, those below an index first: in one search, however many. */
+int vx_fs_find_names(vx_fs *fs, const uint64_t *inos, uint32_t n);
+/* A file was met by this name: it is known by it from here on if it lies below an index and the known one does not; 1: so it is. */
+int vx_fs_met(vx_fs *fs, uint64_t parent, const char *name, size_t n);
 /* Takes AWAY off the rows of a file that is back where the index covers it; how many rows wait to be searched again. */
 int vx_table_return(vx_fs *fs, vx_table *t, uint64_t ino);
 
