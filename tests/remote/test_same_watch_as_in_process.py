@@ -5,7 +5,7 @@ import pytest
 import vexfs
 from tests.remote.conftest import Served
 from tests.search.test_standing import *  # noqa: F403
-from tests.search.test_standing import until
+from tests.search.test_standing import ended_by_closing, until
 from vexfs.errors import NotSupported, Unreachable
 from vexfs.remote.link import Refused
 
@@ -48,6 +48,13 @@ def test_a_token_that_is_revoked_ends_it(served, fs):
         assert isinstance(standing.fault, Refused)
         standing.close()
         assert standing.take(1) is None
+
+
+def test_closing_the_volume_ends_whoever_iterates(served):
+    fs = vexfs.connect(served.url, served.token)
+    ended_by_closing(fs)
+    with vexfs.connect(served.url, served.token) as again:
+        again.rmtree("points")
 
 
 def test_a_node_that_stops_is_told(tmp_path):

@@ -79,6 +79,22 @@ def test_closing_ends_whoever_iterates(fs):
     assert not thread.is_alive() and [hit.id for hit in seen] == ["a.txt"]
 
 
+def test_closing_the_volume_does_too(tmp_path):
+    ended_by_closing(vexfs.open(tmp_path / "other.vex"))
+
+
+def ended_by_closing(fs):
+    fs.index("points", dim=2)
+    standing, seen = fs.watch([1, 0]), []
+    thread = threading.Thread(target=lambda: seen.extend(standing))
+    thread.start()
+    fs.index("points").upsert(["a"], [[1, 0]])
+    until(lambda: seen)
+    fs.close()
+    thread.join(10)
+    assert not thread.is_alive() and standing.take(1) is None
+
+
 def test_what_makes_no_sense_is_refused(fs):
     for options in ({"query": " "}, {"query": "x", "threshold": 3}, {"query": [[1, 2]]}, {"query": [0, 0]},
                     {"query": [1], "threshold": float("nan")}):  # fmt: skip

@@ -131,7 +131,7 @@ class RemoteStandingQuery:
             self.lost += 1
 
     def take(self, timeout: float | None = None) -> Hit | None:
-        """The next hit; None after `timeout` seconds, or when it was closed.
+        """The next hit; None after `timeout` seconds, or when it, or its volume, was closed.
 
         Raises
         ------

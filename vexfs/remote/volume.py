@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, Self
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from vexfs.errors import InvalidArgument, NotSupported, QueryInvalid, VolumeClosed
 from vexfs.frontends.local import Files
@@ -54,6 +54,7 @@ class RemoteVolume(Files):
         self._wire: Link | None = link
         self.about: dict[str, Any] = link.ask("GET", "/v1/node")
         self._indexes: WeakValueDictionary[int, RemoteIndex] = WeakValueDictionary()
+        self._standing: WeakSet[RemoteStandingQuery] = WeakSet()
         self.filesystem = RemoteFilesystem(link)  # type: ignore[assignment]  # has what Files asks of one
         super().__init__()
 
@@ -79,11 +80,13 @@ class RemoteVolume(Files):
         self.filesystem.sync()
 
     def close(self) -> None:
-        """Flush and close the files that are still open, and the connections."""
+        """Flush and close the files that are still open, end standing queries, and close the connections."""
         if self._wire is not None:
             try:
                 self.close_files()
             finally:
+                for each in list(self._standing):
+                    each.close()
                 self._wire.close()
                 self._wire = None
 
@@ -192,9 +195,11 @@ class RemoteVolume(Files):
         port = self.wire.ask("GET", "/v1/node")["websocket_port"]
         if port is None:
             raise NotSupported.at("the node serves no subscriptions; its setting api.websocket_enabled is off")
-        return RemoteStandingQuery(
+        made = RemoteStandingQuery(
             self.wire, port, query, threshold, under=text(under), where=where, call=call, attributes=attributes
         )
+        self._standing.add(made)
+        return made
 
     def reembed(
         self, path: Any, embedder: str | None = None, *, progress: Callable[[int, int], Any] | None = None

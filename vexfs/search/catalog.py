@@ -8,7 +8,6 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -28,6 +27,7 @@ from vexfs.store.rows import ROOT_INO
 if TYPE_CHECKING:
     from vexfs.search.filling import Filling
     from vexfs.search.ingest import Ingest
+    from vexfs.search.standing import StandingQuery
 
 log = logging.getLogger("vexfs.search")
 
@@ -82,8 +82,8 @@ class Catalog:
         self._worker: threading.Thread | None = None
         self._ingest: Ingest | None = None
         self.settling = Settling(self)
-        #: Called with an index, its rows that were written, uint32 (n,), and their vectors, float32 (n, dim).
-        self.on_written: list[Callable[[Index, Any, Any, int], Any]] = []
+        #: They see what is written, and end with the volume.
+        self.standing: list[StandingQuery] = []
         try:
             self._begin()
         except BaseException:  # Ctrl-C, too: no thread and no table stays behind
@@ -409,19 +409,18 @@ class Catalog:
 
     def settle(self) -> None:
         """Bring what changed to where it belongs: files that crossed the edges of indexes or whose content is vectors;
-        indexes of directories that are gone are dropped.  What a call finds to do, or under way, is done when it
-        returns.
+        indexes of directories that are gone are dropped.  What a call finds to do, or under way, is done at its end.
         """
         self.settling.run()
 
     def written(self, index: Index, found: Any, stored: Any, since: int) -> None:
         """Rows of an index were written by the moment `since`, `stored` as they lie on the disk: tell who asked."""
-        if not self.on_written:
+        if not self.standing:
             return
         vectors = index.vectors.decode(stored)
-        for told in list(self.on_written):
+        for each in list(self.standing):
             try:
-                told(index, found, vectors, since)
+                each.see(index, found, vectors, since)
             except Exception:  # what was written stays written
                 log.exception("a standing query failed")
 
@@ -476,14 +475,15 @@ class Catalog:
 
     def close(self) -> None:
         """End the upkeep and let the indexes go, with a snapshot of those that changed much."""
-        if self._ingest is not None:
-            self._ingest.close()
-        self.settle()
         self._let_go(whole=True)
 
     def _let_go(self, whole: bool) -> None:
         if self._ingest is not None:
             self._ingest.close()
+        if whole:
+            self.settle()
+        for each in list(self.standing):
+            each.close()
         self._stop.set()
         self._work.ring()
         stand_behind(self.filesystem, None)

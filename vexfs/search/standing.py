@@ -28,7 +28,8 @@ _HELD = 10_000
 
 
 class StandingQuery:
-    """A question that stays; made by ``fs.watch``.  An iterator of hits, and a context manager that ends it.
+    """A question that stays; made by ``fs.watch``.  An iterator of hits, and a context manager that ends it;
+    it ends with its volume, too.
 
     Told is whatever puts vectors: ingest of text, upserts, the attribute ``user.vexfs.vector``.  A vector is compared
     in the indexes of its dimension, words in those with an embedder.
@@ -79,7 +80,7 @@ class StandingQuery:
         self._vectors: dict[str, Floats] = {}
         self._hits: queue.Queue[Hit | None] = queue.Queue(_HELD)
         self._closed = False
-        catalog.on_written.append(self._seen)
+        catalog.standing.append(self)
 
     def _vector(self, index: "Index") -> Floats | None:
         """What the rows of an index are compared with; None: nothing."""
@@ -92,8 +93,8 @@ class StandingQuery:
             self._vectors[name] = embedder_of(index).embed([self.query])[0]
         return self._vectors[name]
 
-    def _seen(self, index: "Index", rows: NDArray[np.uint32], vectors: Floats, since: int) -> None:
-        """Rows were written."""
+    def see(self, index: "Index", rows: NDArray[np.uint32], vectors: Floats, since: int) -> None:
+        """Rows of an index were written; `vectors` are theirs, float32 (n, dim)."""
         q = self._vector(index)
         if q is None:
             return
@@ -134,7 +135,7 @@ class StandingQuery:
             self.lost += 1
 
     def take(self, timeout: float | None = None) -> Hit | None:
-        """The next hit; None after `timeout` seconds, or when it was closed."""
+        """The next hit; None after `timeout` seconds, or when it, or its volume, was closed."""
         if self._closed and self._hits.empty():
             return None
         try:
@@ -151,7 +152,7 @@ class StandingQuery:
         if not self._closed:
             self._closed = True
             with contextlib.suppress(ValueError):
-                self._catalog.on_written.remove(self._seen)
+                self._catalog.standing.remove(self)
             try:
                 self._hits.put_nowait(None)
             except queue.Full:
