@@ -412,6 +412,15 @@ def test_a_threshold_that_leaves_out_nothing_leaves_out_nothing(metric):
     assert work["lists"] == 0
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_only_row_within_a_threshold_is_found(metric):
+    x, q = np.split(np.random.default_rng(0).standard_normal((12200, 64)).astype(np.float32), [12000])
+    index = filled(x, metric)
+    least = distances(metric, q, x).min(axis=1).tolist()
+    n = sum(int(index.search(v[None], 10, threshold=d + 1e-5)[2][0]) for v, d in zip(q, least, strict=True))
+    assert n >= 0.85 * len(q)  # by what the ten nearest take it was half
+
+
 def test_removed_rows_are_gone_and_come_back():
     x = clustered(6000, 64)
     index = filled(x)

@@ -187,33 +187,49 @@ void vx_calibration_end(vx_calibration *c, const vx_generation *g, vx_settings *
     }
 }
 
-/* Between two levels the logarithm of the lists is taken to be linear in that of what is missed; and it is in that of k
- * too, as the slack is.  A neighbour among a share of the rows is as far off as one of so many more among all. */
-uint32_t vx_calibrated_lists(const vx_generation *g, float recall, float k, float share, float *slack)
+/* The level below a recall, and how far it is from there to the next one; NULL when nothing is known. */
+static const vx_setting *level_below(const vx_settings *known, float recall, float *part)
 {
-    const vx_settings *known = atomic_load(&g->settings);
-    if (known->levels < VX_LEVELS_OF_RECALL)
-        return 0;
-    if (recall > levels[VX_LEVELS_OF_RECALL - 1])
-        return g->lists;
+    if (known->levels < VX_LEVELS_OF_RECALL || recall > levels[VX_LEVELS_OF_RECALL - 1])
+        return NULL;
     uint32_t i = 0;
     while (i + 2 < VX_LEVELS_OF_RECALL && known->level[i + 1].recall < recall)
         i++;
-    const vx_setting *a = &known->level[i], *b = a + 1;
-    float part = logf((1 - a->recall) / (1 - recall)) / logf((1 - a->recall) / (1 - b->recall));
-    part = part < 0 ? 0 : part > 1 ? 1 : part;
-    const float ten = logf((float)a->lists_10) * (1 - part) + logf((float)b->lists_10) * part;
-    const float hundred = logf((float)a->lists_100) * (1 - part) + logf((float)b->lists_100) * part;
+    const vx_setting *a = &known->level[i];
+    *part = logf((1 - a->recall) / (1 - recall)) / logf((1 - a->recall) / (1 - a[1].recall));
+    *part = *part < 0 ? 0 : *part > 1 ? 1 : *part;
+    return a;
+}
+
+/* Between two levels the logarithm of the lists is taken to be linear in that of what is missed; and it is in that of k
+ * too, as the slack is.  A neighbour among a share of the rows is as far off as one of so many more among all. */
+uint32_t vx_calibrated_lists(const vx_generation *g, float recall, float k, float share)
+{
+    const vx_settings *known = atomic_load(&g->settings);
+    float part;
+    const vx_setting *a = level_below(known, recall, &part);
+    if (!a)
+        return known->levels < VX_LEVELS_OF_RECALL ? 0 : g->lists;
+    const float ten = logf((float)a->lists_10) * (1 - part) + logf((float)a[1].lists_10) * part;
+    const float hundred = logf((float)a->lists_100) * (1 - part) + logf((float)a[1].lists_100) * part;
     const float reach = k / share > 5 ? k / share : 5;
     /* Beyond the hundred it is a guess, so a cautious one. */
     const float further = log10f(reach / 10), caution = further > 1 ? 1.3f : 1;
-    const float slack_10 = a->slack_10 + (b->slack_10 - a->slack_10) * part;
-    const float slack_100 = a->slack_100 + (b->slack_100 - a->slack_100) * part;
-    const float slack_1 = a->slack_1 + (b->slack_1 - a->slack_1) * part, decades = log10f(k / share / 10);
+    const float lists = 1 + caution * expf(ten + (hundred > ten ? hundred - ten : 0) * further);
+    return lists < (float)g->lists ? (uint32_t)ceilf(lists) : g->lists;
+}
+
+float vx_calibrated_slack(const vx_generation *g, float recall, float k, float share)
+{
+    float part;
+    const vx_setting *a = level_below(atomic_load(&g->settings), recall, &part);
+    if (!a)
+        return INFINITY;
+    const float slack_1 = a->slack_1 + (a[1].slack_1 - a->slack_1) * part, decades = log10f(k / share / 10);
+    const float slack_10 = a->slack_10 + (a[1].slack_10 - a->slack_10) * part;
+    const float slack_100 = a->slack_100 + (a[1].slack_100 - a->slack_100) * part;
     const float least = decades < 0   ? slack_10 + (slack_10 - slack_1) * decades
                         : decades < 1 ? slack_10 + (slack_100 - slack_10) * decades
                                       : slack_100;
-    *slack = least < INFINITY ? least : INFINITY; /* no number either */
-    const float lists = 1 + caution * expf(ten + (hundred > ten ? hundred - ten : 0) * further);
-    return lists < (float)g->lists ? (uint32_t)ceilf(lists) : g->lists;
+    return least < INFINITY ? least : INFINITY; /* no number either */
 }

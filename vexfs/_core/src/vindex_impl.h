@@ -338,8 +338,9 @@ void vx_calibration_end(vx_calibration *c, const vx_generation *g, vx_settings *
 void vx_calibration_free(vx_calibration *c);
 /* Of a query that falls short of its slack, at most so many times the lists. */
 #define VX_LISTS_MOST 2u
-/* The lists that k neighbours take, each a row in `share` of all, and the slack; 0 when nothing is known. */
-uint32_t vx_calibrated_lists(const vx_generation *g, float recall, float k, float share, float *slack);
+/* The lists that k neighbours take, each a row in `share` of all, 0 when nothing is known; and the slack, infinite then. */
+uint32_t vx_calibrated_lists(const vx_generation *g, float recall, float k, float share);
+float vx_calibrated_slack(const vx_generation *g, float recall, float k, float share);
 
 /* -- searching --------------------------------------------------------------------------------------------------- */
 
@@ -377,7 +378,7 @@ typedef struct {
     uint64_t *seen; /* rows looked at by this query: a hash set of turn << 32 | row */
     uint32_t seen_room, seen_n, turn;
     uint32_t lists, lists_most; /* to look into: where the slack is infinite, and at most */
-    float slack;
+    float slack, share; /* share: of all rows, that the mask lets through */
     float width;
     vx_vindex_work work;
     int status;

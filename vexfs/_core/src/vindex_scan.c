@@ -24,7 +24,7 @@ typedef struct {
     float table;            /* variance that the tables of the 1-bit codes add */
     float shift;            /* from a score to a key, for l2 */
     float limit;            /* the score that the threshold asks for */
-    float slack;            /* of a list's score below the worst of the k */
+    float length;           /* of the query, from the origin */
     float allowed;          /* the most that was allowed for the error of a 4-bit code */
     uint32_t compared;      /* candidates that nothing but the rows themselves told apart */
     int exactly;            /* `limit` is what k rows do reach: estimates have no say in it */
@@ -52,12 +52,12 @@ static void prepare(vx_search *s, vx_asked *a)
     int32_t sum;
     a->step_8 = s->kernels->round(p->x, v->padded, 127, s->q8, &sum);
     a->offset_8 = -7.5f * a->step_8 * (float)sum;
-    a->error_4 = s->width * VX_ERROR_4 * sqrtf(p->square);
+    a->length = sqrtf(p->square);
+    a->error_4 = s->width * VX_ERROR_4 * a->length;
     a->table = VX_ROUNDED * VX_ROUNDED * p->step * p->step * (float)(v->padded / 4);
     a->shift = p->square;
     /* What floats take of a short distance between long vectors leaves nothing out. */
     a->limit = v->metric == VX_L2 ? 0.5f * (s->least + a->shift) - 1e-6f * a->shift : s->least;
-    a->slack = s->slack * sqrtf(p->square);
     a->allowed = 0;
     a->exactly = 0;
 }
@@ -352,15 +352,26 @@ static void compare_candidates(vx_search *s, vx_asked *a)
     }
 }
 
+/* How far a list may be below what rows have to reach now.  How many are within a threshold is told by those found so far:
+ * lists fall short of the best few by more. */
+static float slack_of(const vx_search *s, int full)
+{
+    if (full)
+        return s->slack;
+    const float few = vx_calibrated_slack(s->g, s->ask->recall, s->rough.n > 1 ? (float)s->rough.n : 1, s->share);
+    return few > s->slack ? few : s->slack;
+}
+
 /* What the i-th list has to reach to be looked into.  As long as fewer than k were found that is nothing, unless they are
  * beyond the threshold: then there may not be as many.  Nor is it for the first few: of a query that is far from all rows
  * the worst of the k tells little. */
 static float reach_of(const vx_search *s, const vx_asked *a, uint32_t i)
 {
-    if (!s->ask->limited && i < 1 + s->lists / 6)
-        return -INFINITY;
     const int full = s->rough.n == s->rough.k || s->ask->effort;
-    return (full || s->ask->limited) && s->slack < INFINITY ? least_of(s, a) - a->slack - a->add : -INFINITY;
+    if (!(s->slack < INFINITY) || (!s->ask->limited && (!full || i < 1 + s->lists / 6)))
+        return -INFINITY;
+    const float slack = slack_of(s, full);
+    return slack < INFINITY ? least_of(s, a) - slack * a->length - a->add : -INFINITY;
 }
 
 /* Whether lists from the i-th on are too many. */

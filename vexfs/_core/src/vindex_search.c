@@ -143,13 +143,14 @@ static void set_effort(vx_search *s, uint64_t candidates)
     const vx_generation *g = s->g;
     const vx_vindex_ask *ask = s->ask;
     const uint64_t live = atomic_load(&s->v->live);
-    const float share = live > candidates ? (float)candidates / (float)live : 1;
+    const float share = s->share = live > candidates ? (float)candidates / (float)live : 1;
     s->width = ask->recall > 0.995f ? 3.0f : ask->recall >= 0.98f || s->work.plan == VX_PLAN_SIFT ? 2.2f : 1.8f;
     s->lists = s->lists_most = ask->effort;
     s->slack = INFINITY;
     if (ask->effort)
         return;
-    s->lists = vx_calibrated_lists(g, ask->recall, (float)ask->k, share, &s->slack);
+    s->lists = vx_calibrated_lists(g, ask->recall, (float)ask->k, share);
+    s->slack = vx_calibrated_slack(g, ask->recall, (float)ask->k, share);
     if (s->lists == 0) {
         const float missed = 1.0001f - ask->recall, lists = 10 + 1.2f / (missed * share);
         s->lists = ask->recall >= 1 || lists > (float)g->lists ? g->lists : (uint32_t)lists;
