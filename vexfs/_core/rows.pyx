@@ -51,7 +51,7 @@ def hidden(Filesystem fs not None):
 
 
 def moved(Filesystem fs not None):
-    """Inode numbers of files that crossed the edge of an index or lost their name, and of indexed directories that went."""
+    """Inode numbers of files that crossed the edge of an index or lost their name; of indexed directories that went."""
     cdef uint64_t inos[1024]
     cdef uint32_t n
     cdef int rc = 0
