@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import vexfs
-from vexfs.errors import IndexConflict, IndexMissing, NoSpace, SizeLimitReached, VexfsError
+from vexfs.errors import IndexConflict, IndexMissing, NoSpace, SizeLimitReached, Unreachable, VexfsError
+from vexfs.search import reembed as reembedding
 from vexfs.search import textindex
 from vexfs.search.embedders import remember, resolve
 from vexfs.search.filling import Filling
@@ -101,6 +102,28 @@ def test_ending_it_leaves_everything_as_it_was(fs):
         fs.reembed("docs", named(slow), progress=enough)
     assert fs.indexes()[0].dim == 256 and fs.search("coffee", k=1)
     assert fs.indexes()[0].describe()["reembedding"] is None
+
+
+def test_a_model_that_hangs_is_given_up_and_one_that_is_slow_is_not(fs, monkeypatch):
+    monkeypatch.setattr(reembedding, "_PATIENCE_S", 1.0)
+    going, asked = threading.Event(), []
+
+    def hanging(texts):
+        if len(texts) > 1 and (asked.append(len(texts)) or len(asked) > 3):
+            going.wait(30)
+        return counted(texts)
+
+    def slow(texts):
+        time.sleep(0.3 * (len(texts) > 1))
+        return counted(texts)
+
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="has not answered for 1 s; the old vectors are as they were"):
+        fs.reembed("docs", named(hanging))
+    assert time.monotonic() - began < 10 and max(asked) < 64
+    assert fs.indexes()[0].dim == 256 and fs.search("coffee", k=1)
+    going.set()
+    assert fs.reembed("docs", named(slow)).dim == 4 and len(fs.indexes()[0]) == 200
 
 
 def versioned(version):

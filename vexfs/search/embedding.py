@@ -32,6 +32,12 @@ FEWEST, MOST = 16, 1024
 Model = tuple[str, Any, int]
 
 
+def fitting(size: int, passages: int, seconds: float) -> int:
+    """Passages to give a model at once, which was given `size` and took so long for so many."""
+    fits = int(_PIECE_S * passages / max(seconds, 1e-6))
+    return max(FEWEST, min(MOST, (size + fits) // 2))  # half way from what was, so that one odd text does not decide
+
+
 def model_of(index: "Index") -> Model:
     """What an index has of its model."""
     return str(index.embedder), index.state.get(VERSION), index.dim
@@ -169,7 +175,5 @@ class Embedding:
     def _measured(self, name: Model, model: Embedder, texts: list[str]) -> Vectors:
         began = time.perf_counter()
         rows = model.embed(texts)
-        fits = int(_PIECE_S * len(texts) / max(time.perf_counter() - began, 1e-6))
-        # Half way from what was, so that one odd text does not decide.
-        self._sizes[name] = max(FEWEST, min(MOST, (self.size(name) + fits) // 2))
+        self._sizes[name] = fitting(self.size(name), len(texts), time.perf_counter() - began)
         return rows

@@ -7,22 +7,31 @@ completes it.
 """
 
 import contextlib
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, cast
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
 
 from vexfs.errors import IndexConflict, IndexMissing, PluginBroken
 from vexfs.search.chunk import Chunker
-from vexfs.search.embedders import Embedder, refuse_ambiguous, resolve
+from vexfs.search.embedders import Embedder, Vectors, refuse_ambiguous, resolve
+from vexfs.search.embedding import FEWEST, fitting
 from vexfs.search.extract import Limits, Skipped
 from vexfs.search.filling import Filling, portions
 from vexfs.search.indexfile import refuse_loss
 from vexfs.search.passages import Changed, Passages, is_file, passages
+from vexfs.search.patience import until_answered
 from vexfs.search.textindex import create_text_index
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
     from vexfs.search.index import Index
 
+T = TypeVar("T")
+
+#: As of `vexfs import --index`.
+_PATIENCE_S = 60.0
 _BATCH = 64
 #: Passages that a model is asked for at once, unless a single file has more.
 _PASSAGES = 8192
@@ -58,6 +67,8 @@ def reembed(
         See `renewable`.
     NoSpace
         The new index does not fit into the place of the old one.
+    Unreachable
+        The model has not answered for a minute.
     """
     work = steps(catalog, path, embedder)
     with contextlib.closing(work):
@@ -74,20 +85,22 @@ def reembed(
 def steps(catalog: "Catalog", path: str, embedder: Any = None) -> Generator[tuple[int, int], None, "Index"]:
     """As `reembed`, step by step: yields the files done and their number; closed before its end it changes nothing."""
     old = renewable(catalog, path)
-    model = resolve(cast(str, old.embedder) if embedder is None else embedder)
+    wanted = cast(str, old.embedder) if embedder is None else embedder
+    waited = until_answered((resolve(each) for each in [wanted]), _PATIENCE_S, _not_answering(wanted))
+    (model,) = yield from _shown(waited, 0, 0)
     refuse_ambiguous(model)  # the old index goes on with the one that it has
     filling = Filling(catalog, old, model.dim)
     files = _missing(old, filling)
     old.renewal = {"embedder": model.name, "done": 0, "total": len(files)}
     try:
         for at in range(0, len(files), _BATCH):
-            _embed(old, model, filling, files[at : at + _BATCH])
+            yield from _shown(_embed(old, model, filling, files[at : at + _BATCH]), at, len(files))
             old.renewal["done"] = done = min(at + _BATCH, len(files))
             yield done, len(files)
         for _ in range(_ROUNDS):
             more = _missing(old, filling)
             for at in range(0, len(more), _BATCH):
-                _embed(old, model, filling, more[at : at + _BATCH])
+                yield from _shown(_embed(old, model, filling, more[at : at + _BATCH]), len(files), len(files))
                 yield len(files), len(files)
     finally:
         old.renewal = None
@@ -104,10 +117,37 @@ def _missing(old: "Index", filling: Filling) -> list[int]:
     return [ino for ino in files if old.made_from_content(ino) and not filling.has(ino, old.generation_of(ino))]
 
 
-def _embed(old: "Index", model: Embedder, filling: Filling, files: list[int]) -> None:
+def _shown(work: Generator[None, None, T], done: int, total: int) -> Generator[tuple[int, int], None, T]:
+    """Work that yields while it is waited for, shown as so many files done."""
+    with contextlib.closing(work):
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                return cast(T, end.value)
+            yield done, total
+
+
+def _not_answering(embedder: Any) -> str:
+    name = embedder if isinstance(embedder, str) else getattr(embedder, "name", "of this program")
+    return f"embedder {name} has not answered for {_PATIENCE_S:g} s; the old vectors are as they were"
+
+
+def _embed(old: "Index", model: Embedder, filling: Filling, files: list[int]) -> Generator[None, None, None]:
     found = [each for ino in files if (each := _read(old, ino)) is not None]
     for part in portions(found, _PASSAGES):
-        filling.add(part, model.embed([text for each in part for text in each.texts()]))
+        texts = [text for each in part for text in each.texts()]
+        rows = yield from until_answered(_piecewise(model, texts), _PATIENCE_S, _not_answering(model))
+        filling.add(part, np.concatenate(rows))
+
+
+def _piecewise(model: Embedder, texts: list[str]) -> Iterator[Vectors]:
+    at, size = 0, FEWEST
+    while at < len(texts):
+        part, began = texts[at : at + size], time.perf_counter()
+        yield model.embed(part)
+        at += len(part)
+        size = fitting(size, len(part), time.perf_counter() - began)
 
 
 def renewable(catalog: "Catalog", path: str) -> "Index":
