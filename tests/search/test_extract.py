@@ -62,9 +62,11 @@ def test_encodings_are_detected(encoding):
 
 
 @pytest.mark.parametrize(
-    "words", ["café weasel", "résumé of Zoë", "El niño", "José", "temperature 20°C", "Ångström", "© 2020 Foo"]
-)
-def test_a_short_western_text_is_no_other_script(words):
+    "words", ["café weasel", "résumé of Zoë", "El niño", "José", "temperature 20°C", "Ångström", "© 2020 Foo",
+              "El niño comió una manzana en la montaña mañana.", "Hyvää päivää, mitä kuuluu? Tässä on jäätelöä.",
+              "penguin Übergrößenträger ñandú, das ist ein Satz.", "één van de coördinaten"]
+)  # fmt: skip
+def test_a_short_western_text_is_read_as_such(words):
     assert extract(words.encode("cp1252"), "a.txt").blocks[0].text == words
 
 

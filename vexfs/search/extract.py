@@ -135,6 +135,12 @@ _SAMPLE = 64 << 10
 #: Code that is not ours may end by itself so long after its time.
 _GRACE_S = 5.0
 _NOISE = 4096
+#: Hardly any file is in one of these, but much Western text looks to the detector as if it were: if nothing else fits.
+_RARE = [
+    "cp037", "cp273", "cp424", "cp437", "cp500", "cp720", "cp737", "cp775", "cp850", "cp852", "cp855", "cp856", "cp857",
+    "cp858", "cp860", "cp861", "cp862", "cp863", "cp864", "cp865", "cp869", "cp875", "cp1006", "cp1026", "cp1140",
+    "hp_roman8", "iso8859_10", "iso8859_14", "iso8859_16", "mac_iceland", "mac_latin2", "mac_roman", "mac_turkish",
+]  # fmt: skip
 #: Neighbouring bytes that are no ASCII.
 _RUN = re.compile(rb"[\x80-\xff]{2}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -352,7 +358,7 @@ def _detected(data: bytes) -> str:
     from charset_normalizer import from_bytes
 
     sample = data[:_SAMPLE]
-    found = list(from_bytes(sample, threshold=0.3))
+    found = list(from_bytes(sample, threshold=0.3, cp_exclusion=_RARE)) or list(from_bytes(sample, threshold=0.3))
     if not found:
         raise Skipped("binary data, or text in an encoding that cannot be told")
     if not _RUN.search(sample) and _has_another_script(_forgiving(sample, found[0].encoding)):
