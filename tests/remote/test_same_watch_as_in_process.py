@@ -10,6 +10,7 @@ from vexfs.errors import NotSupported, Unreachable
 from vexfs.remote.link import Refused
 
 del test_a_file_that_a_callback_writes_is_told_in_turn  # noqa: F821 - here by another thread, so it is told next
+del test_another_model_of_the_same_name_is_asked_anew  # noqa: F821 - by functions of this program
 
 
 @pytest.fixture

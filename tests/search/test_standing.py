@@ -158,3 +158,31 @@ def test_embedding_anew_is_no_news(fs):
         fs.write_text("docs/old.txt", "A passport again.")
         assert fs.ingest.wait(20)
         assert standing.take(5).path == "/docs/old.txt"
+
+
+def test_another_model_of_the_same_name_is_asked_anew(fs):
+    """After a directory was embedded anew, new text is compared with the question as the new model has it."""
+
+    def versioned(version, dim):
+        def model(texts):
+            return [[0.01 + (dim - k if "coffee" in text else k) for k in range(dim)] for text in texts]
+
+        model.version = str(version)
+        return model
+
+    fs.reembed("docs", versioned(1, 3))
+    with fs.watch("coffee", threshold=0.99) as standing:
+        fs.write_text("docs/a.txt", "coffee")
+        assert fs.ingest.wait(20) and standing.take(5).path == "/docs/a.txt"
+        fs.reembed("docs", versioned(2, 5))
+        fs.write_text("docs/b.txt", "coffee")
+        assert fs.ingest.wait(20) and standing.take(5).path == "/docs/b.txt"
+
+
+def test_a_directory_that_was_removed_is_told_of_nothing_and_no_fault(fs, caplog):
+    fs.mkdir("docs/in")
+    with fs.watch("passport", threshold=0.2, under="docs/in") as standing:
+        fs.rmdir("docs/in")
+        fs.write_text("docs/a.txt", "A passport.")
+        assert fs.ingest.wait(20) and standing.take(0.2) is None
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vexfs._core.columns import Columns
 from vexfs.errors import QueryInvalid
+from vexfs.search.embedding import Model, model_of
 from vexfs.search.filters import Table, compile_filter
 from vexfs.search.hits import Hit
 from vexfs.search.query import directory_at, score_of
@@ -77,7 +78,7 @@ class StandingQuery:
         self._catalog, self._call = catalog, call
         self._filter = None if where is None or where == {} else compile_filter(where)
         self._scope = directory_at(catalog.filesystem, under)
-        self._vectors: dict[str, Floats] = {}
+        self._vectors: dict[Model, Floats] = {}
         self._hits: queue.Queue[Hit | None] = queue.Queue(_HELD)
         self._closed = False
         catalog.standing.append(self)
@@ -86,12 +87,12 @@ class StandingQuery:
         """What the rows of an index are compared with; None: nothing."""
         if not isinstance(self.query, str):
             return self.query if len(self.query) == index.dim else None
-        name = index.embedder
-        if name is None:
+        if index.embedder is None:
             return None
-        if name not in self._vectors:
-            self._vectors[name] = embedder_of(index).embed([self.query])[0]
-        return self._vectors[name]
+        model = model_of(index)
+        if model not in self._vectors:
+            self._vectors[model] = embedder_of(index).embed([self.query])[0]
+        return self._vectors[model]
 
     def see(self, index: "Index", rows: NDArray[np.uint32], vectors: Floats, since: int) -> None:
         """Rows of an index were written; `vectors` are theirs, float32 (n, dim)."""
@@ -109,7 +110,10 @@ class StandingQuery:
             self._tell(hit)
 
     def _inside(self, hits: list[Hit]) -> list[Hit]:
-        above = os.fsdecode(self._catalog.filesystem.path_of(self._scope)).rstrip("/") + "/"
+        try:
+            above = os.fsdecode(self._catalog.filesystem.path_of(self._scope)).rstrip("/") + "/"
+        except FileNotFoundError:  # the directory was removed
+            return []
         return [hit for hit in hits if hit.path.startswith(above)]
 
     def _filtered(self, index: "Index", hits: list[Hit]) -> list[Hit]:
