@@ -1,5 +1,10 @@
 """Vector and semantic operations are counted as a client counts them."""
 
+import os
+import signal
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -57,3 +62,21 @@ def test_the_loads_do_what_they_count(fs):
     else:
         assert parts.tally.total("semantic") >= load.operations > 0
     assert not workload.leftovers(parts) and not fs.indexes()
+
+
+def test_ctrl_c_ends_the_clients_of_a_load(tmp_path):
+    """What is left of one would go on in a directory that is being removed: a failure, told instead of Ctrl-C."""
+    threading.Thread(target=interrupt_when, args=(tmp_path / "0",), daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        workload._clients(tmp_path, 20, 1)
+    left = set((tmp_path / "0").iterdir())
+    time.sleep(0.3)
+    assert set((tmp_path / "0").iterdir()) == left
+
+
+def interrupt_when(place):
+    """Press Ctrl-C once a client works at `place`."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until and not (place.is_dir() and any(place.iterdir())):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)

@@ -151,25 +151,28 @@ def fuse(parts: Parts, seconds: float, clients: int = 1) -> Measured:
 
 
 def _clients(place: Path, seconds: float, clients: int) -> list[dict[str, Any]]:
-    running = []
-    for i in range(clients):
-        (place / str(i)).mkdir()
-        command = [sys.executable, "-I", mountload.__file__, str(place / str(i)), str(seconds), str(i)]
-        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    running: list[subprocess.Popen[str]] = []
     found, faults = [], []
-    for each in running:
-        try:
-            out, err = each.communicate(timeout=seconds + 60)
-        except subprocess.TimeoutExpired:
-            each.kill()
-            each.communicate()
-            faults.append("a client hangs: the mount does not answer")
-            continue
-        told = json.loads(out) if out.strip() else {"error": (err.strip().splitlines() or ["it said nothing"])[-1]}
-        if "error" in told:
-            faults.append(told["error"])
-        else:
-            found.append(told)
+    try:
+        for i in range(clients):
+            (place / str(i)).mkdir()
+            command = [sys.executable, "-I", mountload.__file__, str(place / str(i)), str(seconds), str(i)]
+            running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        for each in running:
+            try:
+                out, err = each.communicate(timeout=seconds + 60)
+            except subprocess.TimeoutExpired:
+                faults.append("a client hangs: the mount does not answer")
+                continue
+            told = json.loads(out) if out.strip() else {"error": (err.strip().splitlines() or ["it said nothing"])[-1]}
+            if "error" in told:
+                faults.append(told["error"])
+            else:
+                found.append(told)
+    finally:  # after Ctrl-C, too: what they work on is about to be removed
+        for each in running:
+            with each:
+                each.kill()
     if faults:
         raise OSError(5, f"a client failed: {faults[0]}")
     return found
