@@ -363,12 +363,12 @@ static float slack_of(const vx_search *s, int full)
 }
 
 /* What the i-th list has to reach to be looked into.  As long as fewer than k were found that is nothing, unless they are
- * beyond the threshold: then there may not be as many.  Nor is it for the first few: of a query that is far from all rows
- * the worst of the k tells little. */
+ * beyond the threshold: then there may not be as many.  Nor is it for the first few when k were: of a query that is far
+ * from all rows the worst of them tells little. */
 static float reach_of(const vx_search *s, const vx_asked *a, uint32_t i)
 {
     const int full = s->rough.n == s->rough.k || s->ask->effort;
-    if (!(s->slack < INFINITY) || (!s->ask->limited && (!full || i < 1 + s->lists / 6)))
+    if (!(s->slack < INFINITY) || (full ? i < 1 + s->lists / 6 : !s->ask->limited))
         return -INFINITY;
     const float slack = slack_of(s, full);
     return slack < INFINITY ? least_of(s, a) - slack * a->length - a->add : -INFINITY;
