@@ -47,10 +47,9 @@ def scoped(catalog: "Catalog", under: Any) -> list[tuple["Index", Any]]:
     return found + [(index, None) for index in catalog.below(ino)]
 
 
-def replaced(catalog: "Catalog", met: list[tuple["Index", Any]]) -> bool:
-    """Whether one of the indexes that a search met is closed because another one took its place: it can be repeated."""
-    now = [(index, catalog.covering(index.description.directory)) for index, _ in met]
-    return any(then is not index and then is not None for index, then in now)
+def changed(catalog: "Catalog", met: list[tuple["Index", Any]]) -> bool:
+    """Whether an index that a search met was dropped, or another one took its place: the search can be repeated."""
+    return any(catalog.of(index.description.directory) is not index for index, _ in met)
 
 
 def unopened(catalog: "Catalog", under: Any) -> Iterator[tuple["Description", Missing]]:
@@ -139,7 +138,7 @@ def search_vector(
     try:
         parts = answers(fitting, lambda i, scope: i.query(q, k, where=where, under=scope, **options), missing)
     except IndexClosed:
-        if not replaced(catalog, fitting):
+        if not changed(catalog, fitting):
             raise
         return search_vector(catalog, q, k, under=under, where=where, **options)
     hits = parts[0] if len(parts) == 1 else merged(parts, k)

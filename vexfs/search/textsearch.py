@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vexfs.errors import IndexClosed, IndexMissing, QueryInvalid
 from vexfs.observe.tally import tallied
 from vexfs.registry import faults_of, registry
-from vexfs.search.across import answers, merged, replaced, scoped, unfinished, unopened
+from vexfs.search.across import answers, changed, merged, scoped, unfinished, unopened
 from vexfs.search.hits import Hits, Missing
 from vexfs.search.query import check_k, check_options, score_of
 from vexfs.search.textindex import embedder_of
@@ -122,7 +122,7 @@ def _parts(
         found = answers(met, lambda i, scope: _one(i, query, k, scope, where, mode, recall, explain), missing)
         return found, tuple(missing)
     except IndexClosed:
-        if not replaced(catalog, met):
+        if not changed(catalog, met):
             raise
         return _parts(catalog, query, k, under, where, mode, recall, explain)
 
