@@ -52,6 +52,16 @@ def test_what_was_changed_is_kept_unless_forced(tmp_path, capsys):
 def test_dry_run_writes_nothing(tmp_path, capsys):
     assert run("vexctl", ["setup", "install", "--dry-run", "--root", str(tmp_path)]) == 0
     assert not list(tmp_path.iterdir())
+    told = capsys.readouterr().out
+    assert "to write   " in told and "written" not in told
+
+
+def test_a_file_of_other_bytes_is_no_fault(tmp_path, capsys):
+    mine = tmp_path / "etc/vexfs/vexfs-performance.conf"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"# caf\xe9\n")
+    assert run("vexctl", ["--json", "setup", "install", "systemd", "--root", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["kept"] == [str(mine)] and mine.read_bytes() == b"# caf\xe9\n"
 
 
 def test_systemd_takes_every_unit(installed):

@@ -47,3 +47,11 @@ def test_an_index_that_cannot_be_opened_is_told(tmp_path):
     with Volume.load(tmp_path / "v.vex", pool=Pool(), frames=Frames()) as volume:
         (row,) = errors_of(volume)
         assert "/papers cannot be opened" in row["message"] and row["remedy"].startswith("vexctl index drop /papers")
+
+
+def test_all_directories_of_measurements_that_were_cut_off_are_named(tmp_path):
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.mkdir(".vexfs-load-1")
+        fs.mkdir(".vexfs-load-2")
+        rows = findings(History(Parts(fs)))
+    assert [row["remedy"] for row in rows if row["part"] == "volume"] == ["remove /.vexfs-load-1 /.vexfs-load-2"]

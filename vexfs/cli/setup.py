@@ -106,7 +106,7 @@ def _install(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"nothing is called {', '.join(sorted(unknown))}; groups are {', '.join(GROUPS)}")
     root = Path(args.root)
     wanted = [p for p in PIECES if not args.names or p.group in args.names or p.source in args.names]
-    done: dict[str, Any] = {"written": [], "kept": [], "unchanged": [], "next": []}
+    done: dict[str, Any] = {"dry_run": args.dry_run, "written": [], "kept": [], "unchanged": [], "next": []}
     for piece in wanted:
         target = piece.target.replace(LIB, args.lib)
         _write(root, target, text_of(piece, args.lib), 0o755 if piece.executable else 0o644, piece.kept, args, done)
@@ -126,7 +126,7 @@ def _write(
 ) -> None:
     place = root / target.lstrip("/")
     if place.exists():
-        if place.read_text() == text:
+        if place.read_bytes() == text.encode():
             done["unchanged"].append(str(place))
             return
         if kept and not args.force:
@@ -139,7 +139,8 @@ def _write(
 
 
 def _installed(answer: dict[str, Any]) -> str:
-    lines = [f"{what:<9}  {path}" for what in ("written", "kept", "unchanged") for path in answer[what]]
+    words = {"written": "to write" if answer["dry_run"] else "written", "kept": "kept", "unchanged": "unchanged"}
+    lines = [f"{word:<9}  {path}" for what, word in words.items() for path in answer[what]]
     return "\n".join([*lines, *(["then:"] if answer["next"] else []), *(f"  {each}" for each in answer["next"])])
 
 

@@ -43,9 +43,8 @@ def findings(history: History, hit_rate_target: float = 0.90) -> list[dict[str, 
         found.append(_row("simd", "warning", message, "vexctl performance simd enable --auto-detect"))
     left = workload.leftovers(parts)
     if left:
-        found.append(
-            _row("volume", "info", f"{len(left)} directories of measurements that were cut off", f"remove {left[0]}")
-        )
+        message = f"{len(left)} directories of measurements that were cut off"
+        found.append(_row("volume", "info", message, f"remove {' '.join('/' + each for each in left)}"))
     return sorted(found, key=lambda row: ORDER.index(row["severity"]))
 
 
