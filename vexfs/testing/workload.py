@@ -27,8 +27,8 @@ SIZES = (0, 1, 100, 700, 3000, 4095, 4096, 4097, 9000, 20_000, 70_000, 131_072, 
 WEIGHTS = {
     "create": 10, "write": 18, "append": 10, "truncate": 6, "rename": 8, "exchange": 1, "link": 4, "symlink": 2,
     "unlink": 6, "rmdir": 2, "mkdir": 4, "mkfifo": 1, "chmod": 2, "chown": 1, "utimens": 2, "setxattr": 4,
-    "removexattr": 1, "hold": 3, "hwrite": 5, "htruncate": 1, "hpunch": 2, "drop": 2, "read": 5, "fsync": 5, "hfsync": 1, "sync": 1,
-    "save": 4, "compact": 0.5, "drop_caches": 0.7,
+    "removexattr": 1, "hold": 3, "hwrite": 5, "htruncate": 1, "hpunch": 2, "drop": 2, "read": 5, "fsync": 5,
+    "hfsync": 1, "sync": 1, "save": 4, "compact": 0.5, "drop_caches": 0.7,
 }  # fmt: skip
 
 
