@@ -46,5 +46,7 @@ def test_mkdir_gives_no_set_id_bits_and_chown_takes_them(tmp_path) -> None:
         fs.mkdir("d", 0o7777)
         assert fs.stat("d").st_mode & 0o7777 == 0o1777
         fs.mknod("f", stat.S_IFREG | 0o4644)
+        fs.utimens("f", None, None)
+        assert fs.stat("f").st_mode & 0o7777 == 0o4644
         fs.chown("f", 12, -1)
         assert fs.stat("f").st_mode & 0o7777 == 0o644

@@ -398,7 +398,8 @@ cdef class ByPath(Opened):
         if mtime_ns is not None:
             a.mtime_ns = mtime_ns
             fields |= VX_SET_MTIME
-        self.set(path, follow_symlinks, fields, &a)
+        if fields:
+            self.set(path, follow_symlinks, fields, &a)
 
     def truncate(self, path, uint64_t size):
         """Set the file's size; new bytes are zeros."""

@@ -251,6 +251,8 @@ class ModelFilesystem(Walker):
         self, path: PathArg, atime_ns: int | None, mtime_ns: int | None, follow_symlinks: bool = True
     ) -> None:
         node = self._walk(path, follow_symlinks)
+        if atime_ns is None and mtime_ns is None:
+            return
         self._writable(path)
         node.atime = node.atime if atime_ns is None else atime_ns
         node.mtime = node.mtime if mtime_ns is None else mtime_ns
