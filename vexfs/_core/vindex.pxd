@@ -81,6 +81,8 @@ cdef extern from "vexfs/vindex.h" nogil:
                          float *distances, uint32_t *filled, vx_vindex_work *work) noexcept
     int vx_vindex_maintain(vx_vindex *v, uint32_t budget_ms) noexcept
     int vx_vindex_may_learn(vx_vindex *v) noexcept
+    size_t vx_vindex_learned(vx_vindex *v, void *out) noexcept
+    int vx_vindex_teach(vx_vindex *v, const void *learned, size_t n) noexcept
     void vx_vindex_source(vx_vindex *v, vx_vindex_read_fn read, void *ctx, int keep) noexcept
     int vx_vindex_load(vx_vindex *v, uint32_t first, uint32_t n) noexcept
     int vx_vindex_dump(vx_vindex *v, vx_vindex_out_fn write, void *ctx) noexcept

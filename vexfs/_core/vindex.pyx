@@ -11,7 +11,7 @@ import os
 import numpy as np
 
 cimport cython
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.string cimport memcpy, memset
 
@@ -324,6 +324,21 @@ cdef class VectorIndex:
     def may_learn(self):
         """Whether so much was asked that `maintain` would calibrate anew, by what was asked."""
         return bool(vx_vindex_may_learn(self.index))
+
+    def learned(self):
+        """What has been learnt of queries since the last `dump`, to be kept: bytes, b"" for nothing."""
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, vx_vindex_learned(self.index, NULL))
+        return out if vx_vindex_learned(self.index, PyBytes_AS_STRING(out)) == <size_t>len(out) else b""
+
+    def teach(self, bytes learned not None):
+        """Take what was learnt back.
+
+        Raises
+        ------
+        OSError
+            ``ESTALE``: it was learnt of other lists; ``EBADMSG``: it is none, or damaged.
+        """
+        self._check(vx_vindex_teach(self.index, PyBytes_AS_STRING(learned), len(learned)))
 
     def source(self, read_rows, *, keep=True):
         """Where rows that are not in memory are read: ``read_rows(first, n)`` answers their stored bytes.

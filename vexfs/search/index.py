@@ -30,7 +30,7 @@ from vexfs.search.filters import refuse_empty
 from vexfs.search.hits import Hit, Hits
 from vexfs.search.query import Reader
 from vexfs.search.records import Attributes
-from vexfs.search.snapshot import load_snapshot, load_words, rewrite_words, save_snapshot, shorten_words
+from vexfs.search.snapshot import load_snapshot, load_words, rewrite_words, save_learned, save_snapshot, shorten_words
 from vexfs.search.straight import straight
 from vexfs.search.writer import Writer
 from vexfs.store.attributes import Scalar
@@ -492,4 +492,5 @@ class Index:
         if snapshot:
             with contextlib.suppress(OSError):
                 self.aside.save(now=True)
+                save_learned(self)
         self.table.close()

@@ -31,7 +31,7 @@ MAGIC = b"VexFS snapshot 1"
 UNUSED = NO_ROW
 READ_BYTES, AHEAD_BYTES = 16 << 20, 4 << 20
 WORD_HEAD = struct.Struct("<III")
-VECTORS, WORDS = "snapshot", "snapshot-words"
+VECTORS, WORDS, LEARNED = "snapshot", "snapshot-words", "learned"
 #: A log of keyword records is rewritten when it is longer and less than half of it is in use.
 LOG_BYTES = 4 << 20
 
@@ -110,6 +110,11 @@ def _restored(index: "Index") -> tuple[VectorIndex, NDArray[np.uint32]] | None:
     except (OSError, ValueError, MemoryError) as error:
         log.warning("the snapshot of index %d is not used: %s", d.number, _told(error))
         return None
+    try:
+        vectors.teach(index.filesystem.read_file(f"{index.home}/{LEARNED}"))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ESTALE):
+            log.warning("what index %d learnt of queries is not used: %s", d.number, _told(error))
     return vectors, versions
 
 
@@ -176,8 +181,18 @@ def _put(index: "Index", vectors: VectorIndex, rows: NDArray[np.uint32]) -> None
 def save_snapshot(index: "Index") -> None:
     """Write snapshots of what the index is now."""
     _save(index, VECTORS, index.vectors.dump)
+    with contextlib.suppress(FileNotFoundError):
+        index.filesystem.unlink(f"{index.home}/{LEARNED}")  # it is in there
     if len(index.words):
         _save(index, WORDS, index.words.dump)
+
+
+def save_learned(index: "Index") -> None:
+    """Keep what was learnt of queries since the snapshot was written."""
+    if learned := index.vectors.learned():
+        path = f"{index.home}/{LEARNED}"
+        index.filesystem.write_file(path + ".new", learned, 0o600)
+        index.filesystem.rename(path + ".new", path)
 
 
 def _save(index: "Index", name: str, dump: Callable[[Callable[[Any], None]], None]) -> None:

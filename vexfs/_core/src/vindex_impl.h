@@ -116,7 +116,7 @@ typedef struct {
     pthread_mutex_t lock;
     float *query;
     uint64_t mark[VX_RECENT]; /* tells them apart */
-    uint32_t n;
+    uint32_t n, has_news; /* news: what was learnt is in no snapshot; under `writer` */
     _Atomic uint64_t seen, learned; /* so far, and when calibration last looked at them */
     _Atomic uint32_t calls;         /* since there are enough */
     _Atomic uint64_t rests_until;   /* what that took is to be a small part of the time */

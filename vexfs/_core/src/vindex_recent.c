@@ -5,9 +5,13 @@
 #include <errno.h>
 #include <math.h>
 
+#include "vexfs/codec.h"
+
 #include "clock.h"
 
 #include "vindex_impl.h"
+
+#define MAGIC 0x4c585856u /* "VXXL" */
 
 /* Kept are at most so many bytes of queries, and at least so many of them. */
 #define MOST_BYTES (1u << 20)
@@ -127,6 +131,61 @@ static int end(vx_vindex *v, vx_generation *g)
     vx_calibration_end(&v->learning->calibration, g, settings);
     pthread_mutex_lock(&v->writer);
     const int status = vx_retire(v, atomic_load(&g->settings), free);
+    if (status == 0)
+        atomic_store(&g->settings, settings);
+    else
+        free(settings);
+    v->recent.has_news |= status == 0;
+    pthread_mutex_unlock(&v->writer);
+    return status;
+}
+
+/* -- kept beside a snapshot ---------------------------------------------------------------------------------------- */
+
+/* Which lists it was learnt of is told by the checksum of their centroids. */
+typedef struct {
+    uint32_t magic, lists, model, sum; /* sum: of the settings */
+    vx_settings settings;
+} vx_learned;
+
+static uint32_t model_of(const vx_vindex *v, const vx_generation *g)
+{
+    return vx_crc32c(0, g->centroid, g->lists * (size_t)v->padded * sizeof(float));
+}
+
+size_t vx_vindex_learned(vx_vindex *v, void *out)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&v->writer);
+    const vx_generation *g = atomic_load(&v->generation);
+    if (v->recent.has_news && out) {
+        vx_learned told = {.magic = MAGIC, .lists = g->lists, .model = model_of(v, g),
+                           .settings = *atomic_load(&g->settings)};
+        told.sum = vx_crc32c(0, &told.settings, sizeof told.settings);
+        memcpy(out, &told, sizeof told);
+    }
+    n = v->recent.has_news ? sizeof(vx_learned) : 0;
+    pthread_mutex_unlock(&v->writer);
+    return n;
+}
+
+int vx_vindex_teach(vx_vindex *v, const void *learned, size_t n)
+{
+    vx_learned told;
+    if (n != sizeof told)
+        return -EBADMSG;
+    memcpy(&told, learned, sizeof told);
+    if (told.magic != MAGIC || told.settings.levels > VX_LEVELS_OF_RECALL ||
+        told.sum != vx_crc32c(0, &told.settings, sizeof told.settings))
+        return -EBADMSG;
+    vx_settings *settings = malloc(sizeof *settings);
+    if (!settings)
+        return -ENOMEM;
+    *settings = told.settings;
+    pthread_mutex_lock(&v->writer);
+    vx_generation *g = atomic_load(&v->generation);
+    int status = told.lists == g->lists && told.model == model_of(v, g) ? 0 : -ESTALE;
+    status = status ? status : vx_retire(v, atomic_load(&g->settings), free);
     if (status == 0)
         atomic_store(&g->settings, settings);
     else

@@ -79,6 +79,7 @@ int vx_vindex_dump(vx_vindex *v, vx_vindex_out_fn write, void *ctx)
         dump_list(&s, v, atomic_load(&g->list[l]));
     const uint32_t sum = s.sum;
     put_bytes(&s, &sum, sizeof sum);
+    v->recent.has_news &= s.status != 0;
     pthread_mutex_unlock(&v->writer);
     return s.status;
 }

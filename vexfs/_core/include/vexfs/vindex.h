@@ -90,6 +90,10 @@ int vx_vindex_search(vx_vindex *v, const float *q, size_t nq, const vx_vindex_as
 int vx_vindex_maintain(vx_vindex *v, uint32_t budget_ms);
 /* Whether so much was asked that maintain would calibrate anew. */
 int vx_vindex_may_learn(vx_vindex *v);
+/* What has been learnt of queries since the last dump: its bytes, into `out` unless that is NULL; 0: nothing has. */
+size_t vx_vindex_learned(vx_vindex *v, void *out);
+/* The same, back again.  -ESTALE: it was learnt of other lists. */
+int vx_vindex_teach(vx_vindex *v, const void *learned, size_t n);
 
 /* Where rows that are not in memory are read.  keep 0: rows are never kept; whoever puts a row has it readable before. */
 void vx_vindex_source(vx_vindex *v, vx_vindex_read_fn read, void *ctx, int keep);
