@@ -1,6 +1,5 @@
 """The vector index against an exact reference in numpy: every metric, dtype and way of searching; rows that change."""
 
-import errno
 import io
 import time
 
@@ -209,36 +208,18 @@ def test_what_was_learnt_is_kept_until_other_things_are_asked():
         index.search(q, 10, recall=0.95, work=work)
         return work["lists"] / len(q)
 
-    def restored(stored, learned=b""):
-        again = VectorIndex.restore(64, "cosine", "f32", read=io.BytesIO(stored.getvalue()).read)
-        again.source(lambda first, n: index.encode(x)[first : first + n].tobytes())
-        if learned:
-            again.teach(learned)
-        work = {}
-        again.search(rows[:100], 10, recall=0.95, work=work)
-        return work["lists"] / 100
-
     as_rows = lists_of(rows[:100])
-    before, after = io.BytesIO(), io.BytesIO()
-    index.dump(before.write)
-    assert index.learned() == b""
     for one in q:
         index.search(one[None], 10, recall=0.95)
     learnt = lists_of(trained(index) and rows[:100])
     assert learnt > 1.5 * as_rows
-    learned = index.learned()
-    assert restored(before) == pytest.approx(as_rows)
-    assert restored(before, learned) == pytest.approx(learnt)
-    for wrong in (learned[:-1], learned[:40] + bytes([learned[40] ^ 1]) + learned[41:], bytes(len(learned))):
-        with pytest.raises(OSError, match=r".") as caught:
-            restored(before, wrong)
-        assert caught.value.errno == errno.EBADMSG
-    with pytest.raises(OSError, match=r".") as caught:
-        filled(x[::-1]).teach(learned)
-    assert caught.value.errno == errno.ESTALE
-    index.dump(after.write)
-    assert index.learned() == b""  # it is in there
-    assert restored(after) == pytest.approx(learnt)
+    stored = io.BytesIO()
+    index.dump(stored.write)
+    again = VectorIndex.restore(64, "cosine", "f32", read=io.BytesIO(stored.getvalue()).read)
+    again.source(lambda first, n: index.encode(x)[first : first + n].tobytes())
+    work = {}
+    again.search(rows[:100], 10, recall=0.95, work=work)
+    assert work["lists"] / 100 == pytest.approx(learnt)
     for one in rows:
         index.search(one[None], 10, recall=0.95)
     until = time.monotonic() + 60

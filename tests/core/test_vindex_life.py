@@ -64,6 +64,41 @@ def test_a_snapshot_comes_back(metric):
     assert dumped(VectorIndex.restore(64, metric, "f16", read=io.BytesIO(snapshot).read)) == snapshot
 
 
+def test_what_was_learnt_of_queries_is_kept_beside_a_snapshot():
+    x, rows = clustered(20_000, 64), clustered(100, 64, 7)
+    index, work = filled(x), {}
+    between = x[np.random.default_rng(9).integers(0, len(x), (256, 3))].mean(axis=1)
+
+    def lists(index):
+        index.search(rows, 10, recall=0.95, work=work)
+        return work["lists"]
+
+    def restored(learned):
+        again = VectorIndex.restore(64, "cosine", "f32", read=io.BytesIO(before).read)
+        again.source(lambda first, n: index.encode(x)[first : first + n].tobytes())
+        again.teach(learned)
+        return again
+
+    at_first, before = lists(index), dumped(index)
+    assert index.learned() == b""
+    for one in between:
+        index.search(one[None], 10, recall=0.95)
+    while index.maintain(200):
+        pass
+    learned = index.learned()
+    assert lists(restored(learned)) == lists(index) > 1.2 * at_first
+    damaged = learned[:40] + bytes([learned[40] ^ 1]) + learned[41:]
+    for wrong in (b"", learned[:-1], damaged, bytes(len(learned))):
+        with pytest.raises(OSError, match=r".") as caught:
+            restored(wrong)
+        assert caught.value.errno == errno.EBADMSG
+    with pytest.raises(OSError, match=r".") as caught:
+        filled(x[::-1]).teach(learned)
+    assert caught.value.errno == errno.ESTALE
+    dumped(index)
+    assert index.learned() == b""  # it is in there
+
+
 HUGE_PAGES = """
 import io, sys
 from pathlib import Path
