@@ -8,7 +8,7 @@ What is decided here, for every FUSE frontend alike: names and inode numbers of 
 import errno as _errno
 import logging
 
-from libc.errno cimport EEXIST, EINVAL, ENAMETOOLONG, ENODATA, EOPNOTSUPP, EPERM, ESTALE
+from libc.errno cimport EEXIST, ENAMETOOLONG, ENODATA, EOPNOTSUPP, EPERM, ESTALE
 from libc.string cimport memcmp, memcpy, memset
 from posix.fcntl cimport O_ACCMODE, O_EXCL, O_RDONLY, O_TRUNC
 from posix.unistd cimport R_OK
