@@ -13,7 +13,7 @@ import pytest
 
 from tests.frontends.fuse.conftest import NO_MOUNTS
 from tests.node.conftest import Running
-from vexfs.cli import mail
+from vexfs.cli import mail, performance_load
 from vexfs.cli.main import build_parser, parsers_below, run, subparsers_of
 from vexfs.errors import Unreachable
 from vexfs.observe import tuning
@@ -79,7 +79,7 @@ COMMANDS = [
     ("performance bridge latency --current --percentiles 50,99", None, {"p50_ns", "p99_ns", "met"}),
     ("performance bridge latency --duration 100ms", None, {"handled"}),
     ("performance bridge queue-depth", 0, {"depth", "priorities"}),
-    ("performance bridge validate --target-latency 10s --target-throughput 10", 0, {"ok", "throughput_per_s"}),
+    ("performance bridge validate --target-latency 10s --target-throughput 1k", 0, {"ok", "throughput_per_s"}),
     ("performance bridge restart", 0, {"running"}),
     ("performance diagnose", None, {"healthy", "findings"}),
     ("performance bottleneck-analysis --duration 500ms --detailed", 0, {"parts_s", "by_operation", "bottleneck"}),
@@ -345,6 +345,14 @@ def test_what_auto_tuning_kept_and_could_not_write_does_not_stay(node, monkeypat
     now = node.node.settings.performance
     assert (now.medium_buffer_count, now.batch_size) == (before.medium_buffer_count, before.batch_size)
     assert node.file.read_text() == text
+
+
+def test_what_auto_tuning_took_back_as_a_whole_or_could_write_nowhere_is_told():
+    one = {"name": "batch size 25", "kept": True, "reason": "+20.0% operations a second"}
+    answer = {"trials": [one], "proposed": [one["name"]], "kept": {}, "backup": None, "written": None, "overall": {}}
+    assert "all was taken back: that costs 9%" in performance_load._update({**answer, "rolled_back": "that costs 9%"})
+    assert "no configuration file" in performance_load._update({**answer, "kept": {"batch_size": 25}})
+    assert "no configuration" not in performance_load._update({**answer, "kept": {"batch_size": 25}, "written": "x"})
 
 
 def full(*_):

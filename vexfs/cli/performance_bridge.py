@@ -4,7 +4,7 @@ from typing import Any
 
 from vexfs.cli import output
 from vexfs.cli.performance_simd import verdict
-from vexfs.cli.quantities import count, duration, factor, percents, switch, weights
+from vexfs.cli.quantities import count, duration, percents, switch, weights
 from vexfs.cli.told import Option, Told
 
 
@@ -73,7 +73,7 @@ COMMANDS = (
         f"{NOUN} validate --target-latency 1ms --target-throughput 10000",
         (
             Option("--target-latency", "default: target_latency_ns of the configuration", duration, metavar="TIME"),
-            Option("--target-throughput", "items a second; default 10000", factor, 10_000.0, metavar="N"),
+            Option("--target-throughput", "items a second; default 10000", count, 10_000, metavar="N"),
         ),
         show=_validate,
         wanting=lambda a: not a["ok"],

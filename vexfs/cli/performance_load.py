@@ -150,6 +150,10 @@ def _update(answer: dict[str, Any]) -> str:
             f"would try: {', '.join(answer['proposed']) or 'nothing'}" if "overall" not in answer else "nothing to try"
         ]
     lines += [f"{key} = {value}" for key, value in answer["kept"].items()]
+    if "rolled_back" in answer:
+        lines.append(f"all was taken back: {answer['rolled_back']}")
+    elif answer["kept"] and not answer["written"]:
+        lines.append("there is no configuration file to write that to: it holds until the volume is closed")
     if answer["backup"]:
         lines.append(f"the file as it was: {answer['backup']}")
     if answer["written"]:
