@@ -124,6 +124,8 @@ def test_every_metric_is_documented(history):
     for family in metrics.collect(history):
         known = family.name in page or family.name.startswith("process_")
         assert known or any(family.name.endswith(tail) for tail in short), f"{family.name} is not in docs/metrics.md"
+    listed = re.search(r"the name of a collector \(([^)]*)\)", page)
+    assert re.findall(r"`(\w+)`", listed[1]) == list(metrics.COLLECTORS)
 
 
 def test_label_values_are_escaped():
