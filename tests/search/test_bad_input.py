@@ -107,6 +107,10 @@ def test_reports_of_batches_that_do_not_fit(points):
         points.upsert(["c", "d"], [[1, 0]], errors="report")
     told = points.upsert(["c", "d"], [[1, 0], [1e300, 0]], errors="report")
     assert told[0] is None and ("1e+300" in str(told[1]) or "inf" in str(told[1])) and "vector 1 " in str(told[1])
+    for ids, attributes in ((["e", ".."], None), (["e", "e"], None), (["e", "f"], [{}, {"x": [1]}])):
+        with pytest.raises(InvalidArgument):
+            points.upsert(ids, [[1, 0], [0, 1]], attributes, errors="report")
+    assert points.get(["e"]) == [None]
 
 
 def test_what_a_nested_index_has_is_for_that_one(fs, points):

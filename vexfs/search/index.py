@@ -226,6 +226,7 @@ class Index:
             Of the files; None leaves one as it is.
         errors : {"raise", "report"}
             "report": what can be stored is stored, and the answer is a list of n, None or the error of that record.
+            Ids that are no names, or come twice, and attributes of other types are raised all the same.
 
         Returns
         -------
