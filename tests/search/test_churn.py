@@ -49,6 +49,17 @@ def test_the_log_of_keyword_records_is_shortened_while_the_volume_is_open(fs, re
     assert len(third.words.search("turn40", 50)[0]) == 20 and len(third) == 20
 
 
+def test_files_set_aside_are_not_listed_where_they_are_no_more(fs):
+    index = fs.index("t", embedder=embed)
+    fs.mkdir("t/in")
+    fs.write_bytes("t/in/a.txt", bytes(range(256)) * 4)
+    settled(fs)
+    assert [each["path"] for each in index.describe()["aside"]] == ["/t/in/a.txt"]
+    fs.rename("t/in", "out")
+    settled(fs)
+    assert index.describe()["aside"] == [] and fs.ingest.status()["without_text"] == 0
+
+
 def test_files_set_aside_are_forgotten_when_they_go(fs):
     index = fs.index("t", embedder=embed)
     index.aside._looked = 20

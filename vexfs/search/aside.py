@@ -90,7 +90,7 @@ class Aside:
             return len(self._files) - faults, faults
 
     def listed(self, most: int = 1000) -> list[dict[str, Any]]:
-        """Path and reason of each that is still there, faults first."""
+        """Path and reason of each that is still there, faults first; the others are forgotten."""
         with self._lock:
             rows = sorted(self._files.items(), key=lambda each: not each[1][3])
         out: list[dict[str, Any]] = []
@@ -100,6 +100,8 @@ class Aside:
             try:
                 path = self._index.filesystem.path_of(ino).decode("utf-8", "surrogateescape")
             except OSError:
+                path = ""
+            if not path or self._index.catalog.covering(ino) is not self._index:  # it left, and a crash came meanwhile
                 self.drop(ino)
                 continue
             out.append({"path": path, "reason": reason, "fault": fault})

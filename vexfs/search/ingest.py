@@ -222,8 +222,9 @@ class Ingest:
 
     def status_of(self, index: "Index") -> dict[str, Any]:
         """As `status`, of all indexes, but what was set aside is that of one: ``aside`` is path and reason of each."""
+        aside = index.aside.listed(100)
         without, failed = index.aside.counts()
-        return {**self.status(), "without_text": without, "failed": failed, "aside": index.aside.listed(100)}
+        return {**self.status(), "without_text": without, "failed": failed, "aside": aside}
 
     # -- the thread
 
