@@ -103,10 +103,10 @@ def mount(
         lambda: volume.announce(mountpoint=None),
     )  # fmt: skip
     tree.register(b"version", lambda _: Text(lambda: f"{__version__}\n".encode()))
-    tree.register(b"status", lambda _: Text(lambda: _status(made, closes_with_mount)))
+    tree.register(b"status", lambda _: Text(lambda: _status(made, closes_with_mount), keep_s=1.0))
     if not tree.has(b"metrics"):
         figures = Figures(volume)
-        tree.register(b"metrics", lambda _: Text(figures.text))
+        tree.register(b"metrics", lambda _: Text(figures.text, keep_s=1.0))
     if not tree.has(b"config.toml"):
         tree.register(b"config.toml", lambda _: Text(lambda: _config(made, options)))
     kept = Kept()

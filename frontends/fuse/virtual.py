@@ -37,10 +37,18 @@ class Node(Protocol):
 
 @attrs.frozen
 class Text:
-    """A read-only file whose text is made when it is looked up."""
+    """A read-only file whose text is made when it is looked up.
+
+    Attributes
+    ----------
+    keep_s : float
+        So long a text that nobody has read is the one that is found: a program that looks, opens and looks again (`cp`)
+        meets one file.
+    """
 
     render: Callable[[], bytes]
     mode: int = stat.S_IFREG | 0o444
+    keep_s: float = 0.0
 
 
 @attrs.frozen
@@ -127,6 +135,7 @@ class _Live:
     text: bytes = b""
     lookups: int = 0
     written: bool = False  # and not handed on yet
+    read: bool = False
     time_ns: int = attrs.field(factory=time.time_ns)
 
 
@@ -207,7 +216,9 @@ class VirtualTree:
 
     def read(self, ino: int, offset: int, size: int) -> bytes:
         """Bytes of a text file, as it was when it was looked up."""
-        return self._known(ino).text[offset : offset + size]
+        live = self._known(ino)
+        live.read = True
+        return live.text[offset : offset + size]
 
     # -- writing
 
@@ -348,8 +359,11 @@ class VirtualTree:
         return _Entrance(parent, factories, self._scratch) if factories else None
 
     def _enter(self, parent: int, name: bytes, node: Node) -> _Live:
-        text = node.render() if isinstance(node, Text | Editable | Scratch) else b""
         known = self._live.get(self._numbers.get((parent, name), 0))
+        if isinstance(node, Text) and known is not None and isinstance(known.node, Text) and not known.read:
+            if time.time_ns() - known.time_ns < node.keep_s * 1e9:
+                return known
+        text = node.render() if isinstance(node, Text | Editable | Scratch) else b""
         if known is not None and type(known.node) is type(node) and known.text == text:
             return known
         live = _Live(self._next, node, parent, name, text)

@@ -1,6 +1,7 @@
 """``.vexfs/metrics`` on a mount says what happened, and can be read while files are worked on."""
 
 import os
+import subprocess
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,3 +22,12 @@ def test_the_file_tells_what_happened_since_it_was_read(inside):
     assert after[name] - before.get(name, 0) == 300
     assert after["vexfs_fuse_mounted", ""] == 1
     assert after["vexfs_fuse_ops_per_sec", ""] > 0
+
+
+def test_files_that_tell_of_the_mount_are_copied_as_any_others(inside, tmp_path):
+    """`cp` looks at a file, opens it and looks again: it must be the same one."""
+    _, path, _ = inside
+    for name in ("version", "status", "config.toml", "metrics"):
+        for _ in range(3):
+            subprocess.run(["cp", path / ".vexfs" / name, tmp_path / name], check=True)
+            assert (tmp_path / name).read_text()

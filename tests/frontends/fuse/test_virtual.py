@@ -51,6 +51,17 @@ def test_a_text_is_made_once_a_lookup_and_never_changes_under_its_number():
     assert first.size == 1
 
 
+def test_a_text_that_is_kept_is_found_again_until_it_was_read():
+    count = iter(range(100))
+    tree = VirtualTree()
+    tree.register(b"n", lambda _: Text(lambda: b"%d" % next(count), keep_s=60.0))
+    home = tree.lookup(1, NAME).ino
+    first, second = tree.lookup(home, b"n"), tree.lookup(home, b"n")
+    assert first == second
+    assert tree.read(first.ino, 0, 10) == b"0"
+    assert tree.read(tree.lookup(home, b"n").ino, 0, 10) == b"1"
+
+
 def test_forgotten_texts_are_let_go(tree):
     home = tree.lookup(1, NAME).ino
     for _ in range(100):
