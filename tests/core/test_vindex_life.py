@@ -159,6 +159,19 @@ def test_a_damaged_snapshot_is_refused():
         filled(clustered(10, 16)).dump(lambda data: 1 // 0)
 
 
+def test_a_snapshot_is_sound_though_rows_are_removed_meanwhile():
+    index = VectorIndex(4)
+    index.put(np.arange(50_000), index.encode(clustered(50_000, 4)))
+    slowly = np.repeat(np.arange(50_000, dtype=np.uint32), 100)
+    removing = threading.Thread(target=index.remove, args=(slowly,))
+    removing.start()
+    snapshots = [dumped(index)]
+    while removing.is_alive():
+        snapshots.append(dumped(index))
+    for each in snapshots:
+        VectorIndex.restore(4, read=io.BytesIO(each).read)
+
+
 def test_rows_on_disk_for_good():
     x, q = clustered(6000, 64), clustered(20, 64, 1)
     index, disk = VectorIndex(64), np.zeros((7000, 256), np.uint8)

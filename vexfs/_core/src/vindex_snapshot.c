@@ -42,6 +42,21 @@ static void get_bytes(vx_stream *s, void *bytes, size_t n)
         s->sum = vx_crc32c(s->sum, bytes, n);
 }
 
+/* Rows are removed meanwhile: what was written and what the sum is of have to be the same bits. */
+static void put_bits(vx_stream *s, const vx_span *bits, size_t words)
+{
+    const _Atomic uint64_t *from = (const _Atomic uint64_t *)(const void *)bits->at;
+    uint64_t *copy = malloc((words + 1) * sizeof *copy);
+    if (!copy) {
+        s->status = s->status ? s->status : -ENOMEM;
+        return;
+    }
+    for (size_t i = 0; i < words; i++)
+        copy[i] = atomic_load_explicit(&from[i], memory_order_relaxed);
+    put_bytes(s, copy, words * sizeof *copy);
+    free(copy);
+}
+
 static void dump_list(vx_stream *s, const vx_vindex *v, const vx_list *l)
 {
     const uint32_t n = l ? atomic_load(&l->count) : 0, blocks = (n + VX_BLOCK - 1) / VX_BLOCK;
@@ -66,7 +81,7 @@ int vx_vindex_dump(vx_vindex *v, vx_vindex_out_fn write, void *ctx)
                           .trained_rows = g->trained_rows, .number = g->number, .settings = settings->levels, .places = g->places,
                           .puts_since = atomic_load(&v->puts) - v->puts_trained};
     put_bytes(&s, &head, sizeof head);
-    put_bytes(&s, v->alive.at, (end + 63) / 64 * 8);
+    put_bits(&s, &v->alive, (end + 63) / 64);
     if (v->metric == VX_COSINE)
         put_bytes(&s, v->norm.at, end * sizeof(float));
     put_bytes(&s, g->origin, padded * sizeof(float));
