@@ -360,9 +360,9 @@ class VirtualTree:
 
     def _enter(self, parent: int, name: bytes, node: Node) -> _Live:
         known = self._live.get(self._numbers.get((parent, name), 0))
-        if isinstance(node, Text) and known is not None and isinstance(known.node, Text) and not known.read:
-            if time.time_ns() - known.time_ns < node.keep_s * 1e9:
-                return known
+        kept_ns = node.keep_s * 1e9 if isinstance(node, Text) else 0
+        if kept_ns and known is not None and not known.read and time.time_ns() - known.time_ns < kept_ns:
+            return known
         text = node.render() if isinstance(node, Text | Editable | Scratch) else b""
         if known is not None and type(known.node) is type(node) and known.text == text:
             return known
