@@ -458,7 +458,7 @@ class Ingest:
         if until < time.monotonic():
             pause = min(_WAIT_MOST_S, 2 * pause)
             self._holds[model] = (time.monotonic() + pause, pause, str(error))
-            log.warning("embedder %s: %s; again in %g s", model[0], error, pause)
+            log.warning("%s; again in %g s", error, pause)
         for each in batch:
             self._backlog.later(each.ino, pause)
 

@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import time
+import urllib.request
 
 import pytest
 
@@ -53,6 +54,25 @@ def killed_in_an_upload(directory):
     finally:
         node.process.kill()
         node.process.stderr.close()
+
+
+def test_what_a_client_waited_for_is_there_after_kill_9(tmp_path):
+    node = Process(tmp_path, "api.rest_enabled=true", "api.rest_bind=127.0.0.1:0")
+    try:
+        url = json.loads(node.vexctl("node", "status", "--json").stdout)["services"]["rest"]["url"]
+        made = json.loads(node.vexctl("token", "create", "me", "--scope", "write", "--scope", "read", "--json").stdout)
+        headers = {"Authorization": f"Bearer {made['token']}", "Content-Type": "application/json"}
+        wait = json.dumps({"calls": [{"op": "fsync"}]}).encode()  # as http.md has it
+        for method, where, body in (("PUT", "files/in/kept", b"kept"), ("POST", "operations", wait)):
+            asked = urllib.request.Request(f"{url}/v1/{where}", body, headers, method=method)
+            with urllib.request.urlopen(asked, timeout=20) as answer:
+                assert answer.status in (200, 201) and b"fault" not in answer.read()
+    finally:
+        node.process.kill()
+        node.process.wait(20)
+        node.process.stderr.close()
+    with vexfs.open(tmp_path / "data/volume.vex", read_only=True) as fs:
+        assert fs.read_bytes("in/kept") == b"kept"
 
 
 def test_a_node_that_is_killed_in_an_upload_leaves_nothing(tmp_path):
