@@ -74,6 +74,25 @@ def test_a_hole_to_the_end_and_over_what_has_none(volume):
     fs.release(ino)
 
 
+def test_a_hole_in_the_last_mebibyte_that_a_file_can_have_is_none_of_the_next_file(volume):
+    fs = volume.filesystem
+    inos = []
+    for k in range(4):
+        fs.write_file(f"/f{k}", b"%d" % k * 20_000)
+        inos.append(fs.open(f"/f{k}", os.O_RDWR))
+    for ino in inos:
+        fs.truncate_ino(ino, 1 << 44)
+        fs.write(ino, b"x" * MIB, (1 << 44) - MIB)
+    fs.sync()
+    fs.drop_caches()
+    for ino in inos:
+        fs.fallocate(ino, HOLE, (1 << 44) - MIB + 4096, 4096)
+    for k, ino in enumerate(inos):
+        assert fs.read(ino, 20_000, 0) == b"%d" % k * 20_000
+        assert fs.read(ino, 8193, (1 << 44) - MIB) == b"x" * 4096 + bytes(4096) + b"x"
+        fs.release(ino)
+
+
 def test_small_files_have_holes_and_grow(volume):
     fs = volume.filesystem
     fs.write_file("/f", b"small content")

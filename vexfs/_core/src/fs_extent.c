@@ -382,6 +382,8 @@ static int next_row(void *ctx, uint32_t index, const void *data, size_t n)
 
 int64_t vx_region_next(vx_fs *fs, vx_inode *i, uint32_t from)
 {
+    if (from >= VX_REGIONS) /* its key would be one of the next file's */
+        return VX_REGIONS;
     vx_region *first;
     int rc = vx_region_get(fs, i, from, 1, &first);
     if (rc || has_data(first))
