@@ -64,6 +64,18 @@ def test_another_name_inside_is_found(fs, how):
     assert now(fs, "roast") == []
 
 
+@pytest.mark.parametrize("how", ["moved", "linked"])
+def test_a_name_outside_that_is_given_while_one_inside_is_looked_for(fs, how):
+    fs.link("docs/a.txt", "plain/b.txt")
+    fs.link("docs/a.txt", "docs/c.txt")
+    fs.remove("docs/c.txt")
+    if how == "moved":
+        fs.rename("plain/b.txt", "plain/d.txt")
+    else:
+        fs.link("plain/b.txt", "plain/d.txt")
+    assert now(fs, "roast") == ["/docs/a.txt"]
+
+
 def test_an_index_that_comes_or_goes_finds_the_names_inside(fs):
     fs.write_text("plain/b.txt", "yeast")
     fs.link("plain/b.txt", "c.txt")

@@ -140,7 +140,7 @@ static int know(vx_fs *fs, vx_inode *i, const place_t *p)
     i->parent = i->slot = 0;
     if (!d)
         return n < 0 ? n : -ENOMEM;
-    vx_rows_named(fs, i, 0, NULL, d);
+    vx_rows_known(fs, i, "", 0, d);
     if (!fs->read_only) {
         vx_inode_dirty(fs, i);
         vx_mutated(fs, i->a.ino);

@@ -362,6 +362,17 @@ static void renamed(vx_fs *fs, const vx_inode *i, const char *was, size_t was_n,
         vx_moved_push(fs, i->a.ino);
 }
 
+void vx_rows_known(vx_fs *fs, vx_inode *i, const char *was, size_t was_n, const vx_dentry *now)
+{
+    const uint64_t known_in = i->parent;
+    i->parent = now->parent;
+    i->slot = now->slot;
+    if (known_in != now->parent)
+        vx_rows_moved(fs, i, known_in);
+    if (fs->open_tables && S_ISREG(i->a.mode))
+        renamed(fs, i, was, was_n, now);
+}
+
 /* Of several names the last one decides that was given below an index; where there is none, the last one. */
 void vx_rows_named(vx_fs *fs, vx_inode *i, uint64_t from, const vx_dentry *was, const vx_dentry *now)
 {
@@ -369,8 +380,8 @@ void vx_rows_named(vx_fs *fs, vx_inode *i, uint64_t from, const vx_dentry *was, 
     const uint64_t known_in = i->parent;
     const int file = fs->open_tables && S_ISREG(i->a.mode), known = was && known_in == from && i->slot == was->slot;
     int n = 0;
-    if (file && i->a.nlink > 1 && known_in && !vx_rows_over(fs, now->parent) && vx_rows_over(fs, known_in)) {
-        if (known) { /* it left, and another name may be inside */
+    if (file && i->a.nlink > 1 && !vx_rows_over(fs, now->parent) && (!known_in || vx_rows_over(fs, known_in))) {
+        if (known) { /* it left, and another name may be inside; as where none is known, which is looked for already */
             i->parent = i->slot = 0;
             vx_rows_unnamed(fs, i, from);
         }
@@ -378,12 +389,7 @@ void vx_rows_named(vx_fs *fs, vx_inode *i, uint64_t from, const vx_dentry *was, 
     }
     if (file && !known && known_in)
         n = vx_name_of(fs, i, other);
-    i->parent = now->parent;
-    i->slot = now->slot;
-    if (known_in != now->parent)
-        vx_rows_moved(fs, i, known_in);
-    if (file)
-        renamed(fs, i, known ? was->name : other, known ? was->name_n : (size_t)(n > 0 ? n : 0), now);
+    vx_rows_known(fs, i, known ? was->name : other, known ? was->name_n : (size_t)(n > 0 ? n : 0), now);
 }
 
 /* -- commits ----------------------------------------------------------------------------------------------------- */

@@ -340,6 +340,8 @@ void vx_rows_moved(vx_fs *fs, const vx_inode *i, uint64_t from);     /* it has a
 void vx_rows_stale(vx_fs *fs, vx_inode *i);                          /* its content changed */
 /* A file or directory was given the name `now`, in the place of the one in `from` or (`was` NULL) beside its others. */
 void vx_rows_named(vx_fs *fs, vx_inode *i, uint64_t from, const vx_dentry *was, const vx_dentry *now);
+/* From here on it is known by the name `now`, until here by `was` (of 0 bytes: by none). */
+void vx_rows_known(vx_fs *fs, vx_inode *i, const char *was, size_t was_n, const vx_dentry *now);
 void vx_rows_touched(vx_fs *fs, uint64_t ino);                       /* its attributes changed */
 vx_table *vx_rows_over(vx_fs *fs, uint64_t ino);                     /* of the innermost index above; or NULL */
 int vx_holds_vectors(const char *name, size_t n);                    /* whether a file of that name is one of vectors */
