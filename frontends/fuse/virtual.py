@@ -361,7 +361,7 @@ class VirtualTree:
     def _enter(self, parent: int, name: bytes, node: Node) -> _Live:
         known = self._live.get(self._numbers.get((parent, name), 0))
         kept_ns = node.keep_s * 1e9 if isinstance(node, Text) else 0
-        if kept_ns and known is not None and not known.read and time.time_ns() - known.time_ns < kept_ns:
+        if kept_ns and known is not None and not known.read and 0 <= time.time_ns() - known.time_ns < kept_ns:
             return known
         text = node.render() if isinstance(node, Text | Editable | Scratch) else b""
         if known is not None and type(known.node) is type(node) and known.text == text:

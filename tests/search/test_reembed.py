@@ -123,6 +123,15 @@ def test_a_model_that_hangs_is_given_up_and_one_that_is_slow_is_not(fs, monkeypa
     assert time.monotonic() - began < 10 and max(asked) < 64
     assert fs.indexes()[0].dim == 256 and fs.search("coffee", k=1)
     going.set()
+
+    def late(texts):
+        if not loaded.is_set():  # as one that has to be fetched first
+            time.sleep(1.5)
+            loaded.set()
+        return counted(texts)
+
+    loaded = threading.Event()
+    assert fs.reembed("docs", named(late)).dim == 4 and loaded.is_set()
     assert fs.reembed("docs", named(slow)).dim == 4 and len(fs.indexes()[0]) == 200
 
 

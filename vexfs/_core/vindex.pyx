@@ -327,7 +327,10 @@ cdef class VectorIndex:
 
     def learned(self):
         """What has been learnt of queries since the last `dump`, to be kept: bytes, b"" for nothing."""
-        cdef bytes out = PyBytes_FromStringAndSize(NULL, vx_vindex_learned(self.index, NULL))
+        cdef size_t n = vx_vindex_learned(self.index, NULL)
+        if n == 0:
+            return b""
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, n)
         return out if vx_vindex_learned(self.index, PyBytes_AS_STRING(out)) == <size_t>len(out) else b""
 
     def teach(self, bytes learned not None):

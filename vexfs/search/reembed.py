@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 #: As of `vexfs import --index`.
 _PATIENCE_S = 60.0
+#: The first time a model may have to be fetched.
+_LOADING_S = 900.0
 _BATCH = 64
 #: Passages that a model is asked for at once, unless a single file has more.
 _PASSAGES = 8192
@@ -86,7 +88,7 @@ def steps(catalog: "Catalog", path: str, embedder: Any = None) -> Generator[tupl
     """As `reembed`, step by step: yields the files done and their number; closed before its end it changes nothing."""
     old = renewable(catalog, path)
     wanted = cast(str, old.embedder) if embedder is None else embedder
-    waited = until_answered((resolve(each) for each in [wanted]), _PATIENCE_S, _not_answering(wanted))
+    waited = until_answered((resolve(each) for each in [wanted]), _LOADING_S, _not_answering(wanted, _LOADING_S))
     (model,) = yield from _shown(waited, 0, 0)
     refuse_ambiguous(model)  # the old index goes on with the one that it has
     filling = Filling(catalog, old, model.dim)
@@ -128,16 +130,16 @@ def _shown(work: Generator[None, None, T], done: int, total: int) -> Generator[t
             yield done, total
 
 
-def _not_answering(embedder: Any) -> str:
+def _not_answering(embedder: Any, patience_s: float) -> str:
     name = embedder if isinstance(embedder, str) else getattr(embedder, "name", "of this program")
-    return f"embedder {name} has not answered for {_PATIENCE_S:g} s; the old vectors are as they were"
+    return f"embedder {name} has not answered for {patience_s:g} s; the old vectors are as they were"
 
 
 def _embed(old: "Index", model: Embedder, filling: Filling, files: list[int]) -> Generator[None, None, None]:
     found = [each for ino in files if (each := _read(old, ino)) is not None]
     for part in portions(found, _PASSAGES):
         texts = [text for each in part for text in each.texts()]
-        rows = yield from until_answered(_piecewise(model, texts), _PATIENCE_S, _not_answering(model))
+        rows = yield from until_answered(_piecewise(model, texts), _PATIENCE_S, _not_answering(model, _PATIENCE_S))
         filling.add(part, np.concatenate(rows))
 
 
