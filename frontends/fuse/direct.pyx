@@ -14,7 +14,7 @@ from libc.string cimport memset
 
 from vexfs._core.fs cimport (
     VX_SET_ATIME, VX_SET_GID, VX_SET_MODE, VX_SET_MTIME, VX_SET_SIZE, VX_SET_UID, fs_fallocate,
-    fs_write, vx_attr, vx_cred,
+    vx_attr, vx_cred,
 )
 from vexfs.frontends.fuse.adapter cimport LINK_MAX, VX_FIRST_VIRTUAL
 from vexfs.frontends.fuse.answer cimport (
@@ -40,10 +40,6 @@ from vexfs.frontends.fuse.listing cimport readdir
 
 cdef enum:
     LARGE = 65536      # bytes of a request from which on waiting for the disk is likely
-
-cdef struct Told:
-    const Asked *asked
-    int said
 
 
 # -- names
@@ -342,41 +338,27 @@ cdef int read(Handler handler, const Asked *asked) noexcept nogil:
     return 1
 
 
-cdef int say_written(const Asked *asked, uint32_t size) noexcept nogil:
-    cdef Answer answer
-    memset(&answer.body.written, 0, sizeof(fuse_write_out))
-    answer.body.written.size = size
-    say(asked, &answer, sizeof(fuse_write_out), 0)
-    return 1
-
-
-cdef void say_sure(void *told) noexcept nogil:
-    """All of a large write will be there for whoever asks: its program goes on while the bytes are copied."""
-    cdef Told *of = <Told *>told
-    of.said = say_written(of.asked, (<const fuse_write_in *>of.asked.body).size)
-
-
 cdef int write_(Handler handler, const Asked *asked) noexcept nogil:
+    cdef Answer answer
     cdef const fuse_write_in *wanted = <const fuse_write_in *>asked.body
     if asked.n < sizeof(fuse_write_in) or asked.n - sizeof(fuse_write_in) < wanted.size:
         return 0
     if wanted.fh >= VX_FIRST_VIRTUAL:
         return 0
     vx_count(&handler.taken[<int>R_WRITE])
-    cdef Told told = Told(asked, 0)
-    # The kernel has the setuid bits taken away by setattr before, and decides where an append goes: no flags.
-    cdef vx_cred who = handler.adapter.cred()
     if wanted.size >= LARGE:
-        who.sure, who.sure_ctx = say_sure, &told
         begin_wait(handler)
-    cdef int64_t done = fs_write(
-        handler.adapter.fs, &who, wanted.fh, wanted.offset, asked.body + sizeof(fuse_write_in), wanted.size, 0
+    cdef int64_t done = handler.adapter.write(
+        wanted.fh, wanted.offset, asked.body + sizeof(fuse_write_in), wanted.size
     )
     if wanted.size >= LARGE:
         vx_add(&handler.waiting, -1)
-    if told.said:
-        return 1
-    return finish(asked, <int>done) if done < 0 else say_written(asked, <uint32_t>done)
+    if done < 0:
+        return finish(asked, <int>done)
+    memset(&answer.body.written, 0, sizeof(fuse_write_out))
+    answer.body.written.size = <uint32_t>done
+    say(asked, &answer, sizeof(fuse_write_out), 0)
+    return 1
 
 
 cdef int fsync(Handler handler, const Asked *asked) noexcept nogil:

@@ -59,8 +59,6 @@ cdef extern from "vexfs/fs.h" nogil:
         uint32_t origin
         uint32_t check
         uint32_t remember
-        void (*sure)(void *ctx) noexcept nogil
-        void *sure_ctx
         uint32_t ngroups
         const uint32_t *groups
 

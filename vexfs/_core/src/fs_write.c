@@ -56,7 +56,6 @@ static int close_gaps(vx_fs *fs, vx_inode *i, uint64_t off, size_t n)
     return rc;
 }
 
-/* src NULL: the page is taken, its bytes come before the lock is let go. */
 static int write_page(vx_fs *fs, vx_inode *i, uint64_t at, const char *src, uint32_t n)
 {
     uint32_t page = (uint32_t)(at & (VX_REGION - 1)) / VX_PAGE, from = (uint32_t)(at % VX_PAGE), to = from + n;
@@ -86,8 +85,7 @@ static int write_page(vx_fs *fs, vx_inode *i, uint64_t at, const char *src, uint
         s->lo = (uint16_t)(from < s->lo ? from : s->lo);
         s->hi = (uint16_t)(to > s->hi ? to : s->hi);
     }
-    if (src)
-        memcpy(s->buf + from, src, n);
+    memcpy(s->buf + from, src, n);
     return 0;
 }
 
@@ -98,7 +96,7 @@ static int write_pages(vx_fs *fs, vx_inode *i, uint64_t off, const char *src, si
         uint32_t k = VX_PAGE - (uint32_t)(at % VX_PAGE);
         if (k > n - *done)
             k = (uint32_t)(n - *done);
-        int rc = write_page(fs, i, at, src ? src + *done : NULL, k);
+        int rc = write_page(fs, i, at, src + *done, k);
         if (rc)
             return rc;
         *done += k;
@@ -216,9 +214,6 @@ static int64_t write_locked(vx_fs *fs, const vx_cred *c, uint64_t off, int appen
                 rc = close_gaps(fs, i, off, n); /* with zeros: nothing lies below, so the lock stays */
             rc = rc == -EAGAIN ? 0 : rc;
         }
-        size_t taken = 0;
-        if (!rc && c->sure && !write_pages(fs, i, off, NULL, n, &taken))
-            c->sure(c->sure_ctx);
         if (!rc)
             rc = write_pages(fs, i, off, src, n, &done);
     }

@@ -35,13 +35,10 @@ typedef struct {
 /* Who asks.  check = 1: the core checks permissions (a mount with default_permissions leaves that to the kernel; the
  * in-process owner has all rights).  remember = 1: an operation that answers the attr of a found or made entry also
  * counts one lookup on the inode (undone by vx_fs_forget).  origin: the frontend whose own changes are not reported
- * back to it; 0 = in-process.  sure: called by a write that fits into pages of memory when nothing can fail any more,
- * before the bytes are copied; it calls nothing of this header, for what the write changes is locked. */
+ * back to it; 0 = in-process. */
 typedef struct {
     uint32_t uid, gid, umask, origin, check, remember, ngroups;
     const uint32_t *groups;
-    void (*sure)(void *ctx);
-    void *sure_ctx;
 } vx_cred;
 
 typedef struct {
