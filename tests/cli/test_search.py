@@ -148,7 +148,7 @@ def test_watch_tells_of_what_comes(tmp_path: Path) -> None:
         told = next(steps)
         assert told["hit"]["path"] == "/points/near" and told["hit"]["snippet"] == ""
         steps.close()
-        assert not fs.catalog.on_written
+        assert not fs.catalog.standing
 
 
 @pytest.mark.parametrize(

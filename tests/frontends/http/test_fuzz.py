@@ -251,7 +251,7 @@ def websocket_frames(served, rounds, seed):
     deadline = time.monotonic() + 30
     while service.describe()["clients"] and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert service.describe()["clients"] == 0 and not served.node.volume.catalog.on_written
+    assert service.describe()["clients"] == 0 and not served.node.volume.catalog.standing
     unharmed(served)
 
 

@@ -147,7 +147,7 @@ def test_told_when_a_file_matches(served, library):
         assert told["score"] >= 0.4 and told["attributes"]["lang"] == "en" and told["span"][0] == 0
         client.say(action="unsubscribe", id="s")
         client.hear("unsubscribed")
-    assert not fs.catalog.on_written
+    assert not fs.catalog.standing
 
 
 def test_told_at_once_when_a_vector_matches(served, library):
@@ -167,9 +167,9 @@ def test_told_at_once_when_a_vector_matches(served, library):
         assert sorted(waits)[3] < websocket.TICK_S / 2
         served.ask("POST", "/v1/delete", {"index": "/papers", "where": {"$path": "*ar?"}})
     deadline = time.monotonic() + 10
-    while served.node.volume.catalog.on_written and time.monotonic() < deadline:
+    while served.node.volume.catalog.standing and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not served.node.volume.catalog.on_written
+    assert not served.node.volume.catalog.standing
 
 
 def test_a_subscriber_hears_nothing_from_outside_its_paths(served, library):
@@ -214,7 +214,7 @@ def test_questions_that_make_no_sense(served, library):
         ):  # fmt: skip
             client.say(action="subscribe", channel="search", id="bad", **more)
             assert told in client.hear("error")["detail"], more
-    assert not served.node.volume.catalog.on_written
+    assert not served.node.volume.catalog.standing
 
 
 def test_an_array_that_is_put_is_vectors(served, library):
