@@ -1,6 +1,7 @@
 """A volume that its own process uses while it is mounted: each side sees what the other does, and faults stay small."""
 
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -180,12 +181,14 @@ def test_unmounting_while_a_program_uses_it(inside):
 def test_mounting_and_unmounting_again_and_again(inside):
     volume, disk, mount = inside
     mount.unmount()
-    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    gc.collect()  # what earlier tests left open closes now, not between the two counts
+    threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
     for i in range(10):
         with volume.mount(disk):
             (disk / f"f{i}").touch()
     assert len(list(volume.filesystem.scandir("/"))) == 10
-    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+    assert threading.active_count() <= threads
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def test_bad_options_mount_nothing(inside, tmp_path):
