@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from vexfs.frontends.fuse.device import make_room
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vexfs.frontends.fuse.serving import MountService
     from vexfs.frontends.fuse.session import Mount
 
+    from vexfs.config import Settings
     from vexfs.node import Node
     from vexfs.volume import Volume
 
@@ -119,6 +120,13 @@ def mount(
     volume.announce(mountpoint=made.mountpoint, closes_with_mount="yes" if closes_with_mount else None)
     volume.mounted = made
     return made
+
+
+def volume_options(settings: Settings) -> dict[str, Any]:
+    """How ``mount.options`` of a node want the volume opened."""
+    from vexfs.frontends.fuse.serving import options_of
+
+    return options_of(settings).volume
 
 
 def service(node: Node) -> MountService:

@@ -10,10 +10,29 @@ from vexfs.frontends.fuse.options import split
 from vexfs.frontends.fuse.virtual import Text, VirtualTree
 
 from vexfs.config import Settings
+from vexfs.errors import ConfigError
 from vexfs.node import Node
 from vexfs.node.watch import history_of
 
 log = logging.getLogger("vexfs.node")
+
+
+#: Options of a mount by itself that a node's volume has keys for.
+_OF_STORAGE = {
+    "cache_size": "cache_size", "prefetch_size": "prefetch_size", "io_queue_depth": "io_queue_depth",
+    "direct_io": "enable_direct_io", "key_file": "encryption_key_file",
+}  # fmt: skip
+
+
+def options_of(settings: Settings) -> fuse.MountOptions:
+    """``mount.options``, read; raises ``ConfigError``, which names the key."""
+    try:
+        options = fuse.parse([_guarded(settings.mount.options)])
+    except ConfigError as error:
+        raise ConfigError(f"mount.options: {error}") from None
+    for name in _OF_STORAGE.keys() & options.volume.keys():
+        raise ConfigError(f"mount.options: {name} of a node's volume is storage.{_OF_STORAGE[name]}; set it there")
+    return options
 
 
 def _guarded(options: str) -> str:
@@ -28,7 +47,7 @@ class MountService:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._mountpoint = node.settings.mount.mountpoint
-        self._options = fuse.parse([_guarded(node.settings.mount.options)])
+        self._options = options_of(node.settings)
         self._mount: Any = None
 
     def prepare(self) -> None:

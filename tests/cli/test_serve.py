@@ -133,6 +133,30 @@ def test_a_bad_configuration_is_one_message_and_status_2(tmp_path):
     assert done.returncode == 1 and done.stdout.count("\n") == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('[mount]\noptions = "noatime,alow_other"', "c:2: mount.options: unknown mount option 'alow_other'; did you"),
+        ('[mount]\n\noptions = "cache_size=1GB"', "c:3: mount.options: cache_size of a node's volume is storage.cache"),
+        ('[general]\nrun_as = "no-such-user"', "c:2: general.run_as: there is no user 'no-such-user'"),
+        ('[general]\nrun_as = "root:no-such-group"', "c:2: general.run_as: there is no group 'no-such-group'"),
+        ('[api]\ntls_enabled = true\ntls_key_file = "/no/key"\ntls_cert_file = "/no/crt"',
+         "c:4: api.tls_cert_file: /no/crt and /no/key are no certificate with its key: "),
+    ],
+)  # fmt: skip
+def test_check_finds_what_would_keep_a_node_from_starting(tmp_path, text, fault):
+    (tmp_path / "c").write_text(f"{text}\n")
+    done = program("vexctl", "config", "check", tmp_path / "c", "--json")
+    (told,) = json.loads(done.stdout)["faults"]
+    assert done.returncode == 1 and f"{tmp_path}/{fault}" in told
+
+
+def test_show_changed_leaves_out_what_was_set_to_its_default(tmp_path):
+    (tmp_path / "c").write_text('[api]\nrate_limit = 0\nmax_body_size = "64MiB"\nkeepalive_timeout = "6s"\n')
+    shown = json.loads(program("vexctl", "config", "show", "--changed", "--json", "--config", tmp_path / "c").stdout)
+    assert [row["key"] for row in shown["keys"]] == ["api.keepalive_timeout"]
+
+
 def test_init_check_show(tmp_path):
     assert program("vexctl", "config", "init", tmp_path / "etc/c").returncode == 0
     assert "nothing is overwritten" in program("vexctl", "config", "init", tmp_path / "etc/c").stderr

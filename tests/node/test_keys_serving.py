@@ -362,6 +362,19 @@ def test_a_key_of_the_mount_does_what_it_says(case, tmp_path):
     case.run(tmp_path, running)
 
 
+@pytest.mark.skipif(bool(NO_MOUNTS), reason=NO_MOUNTS or "")
+def test_options_of_the_mount_open_the_volume_too(tmp_path):
+    (tmp_path / "mnt").mkdir()
+    for which, (words, moves) in enumerate((("strictatime", True), ("noatime", False))):
+        settings = f"mount.mountpoint={tmp_path}/mnt", f"mount.options={words}"
+        with running(tmp_path / f"of{which}", *settings) as run:
+            fs = run.node.volume
+            fs.write_text("a", "x")
+            os.utime(tmp_path / "mnt/a", (1, 1))
+            fs.read_text("a")
+            assert (fs.stat("a").st_atime_ns > 10**9) is moves, words
+
+
 def test_how_long_a_stop_waits(tmp_path):
     for which in (0, 1):
         with running(tmp_path / f"of{which}", *STOPPING.settings(which, tmp_path)) as run:

@@ -2,13 +2,14 @@
 
 import argparse
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from vexfs.cli import output, reach
-from vexfs.config import DEFAULT_FILE, Faults, load
+from vexfs.config import DEFAULT_FILE, Faults, Settings, load
 from vexfs.config.reference import default_file
-from vexfs.errors import EXIT_WANTING, Exists
+from vexfs.errors import EXIT_WANTING, ConfigError, Exists
 
 
 def register(subparsers: Any) -> None:
@@ -19,7 +20,8 @@ def register(subparsers: Any) -> None:
         epilog=f"Example: vexctl config check {DEFAULT_FILE}",
     )  # fmt: skip
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    check = actions.add_parser("check", help="check a file", description="Check a configuration file.",
+    check = actions.add_parser("check", help="check a file",
+                               description="Check a configuration file, the user and certificates in it included.",
                                epilog=f"Example: vexctl config check {DEFAULT_FILE}")  # fmt: skip
     check.add_argument("file", nargs="?", default=DEFAULT_FILE, help=f"default {DEFAULT_FILE}")
     check.set_defaults(run=check_of)
@@ -48,12 +50,31 @@ def register(subparsers: Any) -> None:
 def check_of(args: argparse.Namespace) -> int:
     """Run ``config check``; 1 when the file is not valid."""
     try:
-        load(args.file, environment={})
+        settings = load(args.file, environment={})
+        if faults := list(_unfit(settings)):
+            raise Faults(faults)
     except Faults as error:
         output.emit(args, {"file": args.file, "valid": False, "faults": error.faults}, "\n".join(error.faults))
         return EXIT_WANTING
     output.emit(args, {"file": args.file, "valid": True, "faults": []}, f"{args.file} is valid")
     return 0
+
+
+def _unfit(settings: Settings) -> Iterator[str]:
+    """What stands in keys that name something of this host, or hold what another part reads, and cannot be."""
+    from vexfs.frontends.fuse.serving import options_of
+    from vexfs.frontends.http.server import Certificates
+    from vexfs.node import privileges
+
+    reads: list[Callable[[], Any]] = [lambda: options_of(settings), lambda: privileges.found(settings.general.run_as)]
+    if settings.api.tls_enabled:
+        reads.append(lambda: Certificates(settings))
+    for read in reads:
+        try:
+            read()
+        except ConfigError as error:
+            place = settings.origin(str(error).partition(":")[0]).place
+            yield f"{place}: {error}"
 
 
 def show_of(args: argparse.Namespace) -> None:
@@ -67,7 +88,7 @@ def show_of(args: argparse.Namespace) -> None:
         source = args.config or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
         rows = load(source).effective()
     if args.changed:
-        rows = [row for row in rows if row["origin"] != "default"]
+        rows = [row for row in rows if row["value"] != row["default"]]
     output.emit(args, {"file": source, "keys": rows, "needs_restart": waiting}, lambda: _table(rows, waiting))
 
 

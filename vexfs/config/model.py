@@ -56,7 +56,8 @@ class Mount:
 
     mountpoint: str = _key(Place("no mount"), "", "An existing, empty directory.")
     options: str = _key(Text("mount options, separated by commas"), "",
-                        "As behind `vexfs mount -o`; `nosuid` and `nodev` unless it says `suid`, `dev`.")  # fmt: skip
+                        "As behind `vexfs mount -o`; `nosuid` and `nodev` unless it says `suid`, `dev`; what [storage] "
+                        "has a key for stands there.")  # fmt: skip
 
 
 @attrs.frozen(kw_only=True)

@@ -15,7 +15,7 @@ Everything has a default; an empty file is a valid one. A key that is unknown, o
 refused, with file, line and what would be right.
 
     vexctl config init FILE           writes the commented default file
-    vexctl config check FILE          checks one
+    vexctl config check FILE          checks one, with what it names of this host: user, certificates
     vexctl config show --effective    every value of the running node, and where it came from
     vexctl config reload              reads the file again (so does SIGHUP)
 

@@ -165,6 +165,8 @@ class Node:
         self._bridge = None if read_only else tuning.new_bridge(self.settings)
         storage = self.settings.storage
         options: dict[str, Any] = {**tuning.volume_options(self.settings), "bridge": self._bridge}
+        if self.settings.mount.mountpoint:
+            options |= registry("frontends").get("fuse").volume_options(self.settings)
         kind: type[Volume] = registry("frontends").get("local").LocalVolume
         key_file = self._key_file or storage.encryption_key_file or None
         try:

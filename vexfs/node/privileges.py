@@ -27,20 +27,26 @@ def identity(run_as: str) -> Identity | None:
     ConfigError
         There is no such user or group, or this process may not become another user.
     """
+    who = found(run_as)
+    if who is not None and os.geteuid() not in (0, who.uid):
+        raise ConfigError(f"general.run_as: only root may start a node that runs as {run_as!r}; leave it empty")
+    return who
+
+
+def found(run_as: str) -> Identity | None:
+    """The same, whether or not this process may become it."""
     if not run_as:
         return None
     user, _, group = run_as.partition(":")
     try:
-        found = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
     except KeyError:
         raise ConfigError(f"general.run_as: there is no user {user!r}") from None
     try:
-        gid = (int(group) if group.isdigit() else grp.getgrnam(group).gr_gid) if group else found.pw_gid
+        gid = (int(group) if group.isdigit() else grp.getgrnam(group).gr_gid) if group else entry.pw_gid
     except KeyError:
         raise ConfigError(f"general.run_as: there is no group {group!r}") from None
-    if os.geteuid() not in (0, found.pw_uid):
-        raise ConfigError(f"general.run_as: only root may start a node that runs as {run_as!r}; leave it empty")
-    return Identity(found.pw_name, found.pw_uid, gid)
+    return Identity(entry.pw_name, entry.pw_uid, gid)
 
 
 def own(path: Path, who: Identity | None) -> None:
