@@ -279,17 +279,20 @@ class Files:
     def makedirs(self, path: AnyPath, mode: int = 0o777, exist_ok: bool = False) -> None:
         """Make a directory and those above it."""
         where = text(path).rstrip("/") or "/"
-        try:
-            self.mkdir(where, mode)
-        except FileNotFoundError:
-            parent = os.path.dirname(where)
-            if not parent.strip("/"):
-                raise
-            self.makedirs(parent, exist_ok=True)
-            self.makedirs(where, mode, exist_ok)
-        except FileExistsError:
-            if not exist_ok or not self.isdir(where):
-                raise
+        todo = [where]  # from the deepest
+        while todo:
+            last, above = todo[-1], len(todo) > 1
+            try:
+                self.mkdir(last, 0o777 if above else mode)
+            except FileNotFoundError:
+                if not (parent := os.path.dirname(last)).strip("/"):
+                    raise
+                todo.append(parent)
+                continue
+            except FileExistsError:
+                if not (above or exist_ok) or not self.isdir(last):
+                    raise
+            todo.pop()
 
     def rename(self, source: AnyPath, target: AnyPath) -> None:
         """Move `source` to `target` in one step, replacing what is there as ``os.rename`` does."""
@@ -337,16 +340,25 @@ class Files:
     def copytree(self, source: AnyPath, target: AnyPath, dirs_exist_ok: bool = False) -> str:
         """Copy a directory and all below it; symlinks, FIFOs, sockets and devices are copied as such."""
         where, goal = self._both(source, target)
-        entries = list(self.scandir(where))
-        self.makedirs(goal, exist_ok=dirs_exist_ok)
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                self.copytree(entry.path, join(goal, entry.name), dirs_exist_ok)
-            elif not entry.is_file(follow_symlinks=False) and not entry.is_symlink():
-                self._copy_special(entry.path, join(goal, entry.name))
-            else:
-                self.copy(entry.path, join(goal, entry.name), follow_symlinks=False)
-        copy_metadata(self.filesystem, where, goal)
+        made = 0  # the copy itself, which may lie in what is copied
+        todo = [(where, goal, False)]
+        while todo:
+            here, there, copied = todo.pop()
+            if copied:
+                copy_metadata(self.filesystem, here, there)
+                continue
+            todo.append((here, there, True))
+            entries = list(self.scandir(here))
+            self.makedirs(there, exist_ok=dirs_exist_ok)
+            made = made or self.filesystem.stat(goal).st_ino
+            for entry in entries:
+                below = join(there, entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    todo += [(entry.path, below, False)] if entry.inode() != made else []
+                elif not entry.is_file(follow_symlinks=False) and not entry.is_symlink():
+                    self._copy_special(entry.path, below)
+                else:
+                    self.copy(entry.path, below, follow_symlinks=False)
         return goal
 
     def _copy_special(self, source: str, target: str) -> None:

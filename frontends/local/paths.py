@@ -244,13 +244,11 @@ class VolumePath(PurePosixPath):
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """As ``Path.mkdir``."""
+        if parents:
+            self._files.makedirs(self, mode, exist_ok)
+            return
         try:
             self._files.mkdir(self, mode)
-        except FileNotFoundError:
-            if not parents or self.parent == self:
-                raise
-            self.parent.mkdir(parents=True, exist_ok=True)
-            self.mkdir(mode, exist_ok=exist_ok)
         except FileExistsError:
             if not exist_ok or not self.is_dir():
                 raise

@@ -53,6 +53,8 @@ def test_looking(fs: Files) -> None:
     assert not fs.exists("dangling") and fs.exists("dangling", follow_symlinks=False)
     assert not fs.exists("z.txt/x") and not fs.exists("n" * 300)
     assert fs.readlink("link") == "a"
+    found = fs.stat("z.txt")
+    assert repr(pickle.loads(pickle.dumps(found))) == repr(found) == repr(copy.copy(found))
     kinds = {e.name: (e.is_dir(), e.is_file(), e.is_symlink()) for e in fs.scandir()}
     assert kinds["link"] == (True, False, True) and kinds["dangling"] == (False, False, True)
     assert kinds["a"] == (True, False, False) and kinds["z.txt"] == (False, True, False)
@@ -134,12 +136,18 @@ def test_rmtree_removes_links_and_not_what_they_lead_to(fs: Files) -> None:
     with pytest.raises(FileNotFoundError):
         fs.rmtree("a")
     fs.rmtree("a", ignore_errors=True)
-    deep = "/".join(["d"] * 1500)
-    fs.makedirs("t")
-    for i in range(1, 1500, 300):
-        fs.makedirs(deep[: 2 * i + 1].rstrip("/"), exist_ok=True)
-    fs.rmtree("d")
-    assert not fs.exists("d")
+
+
+def test_trees_deeper_than_pythons_recursion_limit(fs: Files) -> None:
+    deep = "/".join(["d"] * 1020)
+    fs.makedirs(deep)
+    fs.write_text(f"{deep}/file", "x")
+    fs.copytree("d", "copy")
+    assert fs.read_text(f"copy{deep[1:]}/file") == "x"
+    fs.path("p", deep).mkdir(parents=True)
+    for top in ("d", "copy", "p"):
+        fs.rmtree(top)
+    assert fs.listdir() == []
 
 
 def test_copy_carries_mode_times_and_attributes(fs: Files) -> None:
@@ -170,6 +178,11 @@ def test_copytree(fs: Files) -> None:
     assert fs.read_text("copy/of/a/b/c/four.txt") == "a/b/c/four.txt"
     with pytest.raises(FileExistsError):
         fs.copytree("a", "copy/of/a")
+    fs.chmod("a/b/c", 0o500)
+    fs.utime("a/b", (1.5, 2.5))
+    fs.copytree("a/b", "a/b/c/d/e")
+    assert stat.S_IMODE(fs.stat("a/b/c/d/e/c").st_mode) == 0o500 and fs.stat("a/b/c/d/e").st_mtime == 2.5
+    assert fs.listdir("a/b/c/d/e/c/d") == [], "a copy within what is copied has no copy of itself"
 
 
 def test_touch_truncate_link_chown(fs: Files) -> None:
