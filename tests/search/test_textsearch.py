@@ -1,6 +1,7 @@
 """Search by text on a real volume: modes, scopes, filters, passages, scores, re-rankers."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -55,6 +56,15 @@ def test_every_mode_finds_what_it_is_for(fs):
 
 def test_a_name_of_a_file_is_among_its_words(fs):
     assert names(fs.search("roasts.md", mode="keyword"))[0] == "roasts.md"
+
+
+def test_a_pickled_hit_has_all_but_its_index(fs):
+    hits = fs.search("wombat", explain=True)
+    again = pickle.loads(pickle.dumps(hits))
+    assert [hit.as_dict() for hit in again] == [hit.as_dict() for hit in hits] and again[0].others
+    assert [hit.lines for hit in again] == [hit.lines for hit in hits] and again[0].lines
+    assert again.explanation == hits.explanation and again[0].index is None
+    assert pickle.loads(pickle.dumps(again))[0].as_dict() == hits[0].as_dict()
 
 
 def test_scope_and_filter(fs):

@@ -2,6 +2,7 @@
 
 import stat as _stat
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -23,10 +24,8 @@ from vexfs._core.ops cimport (
     fs_setxattr,
     fs_symlink,
     fs_unlink,
-    fs_walk,
-    fs_walk_parent,
-    vx_attr,
-    vx_fs,
+    fs_walk, fs_walk_parent,
+    vx_attr, vx_fs,
 )
 
 from vexfs.errors import from_errno
@@ -36,6 +35,7 @@ cdef int EBUSY = 16, EEXIST = 17, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, ENOTEM
 cdef int64_t ERANGE = -34
 
 
+@cython.auto_pickle(True)
 cdef class Stat:
     """One file's attributes under the names of ``os.stat_result``.
 

@@ -100,7 +100,7 @@ cdef class Found:
     cdef public uint64_t ino
     cdef public uint32_t row
     cdef public object span, index
-    cdef readonly bytes packed
+    cdef public bytes packed
     cdef public str kept_text
     cdef list further  # None until there are any, or somebody asks
 

@@ -92,8 +92,26 @@ class Hit(Found):
             ]
         return out
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        plain = {name: getattr(self, name) for name in ("score", "distance", "path", "ino", "row", "span", "packed")}
+        told = {"kept_text": self.text, "lines": self.lines, "number": self.number, "others": self.others}
+        return _Apart, (), {**plain, **told}
+
     def __repr__(self) -> str:
         return f"Hit({self.score:.4f}, {self.path!r})"
+
+
+class _Apart(Hit):
+    """A hit that was pickled or copied: it has no index, but what only that could tell."""
+
+    __slots__ = ("lines", "number", "others")
+    lines: tuple[int, int] | None
+    number: int
+    others: list[Hit]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
 class Missing(NamedTuple):
