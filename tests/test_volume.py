@@ -337,7 +337,7 @@ def test_every_wrong_key_is_told_apart(keyed: tuple[Path, Path], tmp_path: Path)
     with pytest.raises(errors.KeyMissing, match="no such key file"):
         vexfs.open(place, key_file=tmp_path / "none")
     vexfs.open(tmp_path / "other.vex", key_file=tmp_path / "b.key").close()
-    with pytest.raises(errors.KeyWrong, match="was made with key") as caught:
+    with pytest.raises(errors.KeyWrong, match="opens with key") as caught:
         vexfs.open(place, key_file=tmp_path / "b.key")
     assert caught.value.filename == str(tmp_path / "b.key")
     (tmp_path / "cut.key").write_text(key.read_text()[:-20])

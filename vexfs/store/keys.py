@@ -152,8 +152,8 @@ def unwrap(wrapped: str, key: bytes, *, volume: str = "") -> bytes:
     given = key_id(key)
     if wanted != given:
         raise KeyWrong.at(
-            f"the volume was made with key {wanted}, and this key file holds key {given}; "
-            "give the key file that the volume was made with"
+            f"the volume opens with key {wanted}, and this key file holds key {given}; "
+            "give the key file that it was made with, or that its key was changed to"
         )
     try:
         return AESGCM(_wrapping_key(key)).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], volume.encode())
