@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
 from vexfs._core.fs cimport (
-    VX_SET_ATIME, VX_SET_GID, VX_SET_MODE, VX_SET_MTIME, VX_SET_SIZE, VX_SET_UID, fs_fallocate,
+    VX_SET_ATIME, VX_SET_GID, VX_SET_MODE, VX_SET_MTIME, VX_SET_SIZE, VX_SET_UID, fs_fallocate, fs_tmpfile,
     vx_attr, vx_cred,
 )
 from vexfs.frontends.fuse.adapter cimport LINK_MAX, VX_FIRST_VIRTUAL
@@ -30,11 +30,11 @@ from vexfs.frontends.fuse.kernel cimport (
     FOPEN_KEEP_CACHE, FUSE_BATCH_FORGET, FUSE_CREATE, FUSE_FALLOCATE, FUSE_FLUSH, FUSE_FORGET, FUSE_FSYNC,
     FUSE_GETATTR, FUSE_GETXATTR, FUSE_INTERRUPT, FUSE_LINK, FUSE_LOOKUP, FUSE_MKDIR, FUSE_MKNOD, FUSE_OPEN,
     FUSE_OPENDIR, FUSE_READ, FUSE_READDIR, FUSE_READDIRPLUS, FUSE_READLINK, FUSE_RELEASE, FUSE_RELEASEDIR, FUSE_RENAME,
-    FUSE_RENAME2, FUSE_RMDIR, FUSE_SETATTR, FUSE_SYMLINK, FUSE_UNLINK, FUSE_WRITE, fuse_attr_out, fuse_batch_forget_in,
-    fuse_create_in, fuse_entry_out, fuse_fallocate_in, fuse_forget_in, fuse_forget_one, fuse_fsync_in,
-    fuse_getxattr_in, fuse_getxattr_out, fuse_in_header, fuse_link_in, fuse_mkdir_in, fuse_mknod_in, fuse_open_in,
-    fuse_open_out, fuse_read_in, fuse_release_in, fuse_rename2_in, fuse_rename_in, fuse_setattr_in, fuse_write_in,
-    fuse_write_out, vx_add, vx_clock, vx_count, vx_ns, vx_time,
+    FUSE_RENAME2, FUSE_RMDIR, FUSE_SETATTR, FUSE_SYMLINK, FUSE_TMPFILE, FUSE_UNLINK, FUSE_WRITE, fuse_attr_out,
+    fuse_batch_forget_in, fuse_create_in, fuse_entry_out, fuse_fallocate_in, fuse_forget_in, fuse_forget_one,
+    fuse_fsync_in, fuse_getxattr_in, fuse_getxattr_out, fuse_in_header, fuse_link_in, fuse_mkdir_in, fuse_mknod_in,
+    fuse_open_in, fuse_open_out, fuse_read_in, fuse_release_in, fuse_rename2_in, fuse_rename_in, fuse_setattr_in,
+    fuse_write_in, fuse_write_out, vx_add, vx_clock, vx_count, vx_ns, vx_time,
 )
 from vexfs.frontends.fuse.listing cimport readdir
 
@@ -296,7 +296,6 @@ cdef int release(Handler handler, const Asked *asked, int directory) noexcept no
 
 
 cdef int create(Handler handler, const Asked *asked) noexcept nogil:
-    cdef Answer answer
     cdef vx_attr attr
     cdef size_t n = 0
     cdef const char *name = name_of(asked, sizeof(fuse_create_in), &n)
@@ -306,9 +305,29 @@ cdef int create(Handler handler, const Asked *asked) noexcept nogil:
     cdef vx_cred who = cred_of(handler, asked)
     vx_count(&handler.taken[<int>R_CREATE])
     cdef int rc = handler.adapter.create(&who, asked.head.nodeid, name, n, wanted.mode, wanted.flags, &attr)
+    return finish(asked, rc) if rc else say_created(handler, asked, &attr)
+
+
+cdef int tmpfile(Handler handler, const Asked *asked) noexcept nogil:
+    """O_TMPFILE; the name that comes along is none."""
+    cdef vx_attr attr
+    cdef const fuse_create_in *wanted = <const fuse_create_in *>asked.body
+    if asked.n < sizeof(fuse_create_in):
+        return 0
+    vx_count(&handler.taken[<int>R_CREATE])
+    if asked.head.nodeid >= VX_FIRST_VIRTUAL:
+        return finish(asked, -EOPNOTSUPP)
+    cdef vx_cred who = cred_of(handler, asked)
+    cdef int rc = fs_tmpfile(handler.adapter.fs, &who, asked.head.nodeid, wanted.mode, wanted.flags, &attr)
     if rc:
         return finish(asked, rc)
-    fill_entry(handler, &answer.body.created.entry, &attr)
+    handler.adapter.show(&attr)
+    return say_created(handler, asked, &attr)
+
+
+cdef int say_created(Handler handler, const Asked *asked, const vx_attr *attr) noexcept nogil:
+    cdef Answer answer
+    fill_entry(handler, &answer.body.created.entry, attr)
     memset(&answer.body.created.opened, 0, sizeof(fuse_open_out))
     answer.body.created.opened.fh = attr.ino
     answer.body.created.opened.open_flags = FOPEN_KEEP_CACHE
@@ -441,6 +460,8 @@ cdef int take(Handler handler, char *request, size_t n, size_t room, int device)
         return release(handler, &asked, 1)
     if head.opcode == FUSE_SETATTR:
         return setattr(handler, &asked)
+    if head.opcode == FUSE_TMPFILE:
+        return tmpfile(handler, &asked)
     if head.opcode == FUSE_FALLOCATE:
         return fallocate(handler, &asked)
     if head.opcode == FUSE_READDIRPLUS:

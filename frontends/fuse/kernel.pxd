@@ -8,6 +8,10 @@ cdef extern from "<linux/fuse.h>" nogil:
     #include <string.h>
     #include <time.h>
 
+    #if FUSE_KERNEL_MINOR_VERSION < 37
+    #define FUSE_TMPFILE 51
+    #endif
+
     static inline void vx_count(uint64_t *counter) { __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED); }
     static inline int vx_add(int *number, int n) { return __atomic_add_fetch(number, n, __ATOMIC_RELAXED); }
     static inline void vx_time(int64_t ns, uint64_t *s, uint32_t *rest)
@@ -48,7 +52,7 @@ cdef extern from "<linux/fuse.h>" nogil:
         FUSE_RELEASE, FUSE_FSYNC, FUSE_OPENDIR, FUSE_RELEASEDIR, FUSE_CREATE, FUSE_BATCH_FORGET, FUSE_RENAME2
         FUSE_GETXATTR, FUSE_FLUSH, FUSE_SETATTR, FUSE_READDIR, FUSE_READDIRPLUS
         FUSE_MKNOD, FUSE_MKDIR, FUSE_SYMLINK, FUSE_LINK, FUSE_RMDIR, FUSE_READLINK, FUSE_INTERRUPT
-        FUSE_FALLOCATE
+        FUSE_FALLOCATE, FUSE_TMPFILE
         FATTR_MODE, FATTR_UID, FATTR_GID, FATTR_SIZE, FATTR_ATIME, FATTR_MTIME, FATTR_ATIME_NOW, FATTR_MTIME_NOW
         FOPEN_KEEP_CACHE
 

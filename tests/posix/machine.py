@@ -17,8 +17,9 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from vexfs.testing.model import EXCHANGE, NOREPLACE, ModelFilesystem
+from vexfs.testing.model import ModelFilesystem
 from vexfs.testing.nodes import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE
+from vexfs.testing.paths import EXCHANGE, NOREPLACE
 from vexfs.volume import Volume, check
 
 TICK = 1 << 62
@@ -31,6 +32,8 @@ TARGETS = st.sampled_from(["a", "b", "a/b", "c", "b/", "a/c", "nowhere", "../a",
 FLAGS = [os.O_RDWR, os.O_RDONLY, os.O_CREAT | os.O_RDWR, os.O_CREAT | os.O_EXCL | os.O_RDWR]
 FLAGS += [os.O_CREAT | os.O_TRUNC | os.O_RDWR, os.O_DIRECTORY, os.O_CREAT | os.O_NOFOLLOW | os.O_RDWR]
 FLAGS += [os.O_TRUNC | os.O_RDWR | os.O_NOFOLLOW, os.O_NOFOLLOW, os.O_WRONLY | os.O_DIRECTORY]
+FLAGS += [os.O_TMPFILE | os.O_RDWR, os.O_TMPFILE | os.O_WRONLY | os.O_EXCL, os.O_TMPFILE]
+FLAGS += [os.O_TMPFILE | os.O_CREAT | os.O_RDWR]
 MODES = st.sampled_from([0o644, 0o600, 0o755, 0o6755, 0o2755, 0o1777, 0o4711, 0o2644, 0, 0o7777])
 KINDS = [stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFREG, 0, stat.S_IFDIR, 0o130000]
 OWNERS = st.sampled_from([-1, 0, 12, (1 << 32) - 2])
@@ -194,6 +197,12 @@ class AgainstModel(RuleBasedStateMachine):
         pair = self.both(lambda fs: fs.open(path, flags, mode), OF_LOOPS)
         if pair is not None:
             self.open.append(pair)
+
+    @rule(where=st.integers(0, 99), path=PATHS)
+    def link_open(self, where: int, path: str) -> None:
+        if self.open:
+            ino, model_ino = self.open[where % len(self.open)]
+            self.both(lambda fs: fs.link_ino(ino if fs is self.fs else model_ino, path))
 
     @rule(where=st.integers(0, 99), seed=st.integers(0, 255), size=SIZES, offset=st.one_of(OFFSETS, st.just(-1)))
     def write(self, where: int, seed: int, size: int, offset: int) -> None:

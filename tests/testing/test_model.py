@@ -21,8 +21,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from vexfs import errors
-from vexfs.testing.model import EXCHANGE, NOREPLACE, ModelFilesystem
+from vexfs.testing.model import ModelFilesystem
 from vexfs.testing.nodes import SparseBytes
+from vexfs.testing.paths import EXCHANGE, NOREPLACE
 
 NAMES = ["a", "b", "c", "a/b", "a/c", "b/a", "a/b/c", "b/a/c", ".", "a/.", "b/..", "a/b/..", "a/", "b/a/", "c/"]
 NAMES.append("d" * 256)

@@ -73,6 +73,7 @@ from vexfs._core.ops cimport (
     fs_setxattr,
     fs_statfs,
     fs_symlink,
+    fs_tmpfile,
     fs_unhold,
     fs_unlink,
     fs_walk,

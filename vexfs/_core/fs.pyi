@@ -26,6 +26,8 @@ class Filesystem(ByPath):
     def readinto(self, ino: int, buffer: Buffer, offset: int) -> int: ...
     def write(self, ino: int, data: Buffer, offset: int) -> int:
         """Offset -1 appends, atomically with respect to other appends."""
+    def link_ino(self, ino: int, path: str | bytes) -> None:
+        """A further name for an open file; the first one of what `open` made with ``O_TMPFILE``."""
     def truncate_ino(self, ino: int, size: int) -> None: ...
     def fallocate(self, ino: int, mode: int, offset: int, length: int) -> None:
         """As ``fallocate(2)``, with its flags: FALLOC_FL_KEEP_SIZE (1), PUNCH_HOLE (2, with KEEP_SIZE), ZERO_RANGE (16).

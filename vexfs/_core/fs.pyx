@@ -9,7 +9,7 @@ from cpython.buffer cimport PyBUF_CONTIG, PyBUF_CONTIG_RO, PyBuffer_Release, PyO
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
-from posix.fcntl cimport O_CREAT, O_EXCL, O_TRUNC, O_WRONLY
+from posix.fcntl cimport O_CREAT, O_EXCL, O_RDWR, O_TRUNC, O_WRONLY
 
 from vexfs._core.bypath cimport UNTRIED, ByPath, made
 from vexfs._core.opened cimport encoded, failed, gather_entry, gathered, records
@@ -20,12 +20,14 @@ from vexfs._core.ops cimport (
     fs_fallocate,
     fs_fsync,
     fs_getattr,
+    fs_link,
     fs_lookup,
     fs_open,
     fs_path_of,
     fs_read,
     fs_readdir,
     fs_release,
+    fs_tmpfile,
     fs_write,
     vx_attr,
     vx_fs,
@@ -38,12 +40,14 @@ __all__ = ["Filesystem", "Stat"]
 
 cdef int O_DIRECTORY = os.O_DIRECTORY
 cdef int O_NOFOLLOW = os.O_NOFOLLOW
+cdef int O_TMPFILE = os.O_TMPFILE
 cdef uint32_t S_IFMT = 0o170000
 cdef uint32_t S_IFDIR = 0o040000
 cdef uint32_t S_IFLNK = 0o120000
 cdef int EEXIST = 17
 cdef int ENOTDIR = 20
 cdef int EISDIR = 21
+cdef int EINVAL = 22
 cdef int ENAMETOOLONG = 36
 cdef int ELOOP = 40
 
@@ -100,6 +104,9 @@ cdef class Filesystem(ByPath):
         cdef int is_dir, rc
         cdef vx_attr a
         cdef bytes p
+        cdef bint nameless = flags & <uint32_t>O_TMPFILE == <uint32_t>O_TMPFILE
+        if nameless and (flags & <uint32_t>O_CREAT or not flags & <uint32_t>(O_WRONLY | O_RDWR)):
+            raise from_errno(EINVAL, path)
         if flags & <uint32_t>O_CREAT:
             p = encoded(path)
             self.walk_parent(path, p, &parent, &name, &n, &is_dir, EEXIST if flags & <uint32_t>O_EXCL else EISDIR)
@@ -130,7 +137,10 @@ cdef class Filesystem(ByPath):
                 raise from_errno(ENOTDIR, path)
             fs = self.enter()
             with nogil:
-                rc = fs_open(fs, &self.cred, a.ino, flags)
+                if nameless:
+                    rc = fs_tmpfile(fs, &self.cred, a.ino, mode, flags, &a)
+                else:
+                    rc = fs_open(fs, &self.cred, a.ino, flags)
             self.busy -= 1
         if rc:
             raise failed(rc, path)
@@ -266,6 +276,23 @@ cdef class Filesystem(ByPath):
         if rc:
             raise failed(rc, name)
         return made(&a)
+
+    def link_ino(self, uint64_t ino, path):
+        """Give an open file the further name `path`; its first, if it was made by ``open(directory, O_TMPFILE)``."""
+        cdef vx_fs *fs
+        cdef uint64_t parent
+        cdef const char *name
+        cdef size_t n
+        cdef int rc
+        cdef vx_attr a
+        cdef bytes p = encoded(path)
+        self.new_name(path, p, &parent, &name, &n)
+        fs = self.enter()
+        with nogil:
+            rc = fs_link(fs, &self.cred, ino, parent, name, n, &a)
+        self.busy -= 1
+        if rc:
+            raise failed(rc, path)
 
     def fallocate(self, uint64_t ino, uint32_t mode, uint64_t offset, uint64_t length):
         """As ``fallocate(2)``: look for room, and set the size; or zeros, whose whole pages are given back."""

@@ -178,6 +178,8 @@ cdef extern from "vexfs/fs.h" nogil:
                                  uint64_t new_parent, const char *new_name, size_t new_n, uint32_t flags)
     int fs_create "vx_fs_create"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n,
                                  uint32_t mode, uint32_t flags, vx_attr *out)
+    int fs_tmpfile "vx_fs_tmpfile"(vx_fs *fs, const vx_cred *c, uint64_t parent, uint32_t mode, uint32_t flags,
+                                   vx_attr *out)
     int fs_open "vx_fs_open"(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t flags)
     void fs_release "vx_fs_release"(vx_fs *fs, uint64_t ino)
     int fs_data "vx_fs_data"(vx_fs *fs, uint64_t ino, uint64_t off, uint64_t *begin, uint64_t *end)

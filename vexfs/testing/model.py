@@ -19,9 +19,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from vexfs.errors import from_errno
 from vexfs.testing.nodes import SIZE_MAX, SYMLINK_MAX, XATTR_MAX, Node, NodeStat, NodeTable
-from vexfs.testing.paths import NAME_MAX, PathArg, Walk, Walker
+from vexfs.testing.paths import EXCHANGE, NAME_MAX, NOREPLACE, PathArg, Walk, Walker
 
-NOREPLACE, EXCHANGE = 1, 2
 NAMESPACES = (b"user.", b"trusted.", b"security.", b"system.")
 
 P = ParamSpec("P")
@@ -101,10 +100,20 @@ class ModelFilesystem(Walker):
     @locked
     def link(self, source: PathArg, path: PathArg, follow_symlinks: bool = False) -> None:
         node = self._walk(source, follow_symlinks)
+        self._link(node, path)
+
+    @locked
+    def link_ino(self, ino: int, path: PathArg) -> None:
+        self._link(self._table.by_ino(ino), path)
+
+    def _link(self, node: Node, path: PathArg) -> None:
         walk = self._vacant(path)
         if node.is_dir:
-            raise from_errno(errno.EPERM, source, path)
+            raise from_errno(errno.EPERM, path)
+        if not node.nlink and not node.linkable:
+            raise from_errno(errno.ENOENT, path)
         node.nlink += 1
+        node.linkable = False
         now = self._clock()
         walk.parent.entries[walk.name] = node
         walk.parent.changed(now, content=True)
@@ -185,37 +194,6 @@ class ModelFilesystem(Walker):
         moved.changed(now)
         if flags & EXCHANGE and hit is not None:
             hit.changed(now)
-
-    def _rename_fault(self, old: Walk, new: Walk, moved: Node, hit: Node | None, flags: int) -> int:
-        """The errno that keeps the rename from happening, or 0."""
-        if flags & EXCHANGE and hit is None:
-            return errno.ENOENT
-        if hit is not None and flags & NOREPLACE:
-            return errno.EEXIST
-        if not moved.is_dir and (old.slash or (new.slash and not flags & EXCHANGE)):
-            return errno.ENOTDIR
-        if flags & EXCHANGE and new.slash and hit is not None and not hit.is_dir:
-            return errno.ENOTDIR
-        if self._inside(new.parent, moved):
-            return errno.EINVAL
-        if hit is not None and self._inside(old.parent, hit):
-            return errno.EINVAL if flags & EXCHANGE else errno.ENOTEMPTY
-        if moved is hit or flags & EXCHANGE or hit is None:
-            return errno.ENOENT if new.parent.nlink == 0 else 0
-        if moved.is_dir and not hit.is_dir:
-            return errno.ENOTDIR
-        if hit.is_dir and not moved.is_dir:
-            return errno.EISDIR
-        return errno.ENOTEMPTY if hit.entries else 0
-
-    def _inside(self, node: Node, ancestor: Node) -> bool:
-        """Whether `node` is `ancestor` or lies below it."""
-        while True:
-            if node is ancestor:
-                return True
-            if node.parent is None or node.parent is node:
-                return False
-            node = node.parent
 
     def _place(self, walk: Walk, node: Node, previous: Node) -> None:
         walk.parent.entries[walk.name] = node
@@ -326,6 +304,8 @@ class ModelFilesystem(Walker):
     @locked
     def open(self, path: PathArg, flags: int, mode: int = 0o666) -> int:
         writing = flags & os.O_ACCMODE != os.O_RDONLY
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            return self._open_nameless(path, flags, mode)
         if writing or flags & (os.O_CREAT | os.O_TRUNC):
             self._writable(path)
         node = self._create(path, flags, mode) if flags & os.O_CREAT else self._opened(path, flags)
@@ -338,6 +318,17 @@ class ModelFilesystem(Walker):
         if flags & os.O_TRUNC and node.is_file:
             self._resize(node, 0)
         node.opens += 1
+        return node.ino
+
+    def _open_nameless(self, path: PathArg, flags: int, mode: int) -> int:
+        if flags & os.O_CREAT or flags & os.O_ACCMODE == os.O_RDONLY:
+            raise from_errno(errno.EINVAL, path)
+        parent = self._opened(path, flags)
+        if not parent.is_dir:
+            raise from_errno(errno.ELOOP if parent.is_link else errno.ENOTDIR, path)
+        self._writable(path)
+        node = self._table.new(parent, stat.S_IFREG | mode & 0o7777 & ~self.umask, self.uid, self.gid)
+        node.nlink, node.opens, node.linkable = 0, 1, not flags & os.O_EXCL
         return node.ino
 
     def _opened(self, path: PathArg, flags: int) -> Node:

@@ -91,6 +91,7 @@ class Node:
     rdev: int = 0
     nlink: int = 1
     opens: int = 0
+    linkable: bool = False  # it never had a name, and may be given one
     generation: int = 0
     target: bytes = b""
     parent: "Node | None" = None
@@ -159,20 +160,24 @@ class NodeTable:
         self.root.parent = self.root
         self.nodes: dict[int, Node] = {1: self.root}
 
-    def make(self, parent: Node, name: bytes, mode: int, uid: int, gid: int, rdev: int = 0) -> Node:
-        """A new node under `name`, with the group that a setgid directory hands down."""
-        now = self.clock()
+    def new(self, parent: Node, mode: int, uid: int, gid: int, rdev: int = 0) -> Node:
+        """A new node without a name, with the group that a setgid directory hands down."""
         if parent.mode & stat.S_ISGID:
             gid = parent.gid
             if stat.S_ISDIR(mode):
                 mode |= stat.S_ISGID
-        node = Node(next(self.numbers), mode, uid, gid, now, rdev=rdev)
+        node = Node(next(self.numbers), mode, uid, gid, self.clock(), rdev=rdev)
+        self.nodes[node.ino] = node
+        return node
+
+    def make(self, parent: Node, name: bytes, mode: int, uid: int, gid: int, rdev: int = 0) -> Node:
+        """A new node under `name`."""
+        node = self.new(parent, mode, uid, gid, rdev)
         if node.is_dir:
             node.nlink, node.parent = 2, parent
             parent.nlink += 1
-        self.nodes[node.ino] = node
         parent.entries[name] = node
-        parent.changed(now, content=True)
+        parent.changed(node.ctime, content=True)
         return node
 
     def reap(self, node: Node) -> None:

@@ -10,6 +10,7 @@ PathArg = str | bytes
 NAME_MAX = 255
 PATH_MAX = 1 << 20
 LINKS_FOLLOWED_MAX = 40
+NOREPLACE, EXCHANGE = 1, 2
 
 
 class Walk:
@@ -111,3 +112,34 @@ class Walker:
     def _alive(self, directory: Node, path: PathArg) -> None:
         if directory.nlink == 0:
             raise from_errno(errno.ENOENT, path)
+
+    def _rename_fault(self, old: Walk, new: Walk, moved: Node, hit: Node | None, flags: int) -> int:
+        """The errno that keeps the rename from happening, or 0."""
+        if flags & EXCHANGE and hit is None:
+            return errno.ENOENT
+        if hit is not None and flags & NOREPLACE:
+            return errno.EEXIST
+        if not moved.is_dir and (old.slash or (new.slash and not flags & EXCHANGE)):
+            return errno.ENOTDIR
+        if flags & EXCHANGE and new.slash and hit is not None and not hit.is_dir:
+            return errno.ENOTDIR
+        if self._inside(new.parent, moved):
+            return errno.EINVAL
+        if hit is not None and self._inside(old.parent, hit):
+            return errno.EINVAL if flags & EXCHANGE else errno.ENOTEMPTY
+        if moved is hit or flags & EXCHANGE or hit is None:
+            return errno.ENOENT if new.parent.nlink == 0 else 0
+        if moved.is_dir and not hit.is_dir:
+            return errno.ENOTDIR
+        if hit.is_dir and not moved.is_dir:
+            return errno.EISDIR
+        return errno.ENOTEMPTY if hit.entries else 0
+
+    def _inside(self, node: Node, ancestor: Node) -> bool:
+        """Whether `node` is `ancestor` or lies below it."""
+        while True:
+            if node is ancestor:
+                return True
+            if node.parent is None or node.parent is node:
+                return False
+            node = node.parent

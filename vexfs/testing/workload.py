@@ -27,8 +27,8 @@ SIZES = (0, 1, 100, 700, 3000, 4095, 4096, 4097, 9000, 20_000, 70_000, 131_072, 
 WEIGHTS = {
     "create": 10, "write": 18, "append": 10, "truncate": 6, "rename": 8, "exchange": 1, "link": 4, "symlink": 2,
     "unlink": 6, "rmdir": 2, "mkdir": 4, "mkfifo": 1, "chmod": 2, "chown": 1, "utimens": 2, "setxattr": 4,
-    "removexattr": 1, "hold": 3, "hwrite": 5, "htruncate": 1, "hpunch": 2, "drop": 2, "read": 5, "fsync": 5,
-    "hfsync": 1, "sync": 1, "save": 4, "compact": 0.5, "drop_caches": 0.7,
+    "removexattr": 1, "hold": 3, "htmpfile": 2, "hlink": 2, "hwrite": 5, "htruncate": 1, "hpunch": 2, "drop": 2,
+    "read": 5, "fsync": 5, "hfsync": 1, "sync": 1, "save": 4, "compact": 0.5, "drop_caches": 0.7,
 }  # fmt: skip
 
 
@@ -99,6 +99,15 @@ class Actor:
         ino = self.fs.open(path, os.O_RDWR | os.O_NOFOLLOW)
         self.drop(slot)
         self.slots[slot] = ino
+
+    def htmpfile(self, slot: int, directory: bytes) -> None:
+        ino = self.fs.open(directory, os.O_TMPFILE | os.O_RDWR, 0o644)
+        self.drop(slot)
+        self.slots[slot] = ino
+
+    def hlink(self, slot: int, path: bytes) -> None:
+        if slot in self.slots:
+            self.fs.link_ino(self.slots[slot], path)
 
     def hwrite(self, slot: int, offset: int, seed: int, size: int) -> None:
         if slot in self.slots:
@@ -300,6 +309,12 @@ class Workload:
 
     def _draw_hold(self) -> Operation:
         return Operation("hold", (self.rng.randrange(4), self._file()))
+
+    def _draw_htmpfile(self) -> Operation:
+        return Operation("htmpfile", (self.rng.randrange(4), self._some(stat.S_ISDIR)))
+
+    def _draw_hlink(self) -> Operation:
+        return Operation("hlink", (self.rng.randrange(4), self._new()))
 
     def _draw_hwrite(self) -> Operation:
         offset = self.rng.choice((-1, 0, self.rng.randrange(50_000)))

@@ -11,6 +11,8 @@ import time
 import pytest
 from vexfs.frontends.fuse import mountpoint as place
 
+from vexfs.volume import Volume, check
+
 
 def body(name: str, generation: int) -> bytes:
     """What a file of that name and generation holds."""
@@ -43,6 +45,25 @@ class Load(threading.Thread):
                 self.synced[name] = generation
         except OSError:
             return
+
+
+def test_a_file_without_a_name_leaves_nothing_when_the_process_is_killed(disk):
+    kept, lost = (os.open(disk.path, os.O_TMPFILE | os.O_RDWR) for _ in range(2))
+    for fd in (kept, lost):
+        os.write(fd, b"x" * 200_000)
+        os.fsync(fd)
+    os.link(f"/proc/self/fd/{kept}", disk.path / "kept", src_dir_fd=0, follow_symlinks=True)
+    os.fsync(kept)
+    disk.kill()
+    for fd in (kept, lost):
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    disk.mount()
+    assert (disk.path / "kept").read_bytes() == b"x" * 200_000
+    disk.unmount()
+    with Volume.load(disk.volume) as volume:
+        assert volume.filesystem.status()["files"] == 2  # the root, and the one that has a name
+    assert check(disk.volume).sound
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])

@@ -68,6 +68,8 @@ static int apply_one(vx_meta *m, const record_t *r, const char *data)
         return vx_meta_del_content(m, r->a);
     case VX_B_ORPHAN:
         return vx_meta_put_orphan(m, r->a);
+    case VX_B_ORPHAN_GONE:
+        return vx_meta_del_orphan(m, r->a);
     case VX_B_SEGMENT:
         return vx_meta_put_segment(m, (uint32_t)r->a, data, n);
     case VX_B_SEGMENT_GONE:

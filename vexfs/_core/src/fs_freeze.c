@@ -82,6 +82,9 @@ static void freeze_inode(vx_fs *fs, vx_inode *i)
     if (!i->a.nlink && !(i->flags & VX_I_ORPHAN)) {
         vx_batch_put(&fs->batch, VX_B_ORPHAN, i->a.ino, 0, 0, 0, NULL, 0);
         i->flags |= VX_I_ORPHAN;
+    } else if (i->a.nlink && (i->flags & VX_I_ORPHAN)) {
+        vx_batch_put(&fs->batch, VX_B_ORPHAN_GONE, i->a.ino, 0, 0, 0, NULL, 0);
+        i->flags &= ~(uint32_t)VX_I_ORPHAN;
     }
     if (i->flags & VX_I_XDIRTY) {
         if (i->xattr_n)

@@ -160,6 +160,15 @@ static int make_inode(vx_fs *fs, const vx_cred *c, vx_inode *dir, const make_t *
     return 0;
 }
 
+/* An inode is there: what is told of it, and to whom. */
+static void made(vx_fs *fs, const vx_cred *c, vx_inode *i, uint64_t parent, const char *name, size_t n, const make_t *m)
+{
+    vx_remember(fs, c, i->a.ino);
+    vx_oplog(fs, VX_LOG_MAKE, i->a.ino, parent, (uint64_t)i->a.mode << 32 | i->a.uid, i->a.gid | m->rdev << 32,
+             i->a.btime_ns, name, n, m->target, m->target_n);
+    vx_mutated(fs, i->a.ino);
+}
+
 static int make(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, const make_t *m,
                 vx_inode **out)
 {
@@ -185,12 +194,9 @@ static int make(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, 
     dir->a.size++;
     dir->a.nlink += S_ISDIR(m->mode);
     vx_touch(fs, dir, i->a.btime_ns, 0);
-    vx_remember(fs, c, i->a.ino);
     vx_event_entry(fs, c, parent, name, n);
     vx_event_inode(fs, c, parent, 0);
-    vx_oplog(fs, VX_LOG_MAKE, i->a.ino, parent, (uint64_t)i->a.mode << 32 | i->a.uid, i->a.gid | m->rdev << 32,
-             i->a.btime_ns, name, n, m->target, m->target_n);
-    vx_mutated(fs, i->a.ino);
+    made(fs, c, i, parent, name, n, m);
     *out = i;
     return 0;
 }
@@ -299,6 +305,29 @@ int vx_fs_create(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name,
     return vx_op_leave(fs, &f, rc);
 }
 
+int vx_fs_tmpfile(vx_fs *fs, const vx_cred *c, uint64_t parent, uint32_t mode, uint32_t flags, vx_attr *out)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_CREATE);
+    const make_t m = {.mode = S_IFREG | (mode & 07777)};
+    vx_inode *dir, *i;
+    int rc = vx_make_room(fs);
+    if (!rc)
+        rc = fs->read_only ? -EROFS : vx_dir_get(fs, c, parent, 3, &dir);
+    if (!rc)
+        rc = dir->a.nlink ? vx_space_check(fs, VX_META_COST) : -ENOENT;
+    if (!rc)
+        rc = make_inode(fs, c, dir, &m, &i);
+    if (!rc) {
+        i->a.nlink = 0;
+        i->flags |= flags & O_EXCL ? 0 : VX_I_LINKABLE;
+        i->opens++;
+        made(fs, c, i, parent, NULL, 0, &m);
+        vx_fill_attr(i, out);
+    }
+    return vx_op_leave(fs, &f, rc);
+}
+
 int vx_fs_link(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t parent, const char *name, size_t n, vx_attr *out)
 {
     vx_frame f;
@@ -313,13 +342,13 @@ int vx_fs_link(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t parent, const
     if (!rc)
         rc = vx_change_begin(fs, c, parent, name, n, &dir, &d);
     if (!rc)
-        rc = d->ino ? -EEXIST : S_ISDIR(i->a.mode) ? -EPERM : !i->a.nlink ? -ENOENT
-             : i->a.nlink >= VX_LINK_MAX                                  ? -EMLINK
-                                                                          : vx_space_check(fs, VX_META_COST);
+        rc = d->ino ? -EEXIST : S_ISDIR(i->a.mode) ? -EPERM : !i->a.nlink && !(i->flags & VX_I_LINKABLE) ? -ENOENT
+             : i->a.nlink >= VX_LINK_MAX ? -EMLINK : vx_space_check(fs, VX_META_COST);
     if (!rc) {
         int64_t now = vx_now();
         vx_dentry_set(fs, dir, d, ino, i->a.mode & S_IFMT);
         i->a.nlink++;
+        i->flags &= ~(uint32_t)VX_I_LINKABLE;
         i->a.ctime_ns = now;
         vx_rows_named(fs, i, 0, NULL, d);
         vx_inode_dirty(fs, i);

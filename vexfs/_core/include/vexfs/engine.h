@@ -74,7 +74,8 @@ enum { VX_I_DIRTY = 1, VX_I_NEW = 2, VX_I_INLINE = 4, VX_I_XATTR = 8, VX_I_XLOAD
        VX_I_INL_LISTED = 1024, /* it can be loaded again: among what memory may give up */
        /* What the last commit, or the one under way, may have in other tables: what a deletion has to look after. */
        VX_I_APART = 2048, VX_I_MAPPED = 4096, VX_I_XSTORED = 8192, VX_I_ORPHAN = 16384,
-       VX_I_MOVED = 32768 /* among those that vx_fs_moved will give out, because of its content */ };
+       VX_I_MOVED = 32768, /* among those that vx_fs_moved will give out, because of its content */
+       VX_I_LINKABLE = 65536 /* it never had a name, and may be given one */ };
 
 struct vx_inode {
     vx_attr a;
@@ -315,7 +316,7 @@ size_t vx_batch_put(vx_batch *b, uint32_t kind, uint64_t a, uint64_t c, uint64_t
                     size_t n);
 int vx_batch_apply(vx_fs *fs, const vx_batch *b);
 enum { VX_B_INODE = 1, VX_B_INODE_GONE, VX_B_DENTRY, VX_B_DENTRY_GONE, VX_B_MAP, VX_B_MAP_GONE, VX_B_CUT, VX_B_XATTR,
-       VX_B_XATTR_GONE, VX_B_ORPHAN, VX_B_SEGMENT, VX_B_SEGMENT_GONE, VX_B_INT,
+       VX_B_XATTR_GONE, VX_B_ORPHAN, VX_B_ORPHAN_GONE, VX_B_SEGMENT, VX_B_SEGMENT_GONE, VX_B_INT,
        VX_B_CONTENT, VX_B_CONTENT_GONE, VX_B_TAIL, VX_B_TAILS_GONE };
 void vx_oplog(vx_fs *fs, int op, uint64_t ino, uint64_t a, uint64_t b, uint64_t c, int64_t time_ns, const void *x,
               size_t xn, const void *y, size_t yn);

@@ -104,6 +104,8 @@ int vx_fs_rename(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name,
 /* Makes (or, without O_EXCL, finds) and opens a regular file. */
 int vx_fs_create(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint32_t mode,
                  uint32_t flags, vx_attr *out);
+/* Makes and opens a regular file without a name; vx_fs_link may give it one, unless `flags` has O_EXCL. */
+int vx_fs_tmpfile(vx_fs *fs, const vx_cred *c, uint64_t parent, uint32_t mode, uint32_t flags, vx_attr *out);
 /* Adds an open count; flags as open(2): O_TRUNC is done here. */
 int vx_fs_open(vx_fs *fs, const vx_cred *c, uint64_t ino, uint32_t flags);
 void vx_fs_release(vx_fs *fs, uint64_t ino);
