@@ -12,6 +12,7 @@ import time
 import pytest
 from vexfs.frontends.fuse import mountpoint as place
 
+from tests.waiting import until
 from vexfs.volume import Volume
 
 VEXFS = [sys.executable, "-c", "from vexfs.cli.main import vexfs; vexfs()"]
@@ -172,12 +173,7 @@ def test_after_a_crash_the_message_names_a_remedy_that_works(home):
     os.fsync(fd)
     os.close(fd)
     os.kill(told["pid"], signal.SIGKILL)
-    for _ in range(500):
-        if place.is_stale(str(home / "mnt")):
-            break
-        time.sleep(0.01)
-    else:
-        pytest.fail("the mount does not look stale")
+    until(lambda: place.is_stale(str(home / "mnt")))
     done = run(*VEXFS, "mount", home / "v.vex", home / "mnt")
     assert done.returncode == 1
     assert "stale" in done.stderr
@@ -203,13 +199,15 @@ def test_unmounting_what_is_busy_names_who_uses_it(home):
     finally:
         user.kill()
         user.wait()
-    for _ in range(500):  # the last user has gone: the process behind the mount goes, too
-        try:
-            Volume.load(home / "v.vex").close()
-            return
-        except OSError:
-            time.sleep(0.01)
-    pytest.fail("the volume is still open")
+    until(lambda: can_be_opened(home / "v.vex"))  # the last user has gone: the process behind the mount goes, too
+
+
+def can_be_opened(path):
+    try:
+        Volume.load(path).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_unmounting_what_is_not_mounted(home):
@@ -467,9 +465,7 @@ def test_unmounting_on_a_full_disk_loses_nothing_unless_told_to(home, small_disk
     done = run(*VEXFS, "umount", home / "mnt")
     assert done.returncode == 1 and "still mounted" in done.stderr and "--lazy" in done.stderr
     assert os.listdir(home / "mnt") == ["a"]
-    until = time.monotonic() + 20
-    while "no space left" not in (home / "log").read_text().lower() and time.monotonic() < until:
-        time.sleep(0.1)
+    until(lambda: "no space left" in (home / "log").read_text().lower())
     assert (home / "log").read_text().lower().count("no space left on device (") == 1
     said = vexctl("volume", "create", small_disk / "other.vex", status=1)
     assert "make room" in said

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -81,7 +80,10 @@ def test_signals_reload_and_stop(served):
     with open(served.file, "a") as file:
         file.write("[performance_optimizations]\nbatch_size = 'x'\n")
     served.process.send_signal(signal.SIGHUP)
-    time.sleep(1)
+    for line in served.process.stderr:
+        served.log.append(line)
+        if "was not reloaded" in line:
+            break
     assert served.vexctl("node", "status").returncode == 0
     assert served.end() == 0
     assert any("was not reloaded" in line and "node.conf:10" in line for line in served.log)

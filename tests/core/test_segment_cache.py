@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.waiting import until
 from vexfs._core import io
 from vexfs._core.segment import FRAME_MAX, SegmentStore
 
@@ -38,13 +39,6 @@ def together(work, n):
         t.join()
     if errors:
         raise errors[0]
-
-
-def waited(condition, timeout_s=20.0):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.002)
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 20, 8 << 20])
@@ -153,7 +147,7 @@ def test_prefetch_loads_and_reads_then_hit(tmp_path):
     with SegmentStore(tmp_path) as s:
         frames = s.append([(1, i, os.urandom(5000)) for i in range(50)])
         s.prefetch(frames)
-        waited(lambda: s.stats()["prefetches"] == 50 and s.stats()["frames_read"] == 50)
+        until(lambda: s.stats()["prefetches"] == 50 and s.stats()["frames_read"] == 50)
         s.prefetch(frames)  # already there: nothing is read again
         s.read_many(frames)
         st = s.stats()
@@ -165,7 +159,7 @@ def test_prefetch_of_nonsense_is_harmless(tmp_path):
         (frame,) = s.append([(1, 0, b"x")])
         s.prefetch([frame._replace(seg=77), frame._replace(pos=12345), frame._replace(stored=2**32 - 1)])
         s.prefetch([frame] * 1000)  # more than the queue holds: hints are dropped, nothing waits
-        waited(lambda: s.stats()["prefetches"] >= 1)
+        until(lambda: s.stats()["prefetches"] >= 1)
         assert s.read(frame) == b"x"
 
 

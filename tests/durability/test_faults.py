@@ -5,10 +5,10 @@ import os
 import random
 import subprocess
 import sys
-import time
 
 import pytest
 
+from tests.waiting import until
 from vexfs._core import io
 from vexfs.testing.session import SMALL, work
 from vexfs.testing.workload import SHARED, Workload, differences, read_state
@@ -305,10 +305,7 @@ def test_what_is_removed_leaves_the_disk_without_another_commit(volume):
     fs.sync()
     fs.unlink("big")
     fs.sync()
-    deadline = time.monotonic() + 5
-    while fs.status()["disk_bytes"] > 2 << 20 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert fs.status()["disk_bytes"] <= 2 << 20
+    until(lambda: fs.status()["disk_bytes"] <= 2 << 20)
 
 
 def test_a_segment_that_could_be_neither_made_nor_removed_is_passed_over(volume, tmp_path):

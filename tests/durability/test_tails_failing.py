@@ -4,12 +4,12 @@ import errno
 import os
 import re
 import shutil
-import time
 
 import pytest
 
 from tests.durability.conftest import MODES
 from tests.durability.test_tails import Writer, opened, spoil, tails
+from tests.waiting import until
 from vexfs._core import io
 from vexfs._core.meta import Meta
 from vexfs.store.check import check
@@ -74,10 +74,7 @@ def test_what_opening_cannot_bring_to_its_place_is_told_and_tried_again_without_
         assert re.search(r"No space .*some files cannot be read.*make room, in .*segments", fs.status()["last_error"])
     finally:
         io.clear_fault()
-    until = time.monotonic() + 20
-    while fs.status()["last_error"] and time.monotonic() < until:
-        time.sleep(0.05)
-    assert fs.status()["last_error"] is None
+    until(lambda: fs.status()["last_error"] is None)
     assert fs.read_file("/f") == bytes(writer.content)
     fs.close()
 

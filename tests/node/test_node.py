@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from tests.waiting import until
 from vexfs._core import io
 from vexfs.cli.reach import Reach
 from vexfs.config import load
@@ -139,13 +140,6 @@ class Flaky:
 
     def describe(self):
         return {"where": "here"}
-
-
-def until(what, timeout_s=10):
-    deadline = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_service_that_fails_is_seen_and_started_anew_and_takes_nothing_down(running, monkeypatch):
@@ -302,22 +296,15 @@ def test_a_clock_that_is_set_while_the_node_runs_changes_nothing_about_how_long_
     assert 0 <= run.node.describe()["uptime_s"] < 3600
 
 
-def wait_for_log(caplog, text):
-    end = time.monotonic() + 20
-    while text not in caplog.text and time.monotonic() < end:
-        time.sleep(0.05)
-    assert text in caplog.text
-
-
-def test_a_disk_that_takes_nothing_is_logged_once_and_so_is_its_end(running, caplog):
-    run = running()
-    caplog.set_level("INFO", "vexfs.volume")
+def test_a_disk_that_takes_nothing_is_logged_once_and_so_is_its_end(running, tmp_path):
+    run = running("", f"general.log_dir={tmp_path}/log")
+    log = tmp_path / "log/vexfs.log"
     io.fault("write", 0, errno.ENOSPC)
     try:
         run.node.volume.write_bytes("large", os.urandom(300_000))
-        wait_for_log(caplog, "No space left on device")
+        until(lambda: "No space left on device" in log.read_text())
         time.sleep(2.5)
     finally:
         io.clear_fault()
-    wait_for_log(caplog, "takes again what is written")
-    assert caplog.text.count("No space left on device") == 1
+    until(lambda: "takes again what is written" in log.read_text())
+    assert log.read_text().count("No space left on device") == 1

@@ -7,6 +7,7 @@ import pytest
 
 import vexfs
 from tests.search.test_ingest import counted, found, settled
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -33,10 +34,8 @@ def test_a_model_that_hangs_holds_up_its_own_files_alone(fs, stuck, monkeypatch)
     assert stuck.asked.wait(20)
     for n in range(300):
         fs.write_text(f"other/{n}.txt", f"coffee {n}")
-    until = time.monotonic() + 20
-    while (len(other) < 300 or fs.ingest.status()["backlog"] > 1500) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert len(other) == 300 and len(slow) == 0
+    until(lambda: len(other) == 300 and fs.ingest.status()["backlog"] <= 1500)
+    assert len(slow) == 0
     status = fs.ingest.status()
     assert status["backlog"] == 1500 and not status["settled"] and not fs.ingest.wait(0.3)
     status = fs.ingest.status()
@@ -75,10 +74,7 @@ def test_the_threads_of_models_end_when_they_have_nothing_to_do(fs, monkeypatch)
     for n in range(3):
         fs.write_text(f"docs/{n}.txt", f"coffee {n}")
         settled(fs)
-        until = time.monotonic() + 10
-        while any(thread.name == "vexfs-embed" for thread in threading.enumerate()) and time.monotonic() < until:
-            time.sleep(0.02)
-        assert not any(thread.name == "vexfs-embed" for thread in threading.enumerate())
+        until(lambda: not any(thread.name == "vexfs-embed" for thread in threading.enumerate()))
     assert len(index) == 3
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import vexfs
+from tests.waiting import until
 from vexfs.errors import ConfigError, IndexConflict, InvalidArgument, Unreachable
 from vexfs.registry import registry
 from vexfs.search import embedders, textindex
@@ -40,7 +41,7 @@ def found(fs, question, **options):
     return [hit.path for hit in fs.search(question, k=50, **options)]
 
 
-def settled(fs, timeout=20):
+def settled(fs, timeout=60):
     assert fs.ingest.wait(timeout), fs.ingest.status()
 
 
@@ -263,11 +264,8 @@ def test_a_model_that_does_not_answer_makes_its_files_wait(fs):
     down.set()
     fs.write_text("docs/a.txt", "coffee")
     assert not fs.ingest.wait(1)
-    for _ in range(100):
-        status = index.describe()["ingest"]
-        if status["state"] == "waiting for a model":
-            break
-        time.sleep(0.02)
+    until(lambda: index.describe()["ingest"]["state"] == "waiting for a model")
+    status = index.describe()["ingest"]
     assert status["backlog"] == 1 and "nobody there" in next(iter(status["held"].values()))
     assert status["state"] == "waiting for a model"
     down.clear()
@@ -345,12 +343,12 @@ CHILD = """
 import sys, vexfs
 fs = vexfs.open(sys.argv[1])
 fs.index("docs", embedder="default")
-print("ready", flush=True)
 n = 0
 while True:
     fs.write_text(f"docs/{n % 500}.txt", f"coffee number{n} " * 50)
     if n % 100 == 0:
         fs.sync()
+        print("ready", flush=True)
     n += 1
 """
 
@@ -408,10 +406,7 @@ def test_without_a_place_among_those_who_look_on(tmp_path, monkeypatch):
     with vexfs.open(tmp_path / "v.vex") as fs:
         fs.index("docs", embedder="default")
         fs.write_text("docs/a.txt", "coffee")
-        for _ in range(100):
-            if found(fs, "coffee"):
-                break
-            time.sleep(0.05)
+        until(lambda: found(fs, "coffee"))
         assert found(fs, "coffee") == ["/docs/a.txt"]
 
 
@@ -490,9 +485,7 @@ def test_directories_and_what_went_are_no_files_that_wait(fs, monkeypatch):
         fs.write_text("docs/gone.txt", "coffee")
         fs.remove("docs/gone.txt")
     fs.write_text("docs/a.txt", "coffee")
-    until = time.monotonic() + 10
-    while fs.ingest.status()["state"] != "waiting for others" and time.monotonic() < until:
-        time.sleep(0.02)
+    until(lambda: fs.ingest.status()["state"] == "waiting for others")
     status = fs.ingest.status()
     assert not status["settled"] and 1 <= status["backlog"] <= 21
     settled(fs)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import vexfs
+from tests.waiting import until
 from vexfs.errors import ConfigError, IndexConflict, PluginBroken
 from vexfs.search import embedders
 from vexfs.search.embedders import resolve
@@ -309,9 +310,7 @@ def test_an_extractor_that_hangs_stops_nobody(fs, installed, monkeypatch):
         assert sum("extractor theirs: has not come back from 2 other files" in reason for reason in reasons) == 2
     finally:
         over.set()
-    until = time.monotonic() + 10
-    while any(thread.name == "vexfs-extract" for thread in threading.enumerate()) and time.monotonic() < until:
-        time.sleep(0.02)
+    until(lambda: not any(thread.name == "vexfs-extract" for thread in threading.enumerate()))
     over.clear()
     fs.write_text("d/half.theirs", "....")  # it has come back, and is given files again
     settled(fs)

@@ -1,11 +1,11 @@
 """Standing queries: told of files that match from now on."""
 
 import threading
-import time
 
 import pytest
 
 import vexfs
+from tests.waiting import until
 from vexfs.errors import FilterInvalid, QueryInvalid
 
 
@@ -16,14 +16,6 @@ def fs(tmp_path):
         made.index("docs", embedder="default")
         assert made.ingest.wait(20)
         yield made
-
-
-def until(holds):
-    """Wait for what another thread tells."""
-    deadline = time.monotonic() + 10
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert holds()
 
 
 def test_new_and_changed_files_are_told(fs):

@@ -18,7 +18,7 @@ from vexfs.errors import Busy, ConfigError
 from vexfs.volume import Volume
 
 
-def soon(call, wanted, timeout_s=2.0):
+def soon(call, wanted, timeout_s=30.0):
     """Changes reach the kernel from a thread: at once, but not before the call that made them returns."""
     until = time.monotonic() + timeout_s
     while True:

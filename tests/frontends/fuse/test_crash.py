@@ -11,6 +11,7 @@ import time
 import pytest
 from vexfs.frontends.fuse import mountpoint as place
 
+from tests.waiting import until
 from vexfs.volume import Volume, check
 
 
@@ -75,6 +76,7 @@ def test_killed_under_load(disk, seed):
         for load in loads:
             load.start()
         time.sleep(chance.uniform(0.2, 0.8))
+        until(lambda loads=loads: all(load.synced for load in loads))
         assert disk.process is not None
         disk.process.kill()
         disk.process.wait()

@@ -4,11 +4,12 @@ import errno
 import os
 import shutil
 import subprocess
-import time
 import tomllib
 
 import numpy as np
 import pytest
+
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -112,9 +113,7 @@ def test_too_little_is_refused_at_the_end(box):
     assert refused.value.errno == errno.EINVAL and "dim, or embedder, is wanted" in error(here)
     (here / ".vexfs/index.toml").write_text("dim = 3\n")
     shell(": > .vexfs/index.toml", here)  # an empty text drops nothing
-    deadline = time.monotonic() + 5
-    while not (here / ".vexfs/index.toml.error").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until((here / ".vexfs/index.toml.error").exists)
     assert "says nothing" in error(here) and index_of(volume, "box").dim == 3
     with pytest.raises(OSError) as refused:
         (here / ".vexfs/index.toml").write_bytes(b"#" * 70_000)

@@ -1,4 +1,5 @@
 import json
+import select
 import socket
 import ssl
 import threading
@@ -6,6 +7,8 @@ import time
 
 import pytest
 from vexfs.frontends.http.connection import LINGER_S
+
+from tests.waiting import until
 
 
 def test_no_token_wrong_token_wrong_scope(served):
@@ -206,7 +209,7 @@ def test_oversized(serve):
 
 
 def test_slow_clients_are_dropped_and_hold_nobody_up(serve):
-    served = serve("api.request_timeout=1s", "api.keepalive_timeout=1s")
+    served = serve("api.request_timeout=3s", "api.keepalive_timeout=3s")
     address = served.host.split(":")
     idle = [socket.create_connection(address) for _ in range(300)]
     for link in idle[:100]:
@@ -214,15 +217,13 @@ def test_slow_clients_are_dropped_and_hold_nobody_up(serve):
     slow = socket.create_connection(address, timeout=10)
     slow.sendall(f"PUT /v1/files/slow HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.token}\r\n"
                  "Content-Length: 100\r\n\r\nxx".encode())  # fmt: skip
-    begun = time.monotonic()
     assert served.ask("GET", "/v1/files").status == 200
-    assert time.monotonic() - begun < 1
+    assert not select.select([slow], [], [], 0)[0]  # they are waited for still
     assert slow.recv(1000).startswith(b"HTTP/1.1 408")
     assert slow.recv(1000) == b"" or True
     assert not served.node.volume.exists("slow") and served.node.volume.listdir("/") == []
     kept = served.connection()
     assert served.ask("GET", "/v1/files", connection=kept).status == 200
-    time.sleep(1.3)
     assert kept.sock.recv(10) == b""  # idle after a reply
     for link in [*idle, slow]:
         link.close()
@@ -231,13 +232,13 @@ def test_slow_clients_are_dropped_and_hold_nobody_up(serve):
 def test_a_reader_that_does_not_read_is_dropped(serve):
     served = serve("api.request_timeout=1s")
     served.node.volume.write_bytes("big", bytes(32 << 20))
+    figures = served.node.services["rest"].service.figures
     with socket.socket() as link:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         link.connect((served.host.split(":")[0], int(served.host.split(":")[1])))
         link.sendall(f"GET /v1/files/big HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.token}\r\n\r\n".encode())
-        time.sleep(2)
-        assert served.node.services["rest"].service.figures()["connections"] == 0
-        assert served.node.services["rest"].service.figures()["active"] == 0
+        until(lambda: figures()["active"] == 1)
+        until(lambda: figures()["active"] == figures()["connections"] == 0)
 
 
 def test_a_request_that_takes_too_long_is_answered(serve, monkeypatch):
@@ -277,8 +278,9 @@ def test_more_requests_than_allowed_are_told_so(serve):
 def test_a_rate_for_each_token(serve):
     served = serve("api.rate_limit=5")
     link = served.connection()
-    statuses = [served.ask("GET", "/v1/files", connection=link).status for _ in range(8)]
-    assert statuses[:5] == [200] * 5 and 429 in statuses
+    statuses = [served.ask("GET", "/v1/files", connection=link).status for _ in range(5)]
+    assert statuses == [200] * 5
+    until(lambda: served.ask("GET", "/v1/files", connection=link).status == 429)
     other = served.node.tokens.create("other", ["read"])[0]
     assert served.ask("GET", "/v1/files", token=other).status == 200
 

@@ -11,6 +11,7 @@ import pytest
 import vexfs
 from tests.cli.test_serve import Served as Process
 from tests.frontends.http.test_websocket import Listener
+from tests.waiting import until
 from vexfs.node import uploads
 
 MEBIBYTE = 1 << 20
@@ -29,13 +30,6 @@ def begun(address, token, path, sent=3 * MEBIBYTE, whole=9 * MEBIBYTE):
     head = (f"PUT /v1/files{path} HTTP/1.1", "Host: x", f"Authorization: Bearer {token}", f"Content-Length: {whole}")
     link.sendall("\r\n".join((*head, "", "")).encode() + b"x" * sent)
     return link
-
-
-def until(what, wait_s=10):
-    deadline = time.monotonic() + wait_s
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def killed_in_an_upload(directory):

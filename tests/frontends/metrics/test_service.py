@@ -2,12 +2,12 @@
 
 import http.client
 import json
-import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.node.conftest import Running
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -46,8 +46,7 @@ def test_a_node_serves_metrics_and_health(running):
     assert metrics_of(node)["vexfs_fs_files"] == 201
     status, body = get(node, "health", "/ready")
     assert status == 200 and json.loads(body)["node"] == node.settings.general.node_id
-    time.sleep(0.3)
-    assert len(json.loads(get(node, "health", "/detailed-metrics")[1])["history"]) >= 1
+    until(lambda: json.loads(get(node, "health", "/detailed-metrics")[1])["history"])
 
 
 def test_switches_show_in_the_gauges_and_change_while_running(running):
