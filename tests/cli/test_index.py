@@ -298,7 +298,7 @@ def test_files_that_were_set_aside_are_tried_again(volume):
             fs.index("docs", embedder="default")
             fs.write_text("docs/a.theirs", "....")
             fs.write_bytes("docs/b.png", b"....")
-            assert fs.ingest.wait(20)
+            assert fs.ingest.wait(60)
         shown = vexctl("index", "status", "/docs", "--volume", volume)
         assert re.search(r"^text, failed +1$", shown, re.MULTILINE) and "text of all indexes, backlog" in shown
         answer = told("index", "retry", "/docs", "--volume", volume)

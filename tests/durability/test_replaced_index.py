@@ -53,7 +53,7 @@ def test_embedding_anew(tmp_path):
         fs.index("docs", embedder="default")
         for n in range(12):
             fs.write_text(f"docs/{n}.txt", f"coffee number {n}")
-        assert fs.ingest.wait(20)
+        assert fs.ingest.wait(60)
     seen = dims_after_cuts(tmp_path / "v.vex", tmp_path, lambda fs: fs.reembed("docs", counted))
     assert [256] in seen and [3] in seen
     assert all(dims in ([256], [3]) for dims in seen), seen

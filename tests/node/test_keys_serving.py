@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pwd
+import select
 import signal
 import socket
 import ssl
@@ -67,7 +68,9 @@ def unfinished(run):
     with socket.create_connection(address(run), timeout=20) as link:
         head = ("PUT /v1/files/slow HTTP/1.1", "Host: x", f"Authorization: Bearer {token(run)}", "Content-Length: 10")
         link.sendall("\r\n".join((*head, "", "12345")).encode())
-        time.sleep(0.3)
+        begun = run.node.services["rest"].service.describe
+        while not begun()["active"] and not select.select([link], [], [], 0.01)[0]:
+            pass
         yield link
 
 

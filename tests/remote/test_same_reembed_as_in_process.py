@@ -22,7 +22,7 @@ def fs(served, fs):
     for n in range(200):
         served.node.volume.write_text(f"docs/{n}.txt", f"{WORDS[n % 4]} number {n}")
     fs.index("docs", embedder="default")
-    assert fs.ingest.wait(20)
+    assert fs.ingest.wait(60)
     yield fs
     for index in fs.indexes():
         fs.drop_index(index.path)

@@ -19,7 +19,7 @@ def fs(fs):
         fs.drop_index(index.path)
     fs.write_text("docs/old.txt", "An old passport.")
     fs.index("docs", embedder="default")
-    assert fs.ingest.wait(20)
+    assert fs.ingest.wait(60)
     yield fs
     for index in fs.indexes():
         fs.drop_index(index.path)
@@ -31,10 +31,10 @@ def test_hits_have_attributes_lines_and_text(fs):
         fs.touch("docs/a.txt")
         fs.attributes("docs/a.txt")["lang"] = "en"
         fs.write_text("docs/a.txt", "One line.\n\nA passport.\n")
-        assert fs.ingest.wait(20)
-        hit = standing.take(5)
+        assert fs.ingest.wait(60)
+        hit = standing.take(60)
         assert hit.attributes == {"lang": "en"} and "passport" in hit.text and hit.lines == (1, 3)
-        assert bare.take(5).attributes == {}
+        assert bare.take(60).attributes == {}
 
 
 def test_a_token_that_is_revoked_ends_it(served, fs):
@@ -48,7 +48,7 @@ def test_a_token_that_is_revoked_ends_it(served, fs):
             standing.take(10)
         assert isinstance(standing.fault, Refused)
         standing.close()
-        assert standing.take(1) is None
+        assert standing.take(60) is None
 
 
 def test_closing_the_volume_ends_whoever_iterates(served):
@@ -66,7 +66,7 @@ def test_a_node_that_stops_is_told(tmp_path):
         fs.index("points").upsert(["a"], [[1, 0]])
         until(lambda: not standing._hits.empty())
         node.stop()
-        assert standing.take(5).id == "a"
+        assert standing.take(60).id == "a"
         with pytest.raises(Unreachable, match="stopping"):
             standing.take(10)
         with pytest.raises(Unreachable):

@@ -139,11 +139,11 @@ def test_an_index_that_cannot_be_made_leaves_the_one_before(fs, monkeypatch):
 
     fs.index("t", embedder=three)
     fs.write_text("t/a.txt", "hello words")
-    assert fs.ingest.wait(20)
+    assert fs.ingest.wait(60)
     monkeypatch.setattr(reembed, "create_text_index", fails_once)
     with pytest.raises(OSError, match="no space"):
         fs.reembed("t", four)
-    assert fs.ingest.wait(20)
+    assert fs.ingest.wait(60)
     assert fs.index("t").dim == 3 and [hit.path for hit in fs.search("hello", under="t")] == ["/t/a.txt"]
 
 

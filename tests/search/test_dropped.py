@@ -20,7 +20,7 @@ def fs(tmp_path):
 
         made.index("late", embedder=dropping)
         made.write_text("late/b.txt", "roast beans")
-        assert made.ingest.wait(20)
+        assert made.ingest.wait(60)
         yield made
 
 

@@ -265,5 +265,5 @@ def test_callables_that_share_a_name_are_told_apart(tmp_path):
         fs.index("b", embedder=second)
         fs.write_text("a/x.txt", "words")
         fs.write_text("b/x.txt", "words")
-        assert fs.ingest.wait(20)
+        assert fs.ingest.wait(60)
         assert {hit.path for hit in fs.search("words", mode="semantic")} == {"/a/x.txt", "/b/x.txt"}

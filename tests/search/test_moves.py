@@ -273,15 +273,15 @@ def test_a_file_leaves_an_index_with_the_name_it_has_there(fs, text, left):
     if left == "outside":
         fs.mkdir("outside")
     fs.write_text(f"{left}/a.txt", "volcano")
-    assert fs.ingest.wait(20)
+    assert fs.ingest.wait(60)
     fs.filesystem.link(f"{left}/a.txt".encode(), b"docs/b.txt")
-    assert fs.ingest.wait(20)
+    assert fs.ingest.wait(60)
     if not text:
         index.upsert("b.txt", [1, 2])
     assert len(index) == 1
     fs.remove("docs/b.txt")
     assert index.query(np.ones(index.dim), 3) == [] and len(index) == 0  # at any moment
-    assert fs.ingest.wait(20)
+    assert fs.ingest.wait(60)
     assert len(index) == 0 and len(other) == (left == "other")
 
 
@@ -290,8 +290,8 @@ def test_text_that_was_a_file_of_vectors_by_another_name_is_found(fs):
     fs.write_text("plain/a.txt", "volcano")
     fs.link("plain/a.txt", "plain/a.npy")
     fs.rename("plain", "docs/plain")
-    assert fs.ingest.wait(20) and fs.search("volcano") == []
+    assert fs.ingest.wait(60) and fs.search("volcano") == []
     fs.remove("docs/plain/a.npy")
     fs.search("volcano")  # what moved is looked at
-    assert fs.ingest.wait(20)
+    assert fs.ingest.wait(60)
     assert [hit.path for hit in fs.search("volcano", mode="keyword")] == ["/docs/plain/a.txt"]

@@ -35,7 +35,7 @@ def fs(tmp_path):
         made.index("docs", embedder="default")
         for n in range(200):
             made.write_text(f"docs/{n}.txt", f"{WORDS[n % 4]} number {n}")
-        assert made.ingest.wait(20)
+        assert made.ingest.wait(60)
         yield made
 
 
@@ -58,7 +58,7 @@ def test_old_vectors_answer_until_the_new_ones_are_there(fs):
     fs.write_text("docs/new.txt", "bread came meanwhile")
     going.set()
     thread.join(30)
-    assert fs.ingest.wait(20)
+    assert fs.ingest.wait(60)
     (index,) = done
     assert (index.dim, len(index)) == (4, 200)
     assert fs.indexes() == [index]
@@ -276,7 +276,7 @@ def test_what_changes_until_the_last_moment(fs):
         fs.reembed("docs", model)
         at_work.clear()
         assert turn[0] - before >= 4
-        assert fs.ingest.wait(20)
+        assert fs.ingest.wait(60)
         (index,) = fs.indexes()
         there = {path.name for path in fs.path("docs").iterdir()}
         assert len(index) == len(there)
@@ -301,7 +301,7 @@ def test_what_left_meanwhile_is_found_where_it_is(fs):
             fs.rename("docs/0.txt", "other/0.txt")
             fs.rename("docs/1.txt", "outside/1.txt")
             fs.rename("docs/2.txt", "docs/2.vec")
-            assert fs.ingest.wait(20)
+            assert fs.ingest.wait(60)
 
     def found(under):
         return {hit.path for hit in fs.search("+number", k=300, under=under, mode="keyword")}
@@ -310,7 +310,7 @@ def test_what_left_meanwhile_is_found_where_it_is(fs):
     for _ in range(2):
         assert found("other") == {"/other/0.txt"}
         assert found("docs") == {f"/docs/{n}.txt" for n in range(3, 200)}
-        assert fs.ingest.wait(20)
+        assert fs.ingest.wait(60)
 
 
 def test_rows_that_come_free_in_that_moment(fs, monkeypatch):
@@ -417,7 +417,7 @@ def test_killed_in_the_moment_of_the_change_searches_tell_that_not_all_is_there_
         fs.index("docs", embedder="default")
         for n in range(200):
             fs.write_text(f"docs/{n}.txt", f"coffee number {n}")
-        assert fs.ingest.wait(20)
+        assert fs.ingest.wait(60)
     assert subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False).returncode == -9
     with vexfs.open(path, read_only=True) as fs:
         for query in ("coffee", np.ones(256)):
@@ -428,6 +428,6 @@ def test_killed_in_the_moment_of_the_change_searches_tell_that_not_all_is_there_
         assert fs.indexes()[0].state["embedder_version"] == resolve("default").version
     for _ in range(2):
         with vexfs.open(path) as fs:
-            assert fs.ingest.wait(20)
+            assert fs.ingest.wait(60)
             hits = fs.search("coffee", k=1000)
             assert len(hits) == 200 and hits.missing == ()

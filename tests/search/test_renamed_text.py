@@ -36,7 +36,7 @@ def notes(fs, model):
 
 
 def settled(fs):
-    assert fs.ingest.wait(20), fs.ingest.status()
+    assert fs.ingest.wait(60), fs.ingest.status()
 
 
 def found(fs, words):

@@ -178,7 +178,7 @@ def test_rerankers(fs):
 
 def test_files_like_another_one(fs):
     fs.write_text("docs/coffee/filter.md", "Filter the water and brew espresso at 92 degrees.")
-    assert fs.ingest.wait(20)
+    assert fs.ingest.wait(60)
     assert names(fs.similar("docs/coffee/filter.md", k=1)) == ["water.md"]
     assert names(fs.similar("docs/coffee/filter.md", k=1, where={"year": 2021})) == ["bread.txt"]
     fs.remove("docs/coffee/filter.md")
@@ -203,6 +203,6 @@ def test_the_passage_of_a_file_in_wide_letters_is_its_text(tmp_path, text, encod
     with vexfs.open(tmp_path / "v") as fs:
         fs.index("d", embedder="default")
         fs.write_bytes("d/a.txt", text.encode(encoding))
-        assert fs.ingest.wait(20)
+        assert fs.ingest.wait(60)
         (hit,) = fs.search(text.lstrip("\ufeff"), under="d", mode="keyword")
         assert hit.text == text.lstrip("\ufeff")

@@ -161,7 +161,7 @@ def test_a_search_that_takes_long_holds_up_no_renames_and_tells_of_nothing_outsi
     for place in ("/part/sub/deep", "/out/dir"):
         fs.index(place, embedder=embed, dim=2)
         fs.write_text(f"{place}/text.txt", "words that are found")
-    fs.ingest.wait(20)
+    fs.ingest.wait(60)
     found = []
     wish = {"text": "slow", "under": "/part/sub/deep"}
     ask = threading.Thread(target=lambda: found.append(served.ask("POST", "/v1/search", wish, token=part).json["hits"]))
@@ -209,7 +209,7 @@ def test_an_index_above_that_cannot_be_searched_is_told(served, part):
     fs.index("/above", embedder=model)
     fs.index("/above/part/sub", embedder="default")
     fs.write_text("/above/part/sub/found.txt", "coffee")
-    assert fs.ingest.wait(20)
+    assert fs.ingest.wait(60)
     embedders._made.pop(fs.catalog.covering("/above").embedder)
     token = served.node.tokens.create("below", ["read"], ["/above/part"])[0]
     sub = served.node.tokens.create("sub", ["read"], ["/above/part/sub"])[0]

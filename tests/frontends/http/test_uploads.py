@@ -40,8 +40,9 @@ def killed_in_an_upload(directory):
         host, port = status["services"]["rest"]["url"].removeprefix("http://").split(":")
         made = json.loads(node.vexctl("token", "create", "me", "--scope", "write", "--scope", "read", "--json").stdout)
         with begun((host, int(port)), made["token"], "/in/big"):
-            time.sleep(1)
             with vexfs.connect(f"http://{host}:{port}", made["token"]) as fs:
+                until(lambda: fs.exists("/in"))
+                time.sleep(1)
                 fs.sync()
             node.process.kill()
             node.process.wait(20)
