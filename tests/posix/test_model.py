@@ -40,6 +40,22 @@ def test_a_slash_behind_a_symlink_follows_every_link(tmp_path) -> None:
         assert fs.resolve("far", follow_symlinks=False) != fs.resolve("d")
 
 
+def test_a_path_behind_symlinks_may_be_as_long_as_any(tmp_path) -> None:
+    with Volume.create(tmp_path / "v") as volume:
+        fs = volume.filesystem
+        fs.mkdir("d")
+        fs.write_file("d/f", b"here")
+        fs.symlink("./" * 2000 + "d", "far")
+        fs.symlink("far/" + "./" * 2000 + "../far", "d/farther")
+        fs.symlink("d/" + "./" * 2000 + "farther", "farthest")
+        fs.symlink("../far", "d/far")
+        for rest in (10, 3000, 10_000, 400_000):
+            assert fs.read_file("far/" + "./" * rest + "f") == b"here"
+            assert fs.read_file("farthest/" + "./" * rest + "far/f") == b"here"
+            fs.mkdir("farthest/" + "./" * rest + "new")
+            fs.rmdir("d/new")
+
+
 def test_mkdir_gives_no_set_id_bits_and_chown_takes_them(tmp_path) -> None:
     with Volume.create(tmp_path / "v") as volume:
         fs = volume.filesystem

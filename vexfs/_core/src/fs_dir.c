@@ -194,7 +194,8 @@ enum { MAX_LINKS = 40, PATH_ROOM = 16384 };
 typedef struct {
     vx_fs *fs;
     const vx_cred *c;
-    char *buf; /* the path that is left, once a symlink was met; of PATH_ROOM bytes */
+    char *buf; /* the path that is left, once a symlink was met, in one of two halves */
+    size_t room;
     int links;
 } walk_t;
 
@@ -222,18 +223,24 @@ static int splice(walk_t *w, vx_inode *link, const char **path, size_t *n)
     size_t tn = link->inl_n, total = tn + (*n ? 1 + *n : 0);
     if (leads_inside(link->inl, tn))
         return -ENOENT;
-    if (total > PATH_ROOM / 2)
-        return -ENAMETOOLONG;
-    if (!w->buf)
-        w->buf = vx_pool_acquire(w->fs->o.pool, PATH_ROOM, VX_TAG_REQUEST);
-    if (!w->buf)
+    char *before = w->buf, *half = *path >= before && *path < before + w->room / 2 ? before + w->room / 2 : before;
+    const size_t had = w->room;
+    if (total > had / 2) {
+        w->room = total > PATH_ROOM / 2 ? 2 * total : PATH_ROOM;
+        half = w->buf = vx_pool_acquire(w->fs->o.pool, w->room, VX_TAG_REQUEST);
+    }
+    if (!half) {
+        w->buf = before;
+        w->room = had;
         return -ENOMEM;
-    char *half = *path >= w->buf && *path < w->buf + PATH_ROOM / 2 ? w->buf + PATH_ROOM / 2 : w->buf;
+    }
     memcpy(half, link->inl, tn);
     if (*n) {
         half[tn] = '/';
         memcpy(half + tn + 1, *path, *n);
     }
+    if (before && before != w->buf)
+        vx_pool_release(w->fs->o.pool, before, had);
     *path = half;
     *n = total;
     return 0;
@@ -307,7 +314,7 @@ int vx_fs_walk(vx_fs *fs, const vx_cred *c, uint64_t base, const char *path, siz
 {
     vx_frame f;
     vx_op_enter(fs, &f, VX_OP_WALK);
-    walk_t w = {fs, c, NULL, 0};
+    walk_t w = {.fs = fs, .c = c};
     vx_inode *i;
     int rc = walk(&w, base, path, n, follow, &i, NULL, NULL, NULL);
     if (!rc) {
@@ -315,7 +322,7 @@ int vx_fs_walk(vx_fs *fs, const vx_cred *c, uint64_t base, const char *path, siz
         vx_fill_attr(i, out);
     }
     if (w.buf)
-        vx_pool_release(fs->o.pool, w.buf, PATH_ROOM);
+        vx_pool_release(fs->o.pool, w.buf, w.room);
     return vx_op_leave(fs, &f, rc);
 }
 
@@ -324,7 +331,7 @@ int vx_fs_walk_parent(vx_fs *fs, const vx_cred *c, uint64_t base, const char *pa
 {
     vx_frame f;
     vx_op_enter(fs, &f, VX_OP_WALK);
-    walk_t w = {fs, c, NULL, 0};
+    walk_t w = {.fs = fs, .c = c};
     vx_inode *i;
     int rc = walk(&w, base, path, n, 0, &i, name, name_n, dir);
     if (!rc) { /* the last component is never replaced by a symlink's target: it stands at the end of `path` */
@@ -334,6 +341,6 @@ int vx_fs_walk_parent(vx_fs *fs, const vx_cred *c, uint64_t base, const char *pa
         *name = path + n - *name_n;
     }
     if (w.buf)
-        vx_pool_release(fs->o.pool, w.buf, PATH_ROOM);
+        vx_pool_release(fs->o.pool, w.buf, w.room);
     return vx_op_leave(fs, &f, rc);
 }
