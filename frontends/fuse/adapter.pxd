@@ -47,6 +47,8 @@ cdef class Adapter:
                     const char *new_name, size_t new_n, uint32_t flags) noexcept nogil
     cdef int create(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint32_t mode, uint32_t flags,
                     vx_attr *out) noexcept nogil
+    cdef int open_made(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint32_t mode, uint32_t flags,
+                       vx_attr *out) noexcept nogil
     cdef int open(self, vx_cred *who, uint64_t ino, uint32_t flags) noexcept nogil
     cdef void release(self, uint64_t ino) noexcept nogil
     cdef int64_t read(self, uint64_t ino, uint64_t offset, void *dst, size_t n) noexcept nogil

@@ -14,43 +14,11 @@ from posix.fcntl cimport O_ACCMODE, O_EXCL, O_RDONLY, O_TRUNC
 from posix.unistd cimport R_OK
 
 from vexfs._core.fs cimport (
-    VX_EVENT_ENTRY,
-    VX_EVENT_INODE,
-    VX_SET_GID,
-    VX_SET_MODE,
-    VX_SET_SIZE,
-    VX_SET_UID,
-    fs_access,
-    fs_create,
-    fs_events_attach,
-    fs_events_detach,
-    fs_events_wait,
-    fs_forget,
-    fs_fsync,
-    fs_getattr,
-    fs_getxattr,
-    fs_link,
-    fs_listxattr,
-    fs_lookup,
-    fs_mkdir,
-    fs_mknod,
-    fs_open,
-    fs_opendir,
-    fs_read,
-    fs_readdir,
-    fs_readlink,
-    fs_release,
-    fs_releasedir,
-    fs_removexattr,
-    fs_rename,
-    fs_rmdir,
-    fs_setattr,
-    fs_setxattr,
-    fs_statfs,
-    fs_symlink,
-    fs_unlink,
-    fs_write,
-    vx_event,
+    VX_EVENT_ENTRY, VX_EVENT_INODE, VX_SET_GID, VX_SET_MODE, VX_SET_SIZE, VX_SET_UID, fs_access, fs_create,
+    fs_events_attach, fs_events_detach, fs_events_wait, fs_forget, fs_fsync, fs_getattr, fs_getxattr, fs_link,
+    fs_listxattr, fs_lookup, fs_mkdir, fs_mknod, fs_open, fs_opendir, fs_read, fs_readdir, fs_readlink, fs_release,
+    fs_releasedir, fs_removexattr, fs_rename, fs_rmdir, fs_setattr, fs_setxattr, fs_statfs, fs_symlink, fs_unlink,
+    fs_write, vx_event,
 )
 
 from vexfs.frontends.fuse.virtual import TEXT_MOST
@@ -317,10 +285,31 @@ cdef class Adapter:
         if reserved(name, n):
             return -EPERM
         cdef int rc = fs_create(self.fs, who, parent, name, n, mode, flags | O_EXCL, out)
+        if rc == -EEXIST and not flags & O_EXCL:
+            return self.open_made(who, parent, name, n, mode, flags, out)
         if rc == 0:
             self.show(out)
-        # One that others have made meanwhile is looked up again by the kernel, which then checks who may open it.
-        return -ESTALE if rc == -EEXIST and not flags & O_EXCL else rc
+        return rc
+
+    cdef int open_made(self, vx_cred *who, uint64_t parent, const char *name, size_t n, uint32_t mode, uint32_t flags,
+                       vx_attr *out) noexcept nogil:
+        """What others have made since the kernel looked: after ESTALE it looks again, and checks who may open it, but
+        only once, and by then the file may have come and gone again.
+
+        What is opened here it does not check: files of who asks, or for root, where sticky directories have no say.
+        """
+        cdef vx_attr top
+        who.check = 1
+        if self.show_uid or self.show_mode or fs_getattr(self.fs, parent, &top) or top.mode & 0o1000:
+            return -ESTALE
+        if fs_create(self.fs, who, parent, name, n, mode, flags, out):
+            return -ESTALE
+        if out.mode & 0o170000 == 0o100000 and (not who.uid or who.uid == out.uid):
+            self.show(out)
+            return 0
+        fs_release(self.fs, out.ino)
+        fs_forget(self.fs, out.ino, 1)
+        return -ESTALE
 
     cdef int open(self, vx_cred *who, uint64_t ino, uint32_t flags) noexcept nogil:
         if ino >= VX_FIRST_VIRTUAL:

@@ -1,5 +1,6 @@
 """A volume that its own process uses while it is mounted: each side sees what the other does, and faults stay small."""
 
+import contextlib
 import errno
 import gc
 import os
@@ -394,3 +395,23 @@ def test_a_file_that_the_kernel_has_not_heard_of_yet_is_opened_by_whom_it_lets(t
         assert volume.filesystem.read_file("/a") == b"secret"
         with open(tmp_path / "mnt" / "a", "a+b") as file:
             assert file.seek(0) == 0 and file.read() == b"secret"
+
+
+OPENING = """
+import os, sys
+for _ in range(20_000):
+    os.close(os.open(sys.argv[1], os.O_CREAT | os.O_RDWR, 0o644))
+"""
+
+
+def test_a_file_that_others_make_and_remove_can_be_opened_or_made_all_the_while(inside):
+    """The kernel looks again after ESTALE, but only once."""
+    volume, disk, _ = inside
+    fs = volume.filesystem
+    with subprocess.Popen([sys.executable, "-c", OPENING, disk / "x"], stderr=subprocess.PIPE, text=True) as program:
+        while program.poll() is None:
+            for _ in range(200):
+                for change in (fs.unlink, fs.mknod):
+                    with contextlib.suppress(OSError):
+                        change("x")
+        assert program.stderr.read() == ""
