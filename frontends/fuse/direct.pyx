@@ -14,7 +14,7 @@ from libc.string cimport memset
 
 from vexfs._core.fs cimport (
     VX_SET_ATIME, VX_SET_GID, VX_SET_MODE, VX_SET_MTIME, VX_SET_SIZE, VX_SET_UID, fs_fallocate, fs_tmpfile,
-    vx_attr, vx_cred,
+    fs_write, vx_attr, vx_cred,
 )
 from vexfs.frontends.fuse.adapter cimport LINK_MAX, VX_FIRST_VIRTUAL
 from vexfs.frontends.fuse.answer cimport (
@@ -30,11 +30,11 @@ from vexfs.frontends.fuse.kernel cimport (
     FOPEN_KEEP_CACHE, FUSE_BATCH_FORGET, FUSE_CREATE, FUSE_FALLOCATE, FUSE_FLUSH, FUSE_FORGET, FUSE_FSYNC,
     FUSE_GETATTR, FUSE_GETXATTR, FUSE_INTERRUPT, FUSE_LINK, FUSE_LOOKUP, FUSE_MKDIR, FUSE_MKNOD, FUSE_OPEN,
     FUSE_OPENDIR, FUSE_READ, FUSE_READDIR, FUSE_READDIRPLUS, FUSE_READLINK, FUSE_RELEASE, FUSE_RELEASEDIR, FUSE_RENAME,
-    FUSE_RENAME2, FUSE_RMDIR, FUSE_SETATTR, FUSE_SYMLINK, FUSE_TMPFILE, FUSE_UNLINK, FUSE_WRITE, fuse_attr_out,
-    fuse_batch_forget_in, fuse_create_in, fuse_entry_out, fuse_fallocate_in, fuse_forget_in, fuse_forget_one,
-    fuse_fsync_in, fuse_getxattr_in, fuse_getxattr_out, fuse_in_header, fuse_link_in, fuse_mkdir_in, fuse_mknod_in,
-    fuse_open_in, fuse_open_out, fuse_read_in, fuse_release_in, fuse_rename2_in, fuse_rename_in, fuse_setattr_in,
-    fuse_write_in, fuse_write_out, vx_add, vx_clock, vx_count, vx_ns, vx_time,
+    FUSE_RENAME2, FUSE_RMDIR, FUSE_SETATTR, FUSE_SYMLINK, FUSE_TMPFILE, FUSE_UNLINK, FUSE_WRITE,
+    FUSE_WRITE_KILL_SUIDGID, fuse_attr_out, fuse_batch_forget_in, fuse_create_in, fuse_entry_out, fuse_fallocate_in,
+    fuse_forget_in, fuse_forget_one, fuse_fsync_in, fuse_getxattr_in, fuse_getxattr_out, fuse_in_header, fuse_link_in,
+    fuse_mkdir_in, fuse_mknod_in, fuse_open_in, fuse_open_out, fuse_read_in, fuse_release_in, fuse_rename2_in,
+    fuse_rename_in, fuse_setattr_in, fuse_write_in, fuse_write_out, vx_add, vx_clock, vx_count, vx_ns, vx_time,
 )
 from vexfs.frontends.fuse.listing cimport readdir
 
@@ -193,6 +193,7 @@ cdef int getattr(Handler handler, const Asked *asked) noexcept nogil:
 cdef int setattr(Handler handler, const Asked *asked) noexcept nogil:
     cdef vx_attr value, attr
     cdef uint32_t mask = 0
+    cdef int rc
     cdef const fuse_setattr_in *wanted = <const fuse_setattr_in *>asked.body
     if asked.n < sizeof(fuse_setattr_in) or asked.head.nodeid >= VX_FIRST_VIRTUAL:
         return 0
@@ -217,7 +218,12 @@ cdef int setattr(Handler handler, const Asked *asked) noexcept nogil:
         value.mtime_ns = vx_clock() if wanted.valid & FATTR_MTIME_NOW else vx_ns(wanted.mtime, wanted.mtimensec)
     cdef vx_cred who = cred_of(handler, asked)
     vx_count(&handler.taken[<int>R_SETATTR])
-    cdef int rc = handler.adapter.setattr(&who, asked.head.nodeid, mask, &value, &attr)
+    if mask == 0 and who.uid:
+        # chown(f, -1, -1), or before a write, which says so itself: who may not write takes no set-id bits away.
+        rc = handler.adapter.getattr(asked.head.nodeid, &attr)
+        if rc or (who.uid != attr.uid and not attr.mode & 0o022):
+            return finish(asked, rc) if rc else say_attr(handler, asked, &attr)
+    rc = handler.adapter.setattr(&who, asked.head.nodeid, mask, &value, &attr)
     return finish(asked, rc) if rc else say_attr(handler, asked, &attr)
 
 
@@ -367,8 +373,11 @@ cdef int write_(Handler handler, const Asked *asked) noexcept nogil:
     vx_count(&handler.taken[<int>R_WRITE])
     if wanted.size >= LARGE:
         begin_wait(handler)
-    cdef int64_t done = handler.adapter.write(
-        wanted.fh, wanted.offset, asked.body + sizeof(fuse_write_in), wanted.size
+    cdef vx_cred who = handler.adapter.cred()
+    if wanted.write_flags & FUSE_WRITE_KILL_SUIDGID:
+        who.uid = asked.head.uid
+    cdef int64_t done = fs_write(    # the kernel decides where an append goes: no flags
+        handler.adapter.fs, &who, wanted.fh, wanted.offset, asked.body + sizeof(fuse_write_in), wanted.size, 0
     )
     if wanted.size >= LARGE:
         vx_add(&handler.waiting, -1)

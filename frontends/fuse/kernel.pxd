@@ -11,6 +11,9 @@ cdef extern from "<linux/fuse.h>" nogil:
     #if FUSE_KERNEL_MINOR_VERSION < 37
     #define FUSE_TMPFILE 51
     #endif
+    #ifndef FUSE_WRITE_KILL_SUIDGID
+    #define FUSE_WRITE_KILL_SUIDGID (1 << 2)
+    #endif
 
     static inline void vx_count(uint64_t *counter) { __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED); }
     static inline int vx_add(int *number, int n) { return __atomic_add_fetch(number, n, __ATOMIC_RELAXED); }
@@ -54,7 +57,7 @@ cdef extern from "<linux/fuse.h>" nogil:
         FUSE_MKNOD, FUSE_MKDIR, FUSE_SYMLINK, FUSE_LINK, FUSE_RMDIR, FUSE_READLINK, FUSE_INTERRUPT
         FUSE_FALLOCATE, FUSE_TMPFILE
         FATTR_MODE, FATTR_UID, FATTR_GID, FATTR_SIZE, FATTR_ATIME, FATTR_MTIME, FATTR_ATIME_NOW, FATTR_MTIME_NOW
-        FOPEN_KEEP_CACHE
+        FOPEN_KEEP_CACHE, FUSE_WRITE_KILL_SUIDGID
 
     struct fuse_in_header:
         uint32_t len, opcode, uid, gid, pid
@@ -117,7 +120,7 @@ cdef extern from "<linux/fuse.h>" nogil:
         uint32_t size
     struct fuse_write_in:
         uint64_t fh, offset
-        uint32_t size
+        uint32_t size, write_flags
     struct fuse_fallocate_in:
         uint64_t fh, offset, length
         uint32_t mode

@@ -123,7 +123,7 @@ static void owner_and_mode(const vx_cred *c, const vx_inode *dir, uint32_t mode,
     i->a.gid = dir->a.mode & S_ISGID ? dir->a.gid : c->gid;
     if (S_ISDIR(mode) && (dir->a.mode & S_ISGID))
         mode |= S_ISGID;
-    else if ((mode & S_ISGID) && !S_ISDIR(mode) && c->uid && !vx_in_group(c, i->a.gid))
+    else if ((mode & S_ISGID) && (mode & S_IXGRP) && !S_ISDIR(mode) && c->check && c->uid && !vx_in_group(c, i->a.gid))
         mode &= ~(uint32_t)S_ISGID;
     i->a.mode = mode & ~(S_ISLNK(mode) ? 0 : c->umask & 0777);
 }

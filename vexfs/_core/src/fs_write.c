@@ -221,10 +221,13 @@ static int64_t write_locked(vx_fs *fs, const vx_cred *c, uint64_t off, int appen
         return rc;
     if (off + done > i->a.size)
         i->a.size = off + done;
+    const uint32_t mode = i->a.mode;
     if (c->uid)
         vx_drop_privileges(i);
     vx_touch(fs, i, vx_now(), 1);
     vx_event_inode(fs, c, i->a.ino, 1);
+    if (i->a.mode != mode)
+        vx_event_inode(fs, NULL, i->a.ino, 0); /* who wrote does not know of it */
     vx_mutated(fs, i->a.ino);
     return (int64_t)done;
 }
