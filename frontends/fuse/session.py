@@ -341,7 +341,9 @@ class Mount:
 
 
 def _escaped(source: str) -> str:
-    return source.replace("\\", "\\\\").replace(",", "\\,")
+    """As libfuse reads it back: llfuse takes nothing but ASCII."""
+    plain = set(range(33, 127)) - set(b",\\")
+    return "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in os.fsencode(source))
 
 
 def _sync_mapped(root: int) -> None:

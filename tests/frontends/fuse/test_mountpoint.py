@@ -6,6 +6,8 @@ import subprocess
 import pytest
 from vexfs.frontends.fuse import mountpoint as place
 
+import vexfs
+from tests.frontends.fuse.conftest import NO_MOUNTS
 from vexfs.errors import InvalidArgument, NotADirectory, NotEmpty, NotFound, NotPermitted
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount something")
@@ -32,6 +34,18 @@ def test_escaped_names_are_found_again(tmp_path, name):
     finally:
         place.unmount(str(path))
     assert place.find(str(path)) is None
+
+
+@pytest.mark.skipif(bool(NO_MOUNTS), reason=NO_MOUNTS or "")
+@pytest.mark.parametrize("name", ["ü", "日本 a", "tab\tand\nline", "comma,back\\slash", "\udcff\udcfe", "oct\\040al"])
+def test_a_volume_is_mounted_whatever_its_path_has(tmp_path, name):
+    top = tmp_path / name
+    (top / "mnt").mkdir(parents=True)
+    with vexfs.open(top / "v.vex") as fs, fs.mount(top / "mnt"):
+        fs.write_text("a", "x")
+        found = place.find(str(top / "mnt"))
+        assert found is not None and found.source == str(top / "v.vex")
+        assert (top / "mnt/a").read_text() == "x"
 
 
 def test_symlinks_are_followed(tmp_path):
