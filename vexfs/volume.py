@@ -23,7 +23,7 @@ import attrs
 from vexfs import machinery
 from vexfs._core.bridge import Bridge
 from vexfs._core.fs import Filesystem
-from vexfs._core.opened import FOREIGN
+from vexfs._core.opened import CLOSED, FOREIGN
 from vexfs.errors import UsageError, VolumeClosed, VolumeDamaged, VolumeExists
 from vexfs.machinery import Options
 from vexfs.registry import registry
@@ -80,9 +80,7 @@ class Volume:
         bridge: Bridge | None,
     ) -> None:
         self._bridge = bridge
-        self.directory = directory
-        self._master = master
-        self.about = about
+        self.directory, self.about, self._master = directory, about, master
         self.read_only = lock.shared
         self._filesystem: Filesystem | None = filesystem
         self._lock = lock
@@ -221,8 +219,7 @@ class Volume:
     def filesystem(self) -> Filesystem:
         """The compiled operations; raises ``VolumeClosed`` after :meth:`close`."""
         if self._filesystem is None:
-            told = FOREIGN if self._lock.foreign else "the volume has been closed; open it again"
-            raise VolumeClosed.at(told, self.directory)
+            raise VolumeClosed.at(FOREIGN if self._lock.foreign else CLOSED, self.directory)
         return self._filesystem
 
     @property
@@ -330,10 +327,13 @@ class Volume:
         with self._closing:
             if self._filesystem is not None and self.mounted is not None:
                 self.mounted.unmount(force=True)
-            if self._filesystem is not None and self._catalog is not None:
-                self._catalog.close()
-                self._catalog = None
-            filesystem, self._filesystem = self._filesystem, None
+            filesystem = None
+            while self._filesystem is not None:
+                if (catalog := self._catalog) is not None:
+                    catalog.close()
+                with self._indexing:
+                    if self._catalog is catalog:  # else one came meanwhile
+                        filesystem, self._filesystem, self._catalog = self._filesystem, None, None
             if filesystem is None:
                 return
             try:

@@ -14,6 +14,7 @@ from vexfs.frontends.langchain.metadata import attributes_of, id_of, metadata_of
 
 import vexfs
 from vexfs.errors import IndexMissing, InvalidArgument, NotFound, QueryInvalid
+from vexfs.search.across import told_of
 from vexfs.volume import opened
 
 
@@ -49,7 +50,8 @@ class VexVectorStore(VectorStore):
 
     def _found(self) -> Any:
         """The index, or None while there is none; one that cannot be opened is told."""
-        found = next((index for index in self.volume.indexes() if index.path == self.directory), None)
+        paths = told_of(self.volume.indexes(), lambda index: (index.path, index))
+        found = dict(paths).get(self.directory)
         if found is None:
             with contextlib.suppress(NotFound, IndexMissing, QueryInvalid):
                 self.volume.search(np.ones(1, np.float32), 1, under=self.directory)

@@ -17,6 +17,7 @@ from mcp.types import ToolAnnotations
 from pydantic import ValidationError
 
 from vexfs.errors import VexfsError, describe
+from vexfs.search.across import told_of
 from vexfs.search.extract import Limits, Skipped, extract, hides_text
 from vexfs.version import __version__
 
@@ -242,10 +243,9 @@ def make_server(volume: Any) -> MCPServer[Any]:
 
     @server.resource("vexfs://indexes", name="indexes", description="The indexes", mime_type="application/json")
     def indexes() -> list[dict[str, Any]]:
-        return [
-            {"path": _sendable(each.path), "dim": each.dim, "metric": each.metric, "embedder": each.embedder,
-             "files": len(each)}
-            for each in volume.indexes()
-        ]
+        return told_of(volume.indexes(), lambda each: {
+            "path": _sendable(each.path), "dim": each.dim, "metric": each.metric, "embedder": each.embedder,
+            "files": len(each),
+        })  # fmt: skip
 
     return server

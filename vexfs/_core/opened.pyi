@@ -9,6 +9,7 @@ from vexfs._core.frame import Frames
 from vexfs._core.pool import Pool
 
 #: What whoever uses in a forked child what its parent has open is told.
+CLOSED: str
 FOREIGN: str
 
 class Opened:

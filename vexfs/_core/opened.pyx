@@ -34,6 +34,7 @@ from vexfs._core.ops cimport (
 
 from vexfs.errors import InvalidArgument, VolumeClosed, from_errno
 
+CLOSED = "the volume has been closed; open it again"
 FOREIGN = "the volume belongs to the process that opened it before this one was forked; open volumes after forking"
 
 
@@ -207,7 +208,7 @@ cdef class Opened:
         if self.fs is NULL:
             if self.foreign:
                 raise VolumeClosed.at(FOREIGN, self.path)
-            raise ValueError("the volume is closed")
+            raise VolumeClosed.at(CLOSED, self.path)
         return self.fs
 
     cdef vx_fs *enter(self) except NULL:

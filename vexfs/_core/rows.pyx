@@ -150,6 +150,7 @@ cdef class RowTable:
     cdef vx_fs *begin(self) except NULL:
         """A call begins: the filesystem, which it answers, and the table stay until its `end`."""
         if self.ptr is NULL or self.closing:
+            self.filesystem.handle()  # of a volume that is closed this is told
             raise IndexClosed("the index is no more: it was dropped, or its volume was closed")
         cdef vx_fs *p = self.filesystem.enter()
         self.calls += 1

@@ -1,7 +1,8 @@
 """Searches that may meet several indexes: below any directory, or for files like another one."""
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
@@ -13,6 +14,7 @@ from vexfs.errors import (
     IndexConflict,
     IndexMissing,
     IoFailed,
+    NotFound,
     PluginBroken,
     QueryInvalid,
     Unreachable,
@@ -49,7 +51,17 @@ def scoped(catalog: "Catalog", under: Any) -> list[tuple["Index", Any]]:
 
 def changed(catalog: "Catalog", met: list[tuple["Index", Any]]) -> bool:
     """Whether an index that a search met was dropped, or another one took its place: the search can be repeated."""
+    catalog.refuse_closed()
     return any(catalog.of(index.description.directory) is not index for index, _ in met)
+
+
+def told_of(indexes: Iterable[Any], tell: Callable[[Any], Any]) -> list[Any]:
+    """What is told of each index, but for those that are dropped meanwhile, by themselves or with their directory."""
+    told = []
+    for index in indexes:
+        with contextlib.suppress(IndexClosed, NotFound):
+            told.append(tell(index))
+    return told
 
 
 def unopened(catalog: "Catalog", under: Any) -> Iterator[tuple["Description", Missing]]:
@@ -161,9 +173,12 @@ def similar(
     catalog.settle()
     ino = catalog.filesystem.resolve(_text(path))
     index = catalog.at(path)
-    vectors = index.vectors_of(ino)
-    if not len(vectors):
-        raise IndexMissing.at("has no vector; give it one, or wait until it is indexed", _text(path))
-    queries = vectors[:PASSAGES]
-    parts = index.query(queries, min(k + 1, 10_000), where=where, under=under, **options)
+    try:
+        vectors = index.vectors_of(ino)
+        if not len(vectors):
+            raise IndexMissing.at("has no vector; give it one, or wait until it is indexed", _text(path))
+        parts = index.query(vectors[:PASSAGES], min(k + 1, 10_000), where=where, under=under, **options)
+    except IndexClosed:
+        catalog.refuse_closed()
+        raise
     return merged([Hits((h for h in part if h.ino != ino), part.explanation) for part in parts], k)

@@ -15,11 +15,13 @@ import attrs
 from vexfs._core import rows
 from vexfs._core.bridge import Bell
 from vexfs._core.fs import Filesystem
+from vexfs._core.opened import CLOSED
 from vexfs._core.vectorattr import stand_behind
-from vexfs.errors import Damaged, IndexMissing, InvalidArgument, NoAttribute, NotSupported, VolumeDamaged
+from vexfs.errors import Damaged, IndexMissing, InvalidArgument, NoAttribute, NotSupported, VolumeClosed, VolumeDamaged
 from vexfs.observe.tally import Tally
 from vexfs.search.description import Description, pack_list, unpack_list
 from vexfs.search.index import Index
+from vexfs.search.query import made_directory
 from vexfs.search.records import parse_vector
 from vexfs.search.settling import HIDDEN, Settling, still_there
 from vexfs.store.rows import ROOT_INO
@@ -75,7 +77,7 @@ class Catalog:
         self._unopened: dict[int, tuple[Description, str]] = {}
         self._next = 1
         #: One index is about to take the place of another: who finds none looks again when that is done.
-        self._replacing = False
+        self._replacing = self._closed = False
         self._stop = threading.Event()
         self._work = Bell()
         self._hinted = False
@@ -187,6 +189,7 @@ class Catalog:
     def known(self) -> list[Index]:
         """As `indexes`, without a look at what changed."""
         with self.lock:
+            self.refuse_closed()
             return sorted(self._by_directory.values(), key=lambda i: i.description.number)
 
     def unopened(self) -> list[tuple[str, Description, str]]:
@@ -196,6 +199,11 @@ class Catalog:
             with contextlib.suppress(OSError):
                 out.append((_text(self.filesystem.path_of(directory)), description, why))
         return out
+
+    def refuse_closed(self) -> None:
+        """Raise ``VolumeClosed`` when the indexes were let go: there are none to be found any more."""
+        if self._closed:
+            raise VolumeClosed.at(CLOSED)
 
     def _refuse_unopened(self, ino: int, path: str) -> None:
         if ino in self._unopened:
@@ -219,13 +227,15 @@ class Catalog:
 
     def covering(self, place: Any) -> Index | None:
         """The innermost index above a path, or an inode number; None where there is none."""
-        if not self._by_directory and not self._replacing:
-            return None
-        ino = place if isinstance(place, int) else self.filesystem.resolve(_text(place))
-        found = self._by_directory.get(rows.covering(self.filesystem, ino))
-        if found is None and self._replacing:
-            with self.lock:
-                found = self._by_directory.get(rows.covering(self.filesystem, ino))
+        found = None
+        if self._by_directory or self._replacing:
+            ino = place if isinstance(place, int) else self.filesystem.resolve(_text(place))
+            found = self._by_directory.get(rows.covering(self.filesystem, ino))
+            if found is None and self._replacing:
+                with self.lock:
+                    found = self._by_directory.get(rows.covering(self.filesystem, ino))
+        if found is None:
+            self.refuse_closed()
         return found
 
     def at(self, path: Any) -> Index:
@@ -282,7 +292,8 @@ class Catalog:
         """
         where = _text(path)
         with self.lock:
-            ino = self._directory(where)
+            self.refuse_closed()
+            ino = made_directory(self.filesystem, where)
             index = self._by_directory.get(ino)
             if index is not None and index is not instead_of:
                 index.description.refuse_other(where, dim, metric, dtype, embedder, rows_in)
@@ -313,21 +324,6 @@ class Catalog:
             self._start()
         return index
 
-    def _directory(self, path: str) -> int:
-        parts = [p for p in path.split("/") if p not in ("", ".")]
-        if ".vexfs" in parts:
-            raise InvalidArgument.at("names under .vexfs are the volume's own; index another directory", path)
-        try:
-            stat = self.filesystem.stat("/".join(parts) or "/")
-        except FileNotFoundError:
-            for k in range(1, len(parts) + 1):
-                with contextlib.suppress(FileExistsError):
-                    self.filesystem.mkdir("/".join(parts[:k]), 0o755)
-            stat = self.filesystem.stat("/".join(parts))
-        if stat.st_mode & 0o170000 != 0o040000:
-            raise InvalidArgument.at("is a file; an index belongs to a directory", path)
-        return stat.st_ino
-
     def drop(self, path: Any) -> None:
         """Drop the index of a directory, with every vector in it; the files stay.
 
@@ -346,6 +342,7 @@ class Catalog:
                 self.save()
                 self._remove_files(description.number)
         else:
+            self.refuse_closed()
             raise IndexMissing.at("has no index of its own", _text(path))
 
     def discard(self, index: Index) -> None:
@@ -489,11 +486,10 @@ class Catalog:
         stand_behind(self.filesystem, None)
         if self._worker is not None:
             self._worker.join()
-        if self.bridge is not None and not self.read_only:
-            self.bridge.handler(KIND_INDEX, None)
         if whole:
             self.settling.end()
         with self.lock:
+            self._closed = True
             for index in self._by_directory.values():
                 index.close(snapshot=whole and not self.read_only)
             self._by_directory.clear()

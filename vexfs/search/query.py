@@ -1,5 +1,6 @@
 """The reading side of an index: filters and scopes to rows, the plan of a search, rows to files."""
 
+import contextlib
 import stat
 import threading
 from collections import OrderedDict
@@ -13,7 +14,7 @@ from vexfs._core.columns import Columns, packed, places
 from vexfs._core.fs import Filesystem
 from vexfs._core.hits import HIT_XATTRS, files_of, nearest, rows_described
 from vexfs._core.rows import INO_MASK
-from vexfs.errors import NotADirectory, QueryInvalid
+from vexfs.errors import InvalidArgument, NotADirectory, QueryInvalid
 from vexfs.search.description import K_MAX
 from vexfs.search.filters import Filter, Table, compile_filter
 from vexfs.search.hits import Hit, Hits
@@ -78,6 +79,23 @@ def directory_at(filesystem: Filesystem, path: Any) -> int:
     found = filesystem.stat(path if isinstance(path, str | bytes) else str(path))
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectory.at("is no directory; a search is below one", path)
+    return int(found.st_ino)
+
+
+def made_directory(filesystem: Filesystem, path: str) -> int:
+    """The inode number of a directory, which is made when there is none, with those above it."""
+    parts = [p for p in path.split("/") if p not in ("", ".")]
+    if ".vexfs" in parts:
+        raise InvalidArgument.at("names under .vexfs are the volume's own; index another directory", path)
+    try:
+        found = filesystem.stat("/".join(parts) or "/")
+    except FileNotFoundError:
+        for k in range(1, len(parts) + 1):
+            with contextlib.suppress(FileExistsError):
+                filesystem.mkdir("/".join(parts[:k]), 0o755)
+        found = filesystem.stat("/".join(parts))
+    if not stat.S_ISDIR(found.st_mode):
+        raise InvalidArgument.at("is a file; an index belongs to a directory", path)
     return int(found.st_ino)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vexfs.errors import IndexClosed, PluginBroken
+from vexfs.errors import IndexClosed, PluginBroken, VolumeClosed
 from vexfs.search.chunk import Chunk, Chunker
 from vexfs.search.extract import Extracted, Limits, Skipped, extract, kind_of
 from vexfs.search.passages import Changed, name_of, read
@@ -40,6 +40,8 @@ def passage_text(index: "Index", ino: int, row: int, span: tuple[int, int] | Non
         found = np.flatnonzero(index.table.rows_of(ino) == row)
         chunks = _passages(index, ino)[1]
         return chunks[int(found[0])].text if len(found) and int(found[0]) < len(chunks) else ""
+    except VolumeClosed:
+        raise
     except (OSError, Skipped, Changed, IndexClosed, PluginBroken):
         return ""
 
@@ -67,6 +69,8 @@ def lines_of(index: "Index", ino: int, span: tuple[int, int] | None) -> tuple[in
         if span is None or kind_of(name_of(index.filesystem, ino), b"") in ("docx", "odt", "epub", "pdf"):
             return None
         before = index.filesystem.read(ino, span[1], 0)
+    except VolumeClosed:
+        raise
     except (OSError, Skipped):
         return None
     first = before.count(b"\n", 0, span[0]) + 1

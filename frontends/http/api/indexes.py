@@ -18,6 +18,7 @@ from vexfs.frontends.http.route import READ, WRITE, Answer, Route
 from vexfs.errors import IndexMissing, NotPermitted, describe
 from vexfs.errors import row_of as error_row
 from vexfs.node import Node
+from vexfs.search.across import told_of
 from vexfs.search.catalog import Catalog
 from vexfs.search.index import Index
 
@@ -264,8 +265,8 @@ def _scope(request: Request, under: str | None) -> str | None:
 
 def listing(request: Request) -> Reply:
     """GET /v1/indexes."""
-    found = [each.describe() for each in request.node.volume.indexes() if request.token.covers(normal(each.path))]
-    return request.reply(found)
+    found = told_of(request.node.volume.indexes(), lambda index: index.describe())
+    return request.reply([each for each in found if request.token.covers(normal(each["path"]))])
 
 
 @fenced

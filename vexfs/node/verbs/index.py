@@ -11,7 +11,7 @@ import numpy as np
 from vexfs.errors import IndexMissing, ReadOnly, VexfsError, describe
 from vexfs.node.node import Node
 from vexfs.node.verbs.search import about
-from vexfs.search.across import search_vector
+from vexfs.search.across import search_vector, told_of
 from vexfs.search.index import Index
 from vexfs.search.patience import until_indexed
 from vexfs.search.records import parse_vector
@@ -38,7 +38,7 @@ def list_(node: Node) -> list[dict[str, Any]]:
          "error": why}
         for path, d, why in catalog.unopened()
     ]  # fmt: skip
-    return [described(index) for index in catalog.indexes()] + broken
+    return told_of(catalog.indexes(), described) + broken
 
 
 @Node.verb("index.status")

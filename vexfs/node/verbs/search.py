@@ -7,6 +7,7 @@ from typing import Any
 from vexfs.node.node import Node
 from vexfs.node.verbs.volume import Steps, with_progress
 from vexfs.search.across import similar as find_similar
+from vexfs.search.across import told_of
 from vexfs.search.hits import Hit, Hits
 from vexfs.search.reembed import reembed as embed_anew
 from vexfs.search.snippet import snippet
@@ -84,10 +85,8 @@ def ingest(node: Node) -> dict[str, Any]:
     """How far text is indexed: of the volume, and of each index with an embedder."""
     catalog = node.volume.catalog
     working = catalog.ingesting()
-    return {
-        **working.status(),
-        "indexes": [{"path": i.path, **working.status_of(i)} for i in catalog.indexes() if i.embedder is not None],
-    }
+    read = [index for index in catalog.indexes() if index.embedder is not None]
+    return {**working.status(), "indexes": told_of(read, lambda i: {"path": i.path, **working.status_of(i)})}
 
 
 @Node.verb("search.reembed")
