@@ -195,6 +195,15 @@ def test_fusion_by_hand():
     assert [len(part) for part in fuse([a[:0], b[:0]], [1, 1])] == [0, 0]
 
 
+def test_a_passage_is_of_the_volume_that_was_searched(tmp_path):
+    for number in range(10):  # objects of a volume that was closed leave their place in memory to those of the next
+        with vexfs.open(tmp_path / str(number)) as fs:
+            fs.index("d", embedder="default")
+            fs.write_bytes("d/a.txt", f"passport {number}".encode("utf-32"))
+            assert fs.ingest.wait(20)
+            assert [hit.text for hit in fs.search("passport", under="d")] == [f"passport {number}"]
+
+
 @pytest.mark.parametrize("text", ["renew the passport soon", "новый паспорт", "паспорт"])
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_the_passage_of_a_file_in_wide_letters_is_its_text(tmp_path, text, encoding):

@@ -197,7 +197,11 @@ def _checked(model: Embedder, who: str) -> Embedder:
 
 def _from_function(call: Callable[[list[str]], Any]) -> Function:
     name = f"python:{getattr(call, '__module__', '')}.{getattr(call, '__qualname__', type(call).__name__)}"
-    probe = np.asarray(call(["a text to see how long the vectors are"]), np.float32)
+    found = call(["a text to see how long the vectors are"])
+    try:
+        probe = np.asarray(found, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"embedder {name}: gave no array of numbers: {error}") from None
     if probe.ndim != 2 or probe.shape[0] != 1 or not probe.shape[1]:
         raise ConfigError(f"embedder {name}: one text gave an array of shape {probe.shape}; (1, d) is right")
     return Function(call, name, int(probe.shape[1]), str(getattr(call, "version", "")), probe[0])

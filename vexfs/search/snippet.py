@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import re
+import weakref
 from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ _KEPT = 32
 _WORD = re.compile(r"\w+")
 _SPACE = re.compile(r"\s+")
 
-_cut: OrderedDict[tuple[int, int, int], tuple[Extracted, list[Chunk]]] = OrderedDict()
+_cut: OrderedDict[tuple[weakref.ref["Index"], int, int], tuple[Extracted, list[Chunk]]] = OrderedDict()
 _cutting = Lock()
 
 
@@ -49,7 +50,7 @@ def passage_text(index: "Index", ino: int, row: int, span: tuple[int, int] | Non
 def _passages(index: "Index", ino: int) -> tuple[Extracted, list[Chunk]]:
     """A file extracted and cut as it was when it was indexed; the last few are kept."""
     data, name, generation = read(index.filesystem, ino, Limits())
-    key = (id(index.filesystem), ino, generation)
+    key = (weakref.ref(index), ino, generation)
     with _cutting:
         if key in _cut:
             _cut.move_to_end(key)
