@@ -40,3 +40,10 @@ def test_named_files_are_there(page):
     ours = r"`((?:vexfs|frontends|tests|tools|docs|asv_benchmarks)/[\w./-]*(?:\.\w+|/))`"
     for name in re.findall(ours, page.read_text()):
         assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_requests_with_a_body_say_what_it_is(page):
+    for line in page.read_text().splitlines():
+        if line.startswith("    curl ") and re.search(r" (-d|--data)", line):
+            assert "Content-Type" in line, f"{page.name}: the node refuses it with 415; write --json: {line}"
