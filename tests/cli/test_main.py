@@ -254,6 +254,7 @@ def test_ctrl_c_behind_an_error_of_another_package_is_one_line(monkeypatch, caps
         ("serach x", "did you mean search?"),
         ("performance memory-pool status", "did you mean memory-pools?"),
         ("index create /x --dims 3", "vexctl index create: error: --dims is no option here; did you mean --dim?"),
+        ("index drop --volume v -- /x --json", "--json stands behind --, where every word is a name"),
         ("index drop /x --zeal", "--zeal is no option here; it takes --help, --socket, --volume, --key-file, --json"),
         ("search two words", "'words' is one word too many; words that belong together want quotes"),
         ("--volume a.vex volume info b.vex", "vexctl volume info: error: --volume is no option here"),

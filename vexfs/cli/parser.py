@@ -64,6 +64,8 @@ class Parser(argparse.ArgumentParser):
         if option is None:
             self.error(f"{left[0]!r} is one word too many; words that belong together want quotes")
         known = [each for each in self._option_string_actions if each.startswith("--")]
+        if option in known:
+            self.error(f"{option} stands behind --, where every word is a name; put it before that")
         meant = likely(option, known)
         hint = f"did you mean {' or '.join(meant)}?" if meant else f"it takes {', '.join(known)}"
         self.error(f"{option} is no option here; {hint}")
