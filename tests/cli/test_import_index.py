@@ -4,12 +4,14 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import vexfs
 from tests.search.test_embedders import Service
 from vexfs.cli.main import run
+from vexfs.registry import registry
 
 
 @pytest.fixture
@@ -56,3 +58,22 @@ def test_import_waits_for_its_own_model_though_another_one_is_away(
     assert run("vexfs", ["import", str(tmp_path / "d"), f"{tmp_path / 'v.vex'}:/d", "--index", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)["index"]
     assert told["files"] == 2000 and told["backlog"] == 1 and list(told["held"]) == [service.address]
+
+
+def test_files_that_could_not_be_indexed_are_told_and_make_the_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def poison(data: bytes, name: str) -> Any:
+        raise RuntimeError("boom")
+
+    registry("extractors").add("poi", poison)
+    (tmp_path / "d").mkdir()
+    for n in range(12):
+        (tmp_path / f"d/{n}.poi").write_text("x")
+    try:
+        assert run("vexfs", ["import", str(tmp_path / "d"), f"{tmp_path / 'v.vex'}:/d", "--index"]) == 1
+    finally:
+        registry("extractors")._loaded.pop("poi")
+    shown = capsys.readouterr().out
+    assert shown.count("not indexed: /d/") == 10 and "extractor poi: RuntimeError: boom" in shown
+    assert "not indexed: 2 more; `vexctl index retry` tries them again" in shown

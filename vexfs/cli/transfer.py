@@ -134,7 +134,9 @@ def _index_told(told: dict[str, Any] | None, target: str) -> str:
     if told["without_text"]:
         lines.append(f"without text: {told['without_text']:,}")
     faults = [each for each in told["aside"] if each["fault"]]
-    lines += [f"not indexed: {output.printable(each['path'])}: {each['reason']}" for each in faults]
+    lines += [f"not indexed: {output.printable(each['path'])}: {each['reason']}" for each in faults[:SHOWN_MAX]]
+    if told["failed"] > SHOWN_MAX:
+        lines.append(f"not indexed: {told['failed'] - SHOWN_MAX:,} more; `vexctl index retry` tries them again")
     if left := told["backlog"]:
         lines += [f"waiting for {name}: {why}" for name, why in output.waits(told).items()]
         where = output.printable(told["path"]), "--volume", place_of(target)[0]
@@ -186,7 +188,8 @@ def _transfer(
     if index is not None:
         told["index"] = _indexed(index)
     output.emit(args, told, lambda: _told(summary, seconds) + _index_told(told.get("index"), args.target))
-    return EXIT_WANTING if summary.errors or (index is not None and told["index"]["backlog"]) else 0
+    left = index is not None and (told["index"]["backlog"] or told["index"]["failed"])
+    return EXIT_WANTING if summary.errors or left else 0
 
 
 def _told(summary: Summary, seconds: float) -> str:
