@@ -89,6 +89,42 @@ def test_words_are_any_of_them_and_rare_ones_weigh_more():
     assert found(index, "") == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "finds"),
+    [
+        ("install", ["installing", "installed", "Installation", "installs"]),
+        ("running", ["run", "runs"]),
+        ("copies", ["copied", "copying"]),
+        ("make", ["making"]),
+        ("controlled", ["control", "controlling"]),
+        ("quickly", ["quick"]),
+        ("accesses", ["access", "accessed"]),
+        ("adding", ["add", "added"]),
+        ("passing", ["pass", "passes"]),
+    ],
+)
+def test_other_forms_of_a_word_are_found_behind_it(asked, finds):
+    index = index_of(asked, *finds, *["nothing of it"] * 9)
+    assert found(index, asked)[0] == 0
+    assert sorted(found(index, asked)) == list(range(len(finds) + 1))
+    assert found(index, asked + " ", prefix_last=True)[0] == 0
+    assert {found(index, word, 99).index(0) >= 0 for word in finds} == {True}  # and the other way round
+
+
+def test_what_is_no_form_of_a_word():
+    index = index_of("sing", "red", "station", "only", "public", "x86ed", "bed", "ring", "runner", "fileing.py")
+    for asked in ("s", "r", "stat", "on", "publ", "x86", "be", "rung", "file1"):
+        assert found(index, asked) == [], asked
+
+
+def test_forms_are_for_plain_words_only():
+    index = index_of("installed it", "install it", "installing here")
+    assert found(index, "+install") == [1]
+    assert sorted(found(index, "it here -install")) == [0, 2]
+    assert found(index, '"install it"') == [1]
+    assert sorted(found(index, "installi*")) == [2]
+
+
 def test_phrases():
     index = index_of("new york city", "york new", "new old york", "in New York: new york")
     assert found(index, '"new york"') == [3, 0]

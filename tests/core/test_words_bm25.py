@@ -104,6 +104,27 @@ def test_small_corpora(seed):
     both.check(rng, words, 10)
 
 
+def english(n: int) -> list[str]:
+    """Words in several forms each, and some that only look so."""
+    roots = ["install", "run", "copy", "make", "add", "sing", "red", "connect", "pass", "control", "play", "on", "by"]
+    endings = ["", "", "ing", "ed", "ion", "ation", "ly", "e", "y"]
+    made = [root + ending for root in roots for ending in endings]
+    return [*made[:n], "running", "copied", "controlling", "ing", "ed"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_other_forms(seed):
+    rng = random.Random(300 + seed)
+    words = english(rng.choice([9, 40, 200]))
+    rng.shuffle(words)
+    both = Both()
+    rows = rng.sample(range(500), 150)
+    both.put(rows, [passage(rng, words, 30) for _ in rows])
+    both.check(rng, words, 20, k=rng.choice([1, 5, 200]))
+    both.remove(rng.sample(range(500), 300))
+    both.check(rng, [*words, "runner", "installer", "connective"], 20)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_more_than_a_window(seed):
     """Lists of every shape: in place, one block, windows sorted and dense; several windows, changed while they grow."""

@@ -1,6 +1,7 @@
 """BM25 the slow way, for the tests of the keyword index: every passage is looked at, from the records' own bytes."""
 
 from collections import Counter
+from string import ascii_lowercase
 
 import numpy as np
 
@@ -36,6 +37,25 @@ def tokens(record: bytes) -> list[tuple[str, bool]]:
     return found
 
 
+FORM = 0.5
+CUT = [("ation", 4), ("ion", 5), ("ly", 4), ("ing", 3), ("ed", 3)]
+
+
+def root(word: str) -> str | None:
+    """What a word has in common with its other forms; None for what has none."""
+    if len(word) < 3 or not set(word) <= set(ascii_lowercase):
+        return None
+    for ending, least in CUT:
+        left = word.removesuffix(ending)
+        if left != word and len(left) >= least and set(left) & set("aeiouy"):
+            twice = len(left) > 3 and left[-1] == left[-2] and left[-1] not in "aeiouylsz"
+            word = left[:-1] if twice else left
+            break
+    if len(word) > 3 and (word.endswith(("e", "ll"))):
+        return word[:-1]
+    return word[:-1] + "i" if len(word) > 3 and word[-1] == "y" and word[-2] not in "aeiouy" else word
+
+
 class Reference:
     """Passages by row; ``search`` takes clauses: (sign, kind, words)."""
 
@@ -52,6 +72,8 @@ class Reference:
         """Counts of every passage, made once after changes."""
         self.rows = np.array(sorted(self.passages), np.uint32)
         self.counts = [Counter(t for t, _ in self.passages[r]) for r in self.rows.tolist()]
+        self.df = Counter(t for counts in self.counts for t in counts)
+        self.roots = {t: root(t) for t in self.df}
         self.texts = [" ".join(["", *(t for t, same in self.passages[r] if not same), ""]) for r in self.rows.tolist()]
         lengths = [sum(not same for _, same in self.passages[r]) for r in self.rows.tolist()]
         self.lengths = np.array(lengths, f32)
@@ -70,11 +92,27 @@ class Reference:
     def idf(self, df: int) -> float:
         return float(np.log1p((len(self.rows) - df + 0.5) / (df + 0.5)))
 
+    def plain(self, said: list[str]):
+        """(weight, word) of plain words and their other forms, which count half; they are as rare as all together."""
+        times: Counter[str] = Counter()
+        weights = {}
+        for word in said:
+            forms = {t for t in self.df if t == word or (root(word) and self.roots[t] == root(word))}
+            weight = (K1 + 1) * self.idf(min(sum(self.df[t] for t in forms), len(self.rows)))
+            for t in forms:
+                times[t] += 1 if t == word else FORM
+                weights[t] = weight
+        return [(weights[t] * times[t], t) for t in times]
+
     def search(self, clauses, k, allowed=None):
         n = len(self.rows)
         total, open_rows = np.zeros(n, np.int64), np.ones(n, bool)
         weighed = []
+        for weight, word in self.plain([words[0] for sign, kind, words in clauses if (sign, kind) == (" ", "term")]):
+            weighed.append((weight, self.tf("term", [word])))
         for sign, kind, words in clauses:
+            if (sign, kind) == (" ", "term"):
+                continue
             tf = self.tf(kind, words)
             df = int((tf > 0).sum())
             if sign == "+":

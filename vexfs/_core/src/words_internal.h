@@ -56,6 +56,7 @@ typedef struct {
 typedef struct {
     uint32_t name; /* in the arena of names */
     uint32_t next; /* in the chain of terms that begin alike: number + 1 */
+    uint32_t kin;  /* in the chain of terms whose roots hash alike: number + 1 */
     uint32_t df;
     uint16_t segs;
     uint8_t len, caps; /* caps: log2 of the room for segs, when there are more than one */
@@ -72,6 +73,7 @@ typedef struct {
     uint8_t *names;
     size_t names_n, names_cap;
     uint64_t *slots; /* hash in the upper half, number + 1 in the lower */
+    uint32_t *roots; /* of chains, by the hash of a root; as many as slots: number + 1, 0 ends one */
     uint32_t mask;
     uint32_t *heads; /* of chains, by the first three bytes: number + 1, 0 ends one */
     uint64_t seed;
@@ -129,6 +131,8 @@ uint32_t vx_terms_put(vx_terms *t, const uint8_t *name, uint32_t n);
 int vx_terms_prune(vx_terms *t);
 /* Calls fn for each term that begins so, until it answers not 0. */
 int vx_terms_begin(const vx_terms *t, const uint8_t *name, uint32_t n, int (*fn)(void *ctx, uint32_t term), void *ctx);
+/* The same for each form of a word, itself included. */
+int vx_terms_forms(const vx_terms *t, const uint8_t *name, uint32_t n, int (*fn)(void *ctx, uint32_t term), void *ctx);
 static inline vx_seg *vx_term_segs(vx_term *t)
 {
     return t->caps ? t->u.many : &t->u.one;

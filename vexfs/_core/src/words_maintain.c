@@ -129,7 +129,7 @@ void vx_words_read_stats(vx_words *w, vx_words_stats *out)
     out->tokens = w->tokens;
     out->removed = atomic_load(&w->removed);
     out->average_length = w->docs ? vx_words_average(w) : 0;
-    out->memory = sizeof *w + t->cap * sizeof *t->term + t->names_cap + ((uint64_t)t->mask + 1) * sizeof *t->slots +
+    out->memory = sizeof *w + t->cap * sizeof *t->term + t->names_cap + ((uint64_t)t->mask + 1) * (sizeof *t->slots + sizeof *t->roots) +
                   65536 * sizeof *t->heads + w->place_cap * sizeof *w->place;
     for (uint32_t i = 0; i < t->n; i++) {
         vx_seg *s = vx_term_segs(&t->term[i]);

@@ -38,7 +38,7 @@ typedef struct {
     const vx_unit *unit;
     uint64_t df;
     double weight;
-    uint32_t times;
+    double times; /* that it counts: once each time it is said, and some for each time another form of it is */
     char sign;
 } vx_list;
 

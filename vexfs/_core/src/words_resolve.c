@@ -8,6 +8,8 @@
 #include "words_query.h"
 
 #define K1_PLUS_1 (VX_WORDS_K1 + 1)
+#define FORM 0.5      /* what another form of a word counts, beside the word itself */
+#define FORMS_MOST 32 /* a word with more of them is no word, and is found as it is said */
 
 static double idf(const vx_words *w, uint64_t df)
 {
@@ -188,12 +190,18 @@ static int phrase_in(vx_words *w, uint32_t part, const uint32_t *want, uint32_t 
 
 /* -- units */
 
-/* The term of a word as texts have it: stemmed, unless it is no word of a to z. */
+/* A word as texts have it: stemmed, unless it is no word of a to z.  Its length. */
+static uint32_t name_of(const vx_query *q, const vx_word *word, uint8_t name[VX_TERM_MOST])
+{
+    memcpy(name, q->bytes + word->at, word->n);
+    return word->flags & VX_TOKEN_PLAIN ? word->n : vx_stem(name, word->n);
+}
+
 static uint32_t term_of(const vx_words *w, const vx_query *q, const vx_word *word)
 {
     uint8_t name[VX_TERM_MOST];
-    memcpy(name, q->bytes + word->at, word->n);
-    return vx_terms_find(&w->terms, name, word->flags & VX_TOKEN_PLAIN ? word->n : vx_stem(name, word->n));
+    const uint32_t n = name_of(q, word, name);
+    return vx_terms_find(&w->terms, name, n);
 }
 
 static int make_room(vx_words *w, vx_list *l)
@@ -260,16 +268,78 @@ static int resolve_unit(vx_words *w, const vx_query *q, vx_list *l)
     return 0;
 }
 
+static int is_plain(const vx_unit *u)
+{
+    return u->sign == ' ' && u->kind == VX_WORDS_TERM;
+}
+
+/* The list of a plain word, or -1. */
+static int list_of(const vx_list *lists, int n, const vx_term *term)
+{
+    for (int i = 0; i < n; i++)
+        if (lists[i].term == term && is_plain(lists[i].unit))
+            return i;
+    return -1;
+}
+
 /* The same plain word again counts once more in the list it has. */
 static int repeated(vx_list *lists, int n, const vx_list *l)
 {
-    const int plain = l->term && l->sign == ' ' && l->unit->kind == VX_WORDS_TERM;
-    for (int i = 0; i < n && plain; i++)
-        if (lists[i].term == l->term && lists[i].sign == ' ' && lists[i].unit->kind == VX_WORDS_TERM) {
-            lists[i].times++;
-            return 1;
-        }
+    const int i = l->term && is_plain(l->unit) ? list_of(lists, n, l->term) : -1;
+    if (i >= 0)
+        lists[i].times++;
+    return i >= 0;
+}
+
+/* -- other forms of plain words */
+
+typedef struct {
+    const vx_terms *terms;
+    uint32_t term[FORMS_MOST], n;
+    uint64_t df;
+} forms;
+
+static int take_form(void *ctx, uint32_t term)
+{
+    forms *f = ctx;
+    if (!f->terms->term[term].df)
+        return 0;
+    if (f->n == FORMS_MOST)
+        return -E2BIG;
+    f->term[f->n++] = term;
+    f->df += f->terms->term[term].df;
     return 0;
+}
+
+/* Lists of the other forms of a plain word, for as long as there is room for all of them; how many lists there are then.
+ * The rarity of a word is that of all of its forms together. */
+static int add_forms(vx_words *w, const vx_query *q, const vx_unit *u, vx_list *lists, int n)
+{
+    const vx_word *word = &q->word[u->first];
+    uint8_t name[VX_TERM_MOST];
+    forms f = {.terms = &w->terms};
+    const uint32_t len = name_of(q, word, name), own = vx_terms_find(&w->terms, name, len);
+    int more = 0;
+    if (word->flags & VX_TOKEN_PLAIN || vx_terms_forms(&w->terms, name, len, take_form, &f))
+        return n;
+    for (uint32_t i = 0; i < f.n; i++) {
+        const int there = list_of(lists, n, &w->terms.term[f.term[i]]) >= 0;
+        if (f.term[i] == own && !there)
+            return n; /* it gave way to rarer words */
+        more += !there;
+    }
+    if (n + more > (int)VX_WORDS_UNITS)
+        return n;
+    const double weight = K1_PLUS_1 * idf(w, f.df < w->docs ? f.df : w->docs);
+    for (uint32_t i = 0; i < f.n; i++) {
+        vx_term *term = &w->terms.term[f.term[i]];
+        int at = list_of(lists, n, term);
+        if (at < 0)
+            lists[at = n++] = (vx_list){.term = term, .unit = u, .df = term->df, .sign = ' '};
+        lists[at].weight = weight;
+        lists[at].times += f.term[i] == own ? 0 : FORM;
+    }
+    return n;
 }
 
 /* The place for one more list: behind the others, or that of the commonest plain word; -1 when none gives way. */
@@ -307,6 +377,9 @@ int vx_query_resolve(vx_words *w, const vx_query *q, vx_list lists[VX_WORDS_UNIT
         vx_lists_free(w, lists, n);
         return err;
     }
+    for (size_t i = 0; i < q->units; i++)
+        if (is_plain(&q->unit[i]))
+            n = add_forms(w, q, &q->unit[i], lists, n);
     return n;
 }
 
@@ -338,12 +411,17 @@ int64_t vx_words_explain(vx_words *w, const char *query, size_t n, int prefix_la
         vx_words_clause *c = &out[i];
         memset(c, 0, sizeof *c);
         size_t at = 0;
-        for (uint32_t k = 0; k < l->unit->n; k++) {
+        const int named = l->term && l->unit->kind == VX_WORDS_TERM; /* the word, or another form of it */
+        if (named)
+            memcpy(c->text, w->terms.names + l->term->name, l->term->len);
+        for (uint32_t k = 0; k < l->unit->n && !named; k++) {
             const vx_word *word = &q.word[l->unit->first + k];
             uint8_t name[VX_TERM_MOST];
-            memcpy(name, q.bytes + word->at, word->n);
-            const int whole = word->flags & VX_TOKEN_PLAIN || l->unit->kind == VX_WORDS_PREFIX;
-            const uint32_t len = whole ? word->n : vx_stem(name, word->n);
+            uint32_t len = word->n;
+            if (l->unit->kind == VX_WORDS_PREFIX)
+                memcpy(name, q.bytes + word->at, len);
+            else
+                len = name_of(&q, word, name);
             if (at + len + 2 > sizeof c->text)
                 break;
             if (k)

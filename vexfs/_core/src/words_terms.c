@@ -34,9 +34,10 @@ int vx_terms_init(vx_terms *t)
     if (vx_random(&t->seed, sizeof t->seed))
         t->seed = (uintptr_t)t;
     t->slots = calloc(FIRST_SLOTS, sizeof *t->slots);
+    t->roots = calloc(FIRST_SLOTS, sizeof *t->roots);
     t->heads = calloc(HEADS, sizeof *t->heads); /* number + 1: zero is the end */
     t->mask = FIRST_SLOTS - 1;
-    return t->slots && t->heads ? 0 : -ENOMEM;
+    return t->slots && t->roots && t->heads ? 0 : -ENOMEM;
 }
 
 void vx_terms_clear(vx_terms *t)
@@ -52,6 +53,8 @@ void vx_terms_clear(vx_terms *t)
     t->names_n = 0;
     if (t->slots)
         memset(t->slots, 0, ((size_t)t->mask + 1) * sizeof *t->slots);
+    if (t->roots)
+        memset(t->roots, 0, ((size_t)t->mask + 1) * sizeof *t->roots);
     if (t->heads)
         memset(t->heads, 0, HEADS * sizeof *t->heads);
 }
@@ -61,6 +64,7 @@ void vx_terms_free(vx_terms *t)
     free(t->term);
     free(t->names);
     free(t->slots);
+    free(t->roots);
     free(t->heads);
 }
 
@@ -94,6 +98,26 @@ uint32_t vx_terms_find(const vx_terms *t, const uint8_t *name, uint32_t n)
     return slot ? (uint32_t)slot - 1 : NONE;
 }
 
+/* The chain of a word's forms; NULL for what has none.  The root is left in `root`, its length in *n. */
+static uint32_t *kin_of(const vx_terms *t, const uint8_t *name, uint32_t *n, uint8_t root[VX_TERM_MOST])
+{
+    memcpy(root, name, *n);
+    *n = vx_root(root, *n);
+    return *n ? &t->roots[(uint32_t)vx_term_hash(t->seed, root, *n) & t->mask] : NULL;
+}
+
+static void join_kin(vx_terms *t, uint32_t number)
+{
+    uint8_t root[VX_TERM_MOST];
+    vx_term *at = &t->term[number];
+    uint32_t n = at->len, *chain = kin_of(t, t->names + at->name, &n, root);
+    if (!chain)
+        return;
+    at->kin = *chain;
+    *chain = number + 1;
+}
+
+/* Slots and chains of all terms, into empty ones. */
 static void fill_slots(vx_terms *t)
 {
     for (uint32_t k = 0; k < t->n; k++) {
@@ -104,6 +128,7 @@ static void fill_slots(vx_terms *t)
         while (t->slots[i])
             i = (i + 1) & t->mask;
         t->slots[i] = (hash >> 32) << 32 | (k + 1);
+        join_kin(t, k);
     }
 }
 
@@ -111,10 +136,16 @@ static int grow_slots(vx_terms *t)
 {
     const uint32_t mask = t->mask * 2 + 1;
     uint64_t *slots = calloc((size_t)mask + 1, sizeof *slots);
-    if (!slots)
+    uint32_t *roots = calloc((size_t)mask + 1, sizeof *roots);
+    if (!slots || !roots) {
+        free(slots);
+        free(roots);
         return -ENOMEM;
+    }
     free(t->slots);
+    free(t->roots);
     t->slots = slots;
+    t->roots = roots;
     t->mask = mask;
     fill_slots(t);
     return 0;
@@ -163,6 +194,7 @@ uint32_t vx_terms_put(vx_terms *t, const uint8_t *name, uint32_t n)
     at->next = *head;
     *head = number + 1;
     t->slots[i] = (hash >> 32) << 32 | (number + 1);
+    join_kin(t, number);
     return number;
 }
 
@@ -186,6 +218,7 @@ int vx_terms_prune(vx_terms *t)
     if (!names)
         return -ENOMEM;
     memset(t->slots, 0, ((size_t)t->mask + 1) * sizeof *t->slots);
+    memset(t->roots, 0, ((size_t)t->mask + 1) * sizeof *t->roots);
     memset(t->heads, 0, HEADS * sizeof *t->heads);
     size_t n = 0;
     for (uint32_t k = 0; k < t->n; k++) {
@@ -225,5 +258,19 @@ int vx_terms_begin(const vx_terms *t, const uint8_t *name, uint32_t n, int (*fn)
     for (uint32_t i = 0; i < t->n && !err; i++)
         if (t->term[i].len >= n && !memcmp(t->names + t->term[i].name, name, n))
             err = fn(ctx, i);
+    return err;
+}
+
+int vx_terms_forms(const vx_terms *t, const uint8_t *name, uint32_t n, int (*fn)(void *ctx, uint32_t term), void *ctx)
+{
+    uint8_t root[VX_TERM_MOST], other[VX_TERM_MOST];
+    const uint32_t *chain = kin_of(t, name, &n, root);
+    int err = 0;
+    for (uint32_t i = chain ? *chain : 0; i && !err; i = t->term[i - 1].kin) {
+        const uint32_t len = t->term[i - 1].len;
+        memcpy(other, t->names + t->term[i - 1].name, len);
+        if (vx_root(other, len) == n && !memcmp(other, root, n))
+            err = fn(ctx, i - 1);
+    }
     return err;
 }

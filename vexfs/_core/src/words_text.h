@@ -21,5 +21,7 @@ typedef int (*vx_token_fn)(void *ctx, uint8_t *term, uint32_t n, uint32_t flags)
 int vx_text_read(const uint8_t *text, size_t n, vx_token_fn fn, void *ctx);
 /* Stems an English word of a to z where it stands; its new length. */
 uint32_t vx_stem(uint8_t *term, uint32_t n);
+/* What a stemmed word has in common with its other forms, where it stands; its length, 0 for what has no forms. */
+uint32_t vx_root(uint8_t *term, uint32_t n);
 
 #endif
