@@ -13,28 +13,28 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
 from vexfs._core.fs cimport (
-    VX_SET_ATIME, VX_SET_GID, VX_SET_MODE, VX_SET_MTIME, VX_SET_SIZE, VX_SET_UID, fs_fallocate, fs_tmpfile,
+    fs_fallocate, fs_tmpfile,
     fs_write, vx_attr, vx_cred,
 )
 from vexfs.frontends.fuse.adapter cimport LINK_MAX, VX_FIRST_VIRTUAL
 from vexfs.frontends.fuse.answer cimport (
-    Answer, Asked, Created, behind, cred_of, fill_attr, fill_entry, finish, name_of, say, say_behind,
+    Answer, Asked, Created, behind, cred_of, fill_entry, finish, name_of, say, say_behind,
 )
+from vexfs.frontends.fuse.attributes cimport getattr, setattr, statx_
 from vexfs.frontends.fuse.handler cimport (
-    Handler, R_CREATE, R_FALLOCATE, R_FLUSH, R_FORGET, R_FSYNC, R_GETATTR, R_GETXATTR, R_LINK, R_LOOKUP, R_MKDIR,
-    R_MKNOD, R_OPEN, R_OPENDIR, R_READ, R_READLINK, R_RELEASE, R_RELEASEDIR, R_RENAME, R_RMDIR, R_SETATTR, R_SYMLINK,
+    Handler, R_CREATE, R_FALLOCATE, R_FLUSH, R_FORGET, R_FSYNC, R_GETXATTR, R_LINK, R_LOOKUP, R_MKDIR,
+    R_MKNOD, R_OPEN, R_OPENDIR, R_READ, R_READLINK, R_RELEASE, R_RELEASEDIR, R_RENAME, R_RMDIR, R_SYMLINK,
     R_UNLINK, R_WRITE,
 )
 from vexfs.frontends.fuse.kernel cimport (
-    FATTR_ATIME, FATTR_ATIME_NOW, FATTR_GID, FATTR_MODE, FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID,
     FOPEN_KEEP_CACHE, FUSE_BATCH_FORGET, FUSE_CREATE, FUSE_FALLOCATE, FUSE_FLUSH, FUSE_FORGET, FUSE_FSYNC,
     FUSE_GETATTR, FUSE_GETXATTR, FUSE_INTERRUPT, FUSE_LINK, FUSE_LOOKUP, FUSE_MKDIR, FUSE_MKNOD, FUSE_OPEN,
     FUSE_OPENDIR, FUSE_READ, FUSE_READDIR, FUSE_READDIRPLUS, FUSE_READLINK, FUSE_RELEASE, FUSE_RELEASEDIR, FUSE_RENAME,
     FUSE_RENAME2, FUSE_RMDIR, FUSE_SETATTR, FUSE_SYMLINK, FUSE_TMPFILE, FUSE_UNLINK, FUSE_WRITE,
-    FUSE_WRITE_KILL_SUIDGID, fuse_attr_out, fuse_batch_forget_in, fuse_create_in, fuse_entry_out, fuse_fallocate_in,
+    FUSE_WRITE_KILL_SUIDGID, VX_FUSE_STATX, fuse_batch_forget_in, fuse_create_in, fuse_entry_out, fuse_fallocate_in,
     fuse_forget_in, fuse_forget_one, fuse_fsync_in, fuse_getxattr_in, fuse_getxattr_out, fuse_in_header, fuse_link_in,
     fuse_mkdir_in, fuse_mknod_in, fuse_open_in, fuse_open_out, fuse_read_in, fuse_release_in, fuse_rename2_in,
-    fuse_rename_in, fuse_setattr_in, fuse_write_in, fuse_write_out, vx_add, vx_clock, vx_count, vx_ns, vx_time,
+    fuse_rename_in, fuse_write_in, fuse_write_out, vx_add, vx_count, vx_time,
 )
 from vexfs.frontends.fuse.listing cimport readdir
 
@@ -171,61 +171,6 @@ cdef int rename_2(Handler handler, const Asked *asked) noexcept nogil:
 
 
 # -- attributes
-
-cdef int say_attr(Handler handler, const Asked *asked, const vx_attr *attr) noexcept nogil:
-    cdef Answer answer
-    memset(&answer.body.attr, 0, sizeof(fuse_attr_out))
-    vx_time(handler.attr_ns, &answer.body.attr.attr_valid, &answer.body.attr.attr_valid_nsec)
-    fill_attr(&answer.body.attr.attr, attr)
-    say(asked, &answer, sizeof(fuse_attr_out), 0)
-    return 1
-
-
-cdef int getattr(Handler handler, const Asked *asked) noexcept nogil:
-    cdef vx_attr attr
-    if asked.head.nodeid >= VX_FIRST_VIRTUAL:
-        return 0
-    vx_count(&handler.taken[<int>R_GETATTR])
-    cdef int rc = handler.adapter.getattr(asked.head.nodeid, &attr)
-    return finish(asked, rc) if rc else say_attr(handler, asked, &attr)
-
-
-cdef int setattr(Handler handler, const Asked *asked) noexcept nogil:
-    cdef vx_attr value, attr
-    cdef uint32_t mask = 0
-    cdef int rc
-    cdef const fuse_setattr_in *wanted = <const fuse_setattr_in *>asked.body
-    if asked.n < sizeof(fuse_setattr_in) or asked.head.nodeid >= VX_FIRST_VIRTUAL:
-        return 0
-    memset(&value, 0, sizeof(value))
-    if wanted.valid & FATTR_MODE:
-        mask |= VX_SET_MODE
-        value.mode = wanted.mode
-    if wanted.valid & FATTR_UID:
-        mask |= VX_SET_UID
-        value.uid = wanted.uid
-    if wanted.valid & FATTR_GID:
-        mask |= VX_SET_GID
-        value.gid = wanted.gid
-    if wanted.valid & FATTR_SIZE:
-        mask |= VX_SET_SIZE
-        value.size = wanted.size
-    if wanted.valid & FATTR_ATIME:
-        mask |= VX_SET_ATIME
-        value.atime_ns = vx_clock() if wanted.valid & FATTR_ATIME_NOW else vx_ns(wanted.atime, wanted.atimensec)
-    if wanted.valid & FATTR_MTIME:
-        mask |= VX_SET_MTIME
-        value.mtime_ns = vx_clock() if wanted.valid & FATTR_MTIME_NOW else vx_ns(wanted.mtime, wanted.mtimensec)
-    cdef vx_cred who = cred_of(handler, asked)
-    vx_count(&handler.taken[<int>R_SETATTR])
-    if mask == 0 and who.uid:
-        # chown(f, -1, -1), or before a write, which says so itself: who may not write takes no set-id bits away.
-        rc = handler.adapter.getattr(asked.head.nodeid, &attr)
-        if rc or (who.uid != attr.uid and not attr.mode & 0o022):
-            return finish(asked, rc) if rc else say_attr(handler, asked, &attr)
-    rc = handler.adapter.setattr(&who, asked.head.nodeid, mask, &value, &attr)
-    return finish(asked, rc) if rc else say_attr(handler, asked, &attr)
-
 
 cdef int readlink(Handler handler, const Asked *asked) noexcept nogil:
     cdef char *into = behind(asked, LINK_MAX)
@@ -469,6 +414,8 @@ cdef int take(Handler handler, char *request, size_t n, size_t room, int device)
         return release(handler, &asked, 1)
     if head.opcode == FUSE_SETATTR:
         return setattr(handler, &asked)
+    if head.opcode == VX_FUSE_STATX:
+        return statx_(handler, &asked)
     if head.opcode == FUSE_TMPFILE:
         return tmpfile(handler, &asked)
     if head.opcode == FUSE_FALLOCATE:

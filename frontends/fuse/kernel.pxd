@@ -1,11 +1,13 @@
 """The kernel's requests and their answers, as ``linux/fuse.h`` has them."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "<linux/fuse.h>" nogil:
     """
+    #include <linux/stat.h>
     #include <string.h>
+    #include <sys/sysmacros.h>
     #include <time.h>
 
     #if FUSE_KERNEL_MINOR_VERSION < 37
@@ -14,6 +16,15 @@ cdef extern from "<linux/fuse.h>" nogil:
     #ifndef FUSE_WRITE_KILL_SUIDGID
     #define FUSE_WRITE_KILL_SUIDGID (1 << 2)
     #endif
+
+    #define VX_FUSE_STATX 52 /* protocol 7.39; struct fuse_statx has the layout of struct statx */
+    struct vx_statx_out {
+        struct fuse_out_header head;
+        uint64_t attr_valid;
+        uint32_t attr_valid_nsec, flags;
+        uint64_t spare[2];
+        struct statx stat;
+    };
 
     static inline void vx_count(uint64_t *counter) { __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED); }
     static inline int vx_add(int *number, int n) { return __atomic_add_fetch(number, n, __ATOMIC_RELAXED); }
@@ -36,6 +47,13 @@ cdef extern from "<linux/fuse.h>" nogil:
             return whole < 0 ? INT64_MIN : INT64_MAX;
         return ns;
     }
+    static inline struct statx_timestamp vx_stamp(int64_t ns)
+    {
+        uint64_t s;
+        uint32_t rest;
+        vx_time(ns, &s, &rest);
+        return (struct statx_timestamp){.tv_sec = (int64_t)s, .tv_nsec = rest};
+    }
     static inline int64_t vx_clock(void)
     {
         struct timespec now;
@@ -49,6 +67,9 @@ cdef extern from "<linux/fuse.h>" nogil:
     void vx_time(int64_t ns, uint64_t *s, uint32_t *rest)
     int64_t vx_ns(uint64_t s, uint32_t rest)
     int64_t vx_clock()
+    statx_timestamp vx_stamp(int64_t ns)
+    unsigned major(uint64_t device)
+    unsigned minor(uint64_t device)
 
     enum:
         FUSE_LOOKUP, FUSE_FORGET, FUSE_GETATTR, FUSE_UNLINK, FUSE_RENAME, FUSE_OPEN, FUSE_READ, FUSE_WRITE
@@ -57,7 +78,19 @@ cdef extern from "<linux/fuse.h>" nogil:
         FUSE_MKNOD, FUSE_MKDIR, FUSE_SYMLINK, FUSE_LINK, FUSE_RMDIR, FUSE_READLINK, FUSE_INTERRUPT
         FUSE_FALLOCATE, FUSE_TMPFILE
         FATTR_MODE, FATTR_UID, FATTR_GID, FATTR_SIZE, FATTR_ATIME, FATTR_MTIME, FATTR_ATIME_NOW, FATTR_MTIME_NOW
-        FOPEN_KEEP_CACHE, FUSE_WRITE_KILL_SUIDGID
+        FOPEN_KEEP_CACHE, FUSE_WRITE_KILL_SUIDGID, STATX_BASIC_STATS, STATX_BTIME, VX_FUSE_STATX
+
+    struct statx_timestamp:
+        pass
+    struct statx:
+        uint32_t stx_mask, stx_blksize, stx_nlink, stx_uid, stx_gid, stx_rdev_major, stx_rdev_minor
+        uint16_t stx_mode
+        uint64_t stx_ino, stx_size, stx_blocks
+        statx_timestamp stx_atime, stx_btime, stx_ctime, stx_mtime
+    struct vx_statx_out:
+        uint64_t attr_valid
+        uint32_t attr_valid_nsec
+        statx stat
 
     struct fuse_in_header:
         uint32_t len, opcode, uid, gid, pid

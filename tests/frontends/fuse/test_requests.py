@@ -215,3 +215,30 @@ def test_a_program_that_is_signalled_all_the_time_works_on(inside):
     command = [sys.executable, "-c", SIGNALLED, path / "f"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
+
+
+def birth(path):
+    """Of the file, in whole seconds; 0: not known."""
+    told = subprocess.run(["stat", "-c", "%W", path], capture_output=True, text=True, check=True)
+    return int(told.stdout)
+
+
+@pytest.mark.skipif(
+    tuple(map(int, os.uname().release.split(".")[:2])) < (6, 6), reason="the kernel does not ask when a file was made"
+)
+def test_when_a_file_was_made_is_told(inside):
+    volume, path, mount = inside
+    (path / "a").write_text("a")
+    os.utime(path / "a", (5, 5))
+    made = int(volume.filesystem.stat("a").st_birthtime)
+    assert birth(path / "a") == made
+    assert birth(path / ".vexfs" / "status") > 0  # refused once, it would be asked for no more
+    if os.geteuid() == 0:
+        os.mknod(path / "b", 0o20644, os.makedev(5, 300))
+        assert birth(path / "b") >= made
+        assert os.stat(path / "b").st_rdev == os.makedev(5, 300)
+    assert os.stat(path / "a").st_mtime == 5
+    before = mount.requests()["getattr"]
+    for _ in range(10):
+        birth(path / "a")
+    assert mount.requests()["getattr"] <= before + 1
