@@ -139,7 +139,7 @@ def _of_interrupt(error: BaseException) -> bool:
 
 
 def run(program: str, arguments: Sequence[str] | None = None) -> int:
-    """Parse `arguments`, run the command, and answer the exit status.  Errors become one line on standard error.
+    """Parse `arguments`, run the command, and answer the exit status.  Errors become one line each on standard error.
 
     Raises
     ------
@@ -169,7 +169,8 @@ def run(program: str, arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         except OSError:
             _complain_no_more()
-        print(f"{program}: {output.printable(' '.join(describe(error).split()))}", file=sys.stderr)
+        for told in getattr(error, "faults", None) or [describe(error)]:  # a configuration may have several
+            print(f"{program}: {output.printable(' '.join(told.split()))}", file=sys.stderr)
         return row_of(error).exit_code
 
 
