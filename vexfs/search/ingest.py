@@ -15,7 +15,6 @@ import os
 import stat
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -31,6 +30,7 @@ from vexfs.search.chunk import Chunker
 from vexfs.search.embedding import Batch, Model, model_of
 from vexfs.search.extract import Limits, Skipped
 from vexfs.search.marks import Marks
+from vexfs.search.pace import Pace
 from vexfs.search.passages import Changed, Passages, is_file, passages, path_of_text, wanted
 from vexfs.search.turns import Turns
 from vexfs.search.underway import UnderWay
@@ -72,7 +72,7 @@ class Ingest:
         self._tries: dict[int, int] = {}
         self._lock = threading.Condition()
         self._asked = self._answered = 0
-        self._recent: deque[tuple[float, int, int]] = deque(maxlen=1000)
+        self._pace = Pace()
         self.files = self.passages = self.failures = 0
         self._state = "idle"
         self._stop, self._wake = threading.Event(), threading.Event()
@@ -204,16 +204,14 @@ class Ingest:
         models that failed and are asked again later, with the reason, and ``awaited``: models that have been asked for
         long, with the seconds.
         """
-        now, late = time.monotonic(), self._under_way.late()
-        recent = [each for each in list(self._recent) if now - each[0] < 30]
-        span = max(now - recent[0][0], 0.5) if recent else 1.0
-        files, count = (sum(each[k] for each in recent) / span for k in (1, 2))
+        late = self._under_way.late()
+        files, cut = self._pace.rates()
         backlog = self._backlog.with_those(set(self._under_way.in_hand))
         asides = [index.aside.counts() for index in self.catalog.known() if index.embedder is not None]
         return {
             "state": self._state, "backlog": backlog, "files": self.files, "passages": self.passages,
             "settled": self._state == "idle" and self._backlog.empty and not backlog,
-            "files_per_s": round(files, 2), "passages_per_s": round(count, 2),
+            "files_per_s": round(files, 2), "passages_per_s": round(cut, 2),
             "eta_s": 0.0 if not backlog else None if self._holds or late or not files else round(backlog / files, 1),
             "without_text": sum(a for a, _ in asides), "failed": sum(b for _, b in asides), "failures": self.failures,
             "held": {model[0]: why for model, (_, _, why) in list(self._holds.items())},
@@ -496,4 +494,4 @@ class Ingest:
         self._backlog.done(each.ino)
         self.files += 1
         self.passages += len(each.chunks)
-        self._recent.append((time.monotonic(), 1, len(each.chunks)))
+        self._pace.note(len(each.chunks))
