@@ -119,3 +119,9 @@ def test_it_is_searched_and_refuses_what_would_write(tmp_path: Path, volume: Pat
     assert json.loads(vexctl("index", "list", "--volume", volume, "--json").stdout)
     refused = vexctl("index", "create", "--volume", volume, "other", "--dim", "3")
     assert refused.returncode == 1 and "Read-only file system" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_file_that_cannot_be_written_there_is_named(volume: Path, vexctl: Vexctl) -> None:
+    file = volume.parent / "node.conf"
+    done = vexctl("config", "init", file)
+    assert done.returncode == 1 and done.stderr == f"vexctl: {file}: Read-only file system\n"

@@ -1,5 +1,6 @@
 """What a command prints: JSON with stable keys when asked, else text and tables for people."""
 
+import contextlib
 import errno
 import json
 import os
@@ -65,7 +66,8 @@ def write_file(path: str | os.PathLike[str], text: str, mode: int | None = None)
     except OSError as error:
         raise from_errno(error.errno or errno.EIO, path) from None
     finally:
-        made.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # media that can only be read refuse this, too
+            made.unlink()
 
 
 def printable(name: str | bytes) -> str:
