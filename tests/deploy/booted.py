@@ -81,7 +81,7 @@ class Booted:
 
     def __exit__(self, *_):
         self.process.kill()
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=60)
 
     def _boot(self):
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -92,10 +92,10 @@ class Booted:
                 return Path(f"/proc/{self.first}/comm").read_text() == "systemd\n"
             return self.process.poll() is not None
 
-        until(is_systemd, 20, "systemd is process 1")
+        until(is_systemd, 60, "systemd is process 1")
         if self.process.poll() is not None:
             pytest.skip(f"systemd does not start in namespaces here: {self.process.stderr.read().decode()}")
-        said = until(lambda: self.run("systemctl is-system-running --wait").stdout.strip(), 30, "systemd answers")
+        said = until(lambda: self.run("systemctl is-system-running --wait").stdout.strip(), 60, "systemd answers")
         if said not in ("running", "degraded"):
             pytest.skip(f"systemd does not come up in namespaces here: {said}")
 

@@ -91,7 +91,7 @@ class Served:
                 list(map(str, command)), stdout=log, stderr=log, env={**os.environ, **environment}
             )
         until(
-            lambda: get(self.health, "/ready")[0] == 200, 30, f"{self.name} serves: {(self.home / 'log').read_text()}"
+            lambda: get(self.health, "/ready")[0] == 200, 60, f"{self.name} serves: {(self.home / 'log').read_text()}"
         )
         return self
 

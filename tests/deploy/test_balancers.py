@@ -159,9 +159,9 @@ def test_a_node_that_stops_ends_what_is_under_way_and_nobody_is_refused(serve, t
         upload.putrequest("PUT", "/v1/files/slow")
         upload.putheader("Content-Length", str(2 << 20))
         upload.endheaders(bytes(1 << 20))
-        until(lambda: json.loads(get(rest, "/v1/node")[1])["node_id"] == "n1", 5, "the first node answers")
+        until(lambda: json.loads(get(rest, "/v1/node")[1])["node_id"] == "n1", 20, "the first node answers")
         nodes[0].node.process.send_signal(signal.SIGTERM)
-        until(lambda: get(nodes[0].node.health, "/ready")[0] == 503, 5, "it says that it stops")
+        until(lambda: get(nodes[0].node.health, "/ready")[0] == 503, 20, "it says that it stops")
         for _ in range(20):
             status, body = get(rest, "/v1/node")
             assert (status, json.loads(body)["node_id"]) == (200, "n2")

@@ -43,12 +43,12 @@ def test_reload_takes_what_changed(host):
 
 def test_what_is_killed_or_hangs_is_started_again_and_has_its_files(host):
     more = "/run/systemd/system/vexfs.service.d"
-    host.told(f"mkdir -p {more} && printf '[Service]\\nWatchdogSec=2\\n' > {more}/soon.conf")
+    host.told(f"mkdir -p {more} && printf '[Service]\\nWatchdogSec=5\\n' > {more}/soon.conf")
     host.told("systemctl daemon-reload && systemctl restart vexfs")
     for number, name in enumerate((signal.SIGKILL, signal.SIGSTOP), 1):
         main = host.show("MainPID")
         host.told(f"sync -f /mnt/notes && kill -{name} {main}")
-        until(lambda main=main: host.show("MainPID") not in (main, "0") and served(host), 40, f"a node after {name}")
+        until(lambda main=main: host.show("MainPID") not in (main, "0") and served(host), 50, f"a node after {name}")
         assert host.show("NRestarts") == str(number)
         assert host.told("cat /mnt/notes/a.txt") == "remembered"
 

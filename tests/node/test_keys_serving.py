@@ -253,7 +253,7 @@ def allowed_origin(run):
 def host_of(name):
     def look(run):
         host, port = address(run, name)
-        with socket.create_connection((host, port), timeout=5):
+        with socket.create_connection((host, port), timeout=30):
             return host
 
     return look

@@ -201,8 +201,8 @@ class Cutting:
             except OSError:
                 return
             with client, socket.create_connection(("127.0.0.1", self.port)) as node:
-                client.settimeout(5)
-                node.settimeout(5)
+                client.settimeout(30)
+                node.settimeout(30)
                 self.requests += 1
                 node.sendall(self._whole(client))
                 client.sendall(self._whole(node))

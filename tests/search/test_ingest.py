@@ -264,10 +264,8 @@ def test_a_model_that_does_not_answer_makes_its_files_wait(fs):
     down.set()
     fs.write_text("docs/a.txt", "coffee")
     assert not fs.ingest.wait(1)
-    until(lambda: index.describe()["ingest"]["state"] == "waiting for a model")
-    status = index.describe()["ingest"]
+    status = until(lambda: (told := index.describe()["ingest"])["state"] == "waiting for a model" and told)
     assert status["backlog"] == 1 and "nobody there" in next(iter(status["held"].values()))
-    assert status["state"] == "waiting for a model"
     down.clear()
     settled(fs)
     assert found(fs, "coffee") == ["/docs/a.txt"] and not fs.ingest.status()["held"]
@@ -383,11 +381,7 @@ def test_it_gives_way_to_others(fs):
     try:
         for n in range(300):
             fs.write_text(f"docs/{n}.txt", "coffee " * 2000)
-        seen = set()
-        for _ in range(100):
-            seen.add(fs.ingest.status()["state"])
-            time.sleep(0.01)
-        assert "waiting for others" in seen
+        until(lambda: fs.ingest.status()["state"] == "waiting for others")
     finally:
         stop.set()
         thread.join()

@@ -192,7 +192,7 @@ def test_a_search_waits_for_whoever_settles_what_it_is_to_find(fs, box, x, monke
         found = pending(self)
         if not other.ident:
             other.start()
-            taken.wait(5)
+            taken.wait(30)
         return found
 
     box.upsert(["far"], -x[:1])

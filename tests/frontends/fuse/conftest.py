@@ -58,7 +58,7 @@ class Disk:
                 stdout=log,
                 stderr=log,
             )
-        for _ in range(1000):
+        for _ in range(6000):
             if os.path.ismount(self.path):
                 return
             if self.process.poll() is not None:

@@ -85,7 +85,7 @@ def mutated(rng, data):
 def exchanged(served, data, pieces=1, wait=0.3):
     """What the node answers to bytes, sent in some pieces; the connection is then ended from this side."""
     found = b""
-    with socket.create_connection(served.host.split(":"), timeout=5) as link:
+    with socket.create_connection(served.host.split(":"), timeout=30) as link:
         step = max(1, -(-len(data) // pieces))
         try:
             for at in range(0, len(data), step):
@@ -163,7 +163,7 @@ def test_a_split_at_any_byte_changes_nothing(fuzzed):
     assert whole.count(b"HTTP/1.1 20") == 3
     assert answers(stream, len(stream)) == whole  # byte by byte
     for at in range(1, len(stream), 7):
-        with socket.create_connection(fuzzed.host.split(":"), timeout=5) as link:
+        with socket.create_connection(fuzzed.host.split(":"), timeout=30) as link:
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link.sendall(stream[:at])
             time.sleep(0.001)

@@ -156,7 +156,7 @@ def test_pipelined_requests_are_answered_in_order(served):
 
 
 def test_expect_100_continue(served):
-    with socket.create_connection(served.host.split(":"), timeout=5) as link:
+    with socket.create_connection(served.host.split(":"), timeout=30) as link:
         link.sendall(f"PUT /v1/files/e HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.token}\r\n"
                      "Content-Length: 3\r\nExpect: 100-continue\r\n\r\n".encode())  # fmt: skip
         assert link.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -171,7 +171,7 @@ def test_expect_100_continue(served):
      (None, "POST /v1/operations", "Content-Length: 1000000000000", 413)],
 )  # fmt: skip
 def test_who_is_refused_is_told_before_the_body_is_sent(served, token, request_line, header, status):
-    with socket.create_connection(served.host.split(":"), timeout=5) as link:
+    with socket.create_connection(served.host.split(":"), timeout=30) as link:
         link.sendall(f"{request_line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token or served.token}\r\n"
                      f"{header}\r\n\r\n".encode())  # fmt: skip
         assert link.recv(4000).startswith(b"HTTP/1.1 %d " % status)
@@ -356,7 +356,7 @@ def peer(served, trusted, client=None):
     if client:
         context.load_cert_chain(f"{client}.crt", f"{client}.key")
     host, port = served.host.split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as link:
+    with socket.create_connection((host, int(port)), timeout=30) as link:
         with context.wrap_socket(link, server_hostname="localhost") as tls:
             tls.sendall(f"GET /v1/files HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {served.token}\r\n"
                         "Connection: close\r\n\r\n".encode())  # fmt: skip

@@ -200,7 +200,7 @@ def test_whoever_reads_matches_too_slowly_is_dropped(served, library, monkeypatc
         served.node.volume.index("/papers").upsert(ids, library)
         with pytest.raises(ConnectionClosed) as closed:
             while True:
-                client.link.recv(timeout=10)
+                client.link.recv(timeout=30)
         assert closed.value.rcvd.code == websocket.SLOW and "more were lost" in closed.value.rcvd.reason
 
 

@@ -149,9 +149,9 @@ def test_an_upload_of_which_a_part_waits_is_not_taken_for_a_whole_one(serve, mon
     monkeypatch.setattr(files._FileSink, "write", write)
     host, _, port = served.host.rpartition(":")
     gate = served.node.services["rest"].service
-    with socket.create_connection((host, int(port)), timeout=5) as link:
+    with socket.create_connection((host, int(port)), timeout=30) as link:
         link.sendall(head(served, "PUT /v1/files/half HTTP/1.1", CHUNKED) + b"3\r\nabc\r\n")
-        assert begun.wait(5)
+        assert begun.wait(30)
         link.sendall(b"3\r\ndef\r\n0\r\n\r\n")
         time.sleep(0.2)  # all of it has come, and half of it is written
         if way == "the client goes":

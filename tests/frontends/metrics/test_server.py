@@ -165,7 +165,7 @@ def test_after_stop_nobody_answers(volume):
     server = Server(Endpoints(History(Parts(volume))), None, ("127.0.0.1", 0))
     server.start()
     address = server.addresses["health"]
-    held = socket.create_connection(address, timeout=5)
+    held = socket.create_connection(address, timeout=30)
     server.stop()
     assert held.recv(10) == b""
     held.close()
