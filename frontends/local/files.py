@@ -378,6 +378,8 @@ class Files:
 
     def truncate(self, path: AnyPath, size: int) -> None:
         """Cut or extend a file; what is added reads as zeros and takes no room."""
+        if size < 0:
+            raise InvalidArgument.at("a size is 0 bytes or more", text(path))
         self.filesystem.truncate(text(path), size)
 
     def symlink(self, target: AnyPath, path: AnyPath) -> None:

@@ -187,6 +187,8 @@ def test_copytree(fs: Files) -> None:
 
 def test_touch_truncate_link_chown(fs: Files) -> None:
     fs.touch("t", 0o600)
+    with pytest.raises(OSError, match="0 bytes or more"):
+        fs.truncate("t", -1)
     fs.utime("t", (1.5, 2.5))
     assert (fs.stat("t").st_mtime_ns, stat.S_IMODE(fs.stat("t").st_mode) & 0o077) == (2_500_000_000, 0)
     fs.touch("t")
