@@ -179,3 +179,31 @@ def test_a_hole_in_the_middle_of_a_commit(tmp_path):
         assert fs.read(ino, 2 * MIB, 0) == model
         fs.release(ino)
     assert check(tmp_path / "v.vex").sound
+
+
+def test_a_hole_is_there_as_a_whole_or_not_at_all(volume):
+    """Its ends are written, what is between them goes, all in one epoch, though reading the ends lets others work."""
+    fs = volume.filesystem
+    inos = []
+    for k in range(40):
+        fs.write_file(f"/f{k}", bytes([255]) * 400_000)
+        inos.append(fs.open(f"/f{k}", os.O_RDWR))
+    fs.sync()
+    fs.drop_caches()
+    halves = []
+
+    def look():
+        for ino in inos:
+            while fs.read(ino, 1, 200) != bytes(1):
+                pass
+            halves.append(fs.read(ino, 1, 200_000))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    for ino in inos:
+        fs.fallocate(ino, HOLE, 100, 350_000)
+    watcher.join()
+    assert set(halves) == {bytes(1)}
+    for ino in inos:
+        assert fs.read(ino, 400_000, 0) == bytes([255]) * 100 + bytes(350_000) + bytes([255]) * 49_900
+        fs.release(ino)

@@ -7,24 +7,28 @@
 
 #include "vexfs/engine.h"
 
-/* Zeros off..end, within a page or two; those of them that the file has. */
-static int write_zeros(vx_fs *fs, vx_inode *i, uint64_t off, uint64_t end)
+/* Zeros off..end, at most a page; those of them that the file has. */
+static int lay_zeros(vx_fs *fs, vx_inode *i, uint64_t off, uint64_t end)
 {
     static const char zeros[VX_PAGE];
-    while (off < end) {
-        const uint64_t page_end = (off / VX_PAGE + 1) * VX_PAGE, to = page_end < end ? page_end : end;
-        int rc;
-        do
-            rc = vx_page_whole(fs, i, off);
-        while (rc == -EAGAIN);
-        if (rc || off >= i->a.size) /* the lock was away: it may be shorter now */
-            return rc;
-        rc = vx_write_held(fs, i, off, zeros, (size_t)((to < i->a.size ? to : i->a.size) - off));
-        if (rc)
-            return rc;
-        off = to;
-    }
-    return 0;
+    end = end < i->a.size ? end : i->a.size;
+    return off < end ? vx_write_held(fs, i, off, zeros, (size_t)(end - off)) : 0;
+}
+
+/* The pages at both ends whole in memory, and nothing of the file frozen.  From here on the lock is held: all of the
+ * range becomes zeros in one epoch, for other threads and for a crash. */
+static int zero_ready(vx_fs *fs, vx_inode *i, uint64_t off, uint64_t end)
+{
+    int rc;
+    do {
+        const int waits = i->frozen_pages != 0;
+        rc = waits ? vx_data_settle(fs, i) : 0;
+        if (!rc)
+            rc = waits ? -EAGAIN : off % VX_PAGE ? vx_page_whole(fs, i, off) : 0;
+        if (!rc && end % VX_PAGE)
+            rc = vx_page_whole(fs, i, end);
+    } while (rc == -EAGAIN);
+    return rc;
 }
 
 /* Takes the pages off..end out of the map; nothing of the file is frozen. */
@@ -62,28 +66,22 @@ static uint64_t whole_to(const vx_inode *i, uint64_t end)
 /* Bytes off..end become zeros, those that the file has. */
 static int zero(vx_fs *fs, vx_inode *i, uint64_t off, uint64_t end)
 {
+    int rc = zero_ready(fs, i, off, end);
+    if (rc)
+        return rc;
     if (i->flags & VX_I_INLINE) {
-        int rc = off < i->inl_n ? vx_inline_load(fs, i) : 0;
+        rc = off < i->inl_n ? vx_inline_load(fs, i) : 0;
         if (!rc && off < i->inl_n) {
             vx_inline_dirty(fs, i);
             memset(i->inl + off, 0, (size_t)((end < i->inl_n ? end : i->inl_n) - off));
         }
         return rc;
     }
-    const uint64_t from = (off + VX_PAGE - 1) / VX_PAGE * VX_PAGE;
-    uint64_t to;
-    int rc;
-    do {
-        to = whole_to(i, end);
-        if (from >= to)
-            return write_zeros(fs, i, off, end);
-        rc = write_zeros(fs, i, off, from);
-        if (!rc)
-            rc = write_zeros(fs, i, to, end);
-        if (!rc)
-            rc = vx_data_settle(fs, i);
-    } while (!rc && to != whole_to(i, end)); /* the lock was away: it may be longer now */
-    return rc ? rc : punch(fs, i, from, to);
+    const uint64_t from = (off + VX_PAGE - 1) / VX_PAGE * VX_PAGE, to = whole_to(i, end);
+    rc = lay_zeros(fs, i, off, from < end ? from : end);
+    if (!rc)
+        rc = lay_zeros(fs, i, to > from ? to : from, end);
+    return rc || from >= to ? rc : punch(fs, i, from, to);
 }
 
 /* As far as can be told: what is behind the end, and within the file what it has no blocks for. */
