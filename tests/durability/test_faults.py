@@ -252,6 +252,35 @@ def test_a_host_that_was_full_has_room_again_when_something_is_removed(tmp_path,
     assert ended.stdout.strip() == "survived", ended.stderr[-3000:]
 
 
+REWRITTEN = """
+import os, sys
+from vexfs._core.fs import Filesystem
+os.makedirs(sys.argv[1] + "/v/segments")
+fs = Filesystem(sys.argv[1] + "/v", create=True, compression="none", segment_size=4 << 20)
+data = os.urandom(500_000)
+ino = fs.open("f", os.O_RDWR | os.O_CREAT)
+for round in range(40):
+    for k in range(40):
+        fs.write(ino, data, k * 500_000)
+    fs.fsync(ino)
+fs.release(ino)
+fs.close()
+print("survived")
+"""
+
+
+def test_what_is_dead_on_a_disk_that_is_full_is_given_back_before_a_write_is_refused(tmp_path):
+    (tmp_path / "rewritten.py").write_text(REWRITTEN)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = f"mount -t tmpfs -o size=80m none {disk} && exec {sys.executable} {tmp_path}/rewritten.py {disk}"
+    enter = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
+    if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=100, check=False)
+    assert ended.stdout.strip() == "survived", ended.stderr[-3000:]
+
+
 LONG_LOG = """
 import os, sys, time
 from vexfs._core.fs import Filesystem

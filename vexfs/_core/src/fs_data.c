@@ -82,11 +82,16 @@ int vx_space_make(vx_fs *fs, uint64_t bytes)
     if (fs->commit_err && vx_many_bytes(fs))
         return fs->commit_err;
     int rc = vx_space_check(fs, bytes);
-    while (rc == -ENOSPC && fs->moving) { /* there is more room when it is done */
-        pthread_cond_wait(&fs->changed, &fs->lock);
+    while (rc == -ENOSPC && !fs->commit_err) { /* until nothing is left that could be given back */
+        if (fs->committing)
+            pthread_cond_wait(&fs->changed, &fs->lock);
+        else if ((fs->dirty_ops || fs->frozen_bytes || fs->durable < fs->committed)
+                     ? vx_commit_until(fs, fs->epoch, 1) /* what was deleted counts then */
+                     : !vx_reclaim_step(fs))
+            break;
         rc = vx_space_check(fs, bytes);
     }
-    if (rc && (fs->dirty_ops || fs->frozen_bytes) && !fs->commit_err && !vx_commit_until(fs, fs->epoch, 0))
-        rc = vx_space_check(fs, bytes); /* what was deleted and not yet committed has been counted now */
+    if (rc == -EDQUOT && (fs->dirty_ops || fs->frozen_bytes) && !fs->commit_err && !vx_commit_until(fs, fs->epoch, 0))
+        rc = vx_space_check(fs, bytes);
     return rc;
 }

@@ -279,7 +279,7 @@ void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from, uint
 int vx_space_check(vx_fs *fs, uint64_t bytes);
 void vx_space_look(vx_fs *fs); /* what the host has now */
 int vx_space_short(const vx_fs *fs); /* as it was looked at last */
-int vx_space_make(vx_fs *fs, uint64_t bytes); /* the same; commits pending deletions before it refuses; may wait */
+int vx_space_make(vx_fs *fs, uint64_t bytes); /* the same; reclaims what it can before it refuses; may wait */
 uint64_t vx_blocks(const vx_inode *i);
 
 /* fs_content.c: the content of small files and of symbolic links */
@@ -322,7 +322,7 @@ void vx_oplog(vx_fs *fs, int op, uint64_t ino, uint64_t a, uint64_t b, uint64_t 
               size_t xn, const void *y, size_t yn);
 
 /* fs_reclaim.c */
-int vx_reclaim_step(vx_fs *fs); /* committer only, between commits; 1: did something */
+int vx_reclaim_step(vx_fs *fs); /* between commits; 1: did something.  Lock held, and let go of meanwhile */
 int vx_reclaim_wanted(const vx_fs *fs);
 int vx_reclaim_segment(vx_fs *fs, uint32_t seg);
 /* Unlinks segments without live bytes, at most so many; how many.  Lock held, and let go of meanwhile. */
