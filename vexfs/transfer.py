@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,8 @@ from vexfs.store.attributes import RESERVED
 CHUNK = 1 << 20
 ZEROS = bytes(CHUNK)
 BLOCK = 4096
+#: A version, then for each entry its tag, rights and id.  Source: ``linux/posix_acl_xattr.h``.
+ACCESS_LIST, GROUP_OBJ = b"system.posix_acl_access", 4
 #: After these there is no sense in trying the next file.
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESHUTDOWN}
 
@@ -129,7 +132,7 @@ class Transfer:
             raise IsADirectoryError(errno.EISDIR, "is a directory there", self.target.full(path))
         if found.st_nlink > 1 and self._linked(path, found, there):
             return []
-        if there is not None and _same(found, there) and self._same_link(path, kind):
+        if there is not None and _same(found, self._mode(path, found), there) and self._same_link(path, kind):
             self.summary.unchanged += 1
             self._attributes(path)
             self.progress(found.st_size if kind == stat.S_IFREG else 0)
@@ -269,10 +272,19 @@ class Transfer:
                 self._skipped(path, f"owner: {describe(error)}")
         self._attributes(path)
         if not stat.S_ISLNK(found.st_mode):
-            mode = stat.S_IMODE(found.st_mode)
+            mode = self._mode(path, found)
             keeps = directory or not mode & _RIGHTS or _owned_alike(found, self.target.lstat(path))
             self.target.chmod(path, mode if keeps else mode & ~_RIGHTS)
         self.target.utime(path, found.st_atime_ns, found.st_mtime_ns)
+
+    def _mode(self, path: bytes, found: Any) -> int:
+        """Permissions without an access list, whose mask stands where the group's are: what the group itself has."""
+        mode = stat.S_IMODE(found.st_mode)
+        listed = b"" if stat.S_ISLNK(found.st_mode) else self.source.xattrs(path).get(ACCESS_LIST, b"")
+        for tag, rights, _ in struct.iter_unpack("<HHI", listed[4:]):
+            if tag == GROUP_OBJ:
+                mode &= ~stat.S_IRWXG | rights << 3
+        return mode
 
     def _attributes(self, path: bytes) -> None:
         """Make the extended attributes those of the source; a vector that the file got where it is now stays."""
@@ -305,9 +317,8 @@ def _owned_alike(found: Any, there: Any) -> bool:
     return bool(found.st_uid == there.st_uid and found.st_gid == there.st_gid)
 
 
-def _same(found: Any, there: Any) -> bool:
+def _same(found: Any, mode: int, there: Any) -> bool:
     """Whether the target was finished by an earlier run and the source has not changed since."""
-    mode = stat.S_IMODE(found.st_mode)
     return bool(
         stat.S_IFMT(found.st_mode) == stat.S_IFMT(there.st_mode)
         and stat.S_IMODE(there.st_mode) == (mode if _owned_alike(found, there) else mode & ~_RIGHTS)

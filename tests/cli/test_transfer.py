@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -216,6 +217,27 @@ def test_rights_of_an_owner_do_not_pass_to_another(
         assert status == 0 and (told["files"], told["unchanged"]) == (copied, 2 - copied)
     modes = [oct((tmp_path / "out" / name).stat().st_mode & 0o7777) for name in ("theirs", "ours")]
     assert modes == ["0o755", "0o6755"]
+
+
+def test_an_access_list_gives_the_group_no_more_than_it_had(
+    tmp_path: Path, volume: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    shared = tmp_path / "in" / "shared"
+    shared.write_text("1")
+    entries = ((1, 6, -1), (2, 6, 1234), (4, 4, -1), (16, 6, -1), (32, 0, -1))  # user:1234:rw-, group::r--, mask::rw-
+    listed = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(shared, "system.posix_acl_access", listed)
+    except OSError:
+        pytest.skip("this filesystem has no access lists")
+    assert shared.stat().st_mode & 0o777 == 0o660
+    for copied in (1, 0):
+        status, told = vexfs_run(capsys, "import", tmp_path / "in", f"{volume}:/in")
+        assert status == 0 and (told["files"], told["unchanged"]) == (copied, 1 - copied)
+        assert "posix_acl_access" in told["skipped"][0]["why"]
+    with vexfs.open(volume) as fs:
+        assert fs.stat("in/shared").st_mode & 0o777 == 0o640
 
 
 def test_times_that_a_volume_has_no_number_for(
