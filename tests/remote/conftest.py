@@ -30,7 +30,7 @@ class Served:
         assert not self.thread.is_alive()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(tmp_path_factory):
     made = Served(tmp_path_factory.mktemp("node"))
     yield made
