@@ -290,6 +290,13 @@ def test_a_node_that_stops_or_whose_rest_fails_says_that_it_is_not_ready(running
     assert release.wait(10) and seen == [["services: the node is stopping"]]
 
 
+def test_what_observes_a_node_ends_with_it(tmp_path):
+    with opened(tmp_path) as node:
+        watching = history_of(node)._thread
+        assert watching.is_alive()
+    assert not watching.is_alive()
+
+
 def test_a_clock_that_is_set_while_the_node_runs_changes_nothing_about_how_long_it_is_up(running):
     run = running()
     run.node.started += 86400  # as the clock would have it that was set back by a day

@@ -195,6 +195,8 @@ class Node:
         """Write everything out and give the volume up; harmless when that was done."""
         volume, self._volume = self._volume, None
         bridge, self._bridge = self._bridge, None
+        if (history := self.extras.pop("history", None)) is not None:
+            history.stop()
         try:
             if volume is not None:
                 volume.close()
