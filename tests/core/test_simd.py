@@ -99,6 +99,29 @@ def test_all_dims(simd, dtype):
             check(pair[None], expected[1, :1], unit[1, :1], dim, f"{what} pair")
 
 
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+@pytest.mark.parametrize("dim", [531, 1024, 1537, 4111])
+def test_rows_that_no_cache_holds(simd, dtype, dim):
+    """Long rows of more bytes than caches have take loops of their own; those at the ends are compared."""
+    rng = np.random.default_rng(13)
+    width = 4 if dtype == "f32" else 2
+    n = (25 << 20) // (width * dim) + 1
+    room = np.empty(n * dim * width + 64, np.uint8)
+    few, _ = encode(rng.normal(size=(64, dim)).astype(np.float32), dtype)
+    q, value = encode(rng.normal(size=(1, dim)).astype(np.float32), dtype)
+    for offset in (0, 4, 16):
+        rows = room[offset : offset + n * dim * width].view(few.dtype).reshape(n, dim)
+        rows[:] = few[np.arange(n) % 64]
+        values = encode(few.astype(np.float32), "f32")[1] if dtype == "f32" else (few.astype(np.uint32) << 16).view("f4")
+        for metric in METRICS_OF[dtype]:
+            expected, unit = reference(value, values.astype(np.float64), metric)
+            got = simd.one_to_many(q[0], rows, metric, dtype=dtype, dim=dim)
+            what = f"{simd.level} {dtype} {metric} dim {dim} at {offset}"
+            check(got[:64], expected[0], unit[0], dim, what)
+            np.testing.assert_array_equal(got[64:128], got[:64], what)
+            check(got[-64:], np.resize(expected[0], n)[-64:], np.resize(unit[0], n)[-64:], dim, what)
+
+
 @pytest.mark.parametrize("shape", [(14, 32, 384), (15, 33, 129), (29, 300, 50), (14, 257, 1), (40, 31, 700)])
 def test_matrix_product(simd, shape):
     """Enough rows of a for the packed many-to-many, in whole and broken blocks, panels and passes."""

@@ -177,28 +177,49 @@ VX_INLINE void one_f(int dtype, int metric, const vx_query *query, const uint8_t
         s->bb.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(bb[0], bb[1]));
 }
 
-/* For long rows that come from memory: one load after another, a line each, which prefetchers follow best.  A step of
- * more loads runs into misses ahead of them. */
+VX_INLINE void step_half(int metric, __m256 x, __m256 y, __m256 *ab, __m256 *bb)
+{
+    if (metric == VX_L2SQ) {
+        const __m256 d = _mm256_sub_ps(x, y);
+        *ab = _mm256_fmadd_ps(d, d, *ab);
+        return;
+    }
+    *ab = _mm256_fmadd_ps(x, y, *ab);
+    if (metric == VX_COSINE)
+        *bb = _mm256_fmadd_ps(y, y, *bb);
+}
+
+VX_INLINE __m512 whole(const __m256 half[2])
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(half[0]), half[1], 1);
+}
+
+/* For long rows that come from memory: a line a step, in halves, which prefetchers follow best.  Whole registers wait for
+ * memory, and more of them a step run into misses ahead of the prefetchers. */
 VX_INLINE void stream_f32(int metric, const vx_query *query, const uint8_t *row, vx_sums *s, size_t at)
 {
     const uint8_t *q = query->q;
     const __m512 zero = _mm512_setzero_ps();
+    const __m256 none = _mm256_setzero_ps();
     __m512 ab[2] = {zero, zero}, bb[2] = {zero, zero};
+    __m256 ab_half[2] = {none, none}, bb_half[2] = {none, none};
     size_t i = vx_head(row, 4, query->dim * 4);
     if (i)
         part_of_one(VX_F32, metric, q, row, 0, i, ab, bb);
 #pragma GCC unroll 1
     for (; i + STEP / 2 <= query->dim; i += STEP / 2) {
-        step_f(metric, _mm512_loadu_ps(q + i * 4), _mm512_loadu_ps(row + i * 4), &ab[0], &bb[0]);
-        const __m512 a = ab[0], b = bb[0];
-        ab[0] = ab[1], ab[1] = a;
-        bb[0] = bb[1], bb[1] = b;
+        UNROLL
+        for (size_t k = 0; k < 2; k++) {
+            const size_t byte = (i + k * STEP / 4) * 4;
+            step_half(metric, _mm256_loadu_ps((const float *)(const void *)(q + byte)),
+                      _mm256_loadu_ps((const float *)(const void *)(row + byte)), &ab_half[k], &bb_half[k]);
+        }
     }
     if (i < query->dim)
         part_of_one(VX_F32, metric, q, row, i, query->dim - i, ab, bb);
-    s->ab.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(ab[0], ab[1]));
+    s->ab.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(whole(ab_half), _mm512_add_ps(ab[0], ab[1])));
     if (metric == VX_COSINE)
-        s->bb.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(bb[0], bb[1]));
+        s->bb.f[at] = _mm512_reduce_add_ps(_mm512_add_ps(whole(bb_half), _mm512_add_ps(bb[0], bb[1])));
 }
 
 #define STREAM(NAME, METRIC, FOUR)                                                                                     \

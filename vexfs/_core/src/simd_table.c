@@ -10,7 +10,7 @@
 
 #define SLOTS 16
 #define CACHED_BYTES (24u << 20)
-#define STREAMED_BYTES 4096
+#define STREAMED_BYTES 2048
 #define MANY_ROWS 64
 
 #if defined(__x86_64__)
