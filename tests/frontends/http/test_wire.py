@@ -130,7 +130,7 @@ def test_the_end_of_an_upload_that_takes_too_long_is_answered(serve, monkeypatch
 
     monkeypatch.setattr(files._FileSink, "finish", finish)
     try:
-        answer = talk(served, head(served, "PUT /v1/files/late HTTP/1.1", "Content-Length: 3") + b"abc", 5)
+        answer = talk(served, head(served, "PUT /v1/files/late HTTP/1.1", "Content-Length: 3") + b"abc")
         assert statuses(answer) == [504]
     finally:
         release.set()
