@@ -22,6 +22,8 @@ NAME = "lock"
 _GLANCE_S = 0.02
 #: How long a moment is waited for in which nobody owns a volume.
 _PATIENCE_S = 2.0
+#: Who opens a volume again and again leaves it alone for a millisecond or two.
+_LOOK_S = 0.0005
 #: Where nothing can be written: a reader goes on.
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 SOCKET = "control.sock"  # beside it, while a mount without a node has the volume
@@ -30,12 +32,12 @@ SOCKET = "control.sock"  # beside it, while a mount without a node has the volum
 class Lock:
     """An acquired lock.  ``announce`` adds how the owner can be reached (control socket, mountpoint)."""
 
-    def __init__(self, directory: Path, *, shared: bool = False) -> None:
+    def __init__(self, directory: Path, *, shared: bool = False, patience_s: float = _GLANCE_S) -> None:
         self.path = directory / NAME
         self.shared = shared
         self._fd = self._open(directory)
         try:
-            self._take()
+            self._take(patience_s)
         except OSError as error:
             os.close(self._fd)
             self._fd = -1
@@ -51,13 +53,17 @@ class Lock:
         if not shared:
             self.announce()
 
-    def _take(self) -> None:
+    def _take(self, patience_s: float) -> None:
         how = (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
-        try:
-            fcntl.flock(self._fd, how)
-        except BlockingIOError:
-            time.sleep(_GLANCE_S)
-            fcntl.flock(self._fd, how)
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(self._fd, how)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(_LOOK_S)
 
     def _open(self, directory: Path) -> int:
         try:
@@ -96,13 +102,7 @@ class Lock:
     @classmethod
     def when_free(cls, directory: Path) -> "Lock":
         """Of a volume that others have for moments, one after the other: the first in which nobody has it."""
-        until = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                return cls(directory)
-            except VolumeBusy:
-                if time.monotonic() >= until:
-                    raise
+        return cls(directory, patience_s=_PATIENCE_S)
 
     @property
     def foreign(self) -> bool:

@@ -60,7 +60,7 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def until(self, script, timeout_s=20):
+    def until(self, script, timeout_s=60):
         deadline = time.monotonic() + timeout_s
         while not (found := self.run(f"(() => {{ try {{ return {script}; }} catch {{ return null; }} }})()")):
             assert time.monotonic() < deadline, f"never: {script}\n{self.run('document.body.innerText')}"
