@@ -1,5 +1,6 @@
 """A volume against the model: a short form, and one of thousands of steps."""
 
+import os
 import stat
 
 import pytest
@@ -38,6 +39,23 @@ def test_a_slash_behind_a_symlink_follows_every_link(tmp_path) -> None:
         fs.symlink("near", "far")
         assert fs.resolve("far/", follow_symlinks=False) == fs.resolve("d")
         assert fs.resolve("far", follow_symlinks=False) != fs.resolve("d")
+
+
+def test_making_what_a_symlink_with_a_slash_leads_to_is_refused_as_linux_does(tmp_path) -> None:
+    with Volume.create(tmp_path / "v") as volume:
+        fs = volume.filesystem
+        fs.write_file("f", b"")
+        fs.mkdir("d")
+        for target, name in (("f/", "to_file"), ("to_file", "to_link"), ("d/", "to_directory"), ("none/", "to_none")):
+            fs.symlink(target, name)
+            for flags in (os.O_RDWR, os.O_RDONLY):
+                with pytest.raises(IsADirectoryError):
+                    fs.open(name, os.O_CREAT | flags)
+        fs.symlink("f", "to_plain")
+        fs.symlink("to_plain", "d/../to_plainer")
+        ino = fs.open("to_plainer", os.O_CREAT | os.O_RDWR)
+        assert ino == fs.resolve("f")
+        fs.release(ino)
 
 
 def test_a_path_behind_symlinks_may_be_as_long_as_any(tmp_path) -> None:

@@ -44,6 +44,7 @@ cdef int O_TMPFILE = os.O_TMPFILE
 cdef uint32_t S_IFMT = 0o170000
 cdef uint32_t S_IFDIR = 0o040000
 cdef uint32_t S_IFLNK = 0o120000
+cdef int ENOENT = 2
 cdef int EEXIST = 17
 cdef int ENOTDIR = 20
 cdef int EISDIR = 21
@@ -120,15 +121,22 @@ cdef class Filesystem(ByPath):
                 return a.ino
             if rc != -ELOOP or flags & <uint32_t>(O_EXCL | O_NOFOLLOW):
                 raise failed(rc, path)
+            # A symlink: the file is opened, or made, where it leads, with its last slash.  A loop ends in ELOOP here.
+            try:
+                target = self.readlink(p)
+            except OSError as error:
+                if error.errno not in (ENOENT, EINVAL):
+                    raise
+                return self.open(path, flags, mode)  # it has just been removed or replaced
             try:
                 self.walk(path, True, &a)
             except FileNotFoundError:
-                # A dangling symlink: the file is made where it leads.  A loop ended in ELOOP above.
-                target = self.readlink(p)
                 if b".vexfs" in target.split(b"/"):
                     raise  # the volume's own: nothing is made there
-                above = b"" if target.startswith(b"/") else p.rpartition(b"/")[0] + b"/" if b"/" in p else b""
-                return self.open(above + target, flags, mode)
+            except NotADirectoryError:
+                pass
+            above = b"" if target.startswith(b"/") else p.rpartition(b"/")[0] + b"/" if b"/" in p else b""
+            return self.open(above + target, flags, mode)
         rc = UNTRIED
         while self.leads(rc, path, not flags & <uint32_t>O_NOFOLLOW, &a):
             if (a.mode & S_IFMT) == S_IFLNK:
