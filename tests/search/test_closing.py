@@ -62,3 +62,32 @@ def test_who_is_at_it_hears_that_it_was_closed(place):
             thread.join(30)
         assert all(told.pop(name) is VolumeClosed for name in ("text", "vector", "similar", "make")), told
         assert len(told) == 3 and set(told.values()) <= {VolumeClosed, IndexClosed}
+
+
+def test_indexes_that_come_and_go_keep_nothing_from_being_closed(tmp_path):
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.index("v", dim=4)
+        fs.write_text("t/x.md", "coffee")
+    for number in range(25):
+        fs, told = vexfs.open(tmp_path / "v.vex"), []
+
+        def until_closed(work, told=told):
+            try:
+                while True:
+                    work()
+            except Exception as error:
+                told.append(repr(error))
+
+        def come_and_go(fs=fs):
+            fs.index("t", embedder="default")
+            fs.drop_index("t")
+
+        asked = (come_and_go, lambda fs=fs: fs.ingest.status(), lambda fs=fs: fs.write_text("t/y.md", "tea"))
+        threads = [threading.Thread(target=until_closed, args=(ask,), daemon=True) for ask in asked for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.01 + number * 0.004)
+        fs.close()
+        for thread in threads:
+            thread.join(30)
+        assert "vexfs-ingest" not in {thread.name for thread in threading.enumerate()}, "left behind, for ever"

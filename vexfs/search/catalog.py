@@ -112,9 +112,9 @@ class Catalog:
         from vexfs.search.ingest import Ingest
 
         with self.lock:
-            if self._ingest is None:
-                self._ingest = Ingest(self)
-            ingest = self._ingest
+            ingest = self._ingest = self._ingest or Ingest(self)
+            if self._stop.is_set():
+                ingest.close()  # it is made to answer that nothing goes on any more
         if not self.read_only:
             ingest.start()
         return ingest
@@ -482,13 +482,17 @@ class Catalog:
         for each in list(self.standing):
             each.close()
         self._stop.set()
+        with self.lock:
+            late = self._ingest  # made meanwhile
+        if late is not None:
+            late.close()
         self._work.ring()
         stand_behind(self.filesystem, None)
         if self._worker is not None:
             self._worker.join()
-        if whole:
-            self.settling.end()
-        with self.lock:
+        with self.settling.lock, self.lock:  # no index comes or goes from here on
+            if whole:
+                self.settling.end()
             self._closed = True
             for index in self._by_directory.values():
                 index.close(snapshot=whole and not self.read_only)

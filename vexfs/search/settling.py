@@ -43,7 +43,8 @@ class Settling:
 
     def __init__(self, catalog: "Catalog") -> None:
         self._catalog, self._filesystem = catalog, catalog.filesystem
-        self._lock = threading.RLock()
+        #: Held while it works; taken before the catalog's.
+        self.lock = threading.RLock()
         self._trees: list[int] = []
         self._at_work = self._stopping = False
 
@@ -56,7 +57,7 @@ class Settling:
 
     def end(self) -> None:
         """The volume is about to be closed; no search follows."""
-        with self._lock:
+        with self.lock:
             self._stopping = True
             left = self._trees or any(index.table.waiting for index in self._catalog.known())
         if not left and not self._catalog.read_only:
@@ -74,7 +75,7 @@ class Settling:
 
     def run(self) -> None:
         """Work off everything."""
-        with self._lock:
+        with self.lock:
             if self._at_work:
                 return  # asked by what it does itself
             self._at_work = True
