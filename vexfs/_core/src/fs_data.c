@@ -81,14 +81,19 @@ int vx_space_make(vx_fs *fs, uint64_t bytes)
 {
     if (fs->commit_err && vx_many_bytes(fs))
         return fs->commit_err;
-    int rc = vx_space_check(fs, bytes);
+    int rc = vx_space_check(fs, bytes), counted = 0;
     while (rc == -ENOSPC && !fs->commit_err) { /* until nothing is left that could be given back */
-        if (fs->committing)
+        if (fs->committing) {
             pthread_cond_wait(&fs->changed, &fs->lock);
-        else if ((fs->dirty_ops || fs->frozen_bytes || fs->durable < fs->committed)
-                     ? vx_commit_until(fs, fs->epoch, 1) /* what was deleted counts then */
-                     : !vx_reclaim_step(fs))
+        } else if (!counted && (fs->dirty_ops || fs->frozen_bytes || fs->durable < fs->committed)) {
+            counted = 1; /* what was deleted; others may go on for ever */
+            if (vx_commit_until(fs, fs->epoch, 1))
+                break;
+        } else if (vx_reclaim_step(fs)) {
+            counted = 0;
+        } else {
             break;
+        }
         rc = vx_space_check(fs, bytes);
     }
     if (rc == -EDQUOT && (fs->dirty_ops || fs->frozen_bytes) && !fs->commit_err && !vx_commit_until(fs, fs->epoch, 0))
