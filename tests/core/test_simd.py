@@ -100,7 +100,7 @@ def test_all_dims(simd, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["f32", "bf16"])
-@pytest.mark.parametrize("dim", [531, 1024, 1537, 4111])
+@pytest.mark.parametrize("dim", [259, 531, 1024, 1537, 4111])
 def test_rows_that_no_cache_holds(simd, dtype, dim):
     """Long rows of more bytes than caches have take loops of their own; those at the ends are compared."""
     rng = np.random.default_rng(13)

@@ -10,7 +10,7 @@
 
 #define SLOTS 16
 #define CACHED_BYTES (24u << 20)
-#define STREAMED_BYTES 2048
+#define STREAMED_BYTES 1024
 #define MANY_ROWS 64
 
 #if defined(__x86_64__)
@@ -210,7 +210,7 @@ static const vx_shapes *shapes_of(const vx_simd *s, int dtype, int metric, size_
 /* The processor's word on its cache is no help: virtual machines tell that of all cores together. */
 vx_many_fn vx_simd_sweep(const vx_shapes *shapes, size_t n, size_t stride)
 {
-    return stride > STREAMED_BYTES && n * stride > CACHED_BYTES ? shapes->stream : shapes->many;
+    return stride >= STREAMED_BYTES && n * stride > CACHED_BYTES ? shapes->stream : shapes->many;
 }
 
 /* The query again, so that it stands in cache lines as the rows stand in theirs; NULL where it does, or that is not worth

@@ -6,6 +6,7 @@
 
 #define CHUNK 128u
 #define AHEAD 6u
+#define NEXT_BYTES 2048u
 
 /* What is compared: larger is nearer.  cosine: the cosine; dot: the product; l2: the negative squared distance. */
 static float key_of(const vx_search *s, const void *stored, uint32_t row)
@@ -67,6 +68,8 @@ static int compare_all(vx_search *s, uint32_t first, uint32_t n, float *key)
         const int metric = v->metric == VX_L2 ? VX_L2SQ : VX_DOT;
         const vx_shapes *shapes = &vx_simd_kernels(v->simd)->distance[VX_F32][metric];
         vx_simd_sweep(shapes, atomic_load(&v->end), v->row_bytes)(s->q, rows, v->row_bytes, n, v->dim, key);
+        for (uint32_t at = 0; at < NEXT_BYTES; at += 64) /* what comes next is under way while keys are looked at */
+            __builtin_prefetch(rows + (size_t)n * v->row_bytes + at, 0, 3);
         for (uint32_t i = 0; i < n; i++)
             key[i] = v->metric == VX_L2 ? -key[i] : v->metric == VX_COSINE ? key[i] * *vx_norm(v, first + i) : key[i];
     } else {
