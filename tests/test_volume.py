@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -476,3 +477,24 @@ def test_importing_the_package_is_cheap() -> None:
         vexfs.nothing  # noqa: B018
     with warnings.catch_warnings():
         assert vexfs.Volume.__name__ == "LocalVolume"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"cache_size": "1GB"}, "cache_size='1GB': a whole number from 0"),
+        ({"cache_size": -1}, "cache_size=-1: "),
+        ({"dirty_limit": 1.5}, "dirty_limit=1.5: "),
+        ({"commit_ops": 2**40}, "commit_ops=1099511627776: "),
+        ({"io_queue_depth": 0}, "io_queue_depth=0: a whole number from 1"),
+    ],
+)
+def test_options_that_cannot_be_are_named(tmp_path, options, told):
+    with pytest.raises(errors.UsageError, match=re.escape(told)):
+        vexfs.open(tmp_path / "v", **options)
+    assert not (tmp_path / "v").exists()
+    vexfs.open(tmp_path / "v").close()
+    with pytest.raises(errors.UsageError, match=re.escape(told)):
+        vexfs.open(tmp_path / "v", **options)
+    with pytest.raises(TypeError, match="no option is called 'cachesize'; cache_size, "):
+        vexfs.open(tmp_path / "v", cachesize=1)

@@ -6,12 +6,14 @@ no accounting, and each operation wakes the committer itself.
 """
 
 import functools
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from vexfs._core.bridge import Bridge
 from vexfs._core.frame import Frames
 from vexfs._core.pool import Pool
 from vexfs._core.simd import Simd
+from vexfs.errors import UsageError
 
 
 class Options(TypedDict, total=False):
@@ -48,6 +50,24 @@ def frames() -> Frames:
 def simd() -> Simd:
     """The distance kernels of this process: every index asks these, so that one setting rules them all."""
     return Simd()
+
+
+#: Numbers among the options, and the least and the most that each may be.
+_BOUNDS = {
+    "cache_size": (0, 1 << 62), "prefetch_size": (0, 1 << 62), "dirty_limit": (1, 1 << 62), "inode_cache": (1, 1 << 32),
+    "io_queue_depth": (1, 4096), "commit_ops": (1, (1 << 32) - 1), "commit_delay_ms": (0, (1 << 32) - 1),
+}  # fmt: skip
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Refuse options that are none (``TypeError``), and numbers that are none or out of bounds (``UsageError``)."""
+    for name, value in options.items():
+        if name not in Options.__annotations__:
+            raise TypeError(f"no option is called {name!r}; {', '.join(Options.__annotations__)} are known")
+        if name in _BOUNDS:
+            least, most = _BOUNDS[name]
+            if not isinstance(value, int) or not least <= value <= most:
+                raise UsageError(f"{name}={value!r}: a whole number from {least} to {most} is wanted")
 
 
 def equip(options: dict[str, Any]) -> Bridge | None:

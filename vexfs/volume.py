@@ -32,7 +32,7 @@ from vexfs.store.check import Report
 from vexfs.store.check import check as run_check
 from vexfs.store.lock import Lock
 from vexfs.store.making import making, unfinished, vacant
-from vexfs.store.snapshot import INDEX, META, SEGMENTS
+from vexfs.store.snapshot import INDEX, SEGMENTS
 
 if TYPE_CHECKING:
     from vexfs.search.catalog import Catalog
@@ -119,6 +119,7 @@ class Volume:
         HostUnsuitable
             `path` lies on a network filesystem or FUSE.
         """
+        machinery.check(options)
         geometry = volumefile.checked_geometry(segment_size, size_limit, compression)
         directory = Path(path).absolute()
         if directory.is_dir() and not vacant(directory):
@@ -183,14 +184,17 @@ class Volume:
             Another process has it; the message says which and how to reach it.
         KeyMissing, KeyWrong
             The key does not fit.
+        UsageError
+            An option is out of bounds.
         """
         directory = Path(path).absolute()
         if create and not read_only and vacant(directory):
             return cls.create(directory, key_file=key_file, compression=compression or "lz4", **options)
+        machinery.check(options)
         about = volumefile.load(directory)
         host.refuse_unsuitable(directory)
         master = unlock.master_key(directory, about, key_file)
-        _check_parts(directory)
+        snapshot.refuse_incomplete(directory)
         lock = Lock(directory, shared=read_only)
         if not read_only:
             volumefile.tidy(directory, about)
@@ -422,7 +426,7 @@ def check(
             raise
         about = spare
     master = unlock.master_key(directory, about, key_file)
-    _check_parts(directory)
+    snapshot.refuse_incomplete(directory)
     lock = Lock(directory) if repair else Lock.for_checking(directory)
     try:
         return run_check(directory, master, repair=repair, read_data=read_data, progress=progress)
@@ -491,10 +495,3 @@ def rotate_key(path: HostPath, key_file: HostPath, new_key_file: HostPath) -> No
 def _identity(directory: Path) -> tuple[int, int]:
     found = directory.stat()
     return found.st_dev, found.st_ino
-
-
-def _check_parts(directory: Path) -> None:
-    """A missing part is named before an engine fails on it, or worse, makes an empty one."""
-    for name in (META, SEGMENTS):
-        if not (directory / name).exists():
-            raise VolumeDamaged.at("is missing; restore the volume from a backup", directory / name)

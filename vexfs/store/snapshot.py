@@ -25,6 +25,14 @@ PIECE = 8 << 20
 TAILS_MAX = 2**31 - 1
 
 
+def refuse_incomplete(directory: Path) -> None:
+    """A part that is missing is named before an engine fails on it, or worse, makes an empty one."""
+    for name in (META, SEGMENTS):
+        if not (directory / name).exists():
+            raise VolumeDamaged.at("is missing; restore the volume from a backup", directory / name)
+
+
+
 def segment_path(directory: Path, number: int) -> Path:
     """Where segment `number` of the volume in `directory` is."""
     return directory / SEGMENTS / f"{number:08x}.seg"
