@@ -17,7 +17,8 @@ from vexfs.search.embedders import Vectors, normalised
 
 _TOKENS_MOST = 254
 _UNKNOWN, _BEGIN, _END = 100, 101, 102
-_BATCH = 32
+#: Of one run of the model, padding included: what it works on stays in the processor's caches.
+_TOKENS_A_RUN = 256
 
 
 class MiniLM:
@@ -35,14 +36,18 @@ class MiniLM:
         self._tokenizing = threading.Lock()
 
     def embed(self, texts: list[str]) -> Vectors:
-        """See :class:`vexfs.search.embedders.Embedder`; texts of like length share a batch, which saves padding."""
+        """See :class:`vexfs.search.embedders.Embedder`; texts of like length share a run, which saves padding."""
         with self._tokenizing:
             tokens = [self._tokens(text) for text in texts]
         out = np.zeros((len(texts), self.dim), np.float32)
         order = sorted((i for i, ids in enumerate(tokens) if len(ids) > 2), key=lambda i: len(tokens[i]))
-        for at in range(0, len(order), _BATCH):
-            batch = order[at : at + _BATCH]
-            out[batch] = self._forward([tokens[i] for i in batch])
+        at = 0
+        while at < len(order):
+            end = at + 1
+            while end < len(order) and (end + 1 - at) * len(tokens[order[end]]) <= _TOKENS_A_RUN:
+                end += 1
+            out[order[at:end]] = self._forward([tokens[i] for i in order[at:end]])
+            at = end
         return normalised(out, len(texts), self.dim, self.name)
 
     def _tokens(self, text: str) -> npt.NDArray[np.int64]:
