@@ -18,6 +18,7 @@ from vexfs.search.snippet import snippet
         ("draft!=true", {"draft": {"$ne": True}}),
         ("author", {"author": {"$exists": True}}),
         ("path=*.md", {"$path": "*.md"}),
+        ('note=">2"', {"note": {"$eq": ">2"}}),
         ("note==a=b", {"note": {"$eq": "a=b"}}),
         ('{"$or": [{"a": 1}, {"b": 2}]}', {"$or": [{"a": 1}, {"b": 2}]}),
     ],
@@ -31,7 +32,7 @@ def test_several_hold_together():
     assert where_of(["a=1", "b"]) == {"$and": [{"a": {"$eq": 1}}, {"b": {"$exists": True}}]}
 
 
-@pytest.mark.parametrize("text", ["", ">=3", "{bad", "path>3", "a>1,2", "a!b"])
+@pytest.mark.parametrize("text", ["", ">=3", "{bad", "path>3", "a>1,2", "a!b", "a>>2", "a===b", "a!==b", "a=<2"])
 def test_what_is_none_is_refused(text):
     with pytest.raises(QueryInvalid):
         where_of([text])

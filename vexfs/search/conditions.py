@@ -43,6 +43,9 @@ def _parsed(text: str) -> dict[str, Any]:
     name, op, value = match["name"].strip(), match["op"], match["value"]
     if op is None:
         return {name: {"$exists": True}}
+    if value.startswith(("<", ">", "=", "!")):
+        told = f"{op}{value[0]} compares nothing; a text that begins with {value[0]} stands in double quotes"
+        raise QueryInvalid(f"{text!r}: {told}")
     if name in ("path", "$path"):
         if op not in ("=", "=="):
             raise QueryInvalid(f"{text!r}: a path is compared with = and a pattern, as path=*.md")
