@@ -27,6 +27,7 @@ class Options(TypedDict, total=False):
     commit_ops: int
     commit_delay_ms: int
     inode_cache: int
+    log_limit: int
     atime: str
     owner: tuple[int, int]
     pool: Any
@@ -55,6 +56,7 @@ def simd() -> Simd:
 #: Numbers among the options, and the least and the most that each may be.
 _BOUNDS = {
     "cache_size": (0, 1 << 62), "prefetch_size": (0, 1 << 62), "dirty_limit": (1, 1 << 62), "inode_cache": (1, 1 << 32),
+    "log_limit": (4096, 1 << 62),
     "io_queue_depth": (1, 4096), "commit_ops": (1, (1 << 32) - 1), "commit_delay_ms": (0, (1 << 32) - 1),
 }  # fmt: skip
 
