@@ -7,6 +7,7 @@ no accounting, and each operation wakes the committer itself.
 
 import functools
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, TypedDict
 
 from vexfs._core.bridge import Bridge
@@ -56,8 +57,8 @@ def simd() -> Simd:
 #: Numbers among the options, and the least and the most that each may be.
 _BOUNDS = {
     "cache_size": (0, 1 << 62), "prefetch_size": (0, 1 << 62), "dirty_limit": (1, 1 << 62), "inode_cache": (1, 1 << 32),
-    "log_limit": (4096, 1 << 62),
-    "io_queue_depth": (1, 4096), "commit_ops": (1, (1 << 32) - 1), "commit_delay_ms": (0, (1 << 32) - 1),
+    "log_limit": (4096, 1 << 62), "io_queue_depth": (1, 4096), "commit_ops": (1, (1 << 32) - 1),
+    "commit_delay_ms": (0, (1 << 32) - 1),
 }  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def check(options: Mapping[str, Any]) -> None:
             raise TypeError(f"no option is called {name!r}; {', '.join(Options.__annotations__)} are known")
         if name in _BOUNDS:
             least, most = _BOUNDS[name]
-            if not isinstance(value, int) or not least <= value <= most:
+            if not isinstance(value, Integral) or not least <= value <= most:
                 raise UsageError(f"{name}={value!r}: a whole number from {least} to {most} is wanted")
 
 

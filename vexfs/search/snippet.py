@@ -12,7 +12,7 @@ import numpy as np
 
 from vexfs.errors import IndexClosed, PluginBroken, VolumeClosed
 from vexfs.search.chunk import Chunk, Chunker
-from vexfs.search.extract import Extracted, Limits, Skipped, extract, kind_of
+from vexfs.search.extract import Limits, Skipped, extract, kind_of
 from vexfs.search.passages import Changed, name_of, read
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _KEPT = 32
 _WORD = re.compile(r"\w+")
 _SPACE = re.compile(r"\s+")
 
-_cut: OrderedDict[tuple[weakref.ref["Index"], int, int], tuple[Extracted, list[Chunk]]] = OrderedDict()
+_cut: OrderedDict[tuple[weakref.ref["Index"], int, int], list[Chunk]] = OrderedDict()
 _cutting = Lock()
 
 
@@ -39,7 +39,7 @@ def passage_text(index: "Index", ino: int, row: int, span: tuple[int, int] | Non
                 if 0 not in data and index.filesystem.read(ino, 2, 0) not in _UTF_16:
                     return data.decode("utf-8")
         found = np.flatnonzero(index.table.rows_of(ino) == row)
-        chunks = _passages(index, ino)[1]
+        chunks = _passages(index, ino)
         return chunks[int(found[0])].text if len(found) and int(found[0]) < len(chunks) else ""
     except VolumeClosed:
         raise
@@ -47,16 +47,15 @@ def passage_text(index: "Index", ino: int, row: int, span: tuple[int, int] | Non
         return ""
 
 
-def _passages(index: "Index", ino: int) -> tuple[Extracted, list[Chunk]]:
-    """A file extracted and cut as it was when it was indexed; the last few are kept."""
+def _passages(index: "Index", ino: int) -> list[Chunk]:
+    """A file cut as it was when it was indexed; the last few are kept."""
     data, name, generation = read(index.filesystem, ino, Limits())
     key = (weakref.ref(index), ino, generation)
     with _cutting:
         if key in _cut:
             _cut.move_to_end(key)
             return _cut[key]
-    found = extract(data, name)
-    made = (found, Chunker().cut(found))
+    made = Chunker().cut(extract(data, name))
     with _cutting:
         _cut[key] = made
         while len(_cut) > _KEPT:

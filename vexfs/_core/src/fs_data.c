@@ -97,6 +97,6 @@ int vx_space_make(vx_fs *fs, uint64_t bytes)
         rc = vx_space_check(fs, bytes);
     }
     if (rc == -EDQUOT && (fs->dirty_ops || fs->frozen_bytes) && !fs->commit_err && !vx_commit_until(fs, fs->epoch, 0))
-        rc = vx_space_check(fs, bytes);
+        rc = vx_space_check(fs, bytes); /* what was deleted and not yet committed has been counted now */
     return rc;
 }
