@@ -69,7 +69,7 @@ def check(options: Mapping[str, Any]) -> None:
             raise TypeError(f"no option is called {name!r}; {', '.join(Options.__annotations__)} are known")
         if name in _BOUNDS:
             least, most = _BOUNDS[name]
-            if not isinstance(value, Integral) or not least <= value <= most:
+            if not isinstance(value, Integral) or not least <= int(value) <= most:
                 raise UsageError(f"{name}={value!r}: a whole number from {least} to {most} is wanted")
 
 
