@@ -82,6 +82,16 @@ def test_a_long_sentence_is_cut_between_words():
         assert set(each.text.split()) == {"roast"}
 
 
+@pytest.mark.parametrize("word", ["roast ", "Röstung ", "焙煎"])
+def test_a_sentence_that_is_longer_than_a_passage_begins_in_the_passage_before(word):
+    data = (SENTENCE + word * 5000).encode()
+    found = cut(data, "a.txt")
+    assert found[0].text.startswith(SENTENCE + word[0])
+    assert all(390 < _tokens(each.text) <= 400 for each in found[:-1]) and len(found) > 10
+    gap = b" " if word.endswith(" ") else b""
+    assert gap.join(data[each.start : each.end] for each in found) == data.strip()
+
+
 def test_blocks_without_places_have_labels_and_no_bytes():
     blocks = [Block("Title", level=1, label="page 1"), *(Block(SENTENCE * 5, label=f"page {n}") for n in range(1, 20))]
     found = Chunker().cut(Extracted("pdf", blocks))

@@ -5,6 +5,7 @@ between sentences, then between words.  Small sections share a passage.  Tokens 
 UTF-8, which is within a quarter of what the embedders' own vocabularies count in most languages.
 """
 
+import bisect
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import attrs
 
 from vexfs.search.extract import Block, Extracted
 
-_SENTENCE = re.compile(r"(?<=[.!?。！？])[\"')\]»”’]*\s+|(?<=[。！？])|\n")
+_SENTENCE = re.compile(r"[.!?。！？][\"')\]»”’]*\s+|[。！？\n]")
 _BYTES_A_TOKEN = 4
 _LABEL_MOST = 300
 
@@ -102,31 +103,18 @@ class Chunker:
                 yield from self._divided(block)
 
     def _divided(self, block: Block) -> Iterator[Block]:
-        """A block that is too long: runs of sentences of about `least` tokens and more."""
-        text, begin, end = block.text, 0, 0
-        for stop in self._stops(text):
-            if end > begin and self._too_long(text, begin, stop):
-                yield _part(block, begin, end)
-                begin = end
-            end = stop
-        if begin < len(text):
-            yield _part(block, begin, len(text))
-
-    def _too_long(self, text: str, begin: int, stop: int) -> bool:
-        """Whether a stretch has more tokens than a passage; so many characters have, however long it is."""
-        return _tokens(text[begin : min(stop, begin + self.most * _BYTES_A_TOKEN)]) > self.most
-
-    def _stops(self, text: str) -> Iterator[int]:
-        """Ends of sentences; of words where a sentence is too long; of anything where a word is."""
-        begin = 0
-        for stop in [*(found.end() for found in _SENTENCE.finditer(text)), len(text)]:
-            while self._too_long(text, begin, stop):
-                room = _chars(text, begin, self.least)
-                space = text.rfind(" ", begin + room // 2, begin + room)
-                begin = space + 1 if space > 0 else begin + room
-                yield begin
-            begin = stop
-            yield stop
+        """A block that is too long: between sentences, between words where a sentence is longer than a passage."""
+        text, begin = block.text, 0
+        ends = [*(found.end() for found in _SENTENCE.finditer(text)), len(text)]
+        while begin < len(text):
+            most = begin + _chars(text, begin, self.most)
+            k = bisect.bisect_right(ends, most)
+            end = ends[k - 1] if k else 0
+            if k < len(ends) and ends[k] - max(begin, end) > most - begin:
+                end = text.rfind(" ", (begin + most) // 2, most) + 1 or most
+            if (part := _part(block, begin, end)).text:
+                yield part
+            begin = end
 
 
 def _tokens(text: str) -> int:
@@ -134,9 +122,12 @@ def _tokens(text: str) -> int:
 
 
 def _chars(text: str, begin: int, tokens: int) -> int:
-    """How many characters from `begin` on are about so many tokens."""
-    sample = text[begin : begin + tokens * _BYTES_A_TOKEN]
-    return max(1, len(sample) * len(sample) // max(1, len(sample.encode("utf-8", "replace"))))
+    """How many characters from `begin` on have at most so many tokens; at least one."""
+    room = tokens * _BYTES_A_TOKEN - 1
+    sample = text[begin : begin + room]
+    if sample.isascii():
+        return len(sample)
+    return max(1, len(sample.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")))
 
 
 def _part(block: Block, begin: int, end: int) -> Block:

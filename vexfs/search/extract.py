@@ -148,6 +148,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _WITH_STATE = ("iso2022", "hz", "utf_7", "utf_8_sig", "utf_16", "utf_32")
 #: Characters that stand in no text but by accident.
 _ODD = re.compile("[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
+_ODD_ASCII = bytes(code for code in range(128) if _ODD.match(chr(code)))
 _EXTRACTORS = registry("extractors")
 #: These read bytes by themselves; the others are given text.
 _BYTES = frozenset(("pdf", "docx", "odt", "epub"))
@@ -376,5 +377,9 @@ def _has_another_script(text: str) -> bool:
 
 def _refuse_noise(text: str) -> None:
     sample = text[:_NOISE]
-    if _ODD.search(sample) and len(_ODD.findall(sample)) > 0.02 * len(sample):
+    if sample.isascii():
+        odd = len(sample) - len(sample.encode("ascii").translate(None, _ODD_ASCII))
+    else:
+        odd = len(_ODD.findall(sample))
+    if odd > 0.02 * len(sample):
         raise Skipped("binary data")

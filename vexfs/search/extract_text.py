@@ -19,8 +19,8 @@ _DEFINITION = re.compile(
 def plain(text: str, name: str) -> Iterator[Block]:
     """Paragraphs: what stands between empty lines."""
     for found in _PARAGRAPH.finditer(text):
-        body = found.group().rstrip()
-        yield Block(body, found.start(), found.start() + len(body), exact=True)
+        body, begin = found.group().rstrip(), found.start()
+        yield Block(body, begin, begin + len(body), 0, "", True)
 
 
 def markdown(text: str, name: str) -> Iterator[Block]:
