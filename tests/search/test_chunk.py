@@ -104,3 +104,18 @@ def test_blocks_without_places_have_labels_and_no_bytes():
 def test_other_sizes():
     data = (SENTENCE + "\n\n").encode() * 100
     assert len(cut(data, "a.txt", least=20, most=40)) > 5 * len(cut(data, "a.txt", least=300, most=600))
+
+
+def test_a_file_of_headings_alone_is_looked_at_once():
+    looks = 0
+
+    class Heading(Block):
+        @property
+        def level(self):
+            nonlocal looks
+            looks += 1
+            return 1
+
+    chunks = Chunker().cut(Extracted("markdown", [Heading(f"h {n}") for n in range(20_000)]))
+    assert sum(each.text.count("h ") for each in chunks) == 20_000
+    assert looks < 10 * 20_000

@@ -72,26 +72,28 @@ class Chunker:
         """Runs of blocks that make one passage each, with the headings above its first one."""
         headings: list[tuple[int, str]] = []
         held: list[Block] = []
-        size, label = 0, ""
+        size, label = 0, None  # None: all that is held are headings
         for block in self._pieces(blocks):
             cost = _tokens(block.text)
-            sections = block.level and any(not each.level for each in held)
+            sections = block.level and label is not None
             if held and (size + cost > self.most or (sections and size >= self.least)):
-                # A heading goes with what is under it.
-                kept = _headings_at_the_end(held)
-                yield held[: len(held) - kept] if kept < len(held) else held, label
-                held = held[len(held) - kept :] if kept < len(held) else []
-                size = sum(_tokens(each.text) for each in held)
-                label = _label(headings, block.label)
+                if label is None:
+                    yield held, _label(headings, held[-1].label)
+                    held = []
+                else:  # a heading goes with what is under it
+                    kept = _headings_at_the_end(held)
+                    yield held[: len(held) - kept], label
+                    held = held[len(held) - kept :]
+                size, label = sum(_tokens(each.text) for each in held), None
             if block.level:
                 headings = [each for each in headings if each[0] < block.level]
                 headings.append((block.level, block.text))
-            if not held or all(each.level for each in held):
+            elif label is None:
                 label = _label(headings, block.label)
             held.append(block)
             size += cost
-        if any(each.text for each in held):
-            yield held, label
+        if held:
+            yield held, _label(headings, held[-1].label) if label is None else label
 
     def _pieces(self, blocks: list[Block]) -> Iterator[Block]:
         for block in blocks:
