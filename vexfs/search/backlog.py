@@ -7,6 +7,7 @@ that came or went are resolved later, by whoever works the backlog off.
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class Backlog:
         with self._lock:
             self._due.setdefault(ino, time.monotonic() + delay_s)
             self._since.setdefault(ino, time.monotonic())
+
+    def add_all(self, inos: Iterable[int], delay_s: float = 0.0) -> None:
+        """As `add`, of each."""
+        for ino in inos:
+            self.add(ino, delay_s)
 
     def later(self, ino: int, delay_s: float) -> None:
         """A file that has to wait."""

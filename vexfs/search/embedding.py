@@ -3,8 +3,6 @@
 Each model has its thread while it has work, so that one that is slow or hangs holds up nobody else's text.
 """
 
-import contextlib
-import os
 import queue
 import threading
 import time
@@ -17,6 +15,7 @@ import numpy as np
 from vexfs._core.words import WordIndex
 from vexfs.search.embedders import Embedder, Vectors
 from vexfs.search.passages import Passages
+from vexfs.search.relay import Relay
 from vexfs.search.textindex import VERSION, embedder_of
 
 if TYPE_CHECKING:
@@ -57,6 +56,8 @@ class Batch:
         Why there are none.
     without_model : bool
         The model cannot be had, or is another one than the index has.
+    parts : list of arrays
+        The vectors of its first passages, while it is worked on.
     """
 
     model: Model
@@ -65,12 +66,14 @@ class Batch:
     records: list[bytes] = attrs.field(factory=list)
     error: Exception | None = None
     without_model: bool = False
+    parts: list[Vectors] = attrs.field(factory=list)
 
 
 @attrs.define(eq=False)
 class _Desk:
     """Where the batches of one model lie, and since when it has been asked; 0: it is not being asked."""
 
+    relay: Relay
     batches: "queue.SimpleQueue[Batch | None]" = attrs.field(factory=queue.SimpleQueue)
     asked: float = 0.0
 
@@ -84,6 +87,8 @@ class Embedding:
         Ends them; a model that hangs is not waited for.
     breathe : callable
         Called between the pieces of a long computation: others go first.
+    hurry : callable
+        Whether somebody waits.
 
     Attributes
     ----------
@@ -91,8 +96,8 @@ class Embedding:
         What models have done, in the order in which they did it.
     """
 
-    def __init__(self, stop: threading.Event, breathe: Callable[[], None], nice: int) -> None:
-        self._stop, self._breathe, self._nice = stop, breathe, nice
+    def __init__(self, stop: threading.Event, breathe: Callable[[], None], hurry: Callable[[], bool]) -> None:
+        self._stop, self._breathe, self._hurry = stop, breathe, hurry
         self.answers: queue.SimpleQueue[Batch] = queue.SimpleQueue()
         self._sizes: dict[Model, int] = {}
         self._desks: dict[Model, _Desk] = {}
@@ -111,12 +116,22 @@ class Embedding:
     def start(self, batch: Batch) -> None:
         """Begin to embed a batch."""
         with self._lock:
-            desk = self._desks.get(batch.model)
-            if desk is None:
-                desk = _Desk()
-                threading.Thread(target=self._run, args=(batch.model, desk), name="vexfs-embed", daemon=True).start()
-                self._desks[batch.model] = desk
+            desk = self._desks.get(batch.model) or self._opened(batch.model)
+            if self._hurry():
+                desk.relay.urge()
             desk.batches.put(batch)
+
+    def _opened(self, model: Model) -> _Desk:
+        relay = Relay("vexfs-embed", lambda: self._run(model, desk), self._hurry)
+        desk = self._desks[model] = _Desk(relay)
+        relay.start()
+        return desk
+
+    def urge(self) -> None:
+        """Let every model compute with the priority of the calling thread."""
+        with self._lock:
+            for desk in self._desks.values():
+                desk.relay.urge()
 
     def close(self) -> None:
         """Let threads without work end at once."""
@@ -125,11 +140,11 @@ class Embedding:
                 desk.batches.put(None)
 
     def _run(self, model: Model, desk: _Desk) -> None:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
         while (batch := self._next(model, desk)) is not None and not self._stop.is_set():
             try:
-                self._embed(batch, desk)
+                if not self._embed(batch, desk):
+                    desk.batches.put(batch)  # another thread goes on with it
+                    return
             except Exception as error:  # told to ingest, which knows what to do about it
                 batch.error = error
             except BaseException as error:  # as a model in Rust that panics: no reason to embed nothing any more
@@ -139,16 +154,22 @@ class Embedding:
 
     def _next(self, model: Model, desk: _Desk) -> Batch | None:
         """What a model is to do next; None: its thread ends."""
-        try:
-            return desk.batches.get(timeout=_IDLE_S)
-        except queue.Empty:
-            with self._lock:
-                if desk.batches.empty():
-                    del self._desks[model]
-                    return None
-        return desk.batches.get()
+        while desk.relay.goes_on():
+            try:
+                batch = desk.batches.get(timeout=_IDLE_S)
+            except queue.Empty:
+                with self._lock:
+                    if desk.batches.empty() and desk.relay.goes_on():
+                        del self._desks[model]
+                        return None
+                continue
+            if desk.relay.goes_on():
+                return batch
+            desk.batches.put(batch)  # for the thread that goes on
+        return None
 
-    def _embed(self, batch: Batch, desk: _Desk) -> None:
+    def _embed(self, batch: Batch, desk: _Desk) -> bool:
+        """Embed a batch, or the rest of it; False: somebody else has to go on with it."""
         texts = [text for each in batch.files for text in each.texts()]
         desk.asked = time.monotonic()
         try:
@@ -156,21 +177,22 @@ class Embedding:
         except BaseException:
             batch.without_model = True
             raise
-        parts, at = [], 0
-        while at < len(texts):
+        while (at := sum(map(len, batch.parts))) < len(texts):
             if self._stop.is_set():
-                return
+                return True
             if at:
+                if not desk.relay.goes_on():
+                    return False
                 desk.asked = 0.0
                 self._breathe()
                 desk.asked = time.monotonic()
             size = self.size(batch.model)
             part = texts[at : at + size] if len(texts) - at > 2 * size else texts[at:]
-            parts.append(self._measured(batch.model, model, part))
-            at += len(part)
+            batch.parts.append(self._measured(batch.model, model, part))
         desk.asked = 0.0
         batch.records = WordIndex.encode_all([text for each in batch.files for text in each.words()])
-        batch.rows = np.concatenate(parts)
+        batch.rows = np.concatenate(batch.parts)
+        return True
 
     def _measured(self, name: Model, model: Embedder, texts: list[str]) -> Vectors:
         began = time.perf_counter()

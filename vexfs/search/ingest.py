@@ -1,9 +1,9 @@
 """Ingest: text that lands below an index with an embedder is read, cut, embedded and put into the index.
 
-One thread of the lowest priority follows the changes of content and names, one a model embeds.  They work in idle
-time: while others keep the filesystem busy only notes are taken.  What is indexed is told by the rows themselves (a row
-knows the generation of the content that it was made from), so nothing is done twice, nothing is lost by a crash, and a
-file that changes while it is worked on is simply met again: opening a volume looks at what changed behind a mark.
+One thread follows the changes of content and names, one a model embeds, both of the lowest priority and in idle time
+(while others are busy only notes are taken), unless somebody waits.  What is indexed is told by the rows (each knows
+the generation of the content that it was made from): nothing is done twice or lost by a crash, and a file that changes
+while it is worked on is simply met again.  Opening a volume looks at what changed behind a mark.
 
 What fails is told apart: a model that cannot be reached makes its files wait, ever longer; a file from which no text
 can be had, or on which the model fails again and again, is set aside with the reason.
@@ -32,6 +32,7 @@ from vexfs.search.extract import Limits, Skipped
 from vexfs.search.marks import Marks
 from vexfs.search.pace import Pace
 from vexfs.search.passages import Changed, Passages, is_file, passages, path_of_text, wanted
+from vexfs.search.relay import Relay
 from vexfs.search.turns import Turns
 from vexfs.search.underway import UnderWay
 
@@ -49,7 +50,6 @@ _CHECKED = 10_000
 _CLOSE_MOST_S = 15.0
 _TRIES = 3
 _WAIT_MOST_S = 300.0
-_NICE = 19
 
 
 class Ingest:
@@ -79,25 +79,24 @@ class Ingest:
         self._limits = attrs.evolve(limits or Limits(), stop=self._stop)
         self._watch: Watch | None = None
         self._looked = time.monotonic()
-        self._thread: threading.Thread | None = None
+        self._relay = Relay("vexfs-ingest", self._run, self._is_waited_for)
         self._marks = Marks(catalog)
         self._turns = Turns(self.filesystem, catalog.bridge, self._stop)
-        self._under_way = UnderWay(self._stop, self._breathe, _NICE)
+        self._under_way = UnderWay(self._stop, self._breathe, self._is_waited_for)
 
     # -- life
 
     def start(self) -> None:
         """Begin, with what changed since it last ran; harmless when it has begun."""
         with self._lock:
-            if self._thread is not None or self._stop.is_set():
+            if self._relay.begun or self._stop.is_set():
                 return
             try:
                 self._watch = Watch(self.filesystem)
             except OSError as error:
                 log.warning("%s: files are compared with their rows every %g s instead", error, _LOOK_EVERY_S)
             self._catch_up()
-            self._thread = threading.Thread(target=self._run, name="vexfs-ingest", daemon=True)
-            self._thread.start()
+            self._relay.start()
 
     def _catch_up(self) -> None:
         """What changed since ingest last ran: told by the log of changes, or else by a look at every file."""
@@ -109,8 +108,7 @@ class Ingest:
             if len(files) + len(names) <= _CHECKED:  # what is up to date is not said to wait
                 files |= {ino for parent, name in names if (ino := self._file_at(parent, name)) is not None}
                 files, names = set(filter(self._has_news, files)), set()
-            for ino in files:
-                self._backlog.add(ino)
+            self._backlog.add_all(files)
             self._backlog.name(names)
         for index, mark in marks.items():
             if mark is None or newer is None:
@@ -131,9 +129,8 @@ class Ingest:
         self._wake.set()
         with self._lock:
             self._lock.notify_all()
-        if first and self._thread is not None and self._thread is not threading.current_thread():
-            # A model or an extractor that hangs is not waited for, nor twice: what it answers is thrown away.
-            self._thread.join(_CLOSE_MOST_S)
+        if first:  # a model or an extractor that hangs is not waited for, nor twice: what it answers is thrown away
+            self._relay.join(_CLOSE_MOST_S)
         self._turns.close()
         self._under_way.close()
         if self._watch is not None:
@@ -181,21 +178,28 @@ class Ingest:
         return len(inos)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until everything that has changed so far is indexed or set aside, without sparing others.
+        """Wait until everything that has changed so far is indexed or set aside, without sparing others: the work
+        has the priority of the calling thread until then.
 
         Returns
         -------
         bool
             False: `timeout` seconds were not enough.
         """
-        if self._thread is None:
+        if not self._relay.begun:
             return True
         with self._lock:
             self._asked += 1
             ticket = self._asked
             self._wake.set()
-            self._lock.wait_for(lambda: self._answered >= ticket or self._stop.is_set(), timeout)
+            for part in (_POLL_S, None) if timeout is None else (min(_POLL_S, timeout), timeout - _POLL_S):
+                if not self._lock.wait_for(lambda: self._answered >= ticket or self._stop.is_set(), part):
+                    self._relay.urge()
+                    self._under_way.urge()
             return self._answered >= ticket
+
+    def _is_waited_for(self) -> bool:
+        return self._asked > self._answered
 
     def status(self) -> dict[str, Any]:
         """How it stands: ``state`` ("idle", "working", "waiting for others", "waiting for a model"), ``backlog`` files
@@ -227,9 +231,7 @@ class Ingest:
     # -- the thread
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-        while not self._stop.is_set():
+        while not self._stop.is_set() and self._relay.goes_on():
             try:
                 rested = self._step()
             except Exception:  # a fault must not end ingest; what was in hand is met again by the next look
@@ -253,7 +255,7 @@ class Ingest:
         if self._backlog.empty and not self._under_way:
             self._settled(asked, looks, epoch)
             return _POLL_S
-        hurry = asked > self._answered
+        hurry = self._is_waited_for()
         if not hurry and self._turns.others_are_busy():
             self._state = "waiting for others"
             return _POLL_S
@@ -271,8 +273,7 @@ class Ingest:
             self._under_way.begin()
             if self._under_way:
                 self._state = "waiting for a model" if self._under_way.stuck(self._holds) else "working"
-                for ino in self._under_way.drop({index.description.number for index in self.catalog.known()}):
-                    self._backlog.add(ino)
+                self._backlog.add_all(self._under_way.drop({each.description.number for each in self.catalog.known()}))
                 self._take_in(_POLL_S)
                 return 0.0
             if self._backlog.empty:
@@ -282,8 +283,7 @@ class Ingest:
             return min(_POLL_S, max(0.005, self._backlog.soonest))
         self._state, self._marks.worked = "working", True
         through, left = self._turns.passed(inos)
-        for ino in left:
-            self._backlog.add(ino, _POLL_S)
+        self._backlog.add_all(left, _POLL_S)
         self._work_off(through)
         return 0.0
 
@@ -351,8 +351,11 @@ class Ingest:
 
     def _work_off(self, inos: list[int]) -> None:
         answers = self._under_way.answers
-        for ino in inos:
+        for at, ino in enumerate(inos):
             if self._stop.is_set():
+                return
+            if not self._relay.goes_on():
+                self._backlog.add_all(inos[at:])
                 return
             if not answers.empty():
                 self._take_in()
@@ -446,7 +449,7 @@ class Ingest:
 
     def _breathe(self) -> None:
         """In long work: let others go first, unless somebody waits for us."""
-        while self._asked <= self._answered and not self._stop.is_set() and self._turns.others_are_busy():
+        while not self._is_waited_for() and not self._stop.is_set() and self._turns.others_are_busy():
             self._stop.wait(_POLL_S)
 
     def _hold(self, model: Model, batch: list[Passages], error: Exception) -> None:

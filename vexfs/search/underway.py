@@ -26,7 +26,7 @@ class UnderWay:
 
     Parameters
     ----------
-    stop, breathe, nice
+    stop, breathe, hurry
         See :class:`vexfs.search.embedding.Embedding`.
 
     Attributes
@@ -37,8 +37,8 @@ class UnderWay:
         Whether it is empty, to be asked before `answered` is.
     """
 
-    def __init__(self, stop: threading.Event, breathe: Callable[[], None], nice: int) -> None:
-        self._embedding = Embedding(stop, breathe, nice)
+    def __init__(self, stop: threading.Event, breathe: Callable[[], None], hurry: Callable[[], bool]) -> None:
+        self._embedding = Embedding(stop, breathe, hurry)
         self.answers = self._embedding.answers
         self._gathered: dict[Model, list[Passages]] = {}
         self._sizes: dict[Model, int] = {}
@@ -146,6 +146,10 @@ class UnderWay:
     def _late(self) -> dict[Model, float]:
         asked = self._embedding.asked_for().items()
         return {model: s for model, s in asked if s >= _LATE_S and model in self._batches}
+
+    def urge(self) -> None:
+        """Let models compute with the priority of the calling thread: somebody waits."""
+        self._embedding.urge()
 
     def close(self) -> None:
         """Let what has no work end at once."""
