@@ -6,6 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from vexfs.search import ingest
+
+# Tests wait for it; on a machine that is busy with something else it would get no processor.
+ingest._NICE = 0
+
 # A suite that was started in the background inherits an ignored SIGINT, and would hand it on to the commands that tests
 # interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

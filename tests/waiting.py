@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def until(holds: Callable[[], Any], limit_s: float = 60.0) -> Any:
+def until(holds: Callable[[], Any], limit_s: float = 120.0) -> Any:
     """What `holds` returns once that is true; a failure when it never is."""
     deadline = time.monotonic() + limit_s
     while not (found := holds()):
