@@ -4,7 +4,6 @@ again, check, restore."""
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,14 +12,10 @@ import urllib.request
 import pytest
 
 import vexfs
+from tests.ports import free_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="needs FUSE")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def command(program, *words):
@@ -101,10 +96,7 @@ def test_a_day(day):
     token = json.loads(day.vexctl("token", "create", "me", "--scope", "read", "--scope", "write", "--json"))["token"]
     with vexfs.connect(f"http://127.0.0.1:{day.ports['rest']}", token) as fs:
         fs.index("/notes", embedder="default")
-        deadline = time.monotonic() + 30
-        while not (hits := fs.search("floral coffee")):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        hits = until(lambda: fs.search("floral coffee"))
         assert hits[0].path == "/notes/roasts.md"
         fs.write_text("/notes/bread.md", "A sourdough starter is fed with flour and water.\n")
     assert (day.mountpoint / "notes/bread.md").read_text().startswith("A sourdough")

@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from tests.deploy.conftest import free_port, get, program, until
+from tests.deploy.conftest import get, program, until
+from tests.ports import free_port
 from vexfs.cli.setup import PIECES, text_of
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.conftest import free_port, get, program, until
+from tests.deploy.conftest import get, program, until
+from tests.ports import free_port
 from vexfs import machinery
 from vexfs._core.frame import Frames
 from vexfs.observe.history import History
