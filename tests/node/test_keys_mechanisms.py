@@ -145,7 +145,12 @@ def share_of_high(node):
 
 
 def waits_s(node):
-    """How long a lone item waits."""
+    """How long a lone item waits, at least, of three: on a busy machine one or another waits for the processor."""
+    return min(waited_s(node) for _ in range(3))
+
+
+def waited_s(node):
+    """How long a lone item waited."""
     told = []
     node.bridge.stop()
     node.bridge.handler(KIND, lambda items: told.append(time.monotonic()))
