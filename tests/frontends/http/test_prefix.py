@@ -155,7 +155,7 @@ def test_a_search_that_takes_long_holds_up_no_renames_and_tells_of_nothing_outsi
     def embed(texts):
         if texts == ["slow"]:
             asked.set()
-            go.wait(20)
+            go.wait(100)
         return [[1.0, 0.5] for _ in texts]
 
     for place in ("/part/sub/deep", "/out/dir"):
@@ -166,11 +166,10 @@ def test_a_search_that_takes_long_holds_up_no_renames_and_tells_of_nothing_outsi
     wish = {"text": "slow", "under": "/part/sub/deep"}
     ask = threading.Thread(target=lambda: found.append(served.ask("POST", "/v1/search", wish, token=part).json["hits"]))
     ask.start()
-    assert asked.wait(10)
-    begun = time.monotonic()
+    assert asked.wait(60)
     assert served.ask("PATCH", "/v1/files/part/sub/deep", {"rename_to": "/part/away"}, token=part).status == 200
     assert "fault" not in call(served, part, "symlink", "/out/dir", "/part/sub/deep").json
-    assert call(served, part, "stat", "/part/away").json["results"] and time.monotonic() - begun < 10
+    assert call(served, part, "stat", "/part/away").json["results"] and not found
     go.set()
     ask.join()
     assert {hit["path"] for hit in found[0]} <= {"/part/away/text.txt"}

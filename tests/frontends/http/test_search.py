@@ -149,11 +149,13 @@ def test_told_when_a_file_matches(served, library):
         client.say(action="unsubscribe", id="s")
         client.hear("unsubscribed")
     assert not fs.catalog.standing
+    fs.unlink("/notes/segel.md")
+    fs.unlink("/notes/boats.md")
 
 
 def test_told_at_once_when_a_vector_matches(served, library, monkeypatch):
     """No look at an interval: the writer itself tells."""
-    monkeypatch.setattr(websocket, "TICK_S", 4.0)
+    monkeypatch.setattr(websocket, "TICK_S", 20.0)
     near, far = library[5] + 0.01, -library[5]
     with Listener(served) as client:
         client.say(action="subscribe", channel="search", id="v", vector=library[5].tolist(), path="/papers",

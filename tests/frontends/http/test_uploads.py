@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import time
 import urllib.request
 
 import pytest
@@ -38,11 +37,11 @@ def killed_in_an_upload(directory):
     try:
         status = json.loads(node.vexctl("node", "status", "--json").stdout)
         host, port = status["services"]["rest"]["url"].removeprefix("http://").split(":")
-        made = json.loads(node.vexctl("token", "create", "me", "--scope", "write", "--scope", "read", "--json").stdout)
+        scopes = (word for scope in ("write", "read", "admin") for word in ("--scope", scope))
+        made = json.loads(node.vexctl("token", "create", "me", *scopes, "--json").stdout)
         with begun((host, int(port)), made["token"], "/in/big"):
             with vexfs.connect(f"http://{host}:{port}", made["token"]) as fs:
-                until(lambda: fs.exists("/in"))
-                time.sleep(1)
+                until(lambda: fs.exists("/in") and fs.info()["status"]["used_bytes"] >= MEBIBYTE)
                 fs.sync()
             node.process.kill()
             node.process.wait(20)

@@ -125,7 +125,7 @@ def test_the_end_of_an_upload_that_takes_too_long_is_answered(serve, monkeypatch
     release, real = threading.Event(), files._FileSink.finish
 
     def finish(self):
-        release.wait(10)
+        release.wait(60)
         return real(self)
 
     monkeypatch.setattr(files._FileSink, "finish", finish)
@@ -143,7 +143,7 @@ def test_an_upload_of_which_a_part_waits_is_not_taken_for_a_whole_one(serve, mon
 
     def write(self, data):
         begun.set()
-        release.wait(10)
+        release.wait(60)
         real(self, data)
 
     monkeypatch.setattr(files._FileSink, "write", write)
@@ -158,7 +158,7 @@ def test_an_upload_of_which_a_part_waits_is_not_taken_for_a_whole_one(serve, mon
             link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # at once, as when it crashes
         else:
             assert statuses(link.recv(1 << 16)) == [504]
-    time.sleep(0.2)
+    until(lambda: not gate.figures()["connections"])
     release.set()
     until(lambda: not gate.describe()["active"])
     assert not served.node.volume.exists("/half")
