@@ -4,7 +4,6 @@ import logging
 import subprocess
 import sys
 import threading
-import time
 from importlib.metadata import entry_points
 
 import numpy as np
@@ -262,11 +261,13 @@ def test_an_extractor_that_fails_later_spoils_no_answer(fs, installed):
 
 
 def test_closing_waits_once_for_an_extractor_that_hangs(tmp_path, installed, monkeypatch):
-    hanging, over = threading.Event(), threading.Event()
+    monkeypatch.setattr("vexfs.search.ingest._CLOSE_MOST_S", 100.0)  # not even for so long as it waits for others
+    hanging, over, back = threading.Event(), threading.Event(), threading.Event()
 
     def extractor(data, name):
         hanging.set()
         over.wait(60)
+        back.set()
         yield Block("coffee")
 
     vexfs.registry.registry("extractors").add("theirs", extractor)
@@ -274,17 +275,15 @@ def test_closing_waits_once_for_an_extractor_that_hangs(tmp_path, installed, mon
         fs.index("d", embedder="static")
         fs.write_text("d/a.theirs", "....")
         assert hanging.wait(20)
-        start = time.monotonic()
-    took = time.monotonic() - start
+    assert not back.is_set()
     over.set()
-    assert took < 3
     with vexfs.open(tmp_path / "v.vex") as fs:
         settled(fs)
         assert found(fs, "coffee") == ["/d/a.theirs"]
 
 
 def test_an_extractor_that_hangs_stops_nobody(fs, installed, monkeypatch):
-    monkeypatch.setattr("vexfs.search.extract._GRACE_S", 0.5)
+    monkeypatch.setattr("vexfs.search.extract._GRACE_S", 1.0)
     over, given = threading.Event(), []
 
     def extractor(data, name):
@@ -295,7 +294,7 @@ def test_an_extractor_that_hangs_stops_nobody(fs, installed, monkeypatch):
         yield Block("bread")
 
     vexfs.registry.registry("extractors").add("theirs", extractor)
-    fs.ingest._limits = Limits(time_s=0.3)
+    fs.ingest._limits = Limits(time_s=1)
     index = fs.index("d", embedder="static")
     try:
         for name in ("0", "1", "2", "3"):
@@ -351,8 +350,9 @@ def test_what_comes_while_a_package_is_away_is_found_when_it_is_back(tmp_path, s
     run(tmp_path, site, BEGIN + "assert fs.ingest.wait(30)")
     away = (
         "for k in range(3): fs.write_text(f'a/new{k}.txt', 'coffee')\n"
-        "assert not fs.ingest.wait(3)\nassert fs.ingest.status()['backlog'] == 3\n"
-        "print(fs.ingest.status()['held'], fs.ingest.status()['failed'])"
+        "import time\nassert not fs.ingest.wait(1)\n"
+        "while (told := fs.ingest.status())['backlog'] != 3 or not told['held']: time.sleep(0.01)\n"
+        "print(told['held'], told['failed'])"
     )
     told = run(tmp_path, "/", away)
     assert "no embedders named 'acme'" in told and told.endswith("} 0\n")
@@ -366,9 +366,10 @@ def test_a_newer_model_and_an_index_that_has_it_not_yet(tmp_path, site, newer):
     half = (
         "fs.reembed('a')\n"
         "for k in range(9): fs.write_text(f'{\"ab\"[k % 2]}/new{k}.txt', 'coffee')\n"
-        "assert not fs.ingest.wait(3)\n"
-        "print(sorted(hit.path for hit in fs.search('coffee', k=99, mode='semantic', under='a')))\n"
-        "print(*(len(each) for each in fs.indexes() if each.path == '/b'), fs.ingest.status()['held'])\n"
+        "def hits(): return sorted(hit.path for hit in fs.search('coffee', k=99, mode='semantic', under='a'))\n"
+        "import time\nassert not fs.ingest.wait(1)\n"
+        "while len(hits()) < 6 or not (held := fs.ingest.status()['held']): time.sleep(0.01)\nprint(hits())\n"
+        "print(*(len(each) for each in fs.indexes() if each.path == '/b'), held)\n"
         "fs.reembed('b')\nassert fs.ingest.wait(30)\nprint(len(fs.search('coffee', k=99, mode='semantic')))"
     )
     first, second, third = run(tmp_path, site, half, **newer).splitlines()
