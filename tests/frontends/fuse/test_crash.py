@@ -144,7 +144,7 @@ def test_ended_by_a_signal_while_all_its_workers_wait_for_the_disk(disk):
             program.start()
         time.sleep(0.3)
         disk.process.send_signal(signal.SIGTERM)
-        assert disk.process.wait(20) == 0, disk.log.read_text()
+        assert disk.process.wait(60) == 0, disk.log.read_text()
         for program in programs:
-            program.join(20)
+            program.join(60)
             assert not program.is_alive()

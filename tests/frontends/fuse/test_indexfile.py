@@ -120,11 +120,12 @@ def test_too_little_is_refused_at_the_end(box):
     assert refused.value.errno in (errno.EFBIG, errno.EINVAL)
 
 
-def test_what_can_be_changed_and_what_would_lose_vectors(box):
+def test_what_can_be_changed_and_what_would_lose_vectors(box, tmp_path_factory):
     volume, here = box
     (here / ".vexfs/index.toml").write_text("dim = 4\n")
-    np.save("/dev/shm/vexfs-test.npy", np.float32([1, 2, 3, 4]))
-    shutil.move("/dev/shm/vexfs-test.npy", here / "a.npy")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    np.save(elsewhere / "a.npy", np.float32([1, 2, 3, 4]))
+    shutil.move(elsewhere / "a.npy", here / "a.npy")
     assert len(index_of(volume, "box")) == 1
     (here / ".vexfs/index.toml").write_text('metric = "l2"\n')  # the rest stays as it is
     index = index_of(volume, "box")
@@ -134,8 +135,7 @@ def test_what_can_be_changed_and_what_would_lose_vectors(box):
         (here / ".vexfs/index.toml").write_text('metric = "dot"\n')
     assert "1 vectors were given to files and would be lost" in error(here)
     assert index_of(volume, "box") is index and len(index) == 2
-    shell("cat .vexfs/index.toml > /tmp/vexfs-same.toml; cat /tmp/vexfs-same.toml > .vexfs/index.toml; "
-          "rm /tmp/vexfs-same.toml", here)  # fmt: skip
+    shell(f"cat .vexfs/index.toml > {elsewhere}/same.toml; cat {elsewhere}/same.toml > .vexfs/index.toml", here)
     assert index_of(volume, "box") is index
 
 

@@ -2,10 +2,10 @@
 
 import os
 import stat
-import time
 
 from tests.frontends.fuse.test_posix import open_to_all as open_to_all  # the fixture
 from tests.frontends.fuse.test_posix import root_only
+from tests.waiting import until
 
 
 def as_user(uid, groups, work):
@@ -48,11 +48,7 @@ def test_what_was_opened_before_takes_them_away_when_it_is_written(open_to_all):
     for set_id in (0o4755, 0o6711):
         os.chmod(path, set_id)
         assert as_user(1234, [], lambda: os.write(fd, b"#!/bin/true\n")) == 0
-        for _ in range(500):  # the kernel hears of it from a thread
-            time.sleep(0.01)
-            if mode(path) == set_id & 0o777:
-                break
-        assert mode(path) == set_id & 0o777
+        until(lambda set_id=set_id: mode(path) == set_id & 0o777)  # the kernel hears of it from a thread
     os.close(fd)
 
 
