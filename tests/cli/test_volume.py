@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,7 @@ def test_a_busy_volume_names_its_owner_with_status_3(volume: Path, capsys: pytes
 def test_ctrl_c_ends_a_backup_and_leaves_nothing(volume: Path, tmp_path: Path) -> None:
     script = (
         "import sys, time\nfrom vexfs.cli import progress\nfrom vexfs.cli.main import run\n"
-        "def slow(self, done, total=None):\n    print('copying', flush=True)\n    time.sleep(30)\n"
+        "def slow(self, done, total=None):\n    print('copying', flush=True)\n    time.sleep(100)\n"
         f"progress.Progress.__call__ = slow\nsys.exit(run('vexctl', ['volume', 'backup', {str(volume)!r}, 'b']))"
     )
     with subprocess.Popen(
@@ -171,9 +170,8 @@ def test_ctrl_c_ends_a_backup_and_leaves_nothing(volume: Path, tmp_path: Path) -
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() == "copying\n"
-        started = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130 and time.monotonic() - started < 15
+        assert process.wait(60) == 130
         assert "interrupted" in process.stderr.read()
     assert not (tmp_path / "b").exists()
     vexfs.open(volume).close()

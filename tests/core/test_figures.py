@@ -28,19 +28,20 @@ def test_errors_are_counted_by_errno(fs):
 
 
 def test_commits_say_where_their_time_went(fs):
+    fs.sync()
+    before, began = fs.filesystem.status()["time_ns"], time.perf_counter_ns()
     fs.write_bytes("a", b"x" * 1_000_000)
-    began = time.perf_counter_ns()
     fs.sync()
     took = time.perf_counter_ns() - began
-    spent = fs.filesystem.status()["time_ns"]
+    spent = {what: ns - before[what] for what, ns in fs.filesystem.status()["time_ns"].items()}
     assert spent["place"] > 0 and spent["apply"] > 0 and spent["sync"] > 0
-    assert spent["place"] + spent["apply"] <= took + 50_000_000  # a commit by time may have come before
+    assert spent["place"] + spent["apply"] <= took
 
 
 def test_waiting_for_the_lock_is_counted(fs):
     core = fs.filesystem
     fs.write_bytes("a", b"x")
-    ino, stop = core.resolve("a"), time.monotonic() + 10
+    ino, stop = core.resolve("a"), time.monotonic() + 60
     assert core.status()["lock_waits"] >= 0
 
     def hammer():

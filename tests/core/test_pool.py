@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.waiting import until
 from vexfs._core.measure import burst_ns, pool_ns
 from vexfs._core.pool import OPTIONS, TAGS, TIER_BYTES, TIERS, Pool
 
@@ -225,15 +225,12 @@ def test_what_ended_threads_held_comes_back():
         thread.join()
     assert tier(pool, "medium")["acquires"] == 30 * 800
     # Python's join returns a moment before the thread itself ends.
-    deadline = time.monotonic() + 10
-    misses = 1
-    while misses and time.monotonic() < deadline:
-        time.sleep(0.01)
+    def none_is_kept():
         pool.reset()
         held = [pool.acquire(4096) for _ in range(64)]
-        misses = tier(pool, "medium")["misses"]
-        del held
-    assert misses == 0, "the magazines of dead threads keep some"
+        return len(held) == 64 and not tier(pool, "medium")["misses"]
+
+    until(none_is_kept)  # by the magazines of dead threads
 
 
 def test_samples_show_latency_demand_and_sizes():

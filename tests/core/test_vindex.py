@@ -1,11 +1,11 @@
 """The vector index against an exact reference in numpy: every metric, dtype and way of searching; rows that change."""
 
 import io
-import time
 
 import numpy as np
 import pytest
 
+from tests.waiting import until
 from vexfs._core.pool import Pool
 from vexfs._core.simd import Simd, levels
 from vexfs._core.vindex import DTYPES, K_MAX, METRICS, VectorIndex
@@ -222,9 +222,7 @@ def test_what_was_learnt_is_kept_until_other_things_are_asked():
     assert work["lists"] / 100 == pytest.approx(learnt)
     for one in rows:
         index.search(one[None], 10, recall=0.95)
-    until = time.monotonic() + 60
-    while not index.may_learn and time.monotonic() < until:
-        time.sleep(0.05)  # it takes a small part of the time
+    until(lambda: index.may_learn)  # it takes a small part of the time
     trained(index)
     assert lists_of(rows[:100]) < 1.2 * as_rows
 
@@ -238,10 +236,7 @@ def test_batches_of_any_number_are_learnt_from():
     trained(index)
     for at in range(800, 4800, 8):
         index.search(q[at : at + 8])
-    until = time.monotonic() + 10
-    while not index.may_learn and time.monotonic() < until:
-        time.sleep(0.05)  # it takes a small part of the time
-    assert index.may_learn
+    until(lambda: index.may_learn)  # it takes a small part of the time
 
 
 @pytest.mark.parametrize("metric", METRICS)

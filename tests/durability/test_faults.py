@@ -354,7 +354,10 @@ def test_on_a_full_host_the_log_takes_no_more_than_is_kept_for_it(tmp_path, with
     enter = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
         pytest.skip("no tmpfs can be mounted here")
-    ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=100, check=False)
+    for _ in range(5 if within_s else 1):  # a busy machine is given time again; what waits for a sync never has enough
+        ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=100, check=False)
+        if ended.stdout:
+            break
     assert ended.stdout.strip() == "survived", ended.stderr[-3000:]
 
 

@@ -3,6 +3,7 @@
 import os
 import time
 
+from tests.waiting import until
 from vexfs.observe.history import History, Rates, Reading
 
 
@@ -55,11 +56,10 @@ def test_switched_off_all_is_zero(own, history):
 def test_the_series_has_one_entry_an_interval(own, history):
     history.interval_s = 0.05
     history.take()
+    began = time.monotonic()
     history.start()
     own.filesystem.write_file("a", b"x" * 100)
-    began = time.monotonic()
-    while len(history.series()) < 6 and time.monotonic() - began < 20:
-        time.sleep(0.01)
+    until(lambda: len(history.series()) >= 6)
     took = time.monotonic() - began
     history.stop()
     series = history.series()
