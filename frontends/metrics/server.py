@@ -19,6 +19,7 @@ CONNECTIONS_MOST = 256
 HEAD_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 75.0
 SEND_TIMEOUT_S = 30.0
+LINGER_S = 1.0
 
 Address = tuple[str, int]
 
@@ -139,10 +140,12 @@ class _Talk:
         try:
             if server._open > CONNECTIONS_MOST:
                 await self._send(writer, Answer.of({"error": "too many connections"}, 503), keep=False)
-                return
-            wait_s = HEAD_TIMEOUT_S
-            while await self._one(reader, writer, wait_s):
-                wait_s = IDLE_TIMEOUT_S
+            else:
+                wait_s = HEAD_TIMEOUT_S
+                while await self._one(reader, writer, wait_s):
+                    wait_s = IDLE_TIMEOUT_S
+            if server._open <= 2 * CONNECTIONS_MOST:
+                await asyncio.wait_for(self._linger(reader, writer), LINGER_S)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass  # the client went, or was too slow: nobody is left to tell
         finally:
@@ -150,6 +153,13 @@ class _Talk:
             writer.close()
             with contextlib.suppress(OSError, TimeoutError):
                 await asyncio.wait_for(writer.wait_closed(), 1)
+
+    @staticmethod
+    async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take what comes until the client has the answer: it would be lost if bytes came that nobody reads."""
+        writer.write_eof()
+        while await reader.read(HEAD_MOST):
+            pass
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wait_s: float) -> bool:
         try:

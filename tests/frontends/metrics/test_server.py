@@ -135,6 +135,19 @@ def test_connections_beyond_the_bound_are_told_so(served, monkeypatch):
     until(lambda: get(address, "/health")[0].status == 200)
 
 
+@pytest.mark.parametrize("crowded", [False, True])
+def test_an_answer_arrives_however_much_of_the_request_was_not_read(served, monkeypatch, crowded):
+    address = served.addresses["health"]
+    monkeypatch.setattr(serving, "LINGER_S", 20.0)
+    if crowded:
+        monkeypatch.setattr(serving, "CONNECTIONS_MOST", 1)
+    with socket.create_connection(address, timeout=30) as held, socket.create_connection(address, timeout=30) as s:
+        until(lambda: served._open >= 2)
+        s.sendall(b"POST /health HTTP/1.1\r\nContent-Length: 8000000\r\n\r\n" + b"x" * 8_000_000)
+        s.shutdown(socket.SHUT_WR)
+        assert (b" 503 " if crowded else b" 405 ") in s.makefile("rb").read().splitlines()[0]
+
+
 def test_scrapes_go_on_beside_work(served, volume):
     stop = threading.Event()
 
