@@ -20,6 +20,7 @@ from vexfs.registry import faults_of, registry
 from vexfs.search.across import answers, changed, merged, scoped, unfinished, unopened
 from vexfs.search.hits import Hits, Missing
 from vexfs.search.query import check_k, check_options, score_of
+from vexfs.search.signs import signs
 from vexfs.search.textindex import embedder_of
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def search_text(
     ----------
     catalog : Catalog
     query : str
-        For the keyword side: words, ``"a phrase"``, ``prefix*``, ``+must``, ``-mustnot``.
+        For the keyword side: words, ``"a phrase"``, ``prefix*``, ``+must``, ``-mustnot``; what has a sign holds for both.
     k : int
         Files; at most 10,000.
     under : path
@@ -134,12 +135,15 @@ def _one(
     """The best files of one index."""
     since = index.table.moment
     bits, count = index.mask(where, scope)
+    signed = signs(query) if mode == "hybrid" else None
+    if signed is not None:
+        bits, count = signed.narrow(index.words, index.besides([], bits))
     depth = min(max(DEPTH, DEPTH_PER_HIT * k), count, 10_000)
     explanation = {"mode": mode, "candidates": count, "depth": depth} if explain else None
     model = embedder_of(index) if mode != "keyword" else None
     if not depth:
         return Hits(explanation=explanation)
-    vector = None if model is None else model.embed([query])
+    vector = None if model is None else model.embed([query if signed is None else signed.rest])
     if vector is not None and not vector.any():
         vector = None
     hits, cut = _deep(index, query, vector, depth, k, mode, recall, bits, since, explanation)
