@@ -58,7 +58,7 @@ def search_text(
     ----------
     catalog : Catalog
     query : str
-        For the keyword side: words, ``"a phrase"``, ``prefix*``, ``+must``, ``-mustnot``; what has a sign holds for both.
+        For the keyword side: words, ``"a phrase"``, ``prefix*``, ``+must``, ``-mustnot``; signs hold for both.
     k : int
         Files; at most 10,000.
     under : path
@@ -137,7 +137,7 @@ def _one(
     bits, count = index.mask(where, scope)
     signed = signs(query) if mode == "hybrid" else None
     if signed is not None:
-        bits, count = signed.narrow(index.words, index.besides([], bits))
+        bits, count = signed.narrow(index.words, index.besides(Hits(), bits))
     depth = min(max(DEPTH, DEPTH_PER_HIT * k), count, 10_000)
     explanation = {"mode": mode, "candidates": count, "depth": depth} if explain else None
     model = embedder_of(index) if mode != "keyword" else None

@@ -141,7 +141,7 @@ def test_an_answer_arrives_however_much_of_the_request_was_not_read(served, monk
     monkeypatch.setattr(serving, "LINGER_S", 20.0)
     if crowded:
         monkeypatch.setattr(serving, "CONNECTIONS_MOST", 1)
-    with socket.create_connection(address, timeout=30) as held, socket.create_connection(address, timeout=30) as s:
+    with socket.create_connection(address, timeout=30), socket.create_connection(address, timeout=30) as s:
         until(lambda: served._open >= 2)
         s.sendall(b"POST /health HTTP/1.1\r\nContent-Length: 8000000\r\n\r\n" + b"x" * 8_000_000)
         s.shutdown(socket.SHUT_WR)
