@@ -226,6 +226,7 @@ void vx_inode_maybe_delete(vx_fs *fs, vx_inode *i)
         vx_inode_drop(fs, i); /* came and went within one epoch: no commit ever hears of it */
         return;
     }
+    fs->going_bytes += i->alloc;
     vx_inode_dirty(fs, i);
 }
 

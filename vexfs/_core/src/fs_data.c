@@ -61,27 +61,39 @@ int vx_space_short(const vx_fs *fs)
     return fs->host_kept && fs->host_free <= 2 * fs->host_kept;
 }
 
-/* Room for `bytes` more in the volume's limit and on the host; looked up anew when it gets tight. */
-int vx_space_check(vx_fs *fs, uint64_t bytes)
+static uint64_t pending(const vx_fs *fs)
 {
-    uint64_t pending = fs->dirty_bytes + fs->frozen_bytes + fs->dirty_ops * VX_META_COST / 8;
-    if (fs->o.size_limit && fs->used_bytes + pending + bytes > fs->o.size_limit)
-        return -EDQUOT;
-    pending += fs->moving;
+    return fs->dirty_bytes + fs->frozen_bytes + fs->dirty_ops * VX_META_COST / 8;
+}
+
+int vx_space_over(const vx_fs *fs, uint64_t bytes)
+{
+    return fs->o.size_limit && fs->used_bytes - fs->going_bytes + pending(fs) + bytes > fs->o.size_limit;
+}
+
+/* Room for `bytes` more on the host; looked up anew when it gets tight. */
+static int host_check(vx_fs *fs, uint64_t bytes)
+{
+    const uint64_t all = pending(fs) + fs->moving + bytes;
     fs->host_checked += bytes;
-    if (fs->host_checked > fs->host_free / 16 || pending + bytes + fs->host_kept > fs->host_free)
+    if (fs->host_checked > fs->host_free / 16 || all + fs->host_kept > fs->host_free)
         vx_space_look(fs);
-    if (pending + bytes + fs->host_kept <= fs->host_free)
+    if (all + fs->host_kept <= fs->host_free)
         return 0;
     pthread_cond_signal(&fs->work); /* reclaim may find some */
     return -ENOSPC;
 }
 
-int vx_space_make(vx_fs *fs, uint64_t bytes)
+int vx_space_check(vx_fs *fs, uint64_t bytes)
+{
+    return vx_space_over(fs, bytes) ? -EDQUOT : host_check(fs, bytes);
+}
+
+int vx_space_host(vx_fs *fs, uint64_t bytes)
 {
     if (fs->commit_err && vx_many_bytes(fs))
         return fs->commit_err;
-    int rc = vx_space_check(fs, bytes), counted = 0;
+    int rc = host_check(fs, bytes), counted = 0;
     while (rc == -ENOSPC && !fs->commit_err) { /* until nothing is left that could be given back */
         if (fs->committing) {
             pthread_cond_wait(&fs->changed, &fs->lock);
@@ -94,9 +106,17 @@ int vx_space_make(vx_fs *fs, uint64_t bytes)
         } else {
             break;
         }
-        rc = vx_space_check(fs, bytes);
+        rc = host_check(fs, bytes);
     }
-    if (rc == -EDQUOT && (fs->dirty_ops || fs->frozen_bytes) && !fs->commit_err && !vx_commit_until(fs, fs->epoch, 0))
-        rc = vx_space_check(fs, bytes); /* what was deleted and not yet committed has been counted now */
     return rc;
+}
+
+int vx_space_make(vx_fs *fs, uint64_t bytes)
+{
+    if (fs->commit_err && vx_many_bytes(fs))
+        return fs->commit_err;
+    if (vx_space_over(fs, bytes) && (fs->dirty_ops || fs->frozen_bytes) && !fs->commit_err)
+        (void)vx_commit_until(fs, fs->epoch, 0); /* what was written over is counted twice until then */
+    int rc = vx_space_over(fs, bytes) ? -EDQUOT : vx_space_host(fs, bytes);
+    return !rc && vx_space_over(fs, bytes) ? -EDQUOT : rc; /* others may have written meanwhile */
 }

@@ -149,6 +149,7 @@ void vx_freeze_epoch(vx_fs *fs)
     fs->dirty_ops = 0;
     fs->first_dirty_ns = 0;
     fs->batch_used = fs->used_bytes;
+    fs->going_bytes = 0;
     for (size_t k = 0; k <= fs->segments.mask; k++) {
         vx_segment_row *s = (vx_segment_row *)fs->segments.cells[k].value;
         if (!s)

@@ -372,7 +372,8 @@ int vx_fs_statfs(vx_fs *fs, vx_statfs *out)
     if (statvfs(fs->dir, &v))
         return -errno;
     vx_op_enter(fs, &f, VX_OP_STATFS);
-    uint64_t used = fs->used_bytes + fs->dirty_bytes + fs->frozen_bytes, host = (uint64_t)v.f_bavail * v.f_frsize;
+    uint64_t used = fs->used_bytes - fs->going_bytes + fs->dirty_bytes + fs->frozen_bytes;
+    uint64_t host = (uint64_t)v.f_bavail * v.f_frsize;
     uint64_t room = host, limit = fs->o.size_limit;
     if (limit && limit < used + room)
         room = limit > used ? limit - used : 0;
@@ -395,7 +396,7 @@ void vx_fs_read_status(vx_fs *fs, vx_fs_status *out)
     out->inodes_cached = fs->inodes.used;
     out->dentries_cached = fs->dentries;
     out->regions_cached = fs->nregions;
-    out->used_bytes = fs->used_bytes;
+    out->used_bytes = fs->used_bytes - fs->going_bytes;
     out->limit_bytes = fs->o.size_limit;
     out->free_bytes = host;
     out->disk_bytes = st.disk_bytes;

@@ -181,10 +181,42 @@ int vx_write_held(vx_fs *fs, vx_inode *i, uint64_t off, const void *src, size_t 
     return rc;
 }
 
+static int holds(const vx_slot *slots, uint32_t page)
+{
+    return slots && slots[page].buf;
+}
+
+/* Whether all that is written over has its place, in the map or in pages that are counted: the limit has room for it. */
+static int adds_nothing(vx_fs *fs, vx_inode *i, uint64_t off, size_t n)
+{
+    const uint64_t end = off + n;
+    vx_region *r;
+    if (end < off || end > i->a.size)
+        return 0;
+    if (i->flags & VX_I_INLINE)
+        return end <= i->inl_n;
+    while (off < end) {
+        uint32_t in = (uint32_t)(off & (VX_REGION - 1)), hole;
+        if (vx_region_get(fs, i, (uint32_t)(off >> VX_REGION_SHIFT), 1, &r))
+            return 0;
+        if (holds(r->dirty, in / VX_PAGE) || holds(r->frozen, in / VX_PAGE)) {
+            off = (off / VX_PAGE + 1) * VX_PAGE;
+            continue;
+        }
+        const vx_extent *e = vx_extents_at(r, in, &hole);
+        if (!e)
+            return 0;
+        off += e->off + e->len - in;
+    }
+    return 1;
+}
+
 /* Room, and pages ready to take the bytes; *off is where an appender finds the end when the lock stays held. */
 static int write_ready(vx_fs *fs, vx_inode *i, uint64_t *off, size_t n, int append)
 {
-    int rc = vx_space_make(fs, n + VX_META_COST);
+    const uint64_t room = n + VX_META_COST;
+    const int over = !append && vx_space_over(fs, room) && adds_nothing(fs, i, *off, n);
+    int rc = over ? vx_space_host(fs, room) : vx_space_make(fs, room);
     if (rc)
         return rc;
     do {

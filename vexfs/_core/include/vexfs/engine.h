@@ -168,6 +168,7 @@ struct vx_fs {
     uint64_t next_ino, epoch, committed, durable;
     uint64_t inline_bytes, dirty_inline, frozen_inline, dirty_bytes, frozen_bytes, dirty_ops, files, used_bytes;
     uint64_t xattr_bytes; /* of the inodes in memory */
+    uint64_t going_bytes; /* of used_bytes, what removed files hold until the running epoch is frozen */
     uint64_t host_free, host_kept, host_checked;
     uint64_t moving; /* bytes that reclaim is about to write anew */
     int64_t first_dirty_ns;
@@ -277,9 +278,11 @@ int vx_data_settle(vx_fs *fs, vx_inode *i);
 int vx_data_cut(vx_fs *fs, vx_inode *i, uint64_t from);
 void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from, uint32_t to);
 int vx_space_check(vx_fs *fs, uint64_t bytes);
+int vx_space_over(const vx_fs *fs, uint64_t bytes); /* so much more is above the volume's limit */
 void vx_space_look(vx_fs *fs); /* what the host has now */
 int vx_space_short(const vx_fs *fs); /* as it was looked at last */
 int vx_space_make(vx_fs *fs, uint64_t bytes); /* the same; reclaims what it can before it refuses; may wait */
+int vx_space_host(vx_fs *fs, uint64_t bytes); /* the same, of the host alone: for what adds no content */
 uint64_t vx_blocks(const vx_inode *i);
 
 /* fs_content.c: the content of small files and of symbolic links */
