@@ -125,3 +125,29 @@ def test_many_threads_get_the_same():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_words_met_before_have_the_same_tokens():
+    """More words than are remembered, short and long, of one token and of many; by more threads than memories."""
+    words, pairs, rows = vocabulary(5)
+    pooled = Pooled([word.encode() for word in words], pairs, rows, 0)
+    rng = random.Random(5)
+    texts = [
+        " ".join("".join(rng.choice(LETTERS + "xß") for _ in range(rng.randrange(1, 14))) for _ in range(2000))
+        for _ in range(15)
+    ]
+    wanted = [slowly(words, pairs, text) for text in texts]
+    found: list[bool] = []
+
+    def look(first: int) -> None:
+        for turn in range(3):
+            for k in range(len(texts)):
+                at = (first + k * (turn + 1)) % len(texts)
+                found.append(pooled.tokens(texts[at]).tolist() == wanted[at])
+
+    threads = [threading.Thread(target=look, args=(n,)) for n in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 450 and all(found)

@@ -17,8 +17,8 @@ cdef extern from "vexfs/pooled.h" nogil:
 
     vx_pooled *vx_pooled_new(const vx_vocabulary *v, const float *rows, uint32_t dim)
     void vx_pooled_free(vx_pooled *p)
-    size_t vx_pooled_tokens(const vx_pooled *p, const char *text, size_t n, uint32_t *ids, size_t cap)
-    size_t vx_pooled_embed(const vx_pooled *p, const char *text, size_t n, float *out)
+    size_t vx_pooled_tokens(vx_pooled *p, const char *text, size_t n, uint32_t *ids, size_t cap)
+    size_t vx_pooled_embed(vx_pooled *p, const char *text, size_t n, float *out)
 
 
 cdef class Pooled:

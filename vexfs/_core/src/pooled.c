@@ -1,11 +1,13 @@
 /* Tokens of a text and the mean of their vectors.
  *
- * Most words of a text are tokens as they stand: one look into the vocabulary finds them.  Only the rest is merged pair
- * by pair.  Rows are gathered in batches, each prefetched when its token is known: a row is far from its neighbours. */
+ * Most words of a text were met before: a memory of words has their tokens.  Others are tokens as they stand, or are
+ * merged pair by pair.  Rows are gathered in batches, each prefetched when its token is known: a row is far from its
+ * neighbours. */
 #include "vexfs/pooled.h"
 
 #include <errno.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +15,18 @@
 #define MARK "\xe2\x96\x81"
 #define MARK_N 3
 #define BATCH 64
+/* A memory has sets of so many words, a cache line each; there is one for each text that is read at the same time. */
+#define SETS 4096
+#define WAYS 4
+#define KNOWN_WORD 30
+#define KNOWN_IDS 8
+#define MEMORIES 8
+
+typedef struct {
+    uint8_t n, count; /* n 0: empty */
+    char word[KNOWN_WORD];
+    uint32_t ids[KNOWN_IDS];
+} known;
 
 typedef struct {
     uint64_t pair;
@@ -23,17 +37,21 @@ typedef struct {
 struct vx_pooled {
     char *text;
     uint32_t *ends;
-    uint32_t *names; /* hash -> token, NONE: empty */
-    uint8_t *whole;  /* merging the token's own text gives the token */
+    uint32_t single[256]; /* the token of one byte, as `named` finds it */
+    uint32_t *names;      /* hash -> token, NONE: empty */
+    uint8_t *whole;       /* merging the token's own text gives the token */
     merge *merges;
     float *rows;
     uint64_t name_mask, merge_mask;
     uint32_t count, bytes, dim, longest;
+    known (*memories[MEMORIES])[WAYS]; /* SETS each, made by the first who uses it */
+    atomic_flag used[MEMORIES];
 };
 
 /* Where tokens go: gathered until full, then their rows are added, or they are written out. */
 typedef struct {
     const vx_pooled *p;
+    known (*memory)[WAYS]; /* NULL: there is none */
     float *sum;
     uint32_t *ids;
     size_t cap, count;
@@ -82,15 +100,20 @@ static uint32_t named(const vx_pooled *p, const char *s, size_t n)
     }
 }
 
+static uint64_t pair_place(uint64_t pair)
+{
+    pair *= 0xd6e8feb86659fd93u;
+    return pair ^ pair >> 32;
+}
+
+/* What two tokens become, and when; of rank NONE: they do not merge. */
 static const merge *merged(const vx_pooled *p, uint32_t left, uint32_t right)
 {
     uint64_t pair = (uint64_t)left << 32 | right;
-    for (uint64_t at = mixed(pair) & p->merge_mask;; at = (at + 1) & p->merge_mask) {
+    for (uint64_t at = pair_place(pair) & p->merge_mask;; at = (at + 1) & p->merge_mask) {
         const merge *m = &p->merges[at];
-        if (m->pair == pair)
+        if (m->pair == pair || m->rank == NONE)
             return m;
-        if (m->rank == NONE)
-            return NULL;
     }
 }
 
@@ -101,23 +124,28 @@ static size_t character(const char *s, size_t n)
     return len < n ? len : n;
 }
 
+static void join(const vx_pooled *p, const uint32_t *ids, uint32_t *rank, uint32_t *into, uint32_t i)
+{
+    const merge *m = merged(p, ids[i], ids[i + 1]);
+    rank[i] = m->rank;
+    into[i] = m->into;
+}
+
 /* The tokens of one word of at most VX_WORD_MAX bytes, into ids[VX_WORD_MAX]. */
 static uint32_t split(const vx_pooled *p, const char *s, size_t n, uint32_t *ids)
 {
-    uint32_t rank[VX_WORD_MAX], count = 0;
+    uint32_t rank[VX_WORD_MAX], into[VX_WORD_MAX], count = 0;
     for (size_t at = 0, len; at < n; at += len) {
         len = character(s + at, n - at);
-        uint32_t id = named(p, s + at, len);
+        uint32_t id = len == 1 ? p->single[(uint8_t)s[at]] : named(p, s + at, len);
         if (id != NONE)
             ids[count++] = id;
         else
             for (size_t k = 0; k < len; k++)
                 ids[count++] = p->bytes + (uint8_t)s[at + k];
     }
-    for (uint32_t i = 0; i + 1 < count; i++) {
-        const merge *m = merged(p, ids[i], ids[i + 1]);
-        rank[i] = m ? m->rank : NONE;
-    }
+    for (uint32_t i = 0; i + 1 < count; i++)
+        join(p, ids, rank, into, i);
     while (count > 1) {
         uint32_t best = 0;
         for (uint32_t i = 1; i + 1 < count; i++)
@@ -125,14 +153,13 @@ static uint32_t split(const vx_pooled *p, const char *s, size_t n, uint32_t *ids
                 best = i;
         if (rank[best] == NONE)
             break;
-        ids[best] = merged(p, ids[best], ids[best + 1])->into;
+        ids[best] = into[best];
         count--;
         memmove(ids + best + 1, ids + best + 2, (count - best - 1) * sizeof *ids);
         memmove(rank + best, rank + best + 1, (count - best) * sizeof *rank);
-        for (uint32_t i = best ? best - 1 : 0; i <= best && i + 1 < count; i++) {
-            const merge *m = merged(p, ids[i], ids[i + 1]);
-            rank[i] = m ? m->rank : NONE;
-        }
+        memmove(into + best, into + best + 1, (count - best) * sizeof *into);
+        for (uint32_t i = best ? best - 1 : 0; i <= best && i + 1 < count; i++)
+            join(p, ids, rank, into, i);
     }
     return count;
 }
@@ -164,15 +191,46 @@ static void take(sink *k, uint32_t id)
     k->count++;
 }
 
+/* The tokens of one word, into ids[VX_WORD_MAX]. */
+static uint32_t tokens_of(const vx_pooled *p, const char *s, size_t n, uint32_t *ids)
+{
+    *ids = named(p, s, n);
+    return *ids != NONE && p->whole[*ids] ? 1 : split(p, s, n, ids);
+}
+
+/* Where a word is remembered, or where it is to be, then with n 0: the words of a set that are met go to its front. */
+static known *place_of(known set[WAYS], const char *s, size_t n)
+{
+    for (uint32_t i = 0; i < WAYS; i++) {
+        if (set[i].n != n || memcmp(set[i].word, s, n) != 0)
+            continue;
+        if (!i)
+            return set;
+        known met = set[i];
+        set[i] = set[i - 1];
+        set[i - 1] = met;
+        return set + i - 1;
+    }
+    set[WAYS - 1].n = 0;
+    return set + WAYS - 1;
+}
+
 static void take_word(sink *k, const char *s, size_t n)
 {
-    uint32_t ids[VX_WORD_MAX];
-    uint32_t id = named(k->p, s, n);
-    if (id != NONE && k->p->whole[id]) {
-        take(k, id);
-        return;
+    uint32_t made[VX_WORD_MAX], *ids = made, count;
+    known *w = k->memory && n <= KNOWN_WORD ? place_of(k->memory[hashed(s, n) % SETS], s, n) : NULL;
+    if (w && w->n) {
+        ids = w->ids;
+        count = w->count;
+    } else {
+        count = tokens_of(k->p, s, n, made);
+        if (w && count <= KNOWN_IDS) {
+            w->n = (uint8_t)n;
+            w->count = (uint8_t)count;
+            memcpy(w->word, s, n);
+            memcpy(w->ids, made, count * sizeof *made);
+        }
     }
-    uint32_t count = split(k->p, s, n, ids);
     for (uint32_t i = 0; i < count; i++)
         take(k, ids[i]);
 }
@@ -219,18 +277,34 @@ static void walk(sink *k, const char *text, size_t n)
     }
 }
 
-size_t vx_pooled_tokens(const vx_pooled *p, const char *text, size_t n, uint32_t *ids, size_t cap)
+/* Reads a text with a memory that nobody uses now, or without one. */
+static void read_text(sink *k, vx_pooled *p, const char *text, size_t n)
+{
+    uint32_t at = 0;
+    while (at < MEMORIES && atomic_flag_test_and_set_explicit(&p->used[at], memory_order_acquire))
+        at++;
+    if (at < MEMORIES) {
+        if (!p->memories[at] && (p->memories[at] = aligned_alloc(64, SETS * sizeof(known[WAYS]))))
+            memset(p->memories[at], 0, SETS * sizeof(known[WAYS]));
+        k->memory = p->memories[at];
+    }
+    walk(k, text, n);
+    if (at < MEMORIES)
+        atomic_flag_clear_explicit(&p->used[at], memory_order_release);
+}
+
+size_t vx_pooled_tokens(vx_pooled *p, const char *text, size_t n, uint32_t *ids, size_t cap)
 {
     sink k = {.p = p, .ids = ids, .cap = cap};
-    walk(&k, text, n);
+    read_text(&k, p, text, n);
     return k.count;
 }
 
-size_t vx_pooled_embed(const vx_pooled *p, const char *text, size_t n, float *out)
+size_t vx_pooled_embed(vx_pooled *p, const char *text, size_t n, float *out)
 {
     sink k = {.p = p, .sum = out};
     memset(out, 0, p->dim * sizeof *out);
-    walk(&k, text, n);
+    read_text(&k, p, text, n);
     flush(&k);
     float square = 0;
     for (uint32_t d = 0; d < p->dim; d++)
@@ -279,12 +353,14 @@ static void fill(vx_pooled *p, const vx_vocabulary *v)
     }
     for (uint32_t r = 0; r < v->nmerges; r++) {
         uint64_t pair = (uint64_t)v->merges[3 * r] << 32 | v->merges[3 * r + 1];
-        uint64_t at = mixed(pair) & p->merge_mask;
+        uint64_t at = pair_place(pair) & p->merge_mask;
         while (p->merges[at].rank != NONE && p->merges[at].pair != pair)
             at = (at + 1) & p->merge_mask;
         if (p->merges[at].rank == NONE)
             p->merges[at] = (merge){pair, r, v->merges[3 * r + 2]};
     }
+    for (uint32_t c = 0; c < 256; c++)
+        p->single[c] = named(p, (const char[]){(char)c}, 1);
     uint32_t ids[VX_WORD_MAX];
     for (uint32_t id = 0; id < v->count; id++) {
         uint32_t from = token_start(p, id), n = p->ends[id] - from;
@@ -318,6 +394,8 @@ vx_pooled *vx_pooled_new(const vx_vocabulary *v, const float *rows, uint32_t dim
         errno = ENOMEM;
         return NULL;
     }
+    for (uint32_t i = 0; i < MEMORIES; i++)
+        atomic_flag_clear(&p->used[i]);
     memcpy(p->text, v->text, text_n);
     memcpy(p->ends, v->ends, v->count * sizeof *p->ends);
     memcpy(p->rows, rows, rows_n);
@@ -335,5 +413,7 @@ void vx_pooled_free(vx_pooled *p)
     free(p->merges);
     free(p->whole);
     free(p->rows);
+    for (uint32_t i = 0; i < MEMORIES; i++)
+        free(p->memories[i]);
     free(p);
 }

@@ -1,7 +1,7 @@
 /* Static embeddings: a text's vector is the mean of the vectors of its tokens.
  *
  * Tokens are found by byte-pair merges, word by word (a word is what stands between white space, with the mark U+2581
- * before it), so that no token spans two words.  Immutable once made; any number of threads. */
+ * before it), so that no token spans two words.  Any number of threads: all that changes is which words are remembered. */
 #ifndef VEXFS_POOLED_H
 #define VEXFS_POOLED_H
 
@@ -26,8 +26,8 @@ typedef struct vx_vocabulary {
 vx_pooled *vx_pooled_new(const vx_vocabulary *v, const float *rows, uint32_t dim);
 void vx_pooled_free(vx_pooled *p);
 /* The tokens of UTF-8 text: at most `cap` are written, all are counted. */
-size_t vx_pooled_tokens(const vx_pooled *p, const char *text, size_t n, uint32_t *ids, size_t cap);
+size_t vx_pooled_tokens(vx_pooled *p, const char *text, size_t n, uint32_t *ids, size_t cap);
 /* out[dim]: the mean of its tokens' rows at length 1, zeros where there are none.  Answers how many tokens. */
-size_t vx_pooled_embed(const vx_pooled *p, const char *text, size_t n, float *out);
+size_t vx_pooled_embed(vx_pooled *p, const char *text, size_t n, float *out);
 
 #endif
