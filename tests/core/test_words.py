@@ -164,6 +164,7 @@ def test_signs():
     assert found(index, "+light +roast") == [0]
     assert found(index, "+light +unknown") == []
     assert found(index, "-light") == []
+    assert found(index, "roast --light") == found(index, "roast ++light") == found(index, "roast light")
     assert sorted(found(index, 'roast light -"dark roast"')) == [0, 2]
     assert found(index, "+dar* roast") == [1]
     assert found(index, "c++ - +") == [3]

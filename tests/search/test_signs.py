@@ -55,7 +55,7 @@ def test_they_hold_beside_filters_and_at_any_k(roasts):
     ("question", "must", "mustnot", "rest"),
     [
         ('+a -"b c" d', ["a"], ['"b c"'], "+a  d"),
-        ('x+y a-b --c +"open', ['"open'], ["-c"], 'x+y a-b  +"open'),
+        ('x+y a-b --c ++d +"open', ['"open'], [], 'x+y a-b --c ++d +"open'),
         ('+"a b"* -pre*', ['"a b"*'], ["pre*"], '+"a b"* '),
         ("-a", [], ["a"], "-a"),
     ],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vexfs._core.words import WordIndex
 
-_UNIT = re.compile(r'([+-](?=[^ \t-\r]))?("[^"]*"?\*?|[^ \t-\r"]+)')
+_UNIT = re.compile(r'([+-](?=[^ \t-\r+-]))?("[^"]*"?\*?|[^ \t-\r"]+)')
 _WORDLESS = WordIndex.encode("")
 
 

@@ -83,6 +83,11 @@ static int is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+static int is_sign(char c)
+{
+    return c == '+' || c == '-';
+}
+
 int vx_query_parse(vx_query *q, const char *text, size_t n, int prefix_last)
 {
     const char *p = text, *end = text + n;
@@ -96,7 +101,7 @@ int vx_query_parse(vx_query *q, const char *text, size_t n, int prefix_last)
             continue;
         }
         char sign = ' ';
-        if ((*p == '+' || *p == '-') && p + 1 < end && !is_space(p[1]))
+        if (is_sign(*p) && p + 1 < end && !is_space(p[1]) && !is_sign(p[1])) /* "--amend" is a word */
             sign = *p++;
         const size_t first = q->words;
         if (*p == '"') {
