@@ -246,7 +246,7 @@ def write(request: Request) -> Sink:
         if now is None and query.parents:
             volume.makedirs(os.path.dirname(path), exist_ok=True)
         if span is not None:
-            return _RangeSink(request, path, span, now is None)
+            return _RangeSink(request, path, span, now)
         return _FileSink(request, path, now)
 
 
@@ -310,14 +310,14 @@ class _DirectorySink:
 class _RangeSink:
     """Writes into a file in place; under a condition, as long as nobody else does."""
 
-    def __init__(self, request: Request, path: str, span: tuple[int, int], made: bool) -> None:
-        self._request, self._path, self._made = request, path, made
+    def __init__(self, request: Request, path: str, span: tuple[int, int], now: Any) -> None:
+        self._request, self._path, self._made = request, path, now is None
         self._at, self._end = span
         self._filesystem = request.node.volume.filesystem
         self._ino = self._filesystem.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
             request.allow_ino(self._ino)
-            self._tag = etag(self._filesystem.getattr(self._ino))
+            self._tag = etag(now or self._filesystem.getattr(self._ino))  # of what was looked at
         except BaseException:
             self._filesystem.release(self._ino)
             raise

@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from vexfs.frontends.http.api import files as api
 
 from vexfs.volume import Volume
 
@@ -128,7 +129,7 @@ def test_a_range_is_not_written_into_what_changed_while_it_came(served, files):
                             "Authorization": f"Bearer {served.token}", "Expect": "100-continue"}.items():  # fmt: skip
             link.putheader(name, value)
         link.endheaders()
-        assert link.sock.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"  # its conditions were looked at
+        assert link.sock.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
         if after is None:
             files.truncate("t/c", 4)
         else:
@@ -136,6 +137,19 @@ def test_a_range_is_not_written_into_what_changed_while_it_came(served, files):
         link.send(b"abc")
         assert link.getresponse().status == 412
         assert files.read_bytes("t/c") == (after or b"0123")
+
+
+def test_a_range_is_not_written_into_what_changed_when_its_condition_had_been_looked_at(served, files, monkeypatch):
+    tag, look = served.ask("PUT", "/v1/files/t/c", b"0123456789").json["etag"], api._as_wanted
+
+    def looked(request, path):
+        found = look(request, path)
+        files.write_bytes("t/c", b"in its place")
+        return found
+
+    monkeypatch.setattr(api, "_as_wanted", looked)
+    assert served.ask("PUT", "/v1/files/t/c", b"abc", {"If-Match": tag, "Content-Range": "bytes 0-2/*"}).status == 412
+    assert files.read_bytes("t/c") == b"in its place"
 
 
 def test_of_several_ranges_for_the_same_one_is_written(served, files):
