@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.node.keyed import Case, named, opened
+from tests.waiting import until
 from vexfs._core.simd import Simd, levels
 
 MEBIBYTE = 1 << 20
@@ -194,7 +195,9 @@ def threads_of_the_volume(node):
     """Threads that end with the volume."""
     before = len(os.listdir("/proc/self/task"))
     node.close()
-    return before - len(os.listdir("/proc/self/task"))
+    gone = lambda: before - len(os.listdir("/proc/self/task"))  # whoever joined one is told a moment before it is gone
+    until(lambda: gone() > node.settings.storage.io_queue_depth)
+    return gone()
 
 
 def past_the_page_cache(node):
