@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import vexfs
+from tests.waiting import until
 from vexfs.errors import ConfigError, PluginBroken, Unreachable
 from vexfs.search import embed_http, embed_sentences, embedders
 from vexfs.search.embedders import Embedder, resolve
@@ -130,7 +131,7 @@ class Service(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self):
-        self.faults, self.seen = [], []
+        self.faults, self.seen, self.poison, self.fault = [], [], "", 0
         super().__init__(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server_port}/v1/embeddings#tiny"
 
@@ -140,6 +141,8 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.seen.append((asked, self.headers.get("Authorization")))
         fault = self.server.faults.pop(0) if self.server.faults else 200
+        if self.server.poison and any(self.server.poison in text for text in asked["input"]):
+            fault = self.server.fault
         if isinstance(fault, threading.Event):
             fault = 200 if fault.wait(60) else 504
         data = [{"index": i, "embedding": [len(t), 1.0, 0.0]} for i, t in enumerate(asked["input"])]
@@ -206,6 +209,27 @@ def test_a_service_that_refuses_or_talks_nonsense(service):
             made.embed(["abc"])
 
 
+@pytest.mark.parametrize("fault", [500, b"<html>sign in</html>", b'{"data": [{"embedding": [1]}]}'])
+def test_files_wait_for_a_service_that_answers_nonsense_and_are_set_aside_where_it_does_so_to_them(
+    tmp_path, service, fault, monkeypatch
+):
+    monkeypatch.setattr(embed_http, "_TRIES", 1)
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        index = fs.index("d", embedder=service.address)
+        service.faults = [fault] * 1000
+        fs.write_text("d/a.md", "sour coffee\n")
+        fs.write_text("d/b.md", "green tea\n")
+        until(lambda: fs.ingest.status()["held"] or index.describe()["aside"])
+        assert not index.describe()["aside"]
+        service.faults.clear()
+        assert fs.ingest.wait(60) and not index.describe()["aside"] and len(index) == 2
+        service.poison, service.fault = "poison", fault
+        for name in "cde":
+            fs.write_text(f"d/{name}.md", "poison\n" if name == "d" else "water\n")
+        assert fs.ingest.wait(60)
+        assert [each["path"] for each in index.describe()["aside"]] == ["/d/d.md"] and len(index) == 4
+
+
 class Broken(Handler):
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -223,6 +247,44 @@ def test_a_refusal_is_told_by_its_status_though_its_text_breaks_off(service):
         service.faults = [status]
         with pytest.raises(kind, match=f"HTTP {status}"):
             made.embed(["abc"])
+
+
+class Elsewhere(Handler):
+    def do_POST(self):
+        self.server.seen.append(self.path)
+        self.send_response(302)
+        self.send_header("Location", self.server.elsewhere)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self):
+        self.server.seen.append(self.path)
+
+
+def test_nobody_else_is_asked(service):
+    made = embed_http.HttpEmbedder(service.address, pause_s=0.001)
+    service.RequestHandlerClass, service.seen = Elsewhere, []
+    service.elsewhere = f"http://127.0.0.1:{service.server_port}/elsewhere"
+    with pytest.raises(ConfigError, match="HTTP 302"):
+        made.embed(["abc"])
+    assert service.seen == ["/v1/embeddings"]
+
+
+class BreaksOff(Handler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b'{"data": [')
+        self.close_connection = True
+
+
+def test_an_answer_that_breaks_off_is_no_answer(service):
+    made = embed_http.HttpEmbedder(service.address, pause_s=0.001)
+    service.RequestHandlerClass = BreaksOff
+    with pytest.raises(Unreachable, match="4 tries"):
+        made.embed(["abc"])
 
 
 @pytest.mark.parametrize("address", ["http://localhost:port/v1#m", "http://localhost:99999/v1#m", "http://[::1/v1#m"])

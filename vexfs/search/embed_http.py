@@ -23,9 +23,24 @@ _TIMEOUT_S = 60.0
 _TRIES = 4
 _BATCH = 64
 _ANSWER_MOST = 256 << 20
+_HARMLESS = ["how long are the vectors"]
 _AGAIN = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
 #: What is no fault of the texts: the key, the bill, a model that is not there.
 _NOT_HAD = frozenset((401, 402, 403, 404))
+
+
+class _Doubtful(Exception):
+    """It went wrong, and whether that is due to the texts or to the service is not said."""
+
+
+class _AsTold(urllib.request.HTTPRedirectHandler):
+    """Goes nowhere else: neither with the texts nor with the key."""
+
+    def redirect_request(self, *args: Any) -> None:
+        """None: the answer is that of the service."""
+
+
+_OPENER = urllib.request.build_opener(_AsTold)
 
 
 class HttpEmbedder:
@@ -39,7 +54,10 @@ class HttpEmbedder:
         self._timeout_s, self._pause_s = timeout_s, pause_s
         self.version = self._model
         self.dim = 0
-        self.dim = self._ask(["how long are the vectors"]).shape[1]
+        try:
+            self.dim = self._ask(_HARMLESS).shape[1]
+        except _Doubtful as error:
+            raise ConfigError(str(error)) from None
 
     def embed(self, texts: list[str]) -> Vectors:
         """See :class:`vexfs.search.embedders.Embedder`.
@@ -47,13 +65,34 @@ class HttpEmbedder:
         Raises
         ------
         Unreachable
-            The service did not answer, also not when asked again, or does not give the model to who asks.
+            The service did not answer, also not when asked again, does not give the model to who asks, or answers
+            something else than vectors of its length, whatever the texts.
         ConfigError
-            It refused the texts, or answered something else than vectors.
+            It refused the texts, or answered something else than vectors to them, and not to others.
         """
-        parts = [normalised(self._ask(texts[at : at + _BATCH]), len(texts[at : at + _BATCH]), self.dim, self.name)
-                 for at in range(0, len(texts), _BATCH)]  # fmt: skip
+        parts = [self._rows(texts[at : at + _BATCH]) for at in range(0, len(texts), _BATCH)]
         return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+
+    def _rows(self, texts: list[str]) -> Vectors:
+        try:
+            found = self._asked(texts)
+        except _Doubtful as error:
+            raise (ConfigError if self._is_well() else Unreachable)(str(error)) from None
+        return normalised(found, len(texts), self.dim, self.name)
+
+    def _is_well(self) -> bool:
+        try:
+            self._asked(_HARMLESS)
+        except (_Doubtful, ConfigError, Unreachable):
+            return False
+        return True
+
+    def _asked(self, texts: list[str]) -> Vectors:
+        found = self._ask(texts)
+        if found.shape[1] != self.dim:
+            what = f"{len(texts)} texts gave an array of shape {found.shape}"
+            raise _Doubtful(f"embedder {self.name}: {what}; ({len(texts)}, {self.dim}) is right")
+        return found
 
     def _ask(self, texts: list[str]) -> Vectors:
         # Services refuse an empty text; a space has no meaning either.
@@ -61,23 +100,24 @@ class HttpEmbedder:
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get("VEXFS_EMBEDDER_KEY"):
             headers["Authorization"] = f"Bearer {key}"
-        last: object = ""
+        last, status = object(), 0
         for attempt in range(_TRIES):
             if attempt:
                 time.sleep(self._pause_s * 2 ** (attempt - 1))
             try:
                 request = urllib.request.Request(self._url, body, headers)
-                with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:
-                    return _vectors(answer.read(_ANSWER_MOST), len(texts), self.name)
+                with _OPENER.open(request, timeout=self._timeout_s) as answer:
+                    return _vectors(_whole(answer), len(texts), self.name)
             except urllib.error.HTTPError as error:
-                last = f"HTTP {error.code}: {_reason(error)}"
+                last, status = f"HTTP {error.code}: {_reason(error)}", error.code
                 if error.code in _NOT_HAD:
                     raise Unreachable(f"embedder {self.name}: {last}") from None
                 if error.code not in _AGAIN:
                     raise ConfigError(f"embedder {self.name}: {last}") from None
             except (OSError, http.client.HTTPException) as error:
-                last = getattr(error, "reason", error)
-        raise Unreachable(f"embedder {self.name} does not answer after {_TRIES} tries: {last}")
+                last, status = getattr(error, "reason", error), 0
+        told = f"embedder {self.name} does not answer after {_TRIES} tries: {last}"
+        raise _Doubtful(told) if status == 500 and self.dim else Unreachable(told)
 
 
 def _is_address(url: str) -> bool:
@@ -87,6 +127,14 @@ def _is_address(url: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _whole(answer: http.client.HTTPResponse) -> bytes:
+    """The answer, unless it breaks off."""
+    found = answer.read(_ANSWER_MOST)
+    if answer.length and len(found) < _ANSWER_MOST:
+        raise http.client.IncompleteRead(found, answer.length)
+    return found
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
@@ -102,9 +150,9 @@ def _vectors(answer: bytes, count: int, name: str) -> Vectors:
         rows: Any = sorted(json.loads(answer)["data"], key=lambda each: each.get("index", 0))
         found = np.array([each["embedding"] for each in rows], np.float32, ndmin=2)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"embedder {name}: the answer is not a list of embeddings: {error!r}") from None
+        raise _Doubtful(f"embedder {name}: the answer is not a list of embeddings: {error!r}") from None
     if found.ndim != 2 or found.shape[0] != count or not found.shape[1]:
-        raise ConfigError(f"embedder {name}: {count} texts gave an array of shape {found.shape}")
+        raise _Doubtful(f"embedder {name}: {count} texts gave an array of shape {found.shape}")
     return found
 
 
