@@ -6,6 +6,7 @@ Without the wrapped key an encrypted volume is lost, so a spare copy is kept bes
 """
 
 import contextlib
+import fcntl
 import os
 import time
 import tomllib
@@ -83,12 +84,26 @@ class VolumeFile:
 def tidy(directory: Path, about: VolumeFile) -> None:
     """Bring a sound spare to the file: a change of key that was killed between the two leaves the old key in it.
 
-    One that is not sound stays for ``fsck``, which tells of it.
+    One that is not sound stays for ``fsck``, which tells of it; where the volume's making was killed, there was none yet.
     """
+    _finish(directory, about)
     spare = sound_spare(directory)
     if spare is not None and spare != about and spare.uuid == about.uuid:
         with contextlib.suppress(OSError):  # the host is full, or the like: it is tried at the next opening
             replace_file(directory / SPARE, about.text().encode())
+
+
+def _finish(directory: Path, about: VolumeFile) -> None:
+    """What a making that was killed behind its last step but these had left to do."""
+    with contextlib.suppress(OSError):
+        mark = os.open(directory / MARK, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or it is under way
+            if sound_spare(directory) is None:
+                replace_file(directory / SPARE, about.text().encode())
+            os.unlink(directory / MARK)
+        finally:
+            os.close(mark)
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:

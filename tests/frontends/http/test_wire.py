@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from vexfs.frontends.http import connection
 from vexfs.frontends.http.api import files
 
 from tests.waiting import until
@@ -25,6 +26,15 @@ def talk(served, data, wait_s=30.0):
         except (TimeoutError, ConnectionError):
             pass
     return got
+
+
+def to_its_end(served, data):
+    """What comes back though bytes are sent that nobody wants."""
+    host, _, port = served.host.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as link:
+        link.sendall(data)
+        link.shutdown(socket.SHUT_WR)
+        return link.makefile("rb").read()
 
 
 def head(served, line, *headers):
@@ -80,6 +90,23 @@ def test_what_came_before_something_broken_is_answered_first(served):
     assert statuses(talk(served, whole * 40)) == [200] * 16 + [429]
     half = head(served, "PUT /v1/files/half HTTP/1.1", CHUNKED) + b"zz\r\n"
     assert statuses(talk(served, whole + half)) == [200, 400]
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_who_is_refused_for_a_head_without_end_reads_why_though_it_sends_on(served, before, monkeypatch):
+    monkeypatch.setattr(connection, "LINGER_S", 20.0)
+    answer = to_its_end(served, before + b"GET / HTTP/1.1\r\nHost: x\r\nx: " + b"a" * 4_000_000)
+    assert statuses(answer) == ([200, 431] if before else [431])
+
+
+def test_one_connection_too_many_is_told_so(serve, monkeypatch):
+    monkeypatch.setattr(connection, "LINGER_S", 20.0)
+    node = serve()
+    gate = node.node.services["rest"].service._gate
+    monkeypatch.setattr(gate, "_connections_most", 0)
+    for _ in range(3):
+        assert statuses(to_its_end(node, b"GET / HTTP/1.1\r\nHost: x\r\nx: " + b"a" * 4_000_000)) == [503]
+    until(lambda: not gate._turned_away)
 
 
 def test_who_is_refused_early_reads_why(served):
