@@ -14,7 +14,7 @@ LETTERS = "abcé你"
 
 
 def vocabulary(seed: int, merges: int = 60):
-    """A small random byte-pair vocabulary: tokens, merges as triples of numbers."""
+    """A small random byte-pair vocabulary: tokens, merges as triples of numbers, and their vectors."""
     rng = random.Random(seed)
     words = [f"<{b}>" for b in range(256)] + [MARK, *LETTERS]
     pairs = []
@@ -26,6 +26,14 @@ def vocabulary(seed: int, merges: int = 60):
         words.append(left + right)
     rows = np.random.default_rng(seed).normal(size=(len(words), 19)).astype(np.float32)
     return words, np.array(pairs, np.uint32), rows
+
+
+def lines(words, pairs) -> list[str]:
+    return [f"{words[left]} {words[right]}" for left, right, _ in pairs]
+
+
+def pooled_of(words, pairs, rows) -> Pooled:
+    return Pooled([word.encode() for word in words], lines(words, pairs), rows, 0)
 
 
 def slowly(words, pairs, text: str) -> list[int]:
@@ -48,7 +56,7 @@ def slowly(words, pairs, text: str) -> list[int]:
 @pytest.mark.parametrize("seed", range(8))
 def test_tokens_are_those_of_plain_merging(seed):
     words, pairs, rows = vocabulary(seed)
-    pooled = Pooled([word.encode() for word in words], pairs, rows, 0)
+    pooled = pooled_of(words, pairs, rows)
     rng = random.Random(seed)
     for _ in range(200):
         text = "".join(rng.choice(LETTERS * 3 + " x\n\u3000\u00a0\u0085ßz") for _ in range(rng.randrange(60)))
@@ -57,7 +65,7 @@ def test_tokens_are_those_of_plain_merging(seed):
 
 def test_vectors_are_means_at_length_one():
     words, pairs, rows = vocabulary(3)
-    pooled = Pooled([word.encode() for word in words], pairs, rows, 0)
+    pooled = pooled_of(words, pairs, rows)
     texts = ["abc cab", "你é" * 20, "", "  \n", "zebra " * 300]
     found = pooled.embed(texts)
     assert found.dtype == np.float32 and found.shape == (5, 19)
@@ -71,7 +79,7 @@ def test_vectors_are_means_at_length_one():
 
 def test_white_space_is_what_python_calls_so():
     words, pairs, rows = vocabulary(0)
-    pooled = Pooled([word.encode() for word in words], pairs, rows, 0)
+    pooled = pooled_of(words, pairs, rows)
     for code in [*range(0x3100), 0xFEFF, 0x1F600]:
         if not 0xD800 <= code < 0xE000:
             text = f"a{chr(code)}b"
@@ -81,7 +89,7 @@ def test_white_space_is_what_python_calls_so():
 
 def test_a_long_word_is_cut_between_characters():
     words, pairs, rows = vocabulary(1)
-    pooled = Pooled([word.encode() for word in words], pairs, rows, 0)
+    pooled = pooled_of(words, pairs, rows)
     for n in range(85, 110):
         tokens = pooled.tokens("x" * n + "你" * 40)
         assert b"".join(words[t].encode() if t >= 256 else bytes([t]) for t in tokens).decode() == (
@@ -91,20 +99,21 @@ def test_a_long_word_is_cut_between_characters():
 
 def test_lone_surrogates_and_nulls_are_text():
     words, pairs, rows = vocabulary(1)
-    pooled = Pooled([word.encode() for word in words], pairs, rows, 0)
+    pooled = pooled_of(words, pairs, rows)
     assert pooled.tokens("a\udc80\0b").tolist() == slowly(words, pairs, "a?\0b")
 
 
 def test_what_does_not_fit_is_refused():
     words, pairs, rows = vocabulary(1)
-    tokens = [word.encode() for word in words]
+    tokens, merges = [word.encode() for word in words], lines(words, pairs)
     with pytest.raises(ValueError, match="rows"):
-        Pooled(tokens, pairs, rows[:-1], 0)
+        Pooled(tokens, merges, rows[:-1], 0)
+    for odd in ("a b c", "a", "a ", " a", "", "a zebra", f"{words[-1]} {words[-1]}", "a\nb"):
+        with pytest.raises(ValueError, match="outside"):
+            Pooled(tokens, [odd, *merges], rows, 0)
     with pytest.raises(ValueError, match="outside"):
-        Pooled(tokens, pairs + 200, rows, 0)
-    with pytest.raises(ValueError, match="outside"):
-        Pooled(tokens, pairs, rows, len(tokens) - 10)
-    pooled = Pooled(tokens, pairs, rows, 0)
+        Pooled(tokens, merges, rows, len(tokens) - 10)
+    pooled = Pooled(tokens, merges, rows.astype(np.float16), 0)
     with pytest.raises(TypeError):
         pooled.embed([b"bytes"])
     assert pooled.embed([]).shape == (0, 19)
@@ -112,7 +121,7 @@ def test_what_does_not_fit_is_refused():
 
 def test_many_threads_get_the_same():
     words, pairs, rows = vocabulary(5)
-    pooled = Pooled([word.encode() for word in words], pairs, rows, 0)
+    pooled = pooled_of(words, pairs, rows)
     texts = [f"abc {n} cab 你你" * 50 for n in range(50)]
     want, wrong = pooled.embed(texts), []
 
@@ -130,7 +139,7 @@ def test_many_threads_get_the_same():
 def test_words_met_before_have_the_same_tokens():
     """More words than are remembered, short and long, of one token and of many; by more threads than memories."""
     words, pairs, rows = vocabulary(5)
-    pooled = Pooled([word.encode() for word in words], pairs, rows, 0)
+    pooled = pooled_of(words, pairs, rows)
     rng = random.Random(5)
     texts = [
         " ".join("".join(rng.choice(LETTERS + "xß") for _ in range(rng.randrange(1, 14))) for _ in range(2000))

@@ -12,10 +12,11 @@ cdef extern from "vexfs/pooled.h" nogil:
         const uint32_t *ends
         uint32_t count
         uint32_t bytes
-        const uint32_t *merges
-        uint32_t nmerges
+        const char *merges
+        size_t merges_n
 
-    vx_pooled *vx_pooled_new(const vx_vocabulary *v, const float *rows, uint32_t dim)
+    vx_pooled *vx_pooled_new(const vx_vocabulary *v, uint32_t dim)
+    float *vx_pooled_rows(vx_pooled *p)
     void vx_pooled_free(vx_pooled *p)
     size_t vx_pooled_tokens(vx_pooled *p, const char *text, size_t n, uint32_t *ids, size_t cap)
     size_t vx_pooled_embed(vx_pooled *p, const char *text, size_t n, float *out)

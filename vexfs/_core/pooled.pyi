@@ -9,8 +9,8 @@ class Pooled:
     def __init__(
         self,
         tokens: Sequence[bytes],
-        merges: npt.NDArray[np.uint32],
-        rows: npt.NDArray[np.float32],
+        merges: Sequence[str],
+        rows: npt.NDArray[np.floating],
         byte_token: int,
     ) -> None: ...
     def tokens(self, text: str) -> npt.NDArray[np.uint32]: ...

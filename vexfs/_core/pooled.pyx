@@ -16,10 +16,11 @@ cdef class Pooled:
     ----------
     tokens : sequence of bytes
         In UTF-8; a token's place is its number.
-    merges : uint32[m, 3]
-        Numbers of the left token, the right token and what they become; the first merge goes first.
-    rows : float32[len(tokens), dim]
-        The vectors; copied.
+    merges : sequence of str
+        The left token, a space and the right one, which become the token that they are together; the first merge goes
+        first.
+    rows : float[len(tokens), dim]
+        The vectors; kept as float32.
     byte_token : int
         The number of the token that stands for byte 0, with those of bytes 1 to 255 behind it.
 
@@ -31,27 +32,27 @@ cdef class Pooled:
 
     def __cinit__(self, tokens, merges, rows, uint32_t byte_token):
         self.ptr = NULL
-        cdef const uint32_t[:, ::1] m = np.ascontiguousarray(merges, np.uint32)
-        cdef const float[:, ::1] r = np.ascontiguousarray(rows, np.float32)
-        cdef bytes text = b"".join(tokens)
+        cdef bytes text = b"".join(tokens), lines = "\n".join(merges).encode()
         cdef const uint32_t[::1] ends = np.cumsum([len(token) for token in tokens], dtype=np.uint32)
-        if r.shape[0] != ends.shape[0] or m.shape[1] != 3 or not ends.shape[0]:
-            raise ValueError(f"{ends.shape[0]} tokens, {r.shape[0]} rows, merges of {m.shape[1]} numbers")
+        if rows.ndim != 2 or rows.shape[0] != ends.shape[0] or not ends.shape[0] or not rows.shape[1]:
+            raise ValueError(f"{ends.shape[0]} tokens, rows of shape {rows.shape}")
         cdef vx_vocabulary v
         v.text = text
         v.ends = &ends[0]
         v.count = <uint32_t>ends.shape[0]
         v.bytes = byte_token
-        v.merges = &m[0, 0] if m.shape[0] else NULL
-        v.nmerges = <uint32_t>m.shape[0]
-        self.dim = <uint32_t>r.shape[1]
+        v.merges = lines
+        v.merges_n = len(lines)
+        self.dim = <uint32_t>rows.shape[1]
         self.count = v.count
         with nogil:
-            self.ptr = vx_pooled_new(&v, &r[0, 0], self.dim)
+            self.ptr = vx_pooled_new(&v, self.dim)
         if self.ptr == NULL:
             if c_errno == errno.EINVAL:
                 raise ValueError("the vocabulary contradicts itself: a merge or the byte tokens lie outside of it")
             raise MemoryError("no memory for the vocabulary")
+        cdef float[:, ::1] own = <float[:self.count, :self.dim]>vx_pooled_rows(self.ptr)
+        np.copyto(np.asarray(own), rows, casting="same_kind")
 
     def __dealloc__(self):
         vx_pooled_free(self.ptr)

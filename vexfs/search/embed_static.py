@@ -1,4 +1,4 @@
-"""The static embedder: a text's vector is the weighted mean of its tokens' vectors.
+"""The static embedder: a text's vector is the mean of its tokens' vectors.
 
 The vectors are those of the ``wordllama`` wheel (32,000 tokens, 256 numbers each, 16 MB), read from its files; its code
 is not used.  They lie in memory as float32, 33 MB, once a process.
@@ -86,11 +86,5 @@ def _table(about: dict[str, Any], rows: np.ndarray[Any, np.dtype[np.float16]]) -
     tokens = [b""] * len(numbers)
     for token, number in numbers.items():
         tokens[number] = token.encode()
-    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
-    merges = np.array([(numbers[a], numbers[b], numbers[a + b]) for a, b in pairs], np.uint32)
-    return Pooled(tokens, merges, weighted(rows[: len(tokens)]), numbers["<0x00>"])
-
-
-def weighted(rows: np.ndarray[Any, np.dtype[np.float16]]) -> Vectors:
-    """The rows as they are averaged."""
-    return rows.astype(np.float32)
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    return Pooled(tokens, merges, rows[: len(tokens)], numbers["<0x00>"])

@@ -332,17 +332,13 @@ static int sound(const vx_vocabulary *v)
     for (uint32_t i = 1; i < v->count; i++)
         if (v->ends[i] < v->ends[i - 1])
             return 0;
-    for (uint32_t i = 0; i < 3 * v->nmerges; i++)
-        if (v->merges[i] >= v->count)
-            return 0;
     return 1;
 }
 
-static void fill(vx_pooled *p, const vx_vocabulary *v)
+static void fill_names(vx_pooled *p)
 {
     memset(p->names, 0xff, (p->name_mask + 1) * sizeof *p->names);
-    memset(p->merges, 0xff, (p->merge_mask + 1) * sizeof *p->merges);
-    for (uint32_t id = 0; id < v->count; id++) {
+    for (uint32_t id = 0; id < p->count; id++) {
         uint32_t from = token_start(p, id), n = p->ends[id] - from;
         if (n > p->longest)
             p->longest = n;
@@ -351,24 +347,63 @@ static void fill(vx_pooled *p, const vx_vocabulary *v)
             at = (at + 1) & p->name_mask;
         p->names[at] = id;
     }
-    for (uint32_t r = 0; r < v->nmerges; r++) {
-        uint64_t pair = (uint64_t)v->merges[3 * r] << 32 | v->merges[3 * r + 1];
-        uint64_t at = pair_place(pair) & p->merge_mask;
-        while (p->merges[at].rank != NONE && p->merges[at].pair != pair)
-            at = (at + 1) & p->merge_mask;
-        if (p->merges[at].rank == NONE)
-            p->merges[at] = (merge){pair, r, v->merges[3 * r + 2]};
-    }
     for (uint32_t c = 0; c < 256; c++)
         p->single[c] = named(p, (const char[]){(char)c}, 1);
+}
+
+/* The merge that a line tells; 0: it tells none of this vocabulary. */
+static int read_merge(const vx_pooled *p, const char *line, size_t n, merge *m, char *both)
+{
+    const char *space = memchr(line, ' ', n);
+    if (!space || n > p->longest + 1)
+        return 0;
+    size_t left = (size_t)(space - line), right = n - left - 1;
+    memcpy(both, line, left);
+    memcpy(both + left, space + 1, right);
+    uint32_t a = named(p, line, left), b = named(p, space + 1, right);
+    m->pair = (uint64_t)a << 32 | b;
+    m->into = named(p, both, n - 1);
+    return left && right && a != NONE && b != NONE && m->into != NONE;
+}
+
+static int fill_merges(vx_pooled *p, const vx_vocabulary *v, char *both)
+{
+    memset(p->merges, 0xff, (p->merge_mask + 1) * sizeof *p->merges);
+    const char *line = v->merges, *end = line + v->merges_n;
+    for (uint32_t rank = 0; line < end; rank++) {
+        const char *stop = memchr(line, '\n', (size_t)(end - line));
+        merge m = {.rank = rank};
+        stop = stop ? stop : end;
+        if (!read_merge(p, line, (size_t)(stop - line), &m, both))
+            return 0;
+        uint64_t at = pair_place(m.pair) & p->merge_mask;
+        while (p->merges[at].rank != NONE && p->merges[at].pair != m.pair)
+            at = (at + 1) & p->merge_mask;
+        if (p->merges[at].rank == NONE)
+            p->merges[at] = m;
+        line = stop + 1;
+    }
+    return 1;
+}
+
+static void fill_whole(vx_pooled *p)
+{
     uint32_t ids[VX_WORD_MAX];
-    for (uint32_t id = 0; id < v->count; id++) {
+    for (uint32_t id = 0; id < p->count; id++) {
         uint32_t from = token_start(p, id), n = p->ends[id] - from;
         p->whole[id] = n && n <= VX_WORD_MAX && split(p, p->text + from, n, ids) == 1 && ids[0] == id;
     }
 }
 
-vx_pooled *vx_pooled_new(const vx_vocabulary *v, const float *rows, uint32_t dim)
+static uint64_t lines_of(const vx_vocabulary *v)
+{
+    uint64_t lines = v->merges_n > 0;
+    for (size_t i = 0; i < v->merges_n; i++)
+        lines += v->merges[i] == '\n';
+    return lines;
+}
+
+vx_pooled *vx_pooled_new(const vx_vocabulary *v, uint32_t dim)
 {
     if (!sound(v) || !dim) {
         errno = EINVAL;
@@ -377,30 +412,43 @@ vx_pooled *vx_pooled_new(const vx_vocabulary *v, const float *rows, uint32_t dim
     vx_pooled *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
-    size_t text_n = v->ends[v->count - 1], rows_n = (size_t)v->count * dim * sizeof *rows;
+    size_t text_n = v->ends[v->count - 1];
     p->count = v->count;
     p->bytes = v->bytes;
     p->dim = dim;
     p->name_mask = table_size(v->count) - 1;
-    p->merge_mask = table_size(v->nmerges) - 1;
+    p->merge_mask = table_size(lines_of(v)) - 1;
     p->text = malloc(text_n + 1);
     p->ends = malloc(v->count * sizeof *p->ends);
     p->names = malloc((p->name_mask + 1) * sizeof *p->names);
     p->merges = malloc((p->merge_mask + 1) * sizeof *p->merges);
     p->whole = malloc(v->count);
-    p->rows = aligned_alloc(64, (rows_n + 63) / 64 * 64);
-    if (!p->text || !p->ends || !p->names || !p->merges || !p->whole || !p->rows) {
+    p->rows = aligned_alloc(64, ((size_t)v->count * dim * sizeof *p->rows + 63) / 64 * 64);
+    char *both = malloc(text_n + 1);
+    int fits = 0;
+    if (p->text && p->ends && p->names && p->merges && p->whole && p->rows && both) {
+        for (uint32_t i = 0; i < MEMORIES; i++)
+            atomic_flag_clear(&p->used[i]);
+        memcpy(p->text, v->text, text_n);
+        memcpy(p->ends, v->ends, v->count * sizeof *p->ends);
+        fill_names(p);
+        fits = fill_merges(p, v, both);
+        errno = EINVAL;
+    }
+    free(both);
+    if (!fits) {
+        const int why = errno;
         vx_pooled_free(p);
-        errno = ENOMEM;
+        errno = why;
         return NULL;
     }
-    for (uint32_t i = 0; i < MEMORIES; i++)
-        atomic_flag_clear(&p->used[i]);
-    memcpy(p->text, v->text, text_n);
-    memcpy(p->ends, v->ends, v->count * sizeof *p->ends);
-    memcpy(p->rows, rows, rows_n);
-    fill(p, v);
+    fill_whole(p);
     return p;
+}
+
+float *vx_pooled_rows(vx_pooled *p)
+{
+    return p->rows;
 }
 
 void vx_pooled_free(vx_pooled *p)

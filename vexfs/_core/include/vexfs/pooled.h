@@ -18,12 +18,14 @@ typedef struct vx_vocabulary {
     const uint32_t *ends;   /* where each ends */
     uint32_t count;         /* of tokens; the token of byte b is bytes + b, for characters that are no token */
     uint32_t bytes;
-    const uint32_t *merges; /* left, right, result: by rank, the earliest merges first */
-    uint32_t nmerges;
+    const char *merges;     /* a line each, the earliest first: the left token, a space, the right one; no last end */
+    size_t merges_n;
 } vx_vocabulary;
 
-/* `rows`: count x dim; copied.  NULL on ENOMEM, or where the vocabulary contradicts itself (errno EINVAL). */
-vx_pooled *vx_pooled_new(const vx_vocabulary *v, const float *rows, uint32_t dim);
+/* NULL on ENOMEM, or where the vocabulary contradicts itself (errno EINVAL): a merge knows no such tokens. */
+vx_pooled *vx_pooled_new(const vx_vocabulary *v, uint32_t dim);
+/* The tokens' vectors, count x dim, one behind the other: to be filled before texts are embedded. */
+float *vx_pooled_rows(vx_pooled *p);
 void vx_pooled_free(vx_pooled *p);
 /* The tokens of UTF-8 text: at most `cap` are written, all are counted. */
 size_t vx_pooled_tokens(vx_pooled *p, const char *text, size_t n, uint32_t *ids, size_t cap);
