@@ -63,7 +63,8 @@ class Connection(asyncio.Protocol):
         self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
         if not self._gate.welcome(self):
             self._refuse(Problem(503, "too many connections are open; try again later", {"Retry-After": "1"}))
-            self._close()
+            if not self._gate.turned_away(self):
+                self._close()
             return
         self._wait(HEADERS_S, self._too_slow)
 
@@ -321,7 +322,7 @@ class Connection(asyncio.Protocol):
         if not turn.complete:
             self._linger()
         elif not turn.request.keep_alive or self._gate.stopping:
-            self._close()
+            self._linger() if self._refused else self._close()
         elif self._queue:
             self._advance()
         elif self._turn is None:

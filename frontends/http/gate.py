@@ -21,6 +21,7 @@ from vexfs.node.tokens import ANYBODY, BadToken, Token
 log = logging.getLogger("vexfs.http")
 
 WORKERS = 8
+TURNED_AWAY_MOST = 256
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="vexfs"'}
 _BODIES = 16  # so many bodies of the largest size are held at once
 Job = tuple[Callable[..., Any], tuple[Any, ...], Callable[[Any], None] | None, Request | None]
@@ -45,6 +46,7 @@ class Gate:
         self.active = 0
         self.requests: Counter[tuple[str, int]] = Counter()
         self.connections: set[Any] = set()
+        self._turned_away: set[Any] = set()
         self._held = 0
         self._rates: dict[str, tuple[float, float]] = {}
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -78,9 +80,17 @@ class Gate:
         self.connections.add(connection)
         return True
 
+    def turned_away(self, connection: Any) -> bool:
+        """Count a connection that is one too many; False when it cannot even stay until its client has the answer."""
+        if len(self._turned_away) >= TURNED_AWAY_MOST:
+            return False
+        self._turned_away.add(connection)
+        return True
+
     def gone(self, connection: Any) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
+        self._turned_away.discard(connection)
 
     # -- letting in
 

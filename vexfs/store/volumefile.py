@@ -84,7 +84,7 @@ class VolumeFile:
 def tidy(directory: Path, about: VolumeFile) -> None:
     """Bring a sound spare to the file: a change of key that was killed between the two leaves the old key in it.
 
-    One that is not sound stays for ``fsck``, which tells of it; where the volume's making was killed, there was none yet.
+    One that is not sound stays for ``fsck``, which tells of it; where making the volume was killed, there was none yet.
     """
     _finish(directory, about)
     spare = sound_spare(directory)
