@@ -8,6 +8,7 @@
 """
 
 import argparse
+import errno
 import json
 import os
 import socket as sockets
@@ -19,7 +20,7 @@ from typing import Any, Self
 from vexfs import errors
 from vexfs.cli.progress import Progress
 from vexfs.config import Settings, load
-from vexfs.errors import Unreachable, UsageError, VexfsError
+from vexfs.errors import Unreachable, UsageError, VexfsError, VolumeBusy
 from vexfs.store import lock
 
 DEFAULT_SOCKET = "/run/vexfs/control.sock"
@@ -103,6 +104,7 @@ class Reach:
         self._connection: sockets.socket | None = None
         self._node: Any = None
         self._number = 0
+        self._busy: VolumeBusy | None = None
         if volume is None:
             self._connect(os.fspath(socket or os.environ.get(ENVIRONMENT) or DEFAULT_SOCKET))
             return
@@ -115,9 +117,10 @@ class Reach:
         try:
             self._node = Node(settings, volume=volume, key_file=key_file).open()
         except OSError as error:
-            if error.errno not in lock.READ_ONLY:
+            if not lock.read_beside(error, Path(volume)):
                 raise
             # What only reads works there all the same; what would write says why it cannot.
+            self._busy = error if isinstance(error, VolumeBusy) else None
             self._node = Node(settings, volume=volume, key_file=key_file).open(read_only=True)
 
     @property
@@ -136,6 +139,14 @@ class Reach:
         self._connection = connection
         self._stream = connection.makefile("rb")
 
+    def _beside_readers(self, work: Generator[Mapping[str, Any], None, Any]) -> Generator[Mapping[str, Any], None, Any]:
+        try:
+            return (yield from work)
+        except OSError as error:
+            if self._busy and error.errno == errno.EROFS:
+                raise self._busy from None
+            raise
+
     def call(self, verb: str, /, **args: Any) -> Call:
         """Do a verb.
 
@@ -145,7 +156,7 @@ class Reach:
             Iterate it for progress; its ``result()`` raises what the verb raised.
         """
         if self._node is not None:
-            return Call(self._node.call(verb, args))
+            return Call(self._beside_readers(self._node.call(verb, args)))
         return Call(self._exchange(verb, args))
 
     def _exchange(self, verb: str, args: Mapping[str, Any]) -> Generator[Mapping[str, Any], None, Any]:

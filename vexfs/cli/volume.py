@@ -215,7 +215,7 @@ def _to_read(args: argparse.Namespace) -> Volume:
     try:
         return Volume.load(args.volume, key_file=args.key_file)
     except OSError as error:
-        if error.errno not in lock.READ_ONLY:
+        if not lock.read_beside(error, Path(args.volume)):
             raise
         return Volume.load(args.volume, key_file=args.key_file, read_only=True)
 

@@ -155,6 +155,11 @@ def owned(directory: Path) -> bool:
     return False
 
 
+def read_beside(error: OSError, directory: Path) -> bool:
+    """Whether a volume that cannot be opened to write can be read: its media only can be, or others only read it."""
+    return error.errno in READ_ONLY or (isinstance(error, VolumeBusy) and not owned(directory))
+
+
 def busy_message(directory: Path) -> str:
     """Who has the volume, and what to do about it."""
     told = owner(directory)
