@@ -44,9 +44,9 @@ def test_it_is_backed_up(volume: Path, tmp_path: Path) -> None:
         assert copy.read_text("docs/a.txt") == "coffee roasting at home"
 
 
-@pytest.mark.parametrize("words", [["index", "create", "other", "--dim", "3", "--volume"], ["index", "drop", "docs", "--volume"],
-                                   ["volume", "compact"], ["volume", "fsck"]])  # fmt: skip
+@pytest.mark.parametrize("words", [["index", "create", "other", "--dim", "3", "--volume"], ["volume", "compact"],
+                                   ["index", "drop", "docs", "--volume"], ["volume", "fsck"]])  # fmt: skip
 def test_what_would_write_says_that_it_is_in_use(volume: Path, words: list[str]) -> None:
     done = vexctl(*words, volume)
     assert done.returncode == 3
-    assert done.stderr == f"vexctl: {volume}: is in use by another process that reads it; wait until that has closed it\n"
+    assert done.stderr.startswith(f"vexctl: {volume}: is in use by another process that reads it; wait until")

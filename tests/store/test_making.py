@@ -95,6 +95,19 @@ def test_work_that_is_under_way_is_left_alone(source: Path, tmp_path: Path) -> N
     assert sorted(p.name for p in (tmp_path / "copy").iterdir()) == before
 
 
+@pytest.mark.parametrize("gone", [["volume.spare.toml"], []])
+def test_a_creation_that_was_killed_at_its_end_is_finished_by_opening(source: Path, gone: list[str]) -> None:
+    (source / "unfinished").touch()
+    for name in gone:
+        (source / name).unlink()
+    with open(source / "unfinished", "r+") as held:  # not while somebody is at it
+        fcntl.flock(held, fcntl.LOCK_EX)
+        Volume.load(source).close()
+        assert (source / "unfinished").exists()
+    Volume.load(source).close()
+    assert check(source).problems == []
+
+
 def test_a_finished_volume_is_not_unfinished(source: Path) -> None:
     (source / "unfinished").touch()  # killed between the last file and the mark
     assert not making.unfinished(source)
