@@ -227,7 +227,7 @@ from vexfs.node import Node
 node = Node(load({str(tmp_path / "node.conf")!r}, environment={{}}, overrides=[
     "general.data_dir={tmp_path}/data", "general.control_socket={tmp_path}/c", "monitoring.metrics_enabled=false",
     "api.rest_enabled=false", "api.websocket_enabled=false"]))
-threading.Timer(1.5, node.stop).start()
+threading.Thread(target=lambda: (node.ready.wait(50), node.stop())).start()
 node.run()
 for name in ("vexfs.node.verbs.security", "vexfs.observe.bottleneck", "vexfs.search.snippet", "vexfs.store.check_data"):
     assert name in sys.modules, name
