@@ -32,7 +32,7 @@ def shell(tmp_path):
     def run(script):
         return subprocess.run(
             ["bash", "-euc", script], cwd=work, env={**os.environ, "PATH": path, "HOME": str(tmp_path / "home")},
-            capture_output=True, text=True, timeout=110,
+            capture_output=True, text=True, timeout=280,
         )  # fmt: skip
 
     run.work = work
@@ -61,7 +61,7 @@ def test_python(tmp_path):
 def test_by_meaning(tmp_path):
     (tmp_path / "made").mkdir()
     result = subprocess.run(
-        [sys.executable, "-c", block("By meaning")], cwd=tmp_path, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", block("By meaning")], cwd=tmp_path, capture_output=True, text=True, timeout=280
     )
     expect_success(result)
     assert result.stdout.splitlines() == ["/coffee/roasts.md", "/papers/b {'year': 2023}"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 
-def run(*command, cwd=None, env=None, timeout=110):
+def run(*command, cwd=None, env=None, timeout=280):
     done = subprocess.run(
         [str(c) for c in command], cwd=cwd, env=env, capture_output=True, timeout=timeout, check=False, text=True,
         errors="surrogateescape",

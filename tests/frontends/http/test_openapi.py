@@ -22,7 +22,6 @@ def test_the_description_names_every_route_and_only_those(served):
 KEPT_OUT = "/v1/verbs/{verb}"
 
 
-@pytest.mark.timeout(110)
 def test_schemathesis_finds_nothing(serve):
     schemathesis = pytest.importorskip("schemathesis")
     from hypothesis import HealthCheck, Phase, given, settings
