@@ -2,11 +2,13 @@
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import os
 import sys
 import tracemalloc
+import zipfile
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -229,6 +231,24 @@ def test_books_in_reading_order():
     assert [(b.text, b.label) for b in found.blocks] == [
         ("Second", "chapter 1"), ("file", "chapter 1"), ("first file", "chapter 2"),
     ]  # fmt: skip
+
+
+def test_a_book_that_lacks_a_chapter_is_read_without_it():
+    data = documents.epub(["<p>last</p>", "<p>lost</p>", "<p>first</p>"])
+    found = extract(without(data, "c 1.xhtml"), "a.epub")
+    assert [(block.text, block.label) for block in found.blocks] == [("first", "chapter 1"), ("last", "chapter 3")]
+    with pytest.raises(Skipped, match="lacks OEBPS/text/c 0.xhtml"):
+        extract(without(data, ".xhtml"), "a.epub")
+
+
+def without(data: bytes, end: str) -> bytes:
+    """An archive less its members whose names end so."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(out, "w") as left:
+        for name in archive.namelist():
+            if not name.endswith(end):
+                left.writestr(name, archive.read(name))
+    return out.getvalue()
 
 
 def test_pdf_pages():

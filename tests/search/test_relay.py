@@ -84,7 +84,7 @@ def waited_for(fs, model):
     until(lambda: len(relays) == 2 and all(nice(each._thread) == nice() for each in relays))
     model.go_on.set()
     waiter.join(60)
-    assert fs.ingest.status()["settled"]
+    until(lambda: fs.ingest.status()["settled"])
 
 
 def test_whoever_waits_gets_ordinary_priority(fs, permitted):

@@ -161,17 +161,26 @@ def odt(data: bytes, name: str) -> Iterator[Block]:
 
 
 def epub(data: bytes, name: str) -> Iterator[Block]:
-    """Chapters of a book in the order in which they are read."""
+    """Chapters of a book in the order in which they are read, without those that cannot be read."""
     archive = _Archive(data)
     root = archive.tree("META-INF/container.xml").find(f".//{_CONTAINER}rootfile")
     package_path = root.get("full-path", "") if root is not None else ""
     package = archive.tree(package_path)
+    fault: Skipped | None = None
+    read = 0
     members = {item.get("id"): item.get("href", "") for item in package.iter(f"{_OPF}item")}
     for number, item in enumerate(package.iter(f"{_OPF}itemref"), 1):
         href = members.get(item.get("idref"))
         if not href:
             continue
         path = posixpath.normpath(posixpath.join(posixpath.dirname(package_path), unquote(href)))
-        text, _, _ = decoded(archive.read(path))
+        try:
+            text, _, _ = decoded(archive.read(path))
+        except Skipped as why:
+            fault = why
+            continue
+        read += 1
         for block in html(shown(text), path):
             yield Block(block.text, level=block.level, label=f"chapter {number}")
+    if fault is not None and not read:
+        raise fault
