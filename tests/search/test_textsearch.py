@@ -215,3 +215,13 @@ def test_the_passage_of_a_file_in_wide_letters_is_its_text(tmp_path, text, encod
         assert fs.ingest.wait(60)
         (hit,) = fs.search(text.lstrip("\ufeff"), under="d", mode="keyword")
         assert hit.text == text.lstrip("\ufeff")
+
+
+def test_why_nothing_is_like_it(fs):
+    fs.write_bytes("docs/picture.png", b"\x89PNG")
+    assert fs.ingest.wait(30)
+    with pytest.raises(IndexMissing, match="set aside: a .png file holds no text"):
+        fs.similar("docs/picture.png")
+    with pytest.raises(IsADirectoryError, match="is a directory"):
+        fs.similar("docs/coffee")
+    fs.unlink("docs/picture.png")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from vexfs.errors import (
     IndexConflict,
     IndexMissing,
     IoFailed,
+    IsADirectory,
     NotFound,
     PluginBroken,
     QueryInvalid,
@@ -158,6 +160,15 @@ def search_vector(
     return hits
 
 
+def _without_vector(index: "Index", ino: int, path: str | bytes) -> IndexMissing | IsADirectory:
+    """Why nothing is like it."""
+    if stat.S_ISDIR(index.filesystem.getattr(ino).st_mode):
+        return IsADirectory.at("is a directory; what is like a file is looked for", path)
+    if reason := index.aside.reason(ino):
+        return IndexMissing.at(f"has no vector, for it was set aside: {reason}", path)
+    return IndexMissing.at("has no vector; give it one, or wait until it is indexed", path)
+
+
 @tallied("semantic", "similar")
 def similar(
     catalog: "Catalog", path: Any, k: int, *, under: Any = None, where: Mapping[str, Any] | None = None, **options: Any
@@ -168,6 +179,8 @@ def similar(
     ------
     IndexMissing
         The file has no vector, or nothing covers it.
+    IsADirectory
+        It is none.
     """
     check_k(k)
     catalog.settle()
@@ -176,7 +189,7 @@ def similar(
     try:
         vectors = index.vectors_of(ino)
         if not len(vectors):
-            raise IndexMissing.at("has no vector; give it one, or wait until it is indexed", _text(path))
+            raise _without_vector(index, ino, _text(path))
         parts = index.query(vectors[:PASSAGES], min(k + 1, 10_000), where=where, under=under, **options)
     except IndexClosed:
         catalog.refuse_closed()

@@ -58,6 +58,10 @@ class Aside:
         found = self._files.get(ino)
         return found is not None and found[0] == generation and found[1] == _name(self._path(ino))
 
+    def reason(self, ino: int) -> str:
+        """Why a file is set aside; "" when it is not."""
+        return self._files.get(ino, (0, "", "", False))[2]
+
     def put(self, ino: int, generation: int, reason: str, fault: bool, path: bytes | None = None) -> None:
         """Set a file aside, with nothing left of what it was before; `fault`: something failed, rather than that there
         is no text.
