@@ -191,6 +191,8 @@ def test_json_names_its_keys():
     found = extract(lines, "a.jsonl")
     assert texts(found) == ["a: x", "a: y"]
     assert found.source[found.blocks[1].start :] == '{"a": "y"}\n'
+    found = extract(lines + b'{"a": "z', "a.jsonl")
+    assert texts(found) == ["a: x", "a: y", '{"a": "z']
     deep = b"[" * 100_000
     for bad in (b'{"a": ', deep):
         with pytest.raises(Skipped, match="not JSON"):

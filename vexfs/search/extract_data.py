@@ -43,9 +43,9 @@ def json_values(text: str, name: str) -> Iterator[Block]:
     """JSON: texts and numbers with the keys that lead to them; of JSON lines, a block a line."""
     if name.lower().endswith((".jsonl", ".ndjson")):
         at = 0
-        for number, line in enumerate(io.StringIO(text, newline="\n"), 1):
+        for line in io.StringIO(text, newline="\n"):
             if line.strip():
-                for part in _in_parts(leaves(_parsed(line, f"line {number}"), "")):
+                for part in _of_line(line):
                     yield Block(part, at, at + len(line))
             at += len(line)
         return
@@ -56,6 +56,15 @@ def json_values(text: str, name: str) -> Iterator[Block]:
                 yield Block(part, label=key)
     except (ValueError, RecursionError) as error:
         raise Skipped(f"JSON is not JSON: {error}") from error
+
+
+def _of_line(line: str) -> Iterator[str]:
+    """What a line of JSON says; one that is none, as the last of a log that broke off, says what stands there."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return iter([line.strip()])
+    return _in_parts(leaves(value, ""))
 
 
 def _in_parts(lines: Iterator[str]) -> Iterator[str]:
