@@ -165,7 +165,7 @@ def test_the_end_of_an_upload_that_takes_too_long_is_answered(serve, monkeypatch
 
 @pytest.mark.parametrize("way", ["the client goes", "the time is over"])
 def test_an_upload_of_which_a_part_waits_is_not_taken_for_a_whole_one(serve, monkeypatch, way):
-    served = serve("api.request_timeout=500ms")
+    served = serve("api.request_timeout=3s")
     begun, release, real = threading.Event(), threading.Event(), files._FileSink.write
 
     def write(self, data):
