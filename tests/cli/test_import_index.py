@@ -45,7 +45,7 @@ def test_import_does_not_wait_for_ever_for_a_model_that_hangs(
 def test_import_waits_for_its_own_model_though_another_one_is_away(
     tmp_path: Path, service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vexfs.cli.transfer._PATIENCE_S", 1.0)
+    monkeypatch.setattr("vexfs.cli.transfer._PATIENCE_S", 4.0)
     monkeypatch.setattr("vexfs.search.embed_http._TRIES", 1)
     (tmp_path / "d").mkdir()
     with vexfs.open(tmp_path / "v.vex") as fs:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import vexfs
+from tests.waiting import until
 from vexfs.cli import index, reach
 from vexfs.cli.main import run
 from vexfs.node.attendance import attended
@@ -261,7 +262,7 @@ def test_status_tells_why_files_wait_for_a_model(volume, monkeypatch):
         about = fs.index("docs", embedder=model)
         monkeypatch.setattr(embedders, "_made", {})  # as in another program
         fs.write_text("docs/a.txt", "words")
-        assert not fs.ingest.wait(2)
+        until(lambda: fs.ingest.status()["held"])
         shown = vexctl("index", "status", "/docs", "--volume", volume)
     assert f"waiting for {about.embedder}: embedder tests.cli.test_index." in shown and "is a function of a" in shown
 
@@ -279,7 +280,7 @@ def test_status_names_a_model_that_does_not_come_back(volume, monkeypatch):
         with vexfs.open(volume) as fs, attended(fs):
             about = fs.index("docs", embedder=model)
             fs.write_text("docs/a.txt", "words")
-            assert not fs.ingest.wait(2)
+            until(lambda: fs.ingest.status()["awaited"])
             shown = vexctl("index", "status", "/docs", "--volume", volume)
         assert re.search(rf"waiting for {re.escape(about.embedder)}: asked \d+ s ago, it has not answered", shown)
     finally:

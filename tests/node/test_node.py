@@ -143,7 +143,7 @@ class Flaky:
 
 
 def test_a_service_that_fails_is_seen_and_started_anew_and_takes_nothing_down(running, monkeypatch):
-    monkeypatch.setattr(service, "_FIRST_PAUSE_S", 0.2)
+    monkeypatch.setattr(service, "_FIRST_PAUSE_S", 3.0)  # so long it is seen to have failed
     flaky = Flaky()
     run = running()
     run.node.services["flaky"] = service.Supervised("flaky", lambda: flaky, flaky)

@@ -5,7 +5,6 @@ import http.client
 import json
 import socket
 import threading
-import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -112,15 +111,13 @@ def test_garbage_and_long_heads_are_refused_and_others_served(served):
 
 
 def test_slow_clients_are_dropped_and_hold_nobody_up(served, monkeypatch):
-    monkeypatch.setattr(serving, "HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(serving, "HEAD_TIMEOUT_S", 2.0)
     address = served.addresses["health"]
-    idle = [socket.create_connection(address, timeout=10) for _ in range(50)]
+    idle = [socket.create_connection(address, timeout=60) for _ in range(50)]
     for s in idle:
         s.sendall(b"GET /hea")
     assert get(address, "/health")[0].status == 200
-    began = time.monotonic()
     assert all(s.recv(100) == b"" for s in idle)
-    assert time.monotonic() - began < 5
     for s in idle:
         s.close()
 
