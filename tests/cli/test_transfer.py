@@ -363,6 +363,21 @@ def test_what_is_no_place(word: str) -> None:
         place_of(word)
 
 
+@pytest.mark.parametrize("where", ["", "new/deep", "segments", "../link"])
+def test_an_export_never_writes_over_its_volume(
+    volume: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    with vexfs.open(volume) as fs:
+        fs.write_text("meta.db", "mine")
+    (tmp_path / "link").symlink_to(volume)
+    before = sorted(os.listdir(volume))
+    assert run("vexfs", ["export", f"{volume}:/", f"{volume}/{where}"]) == 2
+    assert "lies inside the volume" in capsys.readouterr().err
+    assert sorted(os.listdir(volume)) == before
+    with vexfs.open(volume) as fs:
+        assert fs.read_text("meta.db") == "mine"
+
+
 def test_missing_sources_are_told(volume: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, told in (
         (["import", str(tmp_path / "none"), f"{volume}:/x"], "no such file or directory on the host"),

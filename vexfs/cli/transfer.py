@@ -152,6 +152,8 @@ def export_tree(args: argparse.Namespace) -> int:
     """Run ``vexfs export``."""
     volume, path = place_of(args.source)
     with Volume.load(volume, key_file=args.key_file, read_only=True) as opened:
+        if Path(args.target).resolve().is_relative_to(opened.directory.resolve()):  # which it may name
+            raise UsageError(f"{args.target}: lies inside the volume; an export belongs somewhere else")
         opened.filesystem.stat(path, False)
         target = HostSide(os.path.realpath(args.target) if os.path.isdir(args.target) else args.target)
         Path(args.target).absolute().parent.mkdir(parents=True, exist_ok=True)
