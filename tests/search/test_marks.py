@@ -10,6 +10,7 @@ import pytest
 
 import vexfs
 from vexfs._core.meta import Meta
+from vexfs.search.backlog import Backlog
 from vexfs.search.ingest import Ingest
 
 
@@ -215,3 +216,15 @@ def test_killed_after_a_name_went(tmp_path):
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "v.vex")], check=True, timeout=60)
     with vexfs.open(tmp_path / "v.vex") as fs:
         assert paths(fs, "volcano") == ["/docs/plain/a.txt"]
+
+
+def test_what_the_volume_writes_for_itself_is_not_looked_at(fs, monkeypatch):
+    filesystem = fs.index("/", embedder="default").filesystem
+    assert fs.ingest.wait(60)
+    seen, changed = set(), Backlog.changed
+    monkeypatch.setattr(Backlog, "changed", lambda self, inos: (seen.update(inos), changed(self, inos)))
+    own = filesystem.resolve("/.vexfs/indexes.json")
+    filesystem.write(own, filesystem.read(own, 1 << 20, 0), 0)
+    fs.write_text("a.txt", "coffee")
+    assert paths(fs, "coffee") == ["/a.txt"]
+    assert seen == {filesystem.resolve("/a.txt")}

@@ -307,7 +307,7 @@ class Ingest:
             for index in self.catalog.known():
                 self.look_through(index)
             return
-        self._backlog.changed(found[0])
+        self._backlog.changed({ino for ino in found[0] if path_of_text(self.filesystem, ino) is not None})
         self._backlog.name(found[1])
 
     # -- from names and trees to files
