@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "vexfs/simd.h"
+#include "vexfs/simd_shapes.h"
 
 #define ROWS 19 /* a block of eight, blocks of four, single ones; more than 13 for the matrix product */
 #define DIM_MOST 1537
@@ -75,6 +76,9 @@ static void check(const vx_kernels *k, const vx_kernels *plain, int dtype, size_
         shapes->many(codes, codes, stride, ROWS, dim, out);
         for (size_t i = 0; i < ROWS; i++)
             expect(out[i], dtype, metric, values, values + i * dim, dim, "many", level);
+        shapes->stream(codes, codes, stride, ROWS, dim, out);
+        for (size_t i = 0; i < ROWS; i++)
+            expect(out[i], dtype, metric, values, values + i * dim, dim, "stream", level);
         shapes->gather(codes, codes, stride, ids, ROWS, dim, out);
         for (size_t i = 0; i < ROWS; i++)
             expect(out[i], dtype, metric, values, values + ids[i] * dim, dim, "gather", level);
@@ -96,7 +100,8 @@ int main(void)
             continue;
         for (int dtype = 0; dtype < VX_DTYPES; dtype++)
             for (size_t dim = 1; dim < DIM_MOST; dim += dim < 70 ? 1 : dim < 300 ? 37 : 413)
-                check(vx_kernels_of(level), plain, dtype, dim);
+                for (vx_long_rows_by_block = 0; vx_long_rows_by_block < 2; vx_long_rows_by_block++)
+                    check(vx_kernels_of(level), plain, dtype, dim);
         printf("%s: checked\n", vx_level_name(level));
     }
     printf("%ld checked, %ld failed\n", checked, failed);

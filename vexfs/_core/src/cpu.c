@@ -34,11 +34,17 @@ static uint32_t if_set(uint32_t reg, uint32_t bit, uint32_t feature)
     return reg & bit ? feature : 0;
 }
 
+static uint32_t maker(void)
+{
+    uint32_t a, b = 0, c, d = 0;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx && d == signature_INTEL_edx ? VX_CPU_INTEL : 0;
+}
+
 uint32_t vx_cpu_detect(void)
 {
-    uint32_t a, b, c, d, found = 0;
+    uint32_t a, b, c, d, found = maker();
     if (!__get_cpuid(1, &a, &b, &c, &d))
-        return 0;
+        return found;
     const uint32_t leaf1 = c;
     found |= if_set(leaf1, LEAF1_ECX_POPCNT, VX_CPU_POPCNT);
     const uint64_t xcr0 = leaf1 & LEAF1_ECX_OSXSAVE ? read_xcr0() : 0;

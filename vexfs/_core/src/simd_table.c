@@ -32,6 +32,7 @@ static const char *const names[VX_LEVELS] = {"scalar", "neon", "avx2", "avx512",
 static vx_kernels tables[VX_LEVELS];
 static uint32_t cpu;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+int vx_long_rows_by_block;
 
 struct vx_simd {
     _Atomic(const vx_kernels *) kernels;
@@ -57,6 +58,7 @@ static int supported(int level)
 static void fill_all(void)
 {
     cpu = vx_cpu_detect();
+    vx_long_rows_by_block = (cpu & VX_CPU_INTEL) != 0;
     vx_simd_fill_scalar(&tables[VX_SCALAR]);
     for (int level = VX_SCALAR + 1; level < VX_LEVELS; level++)
         tables[level] = tables[VX_SCALAR];

@@ -49,7 +49,8 @@ enum vx_cpu_feature {
     VX_CPU_POPCNT = 1 << 11,
     VX_CPU_OS_AVX = 1 << 12,    /* XCR0 keeps the ymm registers */
     VX_CPU_OS_AVX512 = 1 << 13, /* XCR0 keeps the zmm and mask registers */
-    VX_CPU_AVX512VBMI = 1 << 14
+    VX_CPU_AVX512VBMI = 1 << 14,
+    VX_CPU_INTEL = 1 << 15 /* whose prefetchers follow the rows of a block, however long they are */
 };
 
 typedef float (*vx_pair_fn)(const void *a, const void *b, size_t dim);

@@ -74,6 +74,9 @@ void vx_simd_fill_avx512_codes(vx_kernels *k);
 void vx_simd_fill_avx512_cross(vx_kernels *k);
 void vx_simd_fill_avx512x(vx_kernels *k, uint32_t cpu);
 
+/* Whether they do all the same, because the processor's prefetchers follow them. */
+extern int vx_long_rows_by_block;
+
 /* Rows of more bytes than this go singly.  A block is up to a third faster where the caches hold the rows, and up to a
  * half slower where they do not: what computes least goes singly earliest. */
 VX_INLINE size_t vx_long_row(int dtype, int metric)
@@ -123,7 +126,8 @@ VX_INLINE void vx_scan(const vx_query *query, const vx_source *src, size_t n, fl
 {
     const size_t bytes = vx_row_bytes(query->dtype, query->dim);
     const size_t ahead = gathered ? block * (VX_AHEAD_BYTES / (block * bytes) + 1) : 0;
-    const size_t blocked = bytes > vx_long_row(query->dtype, query->metric) ? 0 : n / block * block;
+    const int singly = bytes > vx_long_row(query->dtype, query->metric) && !vx_long_rows_by_block;
+    const size_t blocked = singly ? 0 : n / block * block;
     const uint8_t *row[8];
     vx_sums s;
     for (size_t i = 0; gathered && i < ahead && i < n; i++)
