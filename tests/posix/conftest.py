@@ -1,8 +1,8 @@
 """Directories under judgement: a mounted volume and, as a check of the suite itself, one of the host's."""
 
 import os
-import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -10,21 +10,21 @@ from tests.frontends.fuse.conftest import NO_MOUNTS, Disk
 from vexfs.testing.posix import Target
 
 
-def open_the_way(path):
-    """The host's temporary directories are their maker's alone; the suite's other users have to pass."""
-    while path != os.path.dirname(path) and os.stat(path).st_uid == os.geteuid() and path.startswith("/tmp/"):
-        os.chmod(path, os.stat(path).st_mode | 0o755)
-        path = os.path.dirname(path)
+@pytest.fixture(scope="session")
+def home():
+    """A directory that others can pass: those of pytest are closed to them by every run that begins."""
+    with tempfile.TemporaryDirectory(prefix="vexfs-posix-", dir="/var/tmp", ignore_cleanup_errors=True) as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
 
 
 @pytest.fixture(scope="session")
-def mounted_target(tmp_path_factory):
+def mounted_target(home):
     if NO_MOUNTS:
         pytest.skip(NO_MOUNTS)
-    made = Disk(tmp_path_factory.mktemp("posix"), "allow_other,default_permissions" if os.geteuid() == 0 else "")
+    made = Disk(home, "allow_other,default_permissions" if os.geteuid() == 0 else "")
     try:
         made.mount()
-        open_the_way(str(made.path.parent))
         target = Target(str(made.path), step_s=0.012, file_max=1 << 44)
         yield target
         target.close()
@@ -34,15 +34,14 @@ def mounted_target(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def native_target():
-    path = tempfile.mkdtemp(prefix="vexfs-native-", dir="/var/tmp")
-    os.chmod(path, 0o755)
-    target = Target(path, step_s=0.012, lacks=NATIVE_LACKS)
+def native_target(home):
+    path = home / "native"
+    path.mkdir()
+    target = Target(str(path), step_s=0.012, lacks=NATIVE_LACKS)
     try:
         yield target
     finally:
         target.close()
-        shutil.rmtree(path, ignore_errors=True)
 
 
 #: What Linux's own disk filesystems do not promise, and VexFS does.
