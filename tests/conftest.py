@@ -7,14 +7,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from vexfs.search import ingest
-
 # How long an example takes says how busy the machine is.
 settings.register_profile("vexfs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("vexfs")
-
-# Tests wait for it; on a machine that is busy with something else it would get no processor.
-ingest._NICE = 0
 
 # A suite that was started in the background inherits an ignored SIGINT, and would hand it on to the commands that tests
 # interrupt.

@@ -281,8 +281,8 @@ int vx_space_check(vx_fs *fs, uint64_t bytes);
 int vx_space_over(const vx_fs *fs, uint64_t bytes); /* so much more is above the volume's limit */
 void vx_space_look(vx_fs *fs); /* what the host has now */
 int vx_space_short(const vx_fs *fs); /* as it was looked at last */
-int vx_space_make(vx_fs *fs, uint64_t bytes); /* the same; reclaims what it can before it refuses; may wait */
-int vx_space_host(vx_fs *fs, uint64_t bytes); /* the same, of the host alone: for what adds no content */
+int vx_space_make(vx_fs *fs, uint64_t bytes); /* as vx_space_check; reclaims what it can before it refuses; may wait */
+int vx_space_host(vx_fs *fs, uint64_t bytes); /* as vx_space_make, of the host alone: for what adds no content */
 uint64_t vx_blocks(const vx_inode *i);
 
 /* fs_content.c: the content of small files and of symbolic links */

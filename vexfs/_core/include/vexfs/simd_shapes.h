@@ -74,9 +74,6 @@ void vx_simd_fill_avx512_codes(vx_kernels *k);
 void vx_simd_fill_avx512_cross(vx_kernels *k);
 void vx_simd_fill_avx512x(vx_kernels *k, uint32_t cpu);
 
-/* Whether they do all the same, because the processor's prefetchers follow them. */
-extern int vx_long_rows_by_block;
-
 /* Rows of more bytes than this go singly.  A block is up to a third faster where the caches hold the rows, and up to a
  * half slower where they do not: what computes least goes singly earliest. */
 VX_INLINE size_t vx_long_row(int dtype, int metric)
@@ -84,6 +81,9 @@ VX_INLINE size_t vx_long_row(int dtype, int metric)
     const int converts = dtype == VX_BF16 && metric >= VX_L2SQ;
     return dtype >= VX_I8 || converts ? 1024 : 600;
 }
+
+/* Set once: whether those go by the block, too, because this processor's prefetchers follow four rows at once. */
+extern int vx_long_rows_by_block;
 
 VX_INLINE const uint8_t *vx_row_at(const vx_source *src, size_t i)
 {
