@@ -93,6 +93,27 @@ def test_a_hole_in_the_last_mebibyte_that_a_file_can_have_is_none_of_the_next_fi
         fs.release(ino)
 
 
+def test_data_is_found_whose_map_memory_has_let_go_of_since_the_commit(tmp_path):
+    """The maps of 600 stretches, where memory keeps 320; nothing is read between the commit and the look for them."""
+    with Volume.create(tmp_path / "v.vex", inode_cache=256, commit_delay_ms=60_000) as volume:
+        fs = volume.filesystem
+        ino = fs.open("/f", os.O_RDWR | os.O_CREAT)
+        fs.write(ino, b"last", 900 * MIB)
+        fs.fsync(ino)
+        fs.read(ino, 1, 0)  # of a hole: what memory knows of it stays there
+        for k in range(1, 601):
+            fs.write(ino, b"%04d" % k, k * MIB)
+        fs.read(ino, 1, 0)
+        fs.fsync(ino)
+        for _ in range(8):
+            fs.getattr(ino)  # memory is cleared by whatever comes
+        assert fs.data(ino, 0) == (MIB, 2 * MIB)
+        fs.fallocate(ino, HOLE, 0, 900 * MIB)
+        assert fs.data(ino, 0) == (900 * MIB, 900 * MIB + 4)
+        assert fs.read(ino, 4, 10 * MIB) == bytes(4)
+        fs.release(ino)
+
+
 def test_small_files_have_holes_and_grow(volume):
     fs = volume.filesystem
     fs.write_file("/f", b"small content")

@@ -150,10 +150,7 @@ int vx_inode_get(vx_fs *fs, uint64_t ino, vx_inode **out)
     vx_frame_mark();
     const void *data;
     size_t n;
-    if (fs->meta_stale) {
-        vx_meta_refresh(fs->meta);
-        fs->meta_stale = 0;
-    }
+    vx_meta_latest(fs);
     int rc = vx_meta_get_inode(fs->meta, ino, &data, &n);
     if (rc)
         return rc;

@@ -95,10 +95,7 @@ int vx_inline_load(vx_fs *fs, vx_inode *i)
     const void *data;
     size_t n;
     vx_frame_mark();
-    if (fs->meta_stale) {
-        vx_meta_refresh(fs->meta);
-        fs->meta_stale = 0;
-    }
+    vx_meta_latest(fs);
     int rc = vx_meta_get_content(fs->meta, i->a.ino, &data, &n);
     if (rc)
         return rc == -ENOENT ? -EBADMSG : rc;

@@ -179,10 +179,7 @@ int vx_dentry_get(vx_fs *fs, uint64_t parent, const char *name, size_t n, vx_den
     load_t l = {.fs = fs, .parent = parent, .hash = hash};
     vx_inode *dir = (vx_inode *)vx_hmap_get(&fs->inodes, parent);
     if (!dir || !(dir->flags & VX_I_NEW)) {
-        if (fs->meta_stale) {
-            vx_meta_refresh(fs->meta);
-            fs->meta_stale = 0;
-        }
+        vx_meta_latest(fs);
         int rc = vx_meta_scan(fs->meta, parent, hash - 1, VX_SLOTS, load_row, &l);
         if (rc < 0 || l.rc)
             return rc < 0 ? rc : l.rc;

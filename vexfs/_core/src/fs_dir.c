@@ -80,10 +80,7 @@ static int fill_page(vx_fs *fs, vx_inode *dir, uint64_t after, page_t *p)
     uint64_t last = UINT64_MAX;
     vx_frame_mark();
     if (!(dir->flags & VX_I_NEW)) {
-        if (fs->meta_stale) {
-            vx_meta_refresh(fs->meta);
-            fs->meta_stale = 0;
-        }
+        vx_meta_latest(fs);
         int rc = vx_meta_scan(fs->meta, dir->a.ino, after, PAGE_ROWS, add_row, p);
         if (rc < 0 || p->failed)
             return rc < 0 ? rc : p->failed;

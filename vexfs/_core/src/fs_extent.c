@@ -89,10 +89,7 @@ int vx_region_load(vx_fs *fs, vx_region *r)
         r->loaded = 1;
         return 0;
     }
-    if (fs->meta_stale) {
-        vx_meta_refresh(fs->meta);
-        fs->meta_stale = 0;
-    }
+    vx_meta_latest(fs);
     const void *data;
     size_t n;
     int rc = vx_meta_get_map(fs->meta, i->a.ino, r->index, &data, &n);
@@ -307,10 +304,7 @@ static int forget_row(void *ctx, uint32_t index, const void *data, size_t n)
 int vx_extents_forget(vx_fs *fs, vx_inode *i, uint32_t from)
 {
     if (i->flags & VX_I_MAPPED) {
-        if (fs->meta_stale) {
-            vx_meta_refresh(fs->meta);
-            fs->meta_stale = 0;
-        }
+        vx_meta_latest(fs);
         forget_t f = {.fs = fs, .i = i, .sign = -1, .most = UINT32_MAX};
         int rc = vx_meta_scan_maps(fs->meta, i->a.ino, from, forget_row, &f);
         if (rc < 0) { /* nothing is forgotten: a segment that these maps still name must not seem empty */
@@ -392,7 +386,9 @@ int64_t vx_region_next(vx_fs *fs, vx_inode *i, uint32_t from)
     for (const vx_region *r = i->regions; r; r = r->next)
         if (r->index > from && r->index < t.found && has_data(r))
             t.found = r->index;
-    if (!(i->flags & VX_I_NEW) && from + 1 < VX_REGIONS)
+    if (!(i->flags & VX_I_NEW) && from + 1 < VX_REGIONS) {
+        vx_meta_latest(fs);
         rc = vx_meta_scan_maps(fs->meta, i->a.ino, from + 1, next_row, &t);
+    }
     return rc < 0 ? rc : (int64_t)t.found;
 }

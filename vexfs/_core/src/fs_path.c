@@ -39,10 +39,7 @@ int vx_name_of(vx_fs *fs, const vx_inode *i, char *out)
         return d->name_n;
     }
     name_of_t t = {i->slot, i->a.ino, out, -ENOENT};
-    if (fs->meta_stale) {
-        vx_meta_refresh(fs->meta);
-        fs->meta_stale = 0;
-    }
+    vx_meta_latest(fs);
     int rc = vx_meta_scan(fs->meta, i->parent, i->slot - 1, 1, take_name, &t);
     if (rc >= 0 && t.n > 0) { /* asked for once, it is asked for again */
         vx_dentry *kept = vx_dentry_insert(fs, i->parent, i->slot & ~(uint64_t)(VX_SLOTS - 1), i->slot, out, (size_t)t.n);
@@ -108,10 +105,7 @@ static int search(vx_fs *fs, search_t *s)
     int rc = 0;
     search_memory(fs, s);
     while (s->left) {
-        if (fs->meta_stale) {
-            vx_meta_refresh(fs->meta);
-            fs->meta_stale = 0;
-        }
+        vx_meta_latest(fs);
         s->met = 0;
         rc = vx_meta_scan_dentries(fs->meta, s->parent, s->slot, SEARCH_ROWS, is_wanted, s);
         if (s->met && rc > 0) {

@@ -12,10 +12,7 @@ int vx_xattr_load(vx_fs *fs, vx_inode *i)
 {
     if ((i->flags & VX_I_XLOADED) || !(i->flags & VX_I_XATTR))
         return 0;
-    if (fs->meta_stale) {
-        vx_meta_refresh(fs->meta);
-        fs->meta_stale = 0;
-    }
+    vx_meta_latest(fs);
     const void *data;
     size_t n;
     int rc = vx_meta_get_xattr(fs->meta, i->a.ino, &data, &n);

@@ -216,6 +216,15 @@ struct vx_fs {
     vx_fs_status s; /* counters only */
 };
 
+/* Before rows of the metadata are read: those of the last commit are, as memory may have let go of what it changed. */
+static inline void vx_meta_latest(vx_fs *fs)
+{
+    if (fs->meta_stale) {
+        vx_meta_refresh(fs->meta);
+        fs->meta_stale = 0;
+    }
+}
+
 /* fs_cache.c */
 int vx_cache_init(vx_fs *fs);
 void vx_cache_free(vx_fs *fs);
