@@ -208,8 +208,21 @@ def test_notebooks_are_their_cells():
     assert [(b.text, b.level, b.label) for b in found.blocks] == [
         ("Title", 1, "cell 1"), ("words", 0, "cell 1"), ("x = 1", 0, "cell 2"),
     ]  # fmt: skip
-    with pytest.raises(Skipped, match="without cells"):
-        extract(b"[]", "a.ipynb")
+    for bad in (b"[]", b'{"worksheets": 7}', b'{"cells": {}}'):
+        with pytest.raises(Skipped, match="without cells"):
+            extract(bad, "a.ipynb")
+
+
+def test_notebooks_of_before_2015():
+    cells = [
+        {"cell_type": "heading", "level": 2, "source": ["Roasts"]},
+        {"cell_type": "code", "input": ["x = 1\n", "y = 2"], "outputs": [{"text": "never"}]},
+        {"cell_type": "markdown", "source": "words"},
+    ]
+    found = extract(json.dumps({"nbformat": 3, "worksheets": [{"cells": cells}, {}]}).encode(), "a.ipynb")
+    assert [(b.text, b.level, b.label) for b in found.blocks] == [
+        ("Roasts", 2, "cell 1"), ("x = 1\ny = 2", 0, "cell 2"), ("words", 0, "cell 3"),
+    ]  # fmt: skip
 
 
 def test_word_documents():

@@ -111,10 +111,11 @@ _SUFFIXES = {
         "docx": "docx docm",
         "odt": "odt ott",
         "epub": "epub",
+        "mail": "eml mbox mht mhtml",
         "code": "py pyi pyx pxd c h cc cpp cxx hpp hh java kt scala js mjs ts tsx jsx go rs rb php pl pm sh bash zsh "
         "fish lua r jl swift m cs fs vb sql hs ml clj exs erl lisp el vim cmake mk css scss less vue proto thrift "
         "graphql ex tf nix zig dart",
-        "text": "txt text log ini cfg conf toml yaml yml xml svg tex bib srt vtt eml diff patch properties env",
+        "text": "txt text log ini cfg conf toml yaml yml xml svg tex bib srt vtt diff patch properties env",
     }.items()
 }
 _KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes}
@@ -151,7 +152,9 @@ _ODD = re.compile("[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 _ODD_ASCII = bytes(code for code in range(128) if _ODD.match(chr(code)))
 _EXTRACTORS = registry("extractors")
 #: These read bytes by themselves; the others are given text.
-_BYTES = frozenset(("pdf", "docx", "odt", "epub"))
+_BYTES = frozenset(("pdf", "docx", "odt", "epub", "mail"))
+#: Headers of mail that came, as in a Maildir.
+_MAIL = re.compile(rb"(?:From [^\n]*\n)?(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*)*?(?i:message-id):")
 
 
 def kind_of(name: str, data: bytes) -> str:
@@ -176,6 +179,8 @@ def kind_of(name: str, data: bytes) -> str:
         return "pdf"
     if data.startswith(b"PK\x03\x04"):
         return _zipped(data)
+    if _MAIL.match(data[: 16 << 10]):
+        return "mail"
     head = data[:512].lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):
         return "html"

@@ -89,16 +89,27 @@ def _parsed(text: str, what: str) -> Any:
 
 def notebook(text: str, name: str) -> Iterator[Block]:
     """A Jupyter notebook: its cells in order; what they put out is left out."""
-    cells = _parsed(text, "the notebook")
-    cells = cells.get("cells") if isinstance(cells, dict) else None
+    whole = _parsed(text, "the notebook")
+    cells = whole.get("cells", _cells_of_3(whole)) if isinstance(whole, dict) else None
     if not isinstance(cells, list):
         raise Skipped("a notebook without cells")
     for number, cell in enumerate(cells, 1):
-        source = cell.get("source", "") if isinstance(cell, dict) else ""
+        cell = cell if isinstance(cell, dict) else {}
+        source = cell.get("source", cell.get("input", ""))
         body = "".join(map(str, source)) if isinstance(source, list) else str(source)
-        label = f"cell {number}"
-        if isinstance(cell, dict) and cell.get("cell_type") == "markdown":
+        label, kind = f"cell {number}", cell.get("cell_type")
+        if kind == "markdown":
             for block in markdown(body, name):
                 yield Block(block.text, level=block.level, label=label)
         elif body.strip():
-            yield Block(body, label=label)
+            level = cell.get("level", 1) if kind == "heading" else 0
+            yield Block(body.strip() if level else body, level=level if level in range(7) else 1, label=label)
+
+
+def _cells_of_3(whole: dict[str, Any]) -> list[Any] | None:
+    """Cells as formats 2 and 3 have them, until 2015: on sheets, headings among them, code as ``input``."""
+    sheets = whole.get("worksheets")
+    if not isinstance(sheets, list):
+        return None
+    found = [sheet.get("cells") for sheet in sheets if isinstance(sheet, dict)]
+    return [cell for cells in found if isinstance(cells, list) for cell in cells]

@@ -66,7 +66,7 @@ def _passages(index: "Index", ino: int) -> list[Chunk]:
 def lines_of(index: "Index", ino: int, span: tuple[int, int] | None) -> tuple[int, int] | None:
     """First and last line of a passage, counted from 1; None where the file has none that people count."""
     try:
-        if span is None or kind_of(name_of(index.filesystem, ino), b"") in ("docx", "odt", "epub", "pdf"):
+        if span is None or kind_of(name_of(index.filesystem, ino), b"") in ("docx", "odt", "epub", "pdf", "mail"):
             return None
         before = index.filesystem.read(ino, span[1], 0)
     except VolumeClosed:
