@@ -201,7 +201,11 @@ class ModelChanged(SearchError, ValueError):
 
 
 class Unreachable(VexfsError, ConnectionError):
-    """No node answers at the given socket or address."""
+    """No node answers at the given socket or address, or no service; ``again_s``: seconds after which it asked to be
+    asked again, 0 where it did not.
+    """
+
+    again_s: float = 0.0
 
 
 class PluginBroken(VexfsError, ImportError):

@@ -4,6 +4,8 @@ import functools
 import json
 import sys
 import threading
+import time
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -131,7 +133,7 @@ class Service(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self):
-        self.faults, self.seen, self.poison, self.fault = [], [], "", 0
+        self.faults, self.seen, self.poison, self.fault, self.retry_after = [], [], "", 0, None
         super().__init__(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server_port}/v1/embeddings#tiny"
 
@@ -149,6 +151,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.dumps({"data": data[::-1]}).encode() if isinstance(fault, int) else fault
         self.send_response(fault if isinstance(fault, int) else 200)
         self.send_header("Content-Length", str(len(body)))
+        if self.server.retry_after:
+            self.send_header("Retry-After", self.server.retry_after)
         self.end_headers()
         self.wfile.write(body)
 
@@ -182,6 +186,46 @@ def test_a_service_that_is_busy_is_asked_again(service):
     service.faults = [503] * 9
     with pytest.raises(Unreachable, match="4 tries.*503"):
         made.embed(["abc"])
+
+
+def slept(monkeypatch):
+    """The pauses that are made, which take no time."""
+    found = []
+    monkeypatch.setattr(embed_http.time, "sleep", found.append)
+    return found
+
+
+@pytest.mark.parametrize("fault", [429, 503])
+def test_a_service_that_says_when_is_asked_then(service, monkeypatch, fault):
+    made = embed_http.HttpEmbedder(service.address)
+    pauses = slept(monkeypatch)
+    for told, pause in [("7", 7), ("0", 0.5), ("soon", 0.5), ("-3", 0.5), ("1e999", None), ("nan", 0.5)]:
+        service.faults, service.retry_after = [fault], told
+        if pause is None:
+            with pytest.raises(Unreachable, match="asked again in 3600 s") as caught:
+                made.embed(["abc"])
+            assert caught.value.again_s == 3600 and not pauses
+        else:
+            assert made.embed(["abc"]).shape == (1, 3)
+            assert pauses == [pause]
+        pauses.clear()
+    service.faults, service.retry_after = [fault], formatdate(time.time() + 100, usegmt=True)
+    with pytest.raises(Unreachable, match="does not answer: HTTP") as caught:
+        made.embed(["abc"])
+    assert 0 < caught.value.again_s <= 100 and not pauses
+
+
+def test_files_wait_for_as_long_as_a_service_asks(tmp_path, service):
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        index = fs.index("d", embedder=service.address)
+        service.faults, service.retry_after = [429], "600"
+        fs.write_text("d/a.md", "sour coffee\n")
+        until(lambda: fs.ingest.status()["held"])
+        assert "asked again in 600 s" in fs.ingest.status()["held"][service.address]
+        (again, _, _), = fs.ingest._holds.values()
+        assert 500 < again - time.monotonic() <= 600
+        fs.ingest.look_through(index)  # somebody who asks for it does not wait
+        assert fs.ingest.wait(60) and len(index) == 1
 
 
 def test_files_wait_for_a_service_that_wants_another_key_or_has_not_the_model(tmp_path, service):

@@ -139,6 +139,26 @@ def test_a_model_that_hangs_is_given_up_and_one_that_is_slow_is_not(fs, monkeypa
     assert answered == [16] * 4
 
 
+def test_a_service_that_wants_to_be_left_alone_for_a_while_is(fs):
+    asked, answered, again_s = [], [], 0.01
+
+    def limited(texts):
+        asked.append(len(texts))
+        if not len(asked) % 3:
+            error = Unreachable("too many requests")
+            error.again_s = again_s
+            raise error
+        answered.extend(texts)
+        return counted(texts)
+
+    made = fs.reembed("docs", named(limited))
+    assert made.dim == 4 and len(made) == 200 and sorted(set(answered)) == sorted(answered)
+    again_s = 3600.0
+    with pytest.raises(Unreachable, match="too many"):
+        fs.reembed("docs", named(limited))
+    assert fs.indexes()[0].embedder == made.embedder and len(fs.search("coffee", under="docs", k=100)) == 100
+
+
 def versioned(version):
     """A function of always the same name."""
 

@@ -11,6 +11,7 @@ import os
 import time
 import urllib.error
 import urllib.request
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,9 @@ from vexfs.search.embedders import Vectors, normalised
 _TIMEOUT_S = 60.0
 _TRIES = 4
 _BATCH = 64
+#: One that asks for a longer pause is not waited for here.
+_PAUSE_MOST_S = 10.0
+_ASKED_MOST_S = 3600.0
 _ANSWER_MOST = 256 << 20
 _HARMLESS = ["how long are the vectors"]
 _AGAIN = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
@@ -100,24 +104,41 @@ class HttpEmbedder:
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get("VEXFS_EMBEDDER_KEY"):
             headers["Authorization"] = f"Bearer {key}"
-        last, status = object(), 0
+        last, status, again_s = object(), 0, 0.0
         for attempt in range(_TRIES):
             if attempt:
-                time.sleep(self._pause_s * 2 ** (attempt - 1))
+                time.sleep(max(again_s, self._pause_s * 2 ** (attempt - 1)))
             try:
                 request = urllib.request.Request(self._url, body, headers)
                 with _OPENER.open(request, timeout=self._timeout_s) as answer:
                     return _vectors(_whole(answer), len(texts), self.name)
             except urllib.error.HTTPError as error:
-                last, status = f"HTTP {error.code}: {_reason(error)}", error.code
+                last, status, again_s = f"HTTP {error.code}: {_reason(error)}", error.code, _retry_after(error)
                 if error.code in _NOT_HAD:
                     raise Unreachable(f"embedder {self.name}: {last}") from None
                 if error.code not in _AGAIN:
                     raise ConfigError(f"embedder {self.name}: {last}") from None
+                if again_s > _PAUSE_MOST_S:
+                    break
             except (OSError, http.client.HTTPException) as error:
-                last, status = getattr(error, "reason", error), 0
-        told = f"embedder {self.name} does not answer after {_TRIES} tries: {last}"
-        raise _Doubtful(told) if status == 500 and self.dim else Unreachable(told)
+                last, status, again_s = getattr(error, "reason", error), 0, 0.0
+        tries = f" after {attempt + 1} tries" if attempt else ""
+        told = f"embedder {self.name} does not answer{tries}: {last}"
+        if status == 500 and self.dim and not again_s:
+            raise _Doubtful(told)
+        refused = Unreachable(told + (f"; it asks to be asked again in {again_s:.0f} s" if again_s else ""))
+        refused.again_s = again_s
+        raise refused
+
+
+def _retry_after(error: urllib.error.HTTPError) -> float:
+    """The seconds for which a service wants to be left alone, an hour at most; 0: it does not say."""
+    told = error.headers.get("Retry-After", "").strip()
+    try:
+        found = float(told) if told[:1].isdigit() else parsedate_to_datetime(told).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0.0
+    return min(max(found, 0.0), _ASKED_MOST_S)
 
 
 def _is_address(url: str) -> bool:

@@ -458,10 +458,10 @@ class Ingest:
         until, pause, _ = self._holds.get(model, (0.0, 0.5, ""))
         if until < time.monotonic():
             pause = min(_WAIT_MOST_S, 2 * pause)
-            self._holds[model] = (time.monotonic() + pause, pause, str(error))
-            log.warning("%s; again in %g s", error, pause)
-        for each in batch:
-            self._backlog.later(each.ino, pause)
+            wait_s = max(pause, error.again_s if isinstance(error, Unreachable) else 0.0)
+            self._holds[model] = (time.monotonic() + wait_s, pause, str(error))
+            log.warning("%s; again in %.3g s", error, wait_s)
+        self._backlog.add_all((each.ino for each in batch), pause)
 
     def _put(self, found: list[tuple[Passages, slice]], batch: Batch) -> None:
         """Put files into their index, as one change."""

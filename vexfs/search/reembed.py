@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from vexfs.errors import IndexConflict, IndexMissing, PluginBroken
+from vexfs.errors import IndexConflict, IndexMissing, PluginBroken, Unreachable
 from vexfs.search.chunk import Chunker
 from vexfs.search.embedders import Embedder, Vectors, refuse_ambiguous, resolve
 from vexfs.search.embedding import FEWEST, fitting
@@ -32,8 +32,9 @@ T = TypeVar("T")
 
 #: As of `vexfs import --index`.
 _PATIENCE_S = 60.0
-#: The first time a model may have to be fetched.
+#: The first time a model may have to be fetched, and services may ask to be left alone.
 _LOADING_S = 900.0
+_LOOK_S = 0.2
 _BATCH = 64
 #: Passages that a model is asked for at once, unless a single file has more.
 _PASSAGES = 8192
@@ -139,15 +140,32 @@ def _embed(old: "Index", model: Embedder, filling: Filling, files: list[int]) ->
     found = [each for ino in files if (each := _read(old, ino)) is not None]
     for part in portions(found, _PASSAGES):
         texts = [text for each in part for text in each.texts()]
-        rows = yield from until_answered(_piecewise(model, texts), _PATIENCE_S, _not_answering(model, _PATIENCE_S))
+        rows: list[Vectors] = []
+        began, done = time.monotonic(), 0
+        while done < len(texts):
+            try:
+                told = _not_answering(model, _PATIENCE_S)
+                yield from until_answered(_piecewise(model, texts[done:], rows), _PATIENCE_S, told)
+            except Unreachable as error:
+                if sum(map(len, rows)) > done:
+                    began = time.monotonic()
+                if not error.again_s or time.monotonic() + error.again_s > began + _LOADING_S:
+                    raise
+                until = time.monotonic() + error.again_s
+                while time.monotonic() < until:
+                    yield
+                    time.sleep(_LOOK_S)
+            done = sum(map(len, rows))
         filling.add(part, np.concatenate(rows))
 
 
-def _piecewise(model: Embedder, texts: list[str]) -> Iterator[Vectors]:
+def _piecewise(model: Embedder, texts: list[str], rows: list[Vectors]) -> Iterator[None]:
+    """Embed some texts piece by piece, which are added to `rows`."""
     at, size = 0, FEWEST
     while at < len(texts):
         part, began = texts[at : at + size], time.perf_counter()
-        yield model.embed(part)
+        rows.append(model.embed(part))
+        yield
         at += len(part)
         size = fitting(size, len(part), time.perf_counter() - began)
 
