@@ -295,3 +295,18 @@ def test_readers_writers_and_removers_at_once():
     assert len(index) == 50
     assert dict(index.terms()) == {"stay": 50, "here": 50}
     assert index.stats()["tokens"] == 100
+
+
+def test_an_identifier_is_found_in_small_letters_though_it_ends_like_a_plural():
+    index = WordIndex()
+    texts = ["failedSamples := 1", "see getURLs", "getUrl", "geturl of failed samples", "foo.categories", "categories"]
+    index.put(range(len(texts)), [WordIndex.encode(text) for text in texts])
+
+    def found(query):
+        return sorted(index.search(query)[0].tolist())
+
+    assert found("failedsamples") == found("+failedsamples") == [0] and found("+failedSamples") == [0, 3]
+    assert found("geturls") == found("+geturls") == [1, 2, 3] and found("geturl") == [2, 3]
+    assert found("see -geturls") == [] and found("foo.categories +foo") == [4] and found("+categories") == [4, 5]
+    index.remove([2, 3])
+    assert found("geturls") == found("+geturls") == [1]

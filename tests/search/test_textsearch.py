@@ -9,7 +9,7 @@ import pytest
 import vexfs
 from vexfs.errors import IndexMissing, InvalidArgument, QueryInvalid
 from vexfs.registry import registry
-from vexfs.search.textsearch import CONSTANT, fuse
+from vexfs.search.textsearch import CONSTANT, DEPTH, fuse
 
 LIBRARY = {
     "docs/coffee/roasts.md": "# Roasts\n\nLight roasts keep acidity; dark roasts are bitter and heavy.",
@@ -193,6 +193,18 @@ def test_fusion_by_hand():
     assert rows.tolist() == [9, 5, 7]
     np.testing.assert_allclose(scores, [want[9] / most, want[5] / most, want[7] / most], rtol=1e-6)
     assert [len(part) for part in fuse([a[:0], b[:0]], [1, 1])] == [0, 0]
+
+
+def test_scores_do_not_depend_on_how_far_lists_are_looked_at(rng):
+    a, b = (rng.permutation(400).astype(np.uint32) for _ in range(2))
+    whole = dict(zip(*(each.tolist() for each in fuse([a, b], [0.3, 1.0])), strict=True))
+    assert len(whole) == 400
+    before = []
+    for depth in (DEPTH, 2 * DEPTH, 5 * DEPTH, 400):
+        rows, scores = fuse([a[:depth], b[:depth]], [0.3, 1.0])
+        assert {row: whole[row] for row in rows.tolist()} == dict(zip(rows.tolist(), scores.tolist(), strict=True))
+        assert rows[: len(before)].tolist() == before
+        before = rows[:DEPTH].tolist()
 
 
 def test_a_passage_is_of_the_volume_that_was_searched(tmp_path):

@@ -207,16 +207,27 @@ def _nearest(index: "Index", vector: Floats, k: int, recall: float, bits: Any) -
 def fuse(lists: list[Rows], weights: list[float], behind: int = 0) -> tuple[Rows, Floats]:
     """Ranked lists of rows as one, best first, with scores up to 1: reciprocal rank fusion.
 
-    `behind`: so many rows of each list come before these.
+    A row behind the first `DEPTH` of every list counts by its best rank alone, so that no score depends on how far lists
+    are looked at.  `behind`: so many rows of each list come before these.
 
     Source: Cormack, Clarke, Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
     methods", SIGIR 2009.
     """
     scores: dict[int, float] = {}
     most = sum(weights) / (CONSTANT + 1)
-    for each, weight in zip(lists, weights, strict=True):
-        for row, share in zip(each.tolist(), _shares(weight / most, behind, len(each)), strict=True):
+    first = max(0, DEPTH - behind)
+    ranked = [
+        (each.tolist(), _shares(weight / most, behind, len(each))) for each, weight in zip(lists, weights, strict=True)
+    ]
+    for rows, shares in ranked:
+        for row, share in zip(rows[:first], shares, strict=False):
             scores[row] = scores.get(row, 0.0) - share
+    for rank in range(first, max(map(len, lists), default=0)):
+        found: dict[int, float] = {}
+        for rows, shares in ranked:
+            if rank < len(rows) and rows[rank] not in scores:
+                found[rows[rank]] = found.get(rows[rank], 0.0) - shares[rank]
+        scores |= found
     best = sorted(zip(scores.values(), scores, strict=True))  # the sign makes the best the first, and rows ascend
     return np.array([row for _, row in best], np.uint32), np.array([-score for score, _ in best], np.float32)
 

@@ -197,11 +197,17 @@ static uint32_t name_of(const vx_query *q, const vx_word *word, uint8_t name[VX_
     return word->flags & VX_TOKEN_PLAIN ? word->n : vx_stem(name, word->n);
 }
 
+/* The word as it is said, which the whole of an identifier keeps: `failedSamples`. */
+static uint32_t whole_of(const vx_words *w, const vx_query *q, const vx_word *word)
+{
+    return vx_terms_find(&w->terms, q->bytes + word->at, word->n);
+}
+
 static uint32_t term_of(const vx_words *w, const vx_query *q, const vx_word *word)
 {
     uint8_t name[VX_TERM_MOST];
-    const uint32_t n = name_of(q, word, name);
-    return vx_terms_find(&w->terms, name, n);
+    const uint32_t n = name_of(q, word, name), term = vx_terms_find(&w->terms, name, n);
+    return n < word->n && (term == NONE || !w->terms.term[term].df) ? whole_of(w, q, word) : term;
 }
 
 static int make_room(vx_words *w, vx_list *l)
@@ -217,6 +223,14 @@ static void be_term(vx_words *w, uint32_t term, vx_list *l)
     l->weight = K1_PLUS_1 * idf(w, l->df);
 }
 
+static int be_any(vx_words *w, const terms *t, vx_list *l)
+{
+    int err = make_room(w, l);
+    if (!err && !(err = make_prefix(w, t, l)))
+        l->weight = K1_PLUS_1 * idf(w, l->df);
+    return err;
+}
+
 static int resolve_prefix(vx_words *w, const vx_query *q, vx_list *l)
 {
     const vx_word *word = &q->word[l->unit->first];
@@ -228,8 +242,8 @@ static int resolve_prefix(vx_words *w, const vx_query *q, vx_list *l)
         err = take_term(&t, stem); /* `categories*` is also found where it was stemmed to category */
     if (!err && t.n == 1)
         be_term(w, t.term[0], l);
-    else if (!err && t.n && !(err = make_room(w, l)) && !(err = make_prefix(w, &t, l)))
-        l->weight = K1_PLUS_1 * idf(w, l->df);
+    else if (!err && t.n)
+        err = be_any(w, &t, l);
     free(t.term);
     return err;
 }
@@ -258,13 +272,18 @@ static int resolve_phrase(vx_words *w, const vx_query *q, vx_list *l)
 
 static int resolve_unit(vx_words *w, const vx_query *q, vx_list *l)
 {
+    const vx_word *word = &q->word[l->unit->first];
     if (l->unit->kind == VX_WORDS_PREFIX)
         return resolve_prefix(w, q, l);
     if (l->unit->kind == VX_WORDS_PHRASE)
         return resolve_phrase(w, q, l);
-    const uint32_t term = term_of(w, q, &q->word[l->unit->first]);
-    if (term != NONE)
-        be_term(w, term, l);
+    uint32_t both[] = {term_of(w, q, word), whole_of(w, q, word)};
+    if (l->sign != ' ' && !(word->flags & VX_TOKEN_PLAIN) && both[1] != NONE && both[0] != both[1]) {
+        const terms t = {both, 2, 2};
+        return be_any(w, &t, l);
+    }
+    if (both[0] != NONE)
+        be_term(w, both[0], l);
     return 0;
 }
 
@@ -318,9 +337,10 @@ static int add_forms(vx_words *w, const vx_query *q, const vx_unit *u, vx_list *
     const vx_word *word = &q->word[u->first];
     uint8_t name[VX_TERM_MOST];
     forms f = {.terms = &w->terms};
-    const uint32_t len = name_of(q, word, name), own = vx_terms_find(&w->terms, name, len);
+    const uint32_t len = name_of(q, word, name), own = term_of(w, q, word), whole = whole_of(w, q, word);
     int more = 0;
-    if (word->flags & VX_TOKEN_PLAIN || vx_terms_forms(&w->terms, name, len, take_form, &f))
+    if (word->flags & VX_TOKEN_PLAIN || vx_terms_forms(&w->terms, name, len, take_form, &f) ||
+        (len < word->n && whole != NONE && take_form(&f, whole)))
         return n;
     for (uint32_t i = 0; i < f.n; i++) {
         const int there = list_of(lists, n, &w->terms.term[f.term[i]]) >= 0;
