@@ -5,12 +5,16 @@
 ...     fs.write_text("coffee/roasts.md", "Light roasts keep acidity")
 """
 
+from __future__ import annotations
+
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from vexfs.version import __version__
 
+TYPE_CHECKING = False  # as of `typing`, which would take longer to import than all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from vexfs.frontends.local import LocalVolume as Volume
     from vexfs.frontends.local import VolumePath
     from vexfs.remote import RemoteVolume
@@ -20,7 +24,7 @@ __all__ = ["Volume", "VolumePath", "__version__", "connect", "errors", "open"]
 _LAZY = {"Volume": "LocalVolume", "VolumePath": "VolumePath"}
 
 
-def open(path: Any, *, create: bool = True, read_only: bool = False, key_file: Any = None, **options: Any) -> "Volume":
+def open(path: Any, *, create: bool = True, read_only: bool = False, key_file: Any = None, **options: Any) -> Volume:
     """Open the volume at `path`, a directory on the host, and make it when there is nothing there.
 
     Parameters
@@ -46,7 +50,7 @@ def open(path: Any, *, create: bool = True, read_only: bool = False, key_file: A
     return LocalVolume.load(path, create=create, read_only=read_only, key_file=key_file, **options)
 
 
-def connect(url: str, token: str | None = None, **options: Any) -> "RemoteVolume":
+def connect(url: str, token: str | None = None, **options: Any) -> RemoteVolume:
     """Use the volume that a node serves at `url` as if it were open here: files, indexes, searches.
 
     Parameters

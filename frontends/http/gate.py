@@ -236,8 +236,10 @@ class Gate:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def close(self) -> None:
-        """End the workers when they are done with what waits."""
+    async def close(self, timeout_s: float) -> None:
+        """Have requests that were cut off clean up; end the workers when they are done with what waits."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
         for _ in range(WORKERS):
             self._jobs.put(None)
 

@@ -12,10 +12,13 @@ from vexfs.frontends.http.api.reembed import renewals
 from vexfs.frontends.http.connection import Connection
 from vexfs.frontends.http.gate import Gate
 from vexfs.frontends.http.route import Router
-from vexfs.frontends.http.server import Certificates, LoopThread, bound, until_idle
+from vexfs.frontends.http.server import Certificates, LoopThread, accept_no_more, bound, until_idle
 
 from vexfs.config import Settings
 from vexfs.node import Node
+
+#: So long the workers have, once the connections are closed, to remove what uploads left that were cut off.
+CLEAN_UP_S = 1.0
 
 
 class RestService:
@@ -54,6 +57,7 @@ class RestService:
         try:
             await self._end.wait()
             gate.stopping = True
+            await accept_no_more(self._listener)
             server.close()
             for connection in list(gate.connections):
                 connection.shutdown()
@@ -61,7 +65,7 @@ class RestService:
             for connection in list(gate.connections):
                 connection.abort()
         finally:
-            gate.close()
+            await gate.close(CLEAN_UP_S)
             await loop.run_in_executor(None, handles(self._node).release_all)
             await loop.run_in_executor(None, renewals(self._node).stop_all)
 

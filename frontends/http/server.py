@@ -115,13 +115,11 @@ class LoopThread:
                 raise self._fault or VexfsError(f"{self._name} ended before it served")
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_until_complete(self._main(self.loop, self._serving))
+            with asyncio.Runner(loop_factory=lambda: self.loop) as runner:  # cancels what is still under way at the end
+                runner.run(self._main(self.loop, self._serving))
         except BaseException as error:
             self._fault = error
-        finally:
-            self.loop.close()
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Have the loop call a function."""
@@ -142,6 +140,15 @@ class LoopThread:
         if self._stopping or self._thread.is_alive():
             return None
         return f"{type(self._fault).__name__}: {self._fault}" if self._fault is not None else "the loop has ended"
+
+
+async def accept_no_more(listener: socket.socket) -> None:
+    """Take no new connection; those that were taken just now are served when this returns.
+
+    asyncio forgets such ones, open, when their server is closed under them.
+    """
+    asyncio.get_running_loop().remove_reader(listener)
+    await asyncio.sleep(0)
 
 
 async def until_idle(still: Callable[[], bool], deadline: float) -> None:

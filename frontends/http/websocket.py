@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import msgspec
 from vexfs.frontends.http.feeds import CHANNELS, Feed, Subscribe, TooSlow
 from vexfs.frontends.http.message import Problem, fault_of, from_msgpack, to_json, to_msgpack
-from vexfs.frontends.http.server import Certificates, LoopThread, bound
+from vexfs.frontends.http.server import Certificates, LoopThread, accept_no_more, bound
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import MultipleValuesError
 from websockets.exceptions import ConnectionClosed
@@ -42,6 +42,7 @@ SLOW_S = 15.0
 SUBSCRIPTIONS_MOST = 32
 MESSAGE_MOST = 1 << 20
 AUTH_S = 10.0
+GOODBYE_S = 5.0
 SLOW, REFUSED = 4008, 4003
 
 
@@ -274,6 +275,7 @@ class WebSocketService:
         self._certificates: Certificates | None = None
         self._thread: LoopThread | None = None
         self._end: asyncio.Event | None = None
+        self._timeout_s = 0.0
 
     def prepare(self) -> None:
         """Bind the port and read the certificate."""
@@ -304,9 +306,12 @@ class WebSocketService:
         tick = loop.create_task(self._tick())
         await self._end.wait()
         tick.cancel()
+        await accept_no_more(self._listener)
         server.close(code=1001, reason="the node is stopping")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(server.wait_closed(), 5)
+            await asyncio.wait_for(server.wait_closed(), min(GOODBYE_S, self._timeout_s))
+        for link in list(self._links):  # who does not answer, or has not even asked
+            link.transport.abort()
 
     def _admit(self, link: ServerConnection, request: Any) -> Any:
         """Pages of other sites may not; nothing but the one path is here."""
@@ -369,8 +374,9 @@ class WebSocketService:
             if self._listener is not None:
                 self._listener.close()
             return
+        self._timeout_s = timeout_s
         self._thread.call(self._end.set)
-        self._thread.join(timeout_s + 6)
+        self._thread.join(timeout_s + 2)
 
     def failure(self) -> str | None:
         """Why it no longer serves."""

@@ -1,4 +1,4 @@
-"""Entry points, the registry of commands, and what happens when a command fails."""
+"""The registry of commands, what the programs do first, and what happens when a command fails."""
 
 import argparse
 import importlib
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from vexfs.cli import output
+from vexfs.cli import output, start
 from vexfs.cli.parser import Parser, places_last
 from vexfs.errors import VexfsError, describe, row_of
 from vexfs.version import __version__
@@ -150,6 +150,7 @@ def run(program: str, arguments: Sequence[str] | None = None) -> int:
     args: Any = argparse.Namespace(debug=False)
     try:
         args = build_parser(program, first_word(arguments)).parse_args(arguments)
+        start.begun()
         status = args.run(args)
         sys.stdout.flush()
         return 0 if status is None else int(status)
@@ -206,12 +207,12 @@ def _complete_streams() -> None:
 
 
 def vexfs() -> None:
-    """Entry point of ``vexfs``; ``vexfs /SOURCE DIRECTORY -o ...`` is how mount.fuse mounts the type fuse.vexfs."""
+    """Run ``vexfs``; ``vexfs /SOURCE DIRECTORY -o ...`` is how mount.fuse mounts the type fuse.vexfs."""
     if sys.argv[1:2] and sys.argv[1].startswith("/"):
         sys.exit(importlib.import_module("vexfs.cli.mount").helper())
     _main("vexfs")
 
 
 def vexctl() -> None:
-    """Entry point of ``vexctl``."""
+    """Run ``vexctl``."""
     _main("vexctl")

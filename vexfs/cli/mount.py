@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from vexfs.cli import daemon, output
+from vexfs.cli import daemon, output, start
 from vexfs.errors import EXIT_USAGE, InvalidArgument, VexfsError, describe, row_of
 from vexfs.frontends import fuse
 from vexfs.frontends.fuse import mountpoint as place
@@ -155,6 +155,7 @@ def helper(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     args.foreground, args.log, args.json = False, None, False
     try:
+        start.begun()
         again, words = _remount_asked(args.options)
         if not args.fake:
             return mount(args)
@@ -163,6 +164,9 @@ def helper(arguments: list[str] | None = None) -> int:
             return 0
         place.check(args.mountpoint, nonempty="nonempty" in options.kernel)
         return 0
+    except KeyboardInterrupt:
+        print("mount.vexfs: interrupted", file=sys.stderr)
+        return 8  # as mount(8) has it
     except (VexfsError, OSError) as error:
         print(f"mount.vexfs: {output.printable(' '.join(describe(error).split()))}", file=sys.stderr)
         # mount(8) gives its own meaning to a helper's status: 1 wrong use, 32 the mount failed
@@ -170,5 +174,5 @@ def helper(arguments: list[str] | None = None) -> int:
 
 
 def mount_vexfs() -> None:
-    """Entry point of ``mount.vexfs``."""
+    """Run ``mount.vexfs``."""
     sys.exit(helper())

@@ -20,7 +20,7 @@ from typing import Any, Self
 from vexfs import errors
 from vexfs.cli.progress import Progress
 from vexfs.config import Settings, load
-from vexfs.errors import Unreachable, UsageError, VexfsError, VolumeBusy
+from vexfs.errors import Unreachable, UsageError, VexfsError
 from vexfs.store import lock
 
 DEFAULT_SOCKET = "/run/vexfs/control.sock"
@@ -104,7 +104,7 @@ class Reach:
         self._connection: sockets.socket | None = None
         self._node: Any = None
         self._number = 0
-        self._busy: VolumeBusy | None = None
+        self._hindrance: OSError | None = None  # why the volume here can only be read
         if volume is None:
             self._connect(os.fspath(socket or os.environ.get(ENVIRONMENT) or DEFAULT_SOCKET))
             return
@@ -120,7 +120,7 @@ class Reach:
             if not lock.read_beside(error, Path(volume)):
                 raise
             # What only reads works there all the same; what would write says why it cannot.
-            self._busy = error if isinstance(error, VolumeBusy) else None
+            self._hindrance = error
             self._node = Node(settings, volume=volume, key_file=key_file).open(read_only=True)
 
     @property
@@ -143,8 +143,8 @@ class Reach:
         try:
             return (yield from work)
         except OSError as error:
-            if self._busy and error.errno == errno.EROFS:
-                raise self._busy from None
+            if self._hindrance and error.errno == errno.EROFS:
+                raise self._hindrance from None
             raise
 
     def call(self, verb: str, /, **args: Any) -> Call:
