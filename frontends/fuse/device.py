@@ -23,7 +23,7 @@ _INIT_UNIQUE = 2  # the first request of a connection, since Linux 4.20
 _INC_EPOCH = 8
 _PROTOCOL = (7, 23)  # libfuse 2 speaks 19; what came since is not asked for, but renames with flags, for direct.pyx
 _DO_READDIRPLUS, _READDIRPLUS_AUTO = 1 << 13, 1 << 14
-_ASYNC_READ, _BIG_WRITES, _MAX_PAGES, _HANDLE_KILLPRIV_V2 = 1 << 0, 1 << 5, 1 << 22, 1 << 28
+_ASYNC_READ, _EXPORT, _BIG_WRITES, _MAX_PAGES, _HANDLE_KILLPRIV_V2 = 1 << 0, 1 << 4, 1 << 5, 1 << 22, 1 << 28
 
 
 _room: ctypes.CDLL | None = None
@@ -78,11 +78,12 @@ def greet(connection: Sequence[int]) -> bool:
 
     Promised beyond what libfuse 2 knows: set-user-id bits are taken away when the kernel says so, by a setattr without
     a field, for which it no longer asks for ``security.capability`` before every write; a read may be `REQUEST_MOST`
-    long, a write `write_most()`; where ``direct.pyx`` has requests first, listings bring attributes along.  Called
-    while that request is handled.  False where the kernel numbers requests differently: then libfuse's answer counts,
-    and nothing but speed, and renames with flags, is lost.
+    long, a write `write_most()`; a file is found by its number, as ``.`` in itself, for file handles; where
+    ``direct.pyx`` has requests first, listings bring attributes along.  Called while that request is handled.  False
+    where the kernel numbers requests differently: then libfuse's answer counts, and nothing but speed, renames with
+    flags and file handles is lost.
     """
-    flags = _ASYNC_READ | _BIG_WRITES | _MAX_PAGES | _HANDLE_KILLPRIV_V2
+    flags = _ASYNC_READ | _EXPORT | _BIG_WRITES | _MAX_PAGES | _HANDLE_KILLPRIV_V2
     if ahead_of_llfuse():
         flags |= _DO_READDIRPLUS | _READDIRPLUS_AUTO
     answer = _INIT_OUT.pack(*_PROTOCOL, REQUEST_MOST, flags, 0, 0, write_most(), 0, REQUEST_MOST // _PAGE, 0, 0)

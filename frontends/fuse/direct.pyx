@@ -157,7 +157,7 @@ cdef int rename(Handler handler, const Asked *asked, size_t start, uint32_t flag
     cdef bint is_virtual = parent >= VX_FIRST_VIRTUAL or asked.head.nodeid >= VX_FIRST_VIRTUAL
     if is_virtual and not flags:
         return 0
-    cdef vx_cred who = handler.adapter.cred()
+    cdef vx_cred who = cred_of(handler, asked)     # the owner of what RENAME_WHITEOUT leaves
     vx_count(&handler.taken[<int>R_RENAME])
     if is_virtual:
         return finish(asked, -EINVAL)

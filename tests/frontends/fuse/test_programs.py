@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from vexfs.volume import check
+
 
 def run(*command, cwd=None, env=None, timeout=280):
     done = subprocess.run(
@@ -166,6 +168,43 @@ def test_walking_tools_do_not_see_the_virtual_tree(disk, tmp_path):
     run("cp", "-a", disk.path, tmp_path / "copy")
     assert ".vexfs" not in os.listdir(tmp_path / "copy")
     assert ".vexfs" not in run("find", disk.path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="overlays are mounted by root")
+def test_an_overlay_above_the_volume(disk):
+    """Both layers on the volume: names that go are whiteouts, what is written goes above."""
+    for name in ("lower", "upper", "work", "seen"):
+        (disk.path / name).mkdir()
+    plant(disk.path / "lower")
+    before = fingerprint(disk.path / "lower")
+    layers = ",".join(f"{what}dir={disk.path / what}" for what in ("lower", "upper", "work"))
+    if subprocess.run(["grep", "-q", "overlay", "/proc/filesystems"], check=False).returncode:
+        pytest.skip("the kernel has no overlays")
+    seen = disk.path / "seen"
+    run("mount", "-t", "overlay", "none", seen, "-o", layers)
+    try:
+        shutil.rmtree(seen / "d0")
+        (seen / "hard").unlink()
+        (seen / "big").rename(seen / "bigger")
+        (seen / "d1" / "e1" / "file 1.txt").write_text("changed")
+        (seen / "d0").mkdir()
+        names = sorted(os.listdir(seen))
+    finally:
+        run("umount", seen)
+    assert fingerprint(disk.path / "lower") == before
+    assert (disk.path / "upper" / "hard").is_char_device()
+    disk.unmount()
+    disk.mount()
+    run("mount", "-t", "overlay", "none", seen, "-o", layers)
+    try:
+        assert sorted(os.listdir(seen)) == names
+        assert "bigger" in names and not {"big", "hard"} & set(names)
+        assert os.listdir(seen / "d0") == []
+        assert (seen / "d1" / "e1" / "file 1.txt").read_text() == "changed"
+    finally:
+        run("umount", seen)
+    disk.unmount()
+    assert check(disk.volume).sound
 
 
 @needs("gcc")

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import stat
 import subprocess
 import sys
 
@@ -165,7 +166,7 @@ def test_what_is_asked_most_needs_no_interpreter(tmp_path, program):
     assert ended.returncode == 0, ended.stderr
 
 
-NOREPLACE, EXCHANGE = 1, 2
+NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
 
 
 def renameat2(old, new, flags):
@@ -190,6 +191,24 @@ def test_renaming_with_flags(inside):
     assert renameat2(path / "d", path / "e", NOREPLACE | EXCHANGE) == "EINVAL"
     assert renameat2(path / "d" / "b", path / ".vexfs" / "b", NOREPLACE) == "EINVAL"
     assert (path / "d" / "b").read_text() == "a"
+
+
+def test_a_rename_leaves_a_whiteout_for_an_overlay(inside):
+    _, path, _ = inside
+    (path / "d").mkdir()
+    for name in ("a", "b", "d/e"):
+        (path / name).write_text(name)
+    assert renameat2(path / "a", path / "b", NOREPLACE | WHITEOUT) == "EEXIST"
+    assert renameat2(path / "a", path / "b", EXCHANGE | WHITEOUT) == "EINVAL"
+    assert renameat2(path / "a", path / "d" / "e", WHITEOUT) is None
+    assert renameat2(path / "d", path / "f", WHITEOUT) is None
+    assert (path / "f" / "e").read_text() == "a"
+    for name in ("a", "d"):
+        left = (path / name).lstat()
+        assert (stat.S_ISCHR(left.st_mode), left.st_rdev, left.st_uid) == (True, 0, os.geteuid())
+    assert sorted(os.listdir(path)) == ["a", "b", "d", "f"]
+    os.unlink(path / "a")
+    assert path.lstat().st_nlink == 3
 
 
 SIGNALLED = """

@@ -83,10 +83,16 @@ int vx_fs_lookup(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name,
     vx_op_enter(fs, &f, VX_OP_LOOKUP);
     vx_inode *dir, *i;
     int rc = vx_name_check(name, n);
-    if (!rc)
-        rc = vx_dir_get(fs, c, parent, 1, &dir);
-    if (!rc)
-        rc = vx_lookup_at(fs, dir, name, n, &i);
+    if (!rc && c->remember && is_dot(name, n)) { /* a kernel that has the number from a file handle: of any file */
+        rc = vx_inode_get(fs, parent, &i);
+        if (!rc && !i->a.nlink)
+            rc = -ENOENT;
+    } else {
+        if (!rc)
+            rc = vx_dir_get(fs, c, parent, 1, &dir);
+        if (!rc)
+            rc = vx_lookup_at(fs, dir, name, n, &i);
+    }
     if (!rc) {
         vx_remember(fs, c, i->a.ino);
         vx_fill_attr(i, out);
@@ -206,6 +212,26 @@ int vx_make_file(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name,
 {
     make_t m = {.mode = mode, .hidden = hidden, .reserved = !hidden};
     return make(fs, c, parent, name, n, &m, out);
+}
+
+int vx_whiteout_make(vx_fs *fs, const vx_cred *c, vx_inode *dir, vx_inode **out)
+{
+    const make_t m = {.mode = S_IFCHR};
+    const int rc = vx_space_check(fs, VX_META_COST);
+    return rc ? rc : make_inode(fs, c, dir, &m, out);
+}
+
+void vx_whiteout_name(vx_fs *fs, const vx_cred *c, vx_inode *dir, vx_dentry *d, const char *name, size_t n,
+                      vx_inode *i)
+{
+    const make_t m = {.mode = S_IFCHR};
+    vx_cred who = *c;
+    who.remember = 0; /* the kernel is told of the rename alone */
+    i->parent = dir->a.ino;
+    i->slot = d->slot;
+    vx_dentry_set(fs, dir, d, i->a.ino, S_IFCHR);
+    dir->a.size++;
+    made(fs, &who, i, dir->a.ino, name, n, &m);
 }
 
 int vx_fs_hidden(vx_fs *fs, uint64_t *ino)

@@ -8,6 +8,7 @@ typedef struct {
     vx_inode *from, *to; /* directories */
     vx_dentry *src, *dst;
     vx_inode *i, *over; /* what moves; what is replaced or NULL */
+    vx_inode *white;    /* what takes the old name, or NULL */
 } rename_t;
 
 /* 1 when `ino` is `dir` or lies above it. */
@@ -113,7 +114,7 @@ int vx_fs_rename(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name,
         rc = vx_new_name_check(new_name, new_n);
     if (rc == -EEXIST || (!rc && (is_dot(name, n) || is_dotdot(name, n))))
         rc = -EINVAL;
-    if (!rc && ((flags & ~3u) || flags == 3))
+    if (!rc && ((flags & ~7u) || ((flags & VX_RENAME_EXCHANGE) && flags != VX_RENAME_EXCHANGE)))
         rc = -EINVAL;
     if (!rc)
         rc = rename_find(fs, c, &r, parent, name, n, new_parent, new_name, new_n);
@@ -121,11 +122,16 @@ int vx_fs_rename(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name,
         return vx_op_leave(fs, &f, 0); /* two names of one file: nothing to do */
     if (!rc)
         rc = rename_check(fs, c, &r, flags);
+    if (!rc && (flags & VX_RENAME_WHITEOUT))
+        rc = vx_whiteout_make(fs, c, r.from, &r.white);
     if (!rc) {
         int64_t now = vx_now();
         uint64_t ino = r.i->a.ino;
-        vx_oplog(fs, VX_LOG_RENAME, ino, parent, new_parent, flags, now, name, n, new_name, new_n);
+        vx_oplog(fs, VX_LOG_RENAME, ino, parent, new_parent, flags & ~(uint32_t)VX_RENAME_WHITEOUT, now, name, n, new_name,
+                 new_n);
         rename_apply(fs, c, &r, flags, now);
+        if (r.white)
+            vx_whiteout_name(fs, c, r.from, r.src, name, n, r.white);
         vx_event_entry(fs, c, parent, name, n);
         vx_event_entry(fs, c, new_parent, new_name, new_n);
         vx_event_inode(fs, c, ino, 0);

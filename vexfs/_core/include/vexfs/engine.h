@@ -384,6 +384,10 @@ int vx_xattr_check(const char *entries, size_t n); /* well formed, names allowed
 int vx_xattr_lay(vx_fs *fs, vx_inode *i, const char *entries, size_t n);
 
 /* fs_name.c */
+/* What an overlay takes for a removed name, the device 0:0: made where there is room, and given the name `d`. */
+int vx_whiteout_make(vx_fs *fs, const vx_cred *c, vx_inode *dir, vx_inode **out);
+void vx_whiteout_name(vx_fs *fs, const vx_cred *c, vx_inode *dir, vx_dentry *d, const char *name, size_t n,
+                      vx_inode *i);
 int vx_make_file(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n, uint32_t mode, int hidden,
                  vx_inode **out); /* of a name that vx_dentry_get did not find; `hidden` allows the reserved name */
 

@@ -20,7 +20,7 @@ enum { VX_SET_MODE = 1, VX_SET_UID = 2, VX_SET_GID = 4, VX_SET_SIZE = 8, VX_SET_
        VX_SET_ATIME_NOW = 64, VX_SET_MTIME_NOW = 128, VX_SET_CTIME = 256 };
 enum { VX_WRITE_APPEND = 1 };
 enum { VX_ALLOC_KEEP_SIZE = 1, VX_ALLOC_PUNCH_HOLE = 2, VX_ALLOC_ZERO_RANGE = 16 }; /* as <linux/falloc.h> has them */
-enum { VX_RENAME_NOREPLACE = 1, VX_RENAME_EXCHANGE = 2 };
+enum { VX_RENAME_NOREPLACE = 1, VX_RENAME_EXCHANGE = 2, VX_RENAME_WHITEOUT = 4 }; /* as <linux/fs.h> has them */
 enum { VX_XATTR_CREATE = 1, VX_XATTR_REPLACE = 2 };
 
 typedef struct {
