@@ -207,7 +207,7 @@ def _nearest(index: "Index", vector: Floats, k: int, recall: float, bits: Any) -
 def fuse(lists: list[Rows], weights: list[float], behind: int = 0) -> tuple[Rows, Floats]:
     """Ranked lists of rows as one, best first, with scores up to 1: reciprocal rank fusion.
 
-    A row behind the first `DEPTH` of every list counts by its best rank alone, so that no score depends on how far lists
+    A row behind the first `DEPTH` of every list counts by its best rank alone, so that no score depends on how far they
     are looked at.  `behind`: so many rows of each list come before these.
 
     Source: Cormack, Clarke, Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
