@@ -33,7 +33,8 @@ def interrupted(program, module, *words, by=signal.SIG_DFL):
 
 def test_every_program_begins_there():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    assert set(project["scripts"].values()) == {f"{start.__name__}:{name}" for name in ("vexfs", "vexctl", "mount_vexfs")}
+    programs = ("vexfs", "vexctl", "mount_vexfs")
+    assert set(project["scripts"].values()) == {f"{start.__name__}:{name}" for name in programs}
 
 
 @pytest.mark.parametrize(
