@@ -5,6 +5,7 @@ import struct
 import numpy as np
 import pytest
 
+import vexfs
 from vexfs._core.record import names_of, pack
 from vexfs.errors import InvalidArgument, VectorInvalid
 from vexfs.search.records import contents_of, parse_vector, vectors_of
@@ -16,6 +17,26 @@ def test_a_single_vector_is_one_row():
     assert vectors_of(np.ones((5, 3), np.float64), 3, "cosine").dtype == np.float32
 
 
+def test_a_column_whose_values_are_vectors(tmp_path):
+    column = np.empty(2, object)
+    column[:] = [np.arange(3.0), np.ones(3, np.float16)]
+    arrow = pytest.importorskip("pyarrow").FixedSizeListArray.from_arrays([0.0, 1, 2, 1, 1, 1], 3)
+    for vectors in (column, arrow, pytest.importorskip("pandas").Series(list(column))):
+        np.testing.assert_array_equal(vectors_of(vectors, 3, "l2"), [[0, 1, 2], [1, 1, 1]])
+
+
+@pytest.mark.parametrize("dtype", ["f32", "bf16", "i8"])
+def test_the_smallest_vectors_that_are_taken_are_found(tmp_path, dtype):
+    small = np.float32([[2.0**-119, 0, 0], [0, 2.0**-119, 2.0**-120]])
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        index = fs.index("p", dim=3, dtype=dtype)
+        index.upsert(["a", "b"], small)
+        for at, scores in ((0, [1, 0]), (1, [1, 0])):
+            found = index.query(small[at], k=2)
+            assert [hit.path for hit in found] == ["/p/" + "ab"[at], "/p/" + "ba"[at]]
+            assert [hit.score for hit in found] == pytest.approx(scores, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("vectors", "metric", "message"),
     [
@@ -23,7 +44,10 @@ def test_a_single_vector_is_one_row():
         ([[1, 2, 3], [1, np.nan, 3]], "l2", "vector 1 has nan at place 1"),
         ([[1, 2, np.inf]], "dot", "vector 0 has inf at place 2"),
         ([[1, 2, 3], [0, 0, 0]], "cosine", "vector 1 is all zeros"),
+        ([[1, 2, 3], [1e-45, 0, 0]], "cosine", "vector 1 has no number above 1.4013e-45, which is as good as zeros"),
+        ([[-1e-36, 0, 0]], "cosine", "vector 0 has no number above 1e-36, which is as good as zeros"),
         ("abc", "l2", "vectors are numbers"),
+        (np.array([[1, 2, 3], [1, 2]], object), "l2", "vectors are numbers"),
         (3.0, "l2", "of shape scalar"),
     ],
 )

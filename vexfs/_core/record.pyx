@@ -377,18 +377,21 @@ def names_of(ids):
 
 
 cdef int fit(const float *x, size_t n, bint any_length) noexcept nogil:
-    """Whether a vector is finite and, unless it may have any length, not all zeros."""
+    """Whether a vector is finite and, unless it may have any length, not as good as zeros: it has a number of 2**-119.
+
+    Of smaller ones neither the inverse of the length nor the step of i8 is a normal float32.
+    """
     cdef const uint32_t *bits = <const uint32_t *>x
     cdef uint32_t infinite = 0, some = 0
     cdef size_t k
     for k in range(n):
         infinite |= (bits[k] & 0x7f800000) == 0x7f800000
-        some |= bits[k] & 0x7fffffff
+        some |= (bits[k] & 0x7fffffff) >= 0x04000000
     return not infinite and (any_length or some != 0)
 
 
 def first_unfit(const float[:, ::1] x, bint any_length):
-    """The first vector that is not finite or, unless `any_length`, is all zeros; -1: every one is fit."""
+    """The first vector that is not finite or, unless `any_length`, is as good as zeros; -1: every one is fit."""
     cdef Py_ssize_t row, rows = x.shape[0], found = -1
     cdef size_t n = x.shape[1]
     with nogil:

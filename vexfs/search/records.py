@@ -41,7 +41,9 @@ def vectors_of(vectors: ArrayLike, dim: int, metric: str, n: int | None = None, 
             value = given.reshape(x.shape)[row, place]
             why = "float32 cannot hold that" if np.isfinite(float(value)) else "finite numbers are wanted"
             raise VectorInvalid(f"{what} {row} has {value} at place {place}; {why}")
-        raise VectorInvalid(f"{what} {row} is all zeros, which has no direction: the index compares by cosine")
+        most = np.abs(x[row]).max()
+        small = f"has no number above {most:g}, which is as good as zeros and" if most else "is all zeros, which"
+        raise VectorInvalid(f"{what} {row} {small} has no direction: the index compares by cosine")
     return x
 
 
@@ -55,6 +57,8 @@ def numbers_of(values: Any, wanted: str) -> NDArray[Any]:
     """
     try:
         found = np.asarray(values)
+        if found.dtype == object and found.ndim == 1:
+            found = np.asarray(found.tolist())  # a column whose values are vectors, as of pandas
     except (TypeError, ValueError) as error:
         raise VectorInvalid(f"{wanted}: {error}") from None
     if found.dtype.kind in "cmMSU":
