@@ -118,6 +118,12 @@ def loop_of_directories(e: Edit) -> None:
     e.put(e.ino["d/sub/deep"], b"sub", e.ino["d/sub"], stat.S_IFDIR)
 
 
+@plant("directory-loop")
+def directory_within_itself(e: Edit) -> None:
+    e.remove("d", b"sub")
+    e.put(e.ino["d/sub"], b"sub", e.ino["d/sub"], stat.S_IFDIR)
+
+
 @plant("inode-without-name")
 def nameless_file(e: Edit) -> None:
     e.remove("d", b"big")
@@ -296,3 +302,8 @@ def next_inode_is_taken(e: Edit) -> None:
 @plant("hash-key")
 def no_hash_key(e: Edit) -> None:
     e.meta.put_blob("hash_key", b"short")
+
+
+@plant("inode-row")
+def inode_row_of_the_root_too_long(e: Edit) -> None:
+    e.meta.put_inode(e.ino["/"], e.meta.get_inode(e.ino["/"]) + bytes(22))

@@ -6,11 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
 from vexfs._core.meta import Meta
-from vexfs._core.segment import ScannedFrame, SegmentStore
+from vexfs._core.segment import SegmentStore
 from vexfs.errors import NotFound
-from vexfs.store.check_tree import Tree, pages
+from vexfs.store.check_table import S_IFMT, Table, counts, pages, places
 from vexfs.store.rows import (
     APART,
     FRAME_MAX,
@@ -39,6 +41,17 @@ RESTORE = "restore the file from a backup, or remove it"
 OF_AN_INDEX = "restore the volume from a backup, or drop the index (vexctl index list, index drop) and make it anew"
 
 
+EXTENT = np.dtype([(name, "<u4") for name in Extent._fields])
+#: A stretch of a file that lies in a frame: as `Use`, and the segment.
+USE = np.dtype([
+    ("ino", "<u8"), ("offset", "<u8"), ("length", "<u4"), ("position", "<u4"), ("stored", "<u4"), ("skip", "<u4"),
+    ("segment", "<u4"),
+])  # fmt: skip
+FRAME = np.dtype([
+    ("ino", "<u8"), ("off", "<u8"), ("pos", "<u4"), ("stored", "<u4"), ("raw_len", "<u4"), ("err", "<i4"),
+])  # fmt: skip
+
+
 class Use(NamedTuple):
     """A stretch of a file that lies in a frame."""
 
@@ -52,11 +65,15 @@ class Use(NamedTuple):
 
 @attrs.define
 class Content:
-    """What the extent maps say: uses by segment, and bytes by file."""
+    """What the extent maps say, as `USE`, by segment, and what cannot be read."""
 
-    uses: dict[int, list[Use]] = attrs.field(factory=dict)
-    allocated: dict[int, int] = attrs.field(factory=dict)
+    uses: NDArray[Any] = attrs.field(factory=lambda: np.zeros(0, USE))
     lost: dict[tuple[str, int], list[tuple[int, int, str]]] = attrs.field(factory=dict)
+
+    def of(self, segment: int) -> NDArray[Any]:
+        """The uses of one segment."""
+        first, end = (int(np.searchsorted(self.uses["segment"], np.uint32(segment), s)) for s in ("left", "right"))
+        return self.uses[first:end]
 
     def lose(self, kind: str, use: Use, why: str) -> None:
         """Remember a stretch that cannot be read; told once a file, however many stretches it has."""
@@ -64,19 +81,18 @@ class Content:
 
 
 def check_data(
-    meta: Meta, store: SegmentStore, tree: Tree, report: "Report", read_data: bool,
+    meta: Meta, store: SegmentStore, table: Table, report: "Report", read_data: bool,
     progress: Callable[[int, int], Any] | None,
 ) -> None:
     """Check maps, segments, frames and the counts of bytes."""
-    content = Content()
-    _check_apart(meta, tree, report)
-    _read_maps(meta, tree, content, report)
-    _check_allocation(meta, tree, content, report)
+    _check_apart(meta, table, report)
+    content = _read_maps(meta, table, report)
+    _check_allocation(meta, table, content, report)
     _check_segments(meta, store, content, report, read_data, progress)
     for (kind, ino), stretches in sorted(content.lost.items()):
         told = ", ".join(f"{offset}..{offset + length} ({why})" for offset, length, why in sorted(stretches)[:8])
         more = f" and {len(stretches) - 8} more stretches" if len(stretches) > 8 else ""
-        where = tree.path(ino)
+        where = table.path(ino)
         remedy = OF_AN_INDEX if where.startswith("/.vexfs/index-") else RESTORE
         report.add(kind, where, f"cannot be read at bytes {told}{more}", remedy=remedy)
 
@@ -84,29 +100,37 @@ def check_data(
 # -- small files
 
 
-def _check_apart(meta: Meta, tree: Tree, report: "Report") -> None:
+def _check_apart(meta: Meta, table: Table, report: "Report") -> None:
     """Content of small files beside their rows: each row of it has its file, each file its row, and of equal length."""
-    having: set[int] = set()
-    for ino, data in pages(meta.scan_contents):
-        row = tree.inodes.get(ino)
-        if row is None or not row.flags & APART:
-            what = "a file that is not there" if row is None else "a file that has it elsewhere"
-            report.add("content-without-file", tree.path(ino), f"a row of content of {what}",
-                       fix=lambda meta, ino=ino: meta.del_content(ino))  # fmt: skip
-            continue
-        having.add(ino)
-        if len(data) != row.apart_n:
-            right = min(len(data), row.size, INLINE_MAX)
-            report.add(
-                "content-length", tree.path(ino), f"says {row.apart_n} bytes of content, has {len(data)}",
-                fix=partial(_set_content, ino, data[:right], tree.change(ino, apart_n=right)),
-            )  # fmt: skip
-    for ino, row in tree.inodes.items():
-        if row.flags & APART and ino not in having:
-            report.add(
-                "content-lost", tree.path(ino), f"its {row.apart_n} bytes of content are lost, zeros take their place",
-                fix=partial(_set_content, ino, bytes(row.apart_n), None),
-            )  # fmt: skip
+    is_apart = table.inodes["flags"] & APART != 0
+    having = np.zeros(len(table), np.bool_)
+    for rows in pages(meta.scan_contents):
+        where = table.places([ino for ino, _ in rows])
+        theirs = (where >= 0) & is_apart[where]
+        having[where[theirs]] = True
+        odd = ~theirs | (table.inodes["inline"][where] != np.array([len(data) for _, data in rows]))
+        for at in np.flatnonzero(odd).tolist():
+            _closer_apart(table, *rows[at], report)
+    for ino in table.numbers[is_apart & ~having].tolist():
+        length = table.row(ino).apart_n
+        report.add(
+            "content-lost", table.path(ino), f"its {length} bytes of content are lost, zeros take their place",
+            fix=partial(_set_content, ino, bytes(length), None),
+        )  # fmt: skip
+
+
+def _closer_apart(table: Table, ino: int, data: bytes, report: "Report") -> None:
+    row = table.row(ino) if ino in table else None
+    if row is None or not row.flags & APART:
+        what = "a file that is not there" if row is None else "a file that has it elsewhere"
+        report.add("content-without-file", table.path(ino), f"a row of content of {what}",
+                   fix=lambda meta: meta.del_content(ino))  # fmt: skip
+    else:
+        right = min(len(data), row.size, INLINE_MAX)
+        report.add(
+            "content-length", table.path(ino), f"says {row.apart_n} bytes of content, has {len(data)}",
+            fix=partial(_set_content, ino, data[:right], table.change(ino, apart_n=right)),
+        )  # fmt: skip
 
 
 def _set_content(ino: int, data: bytes, change: Callable[[Meta], Any] | None, meta: Meta) -> None:
@@ -118,28 +142,81 @@ def _set_content(ino: int, data: bytes, change: Callable[[Meta], Any] | None, me
 # -- maps
 
 
-def _read_maps(meta: Meta, tree: Tree, content: Content, report: "Report") -> None:
-    for key, raw in pages(meta.scan_all_maps):
-        ino, region = key >> REGION_BITS, key & REGION_MASK
-        remove = lambda meta, ino=ino, region=region: meta.del_map(ino, region)  # noqa: E731
-        row = tree.inodes.get(ino)
-        where = tree.path(ino)
-        if row is None or not stat.S_ISREG(row.mode):
-            what = "a file that is not there" if row is None else "what is no regular file"
-            report.add("map-without-file", where, f"an extent map of {what}", fix=remove)
-            continue
-        if row.flags & INLINE and tree.inline.get(ino):
-            report.add("map-of-inline", where, "the content is inline, and has an extent map too", fix=remove)
-            continue
-        try:
-            extents = unpack_map(raw)
-        except BadRow as error:
-            extents = salvage(raw)
-            report.add(
-                "map-row", where, f"region {region}: {error}; {len(extents)} extents can be kept, the rest is lost",
-                fix=_put_map(ino, region, extents),
-            )  # fmt: skip
-        _check_region(tree, content, report, ino, region, extents)
+def _read_maps(meta: Meta, table: Table, report: "Report") -> Content:
+    parts = [np.zeros(0, USE)]
+    for rows in pages(meta.scan_all_maps):
+        keys = np.array([key for key, _ in rows], np.uint64)
+        sizes = np.array([len(raw) for _, raw in rows])
+        where = table.places(keys >> np.uint64(REGION_BITS))
+        held = np.maximum(sizes - HEAD_BYTES, 0) // EXTENT_BYTES
+        heads = np.frombuffer(b"".join([raw[:HEAD_BYTES].ljust(HEAD_BYTES, b"\0") for _, raw in rows]), "<u4")
+        odd = (sizes != HEAD_BYTES + held * EXTENT_BYTES) | (heads[::2] & 255 != 1) | (heads[1::2] != held)
+        odd |= (where < 0) | (table.inodes["mode"][where] & S_IFMT != stat.S_IFREG)
+        odd |= (table.inodes["flags"][where] & INLINE != 0) & (table.inodes["inline"][where] > 0)
+        part, row = _uses_of(rows, held, keys)
+        odd[row[_odd_uses(part, row, table.inodes["size"][where])]] = True
+        parts.append(part[~odd[row]])
+        for at in np.flatnonzero(odd).tolist():
+            parts.append(np.array(list(_closer_map(table, *rows[at], report)), USE))
+    uses = np.concatenate(parts)
+    report.extents = len(uses)
+    return Content(uses[np.argsort(uses["segment"], kind="stable")])
+
+
+def _uses_of(
+    rows: list[tuple[int, bytes]], held: NDArray[np.int64], keys: NDArray[np.uint64]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The extents of some maps, as `USE`, and the row that each comes from."""
+    ends = (HEAD_BYTES + held * EXTENT_BYTES).tolist()
+    raw = b"".join([raw[HEAD_BYTES:end] for (_, raw), end in zip(rows, ends, strict=True)])
+    extents, row = np.frombuffer(raw, EXTENT), np.repeat(np.arange(len(rows)), held)
+    uses = np.empty(len(extents), USE)
+    for name in ("length", "position", "stored", "skip", "segment"):
+        uses[name] = extents[name]
+    uses["ino"] = keys[row] >> np.uint64(REGION_BITS)
+    uses["offset"] = (keys[row] & np.uint64(REGION_MASK)) * np.uint64(REGION_BYTES) + extents["off"]
+    return uses, row
+
+
+def _odd_uses(uses: NDArray[Any], row: NDArray[np.int64], sizes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Uses in which something may be wrong: malformed, out of their region or file, or over the one before."""
+    length, skip = uses["length"].astype(np.int64), uses["skip"].astype(np.int64)
+    off = (uses["offset"] % np.uint64(REGION_BYTES)).astype(np.int64)
+    odd = (length == 0) | (off + length > REGION_BYTES) | (skip + length > FRAME_MAX) | (uses["offset"] >= sizes[row])
+    odd[1:] |= (row[1:] == row[:-1]) & (off[1:] < (off + length)[:-1])
+    return np.asarray(odd, np.bool_)
+
+
+def _closer_map(table: Table, key: int, raw: bytes, report: "Report") -> Iterator[tuple[int, ...]]:
+    """A closer look at one map; the extents that stand, as `USE`."""
+    ino, region = key >> REGION_BITS, key & REGION_MASK
+    row, where = table.row(ino) if ino in table else None, table.path(ino)
+    remove = lambda meta: meta.del_map(ino, region)  # noqa: E731
+    if row is None or not stat.S_ISREG(row.mode):
+        what = "a file that is not there" if row is None else "what is no regular file"
+        report.add("map-without-file", where, f"an extent map of {what}", fix=remove)
+        return
+    if row.flags & INLINE and (row.inline or row.apart_n):
+        report.add("map-of-inline", where, "the content is inline, and has an extent map too", fix=remove)
+        return
+    try:
+        extents = unpack_map(raw)
+    except BadRow as error:
+        extents = salvage(raw)
+        report.add(
+            "map-row", where, f"region {region}: {error}; {len(extents)} extents can be kept, the rest is lost",
+            fix=_put_map(ino, region, extents),
+        )  # fmt: skip
+    start = region * REGION_BYTES
+    inside = [e for e in extents if start + e.off < row.size]
+    if len(inside) != len(extents):
+        report.add(
+            "extent-outside-file", where,
+            f"extents reach to {start + extents[-1].off + extents[-1].length}, the file ends at {row.size}",
+            fix=_put_map(ino, region, inside),
+        )  # fmt: skip
+    for e in inside:
+        yield ino, start + e.off, e.length, e.position, e.stored, e.skip, e.segment
 
 
 def _put_map(ino: int, region: int, extents: list[Extent]) -> Callable[[Meta], Any]:
@@ -165,33 +242,16 @@ def _whole_extents(raw: bytes) -> Iterator[Extent]:
         yield Extent(*(int.from_bytes(raw[at + i : at + i + 4], "little") for i in range(0, EXTENT_BYTES, 4)))
 
 
-def _check_region(
-    tree: Tree, content: Content, report: "Report", ino: int, region: int, extents: list[Extent]
-) -> None:
-    start, size = region * REGION_BYTES, tree.inodes[ino].size
-    inside = [e for e in extents if start + e.off < size]
-    if len(inside) != len(extents):
+def _check_allocation(meta: Meta, table: Table, content: Content, report: "Report") -> None:
+    held = counts(table.places(content.uses["ino"]), len(table), content.uses["length"])
+    for at in np.flatnonzero(table.inodes["alloc"] != held.astype(np.uint64)).tolist():
+        ino, right = int(table.numbers[at]), int(held[at])
+        said = int(table.inodes["alloc"][at])
         report.add(
-            "extent-outside-file", tree.path(ino),
-            f"extents reach to {start + extents[-1].off + extents[-1].length}, the file ends at {size}",
-            fix=_put_map(ino, region, inside),
+            "allocation", table.path(ino), f"says {said} bytes in extents, has {right}",
+            fix=table.change(ino, alloc=right),
         )  # fmt: skip
-    for e in inside:
-        use = Use(ino, start + e.off, e.length, e.position, e.stored, e.skip)
-        content.uses.setdefault(e.segment, []).append(use)
-        content.allocated[ino] = content.allocated.get(ino, 0) + e.length
-        report.extents += 1
-
-
-def _check_allocation(meta: Meta, tree: Tree, content: Content, report: "Report") -> None:
-    for ino, row in tree.inodes.items():
-        bytes_held = content.allocated.get(ino, 0)
-        if row.alloc != bytes_held:
-            report.add(
-                "allocation", tree.path(ino), f"says {row.alloc} bytes in extents, has {bytes_held}",
-                fix=tree.change(ino, alloc=bytes_held),
-            )  # fmt: skip
-    used = sum(content.allocated.values()) + sum(tree.inline.values())
+    used = int(held.sum()) + int(table.inodes["inline"].sum(dtype=np.int64))
     try:
         said = meta.get_int("used")
     except NotFound:
@@ -214,12 +274,12 @@ def _check_segments(
     sizes = store.segments()
     report.segments = len(sizes)
     total, done = sum(sizes.values()), 0
-    for number in sorted({*rows, *sizes, *content.uses}):
-        uses = content.uses.get(number, [])
+    for number in sorted({*rows, *sizes, *np.unique(content.uses["segment"]).tolist()}):
+        uses = content.of(number)
         where = f"segments/{number:08x}.seg"
         if number not in sizes:
             _without_file(number, where, number in rows, uses, content, report)
-        elif number not in rows and not uses:
+        elif number not in rows and not len(uses):
             report.add("leftover-segment", where, f"{sizes[number]} bytes that nothing names; opening removes it",
                        note=True)  # fmt: skip
         else:
@@ -232,48 +292,64 @@ def _check_segments(
             progress(done, total)
 
 
+def _listed(uses: NDArray[Any]) -> Iterator[Use]:
+    return (Use(*fields[:-1]) for fields in uses.tolist())
+
+
 def _without_file(
-    number: int, where: str, has_row: bool, uses: list[Use], content: Content, report: "Report"
+    number: int, where: str, has_row: bool, uses: NDArray[Any], content: Content, report: "Report"
 ) -> None:
-    for use in uses:
+    for use in _listed(uses):
         content.lose("missing-segment", use, f"{where} is missing")
-    if not uses and has_row:
+    if not len(uses) and has_row:
         report.add("segment-without-file", where, "nothing uses it and its file is gone; opening forgets it", note=True,
                    fix=lambda meta: meta.del_segment(number))  # fmt: skip
 
 
-def _scan(
-    store: SegmentStore, number: int, where: str, read_data: bool, report: "Report"
-) -> dict[int, ScannedFrame]:
+def _scan(store: SegmentStore, number: int, where: str, read_data: bool, report: "Report") -> NDArray[Any]:
+    """The frames of a segment, as `FRAME`, by position."""
     try:
-        frames = store.scan(number, read_data)
+        found = store.scan(number, read_data)
     except OSError as error:
         report.add("segment", where, error.strerror or str(error), remedy="restore it from a backup")
-        return {}
-    report.frames += len(frames)
-    return {frame.pos: frame for frame in frames}
+        found = []
+    report.frames += len(found)
+    frames = np.array([(f.ino, f.off, f.pos, f.stored, f.raw_len, f.err) for f in found], FRAME)
+    return frames[np.argsort(frames["pos"], kind="stable")]
 
 
-def _check_uses(frames: dict[int, ScannedFrame], number: int, uses: list[Use], content: Content) -> None:
-    for use in uses:
-        frame = frames.get(use.position)
+def _check_uses(frames: NDArray[Any], number: int, uses: NDArray[Any], content: Content) -> None:
+    at = places(frames["pos"], uses["position"])
+    odd = at < 0
+    if len(frames):
+        its = frames[at]
+        ends = uses["skip"].astype(np.int64) + uses["length"]
+        odd |= (its["err"] != 0) | (its["ino"] != uses["ino"]) | (its["off"] != uses["offset"] - uses["skip"])
+        odd |= (its["stored"] != uses["stored"]) | (ends > its["raw_len"])
+    for use, place in zip(_listed(uses[odd]), at[odd].tolist(), strict=True):
+        frame = frames[place] if place >= 0 else None
         if frame is None:
             content.lose("missing-frame", use, f"segment {number} has no frame at {use.position}")
-        elif frame.err:
+        elif frame["err"]:
             content.lose("damaged-frame", use, f"the frame at {use.position} of segment {number} is damaged")
-        elif frame.ino != use.ino or frame.off != use.offset - use.skip or frame.stored != use.stored:
-            content.lose("foreign-frame", use, f"the frame at {use.position} of segment {number} is another file's")
-        elif use.skip + use.length > frame.raw_len:
+        elif use.skip + use.length > frame["raw_len"] and _is_of(frame, use):
             content.lose("extent-outside-frame", use, f"the frame at {use.position} of segment {number} is shorter")
+        else:
+            content.lose("foreign-frame", use, f"the frame at {use.position} of segment {number} is another file's")
+
+
+def _is_of(frame: Any, use: Use) -> bool:
+    return (int(frame["ino"]), int(frame["off"]), int(frame["stored"])) == (use.ino, use.offset - use.skip, use.stored)
 
 
 def _check_row(
-    raw: bytes | None, number: int, where: str, size: int, frames: dict[int, ScannedFrame], uses: list[Use],
-    report: "Report",
+    raw: bytes | None, number: int, where: str, size: int, frames: NDArray[Any], uses: NDArray[Any], report: "Report"
 ) -> None:
-    live = sum(use.length for use in uses)
-    end = max((use.position + use.stored for use in uses), default=0)
-    whole = sum(frame.raw_len for frame in frames.values() if not frame.err)
+    live = int(uses["length"].sum(dtype=np.int64))
+    ends = uses["position"].astype(np.int64) + uses["stored"]
+    end = int(ends[ends <= size].max(initial=0))
+    whole = int(frames["raw_len"][frames["err"] == 0].sum(dtype=np.int64))
+    cut = False
     try:
         row = SegmentRow.unpack(raw) if raw is not None else None
         fault = "is not accounted for" if row is None else ""
@@ -282,14 +358,16 @@ def _check_row(
     if row is None:
         right = SegmentRow(max(whole, live), live, max(end, size))
     else:
-        right = SegmentRow(max(row.raw_total, live), live, max(row.used, end))
+        cut = bool(((ends > size) & (ends <= row.used)).any())
+        used = row.used if cut else min(row.used, size)  # nothing was in what is missing
+        right = SegmentRow(max(row.raw_total, live), live, max(used, end))
         if row.raw_live != live:
             fault = f"says {row.raw_live} live bytes, has {live}"
         elif right != row:
             fault = f"says that it ends at {row.used} with {row.raw_total} bytes, which cannot be"
     if fault:
         report.add("segment-row", where, fault, fix=lambda meta: meta.put_segment(number, right.pack()))
-    if row is not None and size < row.used:
+    if row is not None and cut:
         report.add("truncated-segment", where, f"has {size} bytes, {row.used} belong to the volume",
                    remedy="restore it from a backup; the files named with it cannot be read in part")  # fmt: skip
     elif row is not None and size > -(-row.used // ALIGN) * ALIGN and size != -(-row.used // BLOCK) * BLOCK:
