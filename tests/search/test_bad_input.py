@@ -9,6 +9,7 @@ from vexfs.errors import (
     FilterInvalid,
     IndexMissing,
     InvalidArgument,
+    NoSpace,
     NotADirectory,
     QueryInvalid,
     SearchError,
@@ -86,6 +87,25 @@ def test_attributes_that_cannot_be(points):
     with pytest.raises(ValueTooLarge, match="64 KiB"):
         points.upsert(["c"], [[1, 0]], [{"x": "a" * 70_000}])
     assert points.get("c") is None
+
+
+def test_more_attributes_than_a_file_can_have(fs, points):
+    names = [f"{k:03}{'x' * 240}" for k in range(600)]
+    for given in (dict.fromkeys(names[:300], 1), {name: "y" * 60_000 for name in names[:20]}):
+        with pytest.raises(NoSpace, match="'d'"):
+            points.upsert(["c", "d", "e"], np.ones((3, 2)), attributes=[{}, given, {}])
+        assert sorted(fs.listdir("points")) == ["a", "b"]
+    points.upsert(["a"], [[2, 0]], attributes=[dict.fromkeys(names[:150], 1)])
+    with pytest.raises(NoSpace, match="'a'"):
+        points.update(["b", "a"], [[0, 2], [4, 0]], attributes=[{"k": 1}, dict.fromkeys(names[150:300], 1)])
+    assert (points.get("b").attributes, points.get("a").vector.tolist()) == ({}, [2, 0])
+    told = points.upsert(["a", "f"], [[4, 0], [1, 1]], attributes=[dict.fromkeys(names, 1), {}], errors="report")
+    assert [type(each) for each in told] == [NoSpace, type(None)]
+    large = {name: "y" * 60_000 for name in names[:15]}
+    for _ in range(2):  # in place of those that it has
+        points.upsert(["f"], [[1, 1]], attributes=[large])
+    assert points.get("f").attributes == large
+    assert sorted(hit.id for hit in points.query([1, 1], k=9)) == ["a", "b", "f"]
 
 
 def test_ids_that_cannot_be(points):

@@ -68,15 +68,12 @@ static int check(vx_fs *fs, const vx_cred *c, const put_t *p, vx_record *r)
     int rc = find_file(fs, c, p, r, &i);
     if (!rc)
         rc = vx_xattr_check(r->xattrs, r->xattrs_n);
-    if (!rc && i) {
+    if (!rc && i)
         rc = vx_xattr_load(fs, i);
-        if (!rc && (uint64_t)i->xattr_n + r->xattrs_n > VX_XATTR_TOTAL_MAX)
-            rc = -ENOSPC;
-        if (!rc && (p->flags & VX_PUT_CONTENT) && (i->a.generation != r->generation || is_elsewhere(fs, p, r, i)))
-            rc = -ESTALE;
-    } else if (!rc && r->xattrs_n > VX_XATTR_TOTAL_MAX) {
-        rc = -ENOSPC;
-    }
+    if (!rc)
+        rc = vx_xattr_fits(i, r->xattrs, r->xattrs_n);
+    if (!rc && i && (p->flags & VX_PUT_CONTENT) && (i->a.generation != r->generation || is_elsewhere(fs, p, r, i)))
+        rc = -ESTALE;
     if (!rc && r->content && (r->content_n > VX_INLINE_MAX || (i && !(i->flags & VX_I_INLINE))))
         rc = -EFBIG; /* written by the caller, as any file's content */
     r->status = rc;

@@ -128,12 +128,12 @@ int64_t vx_fs_listxattr(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
 }
 
 /* Linux lists no more than 64 KiB of names, each with its zero; the vector's may come on top at any time. */
-static int unlisted(const vx_inode *i, size_t more)
+static size_t listed(const vx_inode *i)
 {
-    size_t total = more + 1 + sizeof VX_VECTOR_NAME;
+    size_t total = sizeof VX_VECTOR_NAME;
     for (const char *e = i->xattr; e && e < i->xattr + i->xattr_n; e += entry_bytes(e))
         total += (size_t)(uint8_t)e[4] + 1;
-    return total > VX_XATTR_LIST_MAX;
+    return total;
 }
 
 /* The whole blob anew: without `old`, and with name = value behind when value is not NULL. */
@@ -142,7 +142,8 @@ static int rebuild(vx_fs *fs, vx_inode *i, const char *old, const char *name, si
     vx_frame_mark();
     size_t gone = old ? entry_bytes(old) : 0, more = value ? HEAD + n + vn : 0;
     size_t total = i->xattr_n - gone + more;
-    if (total > VX_XATTR_TOTAL_MAX || (value && !old && total > VX_XATTR_LIST_MAX / 2 && unlisted(i, n)))
+    const int one_more = value && !old && total > VX_XATTR_LIST_MAX / 2;
+    if (total > VX_XATTR_TOTAL_MAX || (one_more && listed(i) + n + 1 > VX_XATTR_LIST_MAX))
         return -ENOSPC;
     char *p = malloc(total ? total : 1);
     if (!p)
@@ -190,6 +191,25 @@ int vx_xattr_check(const char *entries, size_t n)
         if (rc)
             return rc;
         at += HEAD + nn + vn;
+    }
+    return 0;
+}
+
+int vx_xattr_fits(const vx_inode *i, const char *entries, size_t n)
+{
+    const vx_inode none = {.xattr = NULL};
+    i = i ? i : &none;
+    size_t total = i->xattr_n;
+    if (total + n <= VX_XATTR_LIST_MAX / 2)
+        return 0;
+    size_t names = listed(i);
+    for (const char *e = entries; e < entries + n; e += entry_bytes(e)) {
+        const size_t nn = (uint8_t)e[4];
+        const char *old = find(i, e + HEAD, nn);
+        total += entry_bytes(e) - (old ? entry_bytes(old) : 0);
+        names += old ? 0 : nn + 1;
+        if (total > VX_XATTR_TOTAL_MAX || names > VX_XATTR_LIST_MAX)
+            return -ENOSPC;
     }
     return 0;
 }

@@ -381,6 +381,8 @@ int vx_vector_listed(const vx_fs *fs, uint64_t ino); /* the file has vectors tha
 /* fs_xattr.c */
 int vx_xattr_load(vx_fs *fs, vx_inode *i);
 int vx_xattr_check(const char *entries, size_t n); /* well formed, names allowed, values not too long */
+/* Whether a file, NULL: a new one, can have them laid over those that it has. */
+int vx_xattr_fits(const vx_inode *i, const char *entries, size_t n);
 int vx_xattr_lay(vx_fs *fs, vx_inode *i, const char *entries, size_t n);
 
 /* fs_name.c */
