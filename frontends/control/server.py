@@ -5,7 +5,6 @@ import errno
 import json
 import logging
 import os
-import select
 import socket
 import stat
 import struct
@@ -210,9 +209,10 @@ class _Gone(Exception):
 
 
 def _has_gone(connection: socket.socket) -> bool:
-    readable, _, _ = select.select([connection], [], [], 0)
     try:
-        return bool(readable) and connection.recv(1, socket.MSG_PEEK) == b""
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
     except OSError:
         return True
 

@@ -170,9 +170,9 @@ class FileEvents(Feed):
             yield {"event": event, "path": path, "ino": ino, "time_ns": time_ns}
 
     def _mine(self, path: str | None) -> bool:
-        if path is None or path.startswith("/.vexfs"):
+        if path is None or f"{path}/".startswith("/.vexfs/"):
             return False
-        return (path + "/").startswith(self._below) and self._token.covers(path)
+        return f"{path}/".startswith(self._below) and self._token.covers(path)
 
     def _path(self, ino: int, name: bytes = b"") -> str | None:
         """Where a file is now; None when it is gone already."""

@@ -31,7 +31,7 @@ from websockets.datastructures import MultipleValuesError
 from websockets.exceptions import ConnectionClosed
 
 from vexfs.config import Settings
-from vexfs.errors import VexfsError
+from vexfs.errors import VexfsError, describe
 from vexfs.node import Node
 from vexfs.node.tokens import ANYBODY, BadToken, Token
 
@@ -40,6 +40,8 @@ log = logging.getLogger("vexfs.websocket")
 TICK_S = 0.5
 SLOW_S = 15.0
 SUBSCRIPTIONS_MOST = 32
+#: So many messages may wait for a client before what it says next is heard.
+UNREAD_MOST = 64
 MESSAGE_MOST = 1 << 20
 AUTH_S = 10.0
 GOODBYE_S = 5.0
@@ -115,11 +117,19 @@ class Client:
             await self._welcome()
             async for raw in self._link:
                 await self._heed(raw)
+                if self._waiting.qsize() > UNREAD_MOST:
+                    await self._read(writer)
         except ConnectionClosed:
             pass
         finally:
             writer.cancel()
             self._close_feeds()
+
+    async def _read(self, writer: "asyncio.Task[None]") -> None:
+        """Until the client has what waits for it: answers to one that only talks would fill the memory."""
+        read = asyncio.ensure_future(self._waiting.join())
+        await asyncio.wait({read, writer}, return_when=asyncio.FIRST_COMPLETED)
+        read.cancel()
 
     async def _welcome(self) -> None:
         node = self._service.node
@@ -213,6 +223,7 @@ class Client:
             while True:
                 raw = await self._waiting.get()
                 await self._link.send(raw if raw[:1] != b"{" else raw.decode())
+                self._waiting.task_done()
                 self._progress = time.monotonic()
                 if self._again and self._waiting.empty():
                     self._service.spawn(self.news())
@@ -242,6 +253,10 @@ class Client:
                 self._service.node.tokens.check(self._text)
             except BadToken as error:
                 self._drop(REFUSED, f"the token {error}")
+                return
+            except (VexfsError, OSError) as error:
+                log.error("tokens cannot be checked: %s", describe(error))
+                self._drop(REFUSED, "tokens cannot be checked; the node's log says more")
                 return
         if not self._waiting.empty():
             # Feeds keep their place until the client has caught up; so what waits is bounded by one look at them.

@@ -180,6 +180,21 @@ def test_what_could_not_be_searched_is_told(tmp_path):
         served.stop()
 
 
+def test_files_of_any_size_where_bodies_are_small(tmp_path):
+    served = Served(tmp_path, "api.max_body_size=20KB")
+    try:
+        with vexfs.connect(served.url, served.token) as fs:
+            for size in (20_000, 20_480, 300_000):
+                data = os.urandom(size)
+                fs.write_bytes("f", data)
+                assert fs.read_bytes("f") == data
+                with fs.open("f", "ab") as file:
+                    file.write(data)
+                assert fs.read_bytes("f") == data * 2
+    finally:
+        served.stop()
+
+
 def test_numbers_of_numpy_are_numbers(fs):
     index = fs.index("numbers", dim=np.int64(4))
     index.upsert(["a", "b"], np.eye(2, 4))

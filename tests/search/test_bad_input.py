@@ -91,7 +91,7 @@ def test_attributes_that_cannot_be(points):
 
 def test_more_attributes_than_a_file_can_have(fs, points):
     names = [f"{k:03}{'x' * 240}" for k in range(600)]
-    for given in (dict.fromkeys(names[:300], 1), {name: "y" * 60_000 for name in names[:20]}):
+    for given in (dict.fromkeys(names[:300], 1), dict.fromkeys(names[:20], "y" * 60_000)):
         with pytest.raises(NoSpace, match="'d'"):
             points.upsert(["c", "d", "e"], np.ones((3, 2)), attributes=[{}, given, {}])
         assert sorted(fs.listdir("points")) == ["a", "b"]
@@ -101,7 +101,7 @@ def test_more_attributes_than_a_file_can_have(fs, points):
     assert (points.get("b").attributes, points.get("a").vector.tolist()) == ({}, [2, 0])
     told = points.upsert(["a", "f"], [[4, 0], [1, 1]], attributes=[dict.fromkeys(names, 1), {}], errors="report")
     assert [type(each) for each in told] == [NoSpace, type(None)]
-    large = {name: "y" * 60_000 for name in names[:15]}
+    large = dict.fromkeys(names[:15], "y" * 60_000)
     for _ in range(2):  # in place of those that it has
         points.upsert(["f"], [[1, 1]], attributes=[large])
     assert points.get("f").attributes == large

@@ -11,7 +11,8 @@ from typing import Any
 from vexfs.errors import BadHandle, InvalidArgument, NotFound, from_errno
 from vexfs.remote.link import Link
 
-PIECE = 4 << 20
+#: Bytes of content in one request; and what a request has beside them: a path, and its frame.
+PIECE, ROOM = 4 << 20, 8 << 10
 LINKS_MOST = 40
 _FIELDS = ("st_mode", "st_ino", "st_nlink", "st_uid", "st_gid", "st_size", "st_blocks", "st_rdev", "st_atime_ns",
            "st_mtime_ns", "st_ctime_ns", "st_birthtime_ns", "generation")  # fmt: skip
@@ -93,6 +94,11 @@ class OpenIno(int):
             self.written += 1
 
 
+def piece_of(body_most: int) -> int:
+    """How many bytes of content go into a request whose body has so many at most."""
+    return min(PIECE, max(body_most - ROOM, body_most // 2))
+
+
 class RemoteFilesystem:
     """Operations by path and by open file; each is one request.  What fails raises as it does in process.
 
@@ -101,8 +107,8 @@ class RemoteFilesystem:
 
     # ruff: noqa: D102 - documented there
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, link: Link, piece: int = PIECE) -> None:
+        self._link, self._piece = link, piece
 
     def _call(self, op: str, *args: Any, paths: int = 1) -> Any:
         plain = [bytes(each) if isinstance(each, (memoryview, bytearray)) else _sent(each) for each in args]
@@ -223,7 +229,7 @@ class RemoteFilesystem:
             rows, more = self._call("scan_on", more, paths=0)
 
     def read_file(self, path: Any) -> bytes:
-        if self.stat(path).st_size <= PIECE:
+        if self.stat(path).st_size <= self._piece:
             return bytes(self._call("read_file", path))
         ino = self.open(path, os.O_RDONLY)
         try:
@@ -233,7 +239,7 @@ class RemoteFilesystem:
 
     def write_file(self, path: Any, data: Any, mode: int = 0o666) -> int:
         content = _bytes(data)
-        if len(content) <= PIECE:
+        if len(content) <= self._piece:
             return int(self._call("write_file", path, content, mode))
         ino = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         try:
@@ -282,7 +288,7 @@ class RemoteFilesystem:
     def read(self, ino: OpenIno, size: int, offset: int) -> bytes:
         pieces = []
         while size > 0:
-            piece = self._on("read", ino, min(size, PIECE), offset)
+            piece = self._on("read", ino, min(size, self._piece), offset)
             pieces.append(piece)
             size, offset = size - len(piece), offset + len(piece)
             if not piece:
@@ -299,7 +305,7 @@ class RemoteFilesystem:
         view, done = memoryview(_bytes(data)), 0
         while True:
             at = -1 if offset == -1 else offset + done
-            done += int(self._on("write", ino, bytes(view[done : done + PIECE]), at))
+            done += int(self._on("write", ino, bytes(view[done : done + self._piece]), at))
             ino.wrote()
             if done >= len(view):
                 return done

@@ -10,7 +10,7 @@ from weakref import WeakSet, WeakValueDictionary
 from vexfs.errors import InvalidArgument, NotSupported, QueryInvalid, VolumeClosed
 from vexfs.frontends.local import Files
 from vexfs.frontends.local.paths import text
-from vexfs.remote.filesystem import RemoteFilesystem
+from vexfs.remote.filesystem import RemoteFilesystem, piece_of
 from vexfs.remote.index import Hit, Hits, RemoteIndex, filter_of, hits_of, sent_vectors
 from vexfs.remote.ingest import RemoteIngest
 from vexfs.remote.link import CLOSED, Link, quoted, texts
@@ -55,7 +55,8 @@ class RemoteVolume(Files):
         self.about: dict[str, Any] = link.ask("GET", "/v1/node")
         self._indexes: WeakValueDictionary[int, RemoteIndex] = WeakValueDictionary()
         self._standing: WeakSet[RemoteStandingQuery] = WeakSet()
-        self.filesystem = RemoteFilesystem(link)  # type: ignore[assignment]  # has what Files asks of one
+        piece = piece_of(self.about.get("max_body_size", 64 << 20))
+        self.filesystem = RemoteFilesystem(link, piece)  # type: ignore[assignment]  # has what Files asks of one
         super().__init__()
 
     @property

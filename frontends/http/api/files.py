@@ -25,8 +25,8 @@ from vexfs.store.attributes import PREFIX, RESERVED, decode, encode
 WHOLE = 256 << 10
 NOREPLACE = 1
 _CURSOR = r"^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2}==|[A-Za-z0-9_-]{3}=)?$"
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(?:\*|\d+)")
+_RANGE = re.compile(r"bytes=(\d{0,30})-(\d{0,30})")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,30})-(\d{1,30})/(?:\*|\d+)")
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
 #: A file's content is never a page of this site: no script in it runs, whatever it says it is.
 _INERT = {"Content-Security-Policy": "sandbox; default-src 'none'", "Accept-Ranges": "bytes"}

@@ -28,6 +28,8 @@ Matrix = bytes | list[list[float]]
 Where = dict[str, Any]
 Many = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 Path = Annotated[str, msgspec.Meta(min_length=1)]
+#: Matches that one request can ask for.
+MATCHES_MOST = 1_000_000
 
 
 class NewIndex(msgspec.Struct, forbid_unknown_fields=True):
@@ -357,6 +359,8 @@ def query(request: Request) -> Reply:
     count = -(-len(wanted.vectors) // (4 * index.dim)) if isinstance(wanted.vectors, bytes) else len(wanted.vectors)
     if not count:
         return request.reply(HitsOfEach([]))
+    if count * wanted.k > MATCHES_MOST:
+        raise Problem(400, f"{count} vectors with k={wanted.k}; at most {MATCHES_MOST} matches are told at once")
     lists = index.query(_rows(wanted.vectors, count), **options)
     told = [found.explanation for found in lists] if wanted.explain else None
     return request.reply(HitsOfEach([[hit_body(each, wanted.attributes) for each in found] for found in lists], told))

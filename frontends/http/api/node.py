@@ -21,6 +21,7 @@ class About(msgspec.Struct):
     features: list[str]
     websocket_port: int | None
     targets: dict[str, float]
+    max_body_size: int
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,8 +50,10 @@ def about(request: Request) -> Reply:
         "pool_hit_rate": performance.pool_hit_rate_target, "stack_limit_bytes": performance.fuse_stack_limit,
         "bridge_latency_ns": performance.target_latency_ns,
     }  # fmt: skip
-    return request.reply(About(general.node_id, general.cluster_name, __version__, list(token.scopes),
-                               list(token.prefixes), features(request.node), _port(request.node), targets))  # fmt: skip
+    return request.reply(About(
+        general.node_id, general.cluster_name, __version__, list(token.scopes), list(token.prefixes),
+        features(request.node), _port(request.node), targets, request.node.settings.api.max_body_size,
+    ))  # fmt: skip
 
 
 def _port(node: Node) -> int | None:

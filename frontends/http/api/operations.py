@@ -315,6 +315,13 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _size(answer: Any) -> int:
+    """About how many bytes an answer has."""
+    if isinstance(answer, list):
+        return sum(map(_size, answer))
+    return len(answer) if isinstance(answer, (bytes, str)) else 8
+
+
 #: Those that change where a path leads.
 LEADING = frozenset({"symlink", "link", "rename"})
 
@@ -323,7 +330,12 @@ def run(request: Request) -> Reply:
     """POST: operations in order."""
     calls = request.decoded(Calls).calls
     results: list[Any] = []
+    most, size = request.node.settings.api.max_body_size, 0
     for at, call in enumerate(calls):
+        if at:
+            size += _size(results[-1])
+        if size > most:
+            raise Problem(413, f"the first {at} of {len(calls)} calls answer {size} bytes, {most} are the most at once")
         operation = OPERATIONS.get(call.op)
         if operation is None:
             raise Problem(400, f"there is no operation {call.op!r}; there are {', '.join(OPERATIONS)}")

@@ -51,6 +51,23 @@ def raw(served):
     return connection, connection.makefile("rb")
 
 
+def test_progress_where_more_than_a_thousand_files_are_open(served, verbs):
+    @verbs("test.count")
+    def count(node):
+        yield {"done": 1}
+        return 2
+
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    first, _ = raw(served)  # what waits for a connection has the number for it already
+    try:
+        with Reach(socket=served.path) as node:
+            assert list(node.call("test.count")) == [{"done": 1}]
+    finally:
+        first.close()
+        for each in held:
+            os.close(each)
+
+
 def test_progress_then_the_result(served, verbs):
     @verbs("test.count")
     def count(node, upto):

@@ -192,6 +192,19 @@ def test_no_second_request_keeps_a_refused_connection(served):
                 time.sleep(0.05)
 
 
+def test_what_several_operations_answer_is_bounded(serve):
+    served = serve("api.max_body_size=100KB")
+    served.node.volume.write_bytes("f", b"x" * 60_000)
+    read = {"op": "read_file", "args": ["/f"]}
+    assert len(served.ask("POST", "/v1/operations", {"calls": [read] * 2}).json["results"]) == 2
+    refused = served.ask("POST", "/v1/operations", {"calls": [read] * 1000})
+    assert refused.status == 413 and "the first 2 of 1000 calls answer 120000 bytes" in refused.json["detail"]
+    for n in range(100):
+        served.node.volume.write_bytes(f"{'n' * 250}{n}", b"")
+    listing = {"op": "scandir", "args": ["/"]}
+    assert served.ask("POST", "/v1/operations", {"calls": [listing] * 1000}).status == 413
+
+
 def test_oversized(serve):
     served = serve("api.max_body_size=1KB", "api.max_file_size=2KB")
     body = {"calls": [{"op": "read_file", "args": ["x" * 2000]}]}

@@ -83,6 +83,7 @@ def test_faults_are_told(served, library):
         ("query", {"index": "/papers", "vector": [*q[:15], float("1e39")]}, 400),
         ("upsert", {"index": "/papers", "ids": ["a", "b"], "vectors": [q]}, 400),
         ("upsert", {"index": "/papers", "ids": ["../x"], "vectors": [q]}, 400),
+        ("query", {"index": "/papers", "vectors": [q] * 101, "k": 10_000}, 400),
         ("upsert", {"index": "/papers", "ids": ["a"], "vectors": [q[:3]]}, 400),
         ("search", {"text": "x", "mode": "magic"}, 400), ("search", {}, 400), ("similar", {"path": "/none"}, 404),
         ("delete", {"index": "/papers"}, 400),

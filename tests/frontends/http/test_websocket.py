@@ -83,6 +83,51 @@ def test_file_events(served):
     assert "from" not in renames[1] and renames[1]["path"] == "/ev/c"
 
 
+def test_names_that_only_begin_as_the_hidden_one_are_told(served):
+    with Listener(served) as client:
+        client.say(action="subscribe", channel="files", id="f")
+        client.hear("subscribed")
+        served.node.volume.write_text("/.vexfs-notes", "x")
+        served.node.volume.sync()
+        assert client.hear("event")["data"]["path"] == "/.vexfs-notes"
+
+
+def test_tokens_that_cannot_be_read_for_a_moment(serve):
+    served = serve()
+    file = served.node.tokens.path
+    tokens = file.read_bytes()
+    with Listener(served) as client:
+        client.say(action="subscribe", channel="performance", id="p", interval_s=0.2)
+        client.hear("event")
+        file.write_bytes(b"{")
+        with pytest.raises(ConnectionClosed) as end:
+            client.hear("error")
+        assert (end.value.rcvd.code, end.value.rcvd.reason[:25]) == (4003, "tokens cannot be checked;")
+    file.write_bytes(tokens)
+    with Listener(served) as client:
+        client.say(action="subscribe", channel="performance", id="p", interval_s=0.2)
+        client.hear("event")
+
+
+def test_who_only_talks_is_heard_no_further_than_the_answers_are_read(serve):
+    served = serve("api.auth_required=false")
+    service = served.node.services["websocket"].service
+    with socket.socket() as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        link.settimeout(30)
+        link.connect(service._listener.getsockname())
+        link.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")  # fmt: skip
+        until(lambda: service._clients)
+        said = json.dumps({"action": "unsubscribe", "id": "x" * 200}).encode()
+        link.settimeout(2)
+        with contextlib.suppress(TimeoutError):  # it takes no more
+            for _ in range(400):
+                link.sendall((b"\x81\xfe" + len(said).to_bytes(2, "big") + bytes(4) + said) * 100)
+        assert next(iter(service._clients))._waiting.qsize() <= module.UNREAD_MOST + 1
+    until(lambda: not service._clients)
+
+
 def test_events_that_were_lost_are_told_and_it_goes_on(served, monkeypatch):
     fs = served.node.volume
     fs.makedirs("/far")
