@@ -3,6 +3,7 @@
 Tools only read.  What is wrong with a call is told to the agent in one line, with what would be right.
 """
 
+import codecs
 import functools
 import stat
 from collections.abc import Callable
@@ -18,13 +19,14 @@ from pydantic import ValidationError
 
 from vexfs.errors import VexfsError, describe
 from vexfs.search.across import told_of
-from vexfs.search.extract import Limits, Skipped, extract, hides_text
+from vexfs.search.extract import Limits, Skipped, decoded, extract, hides_text
 from vexfs.version import __version__
 
 TEXT_MOST = 200_000  # characters of one answer of `read`
 RESOURCE_MOST = 4 << 20  # bytes of a file as a resource
 LIST_MOST = 1000
 _HEAD = 512
+_START_MOST = 1 << 62
 HITS_MOST = 100
 KINDS = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
 INSTRUCTIONS = """\
@@ -78,6 +80,8 @@ class Tools:
         self.volume = volume
         #: The file that was taken apart last, for those who read on.
         self._last: tuple[Any, bytes] = (None, b"")
+        #: The same of encodings.
+        self._coded: tuple[Any, str, int] = (None, "", 0)
 
     def search(
         self, query: str, k: int = 10, under: str = "/", mode: Literal["hybrid", "semantic", "keyword"] = "hybrid",
@@ -107,7 +111,7 @@ class Tools:
         the next piece begins, or null at the end.  Of a packed file, PDF or document the text is read, and its bytes
         count.
         """
-        if start < 0 or not 1 <= length <= TEXT_MOST:
+        if not 0 <= start <= _START_MOST or not 1 <= length <= TEXT_MOST:
             raise ValueError(f"start is 0 or more, length 1 to {TEXT_MOST}; given {start} and {length}")
         with self.volume.open(_absolute(path), "rb") as file:
             if hides_text(path.rpartition("/")[2], file.read(_HEAD)):
@@ -115,15 +119,31 @@ class Tools:
             else:
                 file.seek(start)
                 data = file.read(length + 3)
-                _text_of(data[:length], path)
-        piece, more = _whole_characters(data, length)
-        following = start + len(piece) if more else None
-        return {"path": _absolute(path), "text": piece.decode("utf-8", "replace"), "start": start, "next": following}
+            piece, more = _whole_characters(data, length)
+            text, size = piece.decode("utf-8", "replace"), len(piece)
+            if "\0" in text or "\ufffd" in text:
+                encoding, skip = self._encoding(path, file)
+                if encoding != "utf-8":
+                    text, size, more = _piece(data, length, encoding, max(0, skip - start))
+        following = start + size if more else None
+        return {"path": _absolute(path), "text": text, "start": start, "next": following}
+
+    def _encoding(self, path: str, file: Any) -> tuple[str, int]:
+        """The encoding of a file that may not be UTF-8, and the bytes of the mark before its text."""
+        key = self._key(path)
+        if self._coded[0] != key:
+            file.seek(0)
+            sample, _ = _whole_characters(file.read(RESOURCE_MOST + 3), RESOURCE_MOST)
+            self._coded = (key, *_encoding_of(sample, path))
+        return self._coded[1:]
+
+    def _key(self, path: str) -> tuple[int, ...]:
+        now = self.volume.stat(_absolute(path))
+        return now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
 
     def _extracted(self, path: str, file: Any) -> bytes:
         """The text that a search finds in a file."""
-        now = self.volume.stat(_absolute(path))
-        key = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+        key = self._key(path)
         last, text = self._last
         if last != key:
             file.seek(0)
@@ -155,10 +175,23 @@ class Tools:
         return {"path": _absolute(path), "entries": entries, "total": len(names)}
 
 
-def _text_of(data: bytes, path: str) -> bytes:
-    if b"\0" in data:
-        raise ValueError(f"{path} is no text")
-    return data
+def _encoding_of(data: bytes, path: str) -> tuple[str, int]:
+    """The encoding of a text and the bytes of its mark; of one that cannot be told, UTF-8."""
+    try:
+        return decoded(data)[1:]
+    except Skipped:
+        if b"\0" in data:
+            raise ValueError(f"{path} is no text") from None
+        return "utf-8", 0
+
+
+def _piece(data: bytes, length: int, encoding: str, skip: int) -> tuple[str, int, bool]:
+    """Text of about `length` bytes without the first `skip`, its size in bytes, and whether there is more."""
+    more = len(data) > length
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    text = decoder.decode(data[skip:length], final=not more)
+    size = length - len(decoder.getstate()[0])
+    return (text, size, True) if more and size else (text, min(len(data), length), more)
 
 
 def _count(k: int) -> int:
@@ -237,7 +270,8 @@ def make_server(volume: Any) -> MCPServer[Any]:
                 data = opened.read(RESOURCE_MOST + 1)
             if len(data) > RESOURCE_MOST:
                 raise ValueError(f"{path} is larger than {RESOURCE_MOST >> 20} MiB; the tool `read` gives it in pieces")
-            return _text_of(data, path).decode("utf-8", "replace")
+            encoding, skip = _encoding_of(data, path)
+            return data[skip:].decode(encoding, "replace")
         except (VexfsError, OSError, ValueError) as error:
             raise ResourceNotFoundError(_sendable(describe(error))) from error
 

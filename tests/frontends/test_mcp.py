@@ -159,6 +159,34 @@ def test_long_directories_and_files_come_in_pieces(tmp_path):
             assert "".join(pieces) == text
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252", "shift_jis", "utf-32"])
+def test_text_in_any_encoding_is_read_as_a_search_finds_it(tmp_path, encoding):
+    words = "コーヒー豆の焙煎について書いています。" if encoding == "shift_jis" else "Le café crème coûte trois francs à l'hôtel. "
+    text = words * 40
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.index("docs", embedder="default")
+        fs.write_bytes("docs/a.txt", text.encode(encoding))
+        assert fs.ingest.wait(30)
+        server = make_server(fs)
+        ((hit,),) = ask(server, ("search", {"query": words}))
+        (piece,) = ask(server, ("read", {"path": hit["path"], "start": hit["span"][0]}))
+        assert piece["text"].startswith(hit["text"])
+        for length in (64, 1001):
+            start, read = 0, ""
+            while start is not None:
+                (piece,) = ask(server, ("read", {"path": "docs/a.txt", "start": start, "length": length}))
+                read, start = read + piece["text"], piece["next"]
+            assert read.removeprefix("\ufeff") == text
+        (piece,) = ask(server, ("read", {"path": "docs/a.txt", "start": 8, "length": 1}))
+        assert piece["next"] == 9
+
+        async def resource():
+            async with Client(server) as client:
+                return await client.read_resource("vexfs:///docs/a.txt")
+
+        assert asyncio.run(resource()).contents[0].text == text
+
+
 def test_what_is_wrong_is_told_in_one_line(volume):
     answers = ask(
         make_server(volume),
@@ -173,11 +201,12 @@ def test_what_is_wrong_is_told_in_one_line(volume):
         ("search", {"query": "x", "filter": {"year": 2024}, "k": "many"}),
         ("search", {}),
         ("list", {"path": ["docs"]}),
+        ("read", {"path": "docs/roasts.md", "start": 10**30}),
     )
     assert "No such file" in answers[0]
     assert "is no text" in answers[1]
     assert "Is a directory" in answers[2]
-    assert "length 1 to" in answers[3]
+    assert "length 1 to" in answers[3] and "start is 0 or more" in answers[11]
     assert "k is 1 to 100" in answers[4]
     assert "mode: input should be 'hybrid', 'semantic' or 'keyword', not 'magic'" in answers[5]
     assert "filter is no argument here; known are query, k, under, mode, where" in answers[8]

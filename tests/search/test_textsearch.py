@@ -234,6 +234,10 @@ def test_why_nothing_is_like_it(fs):
     assert fs.ingest.wait(30)
     with pytest.raises(IndexMissing, match="set aside: a .png file holds no text"):
         fs.similar("docs/picture.png")
+    fs.write_bytes("docs/nothing.txt", b"")
+    with pytest.raises(IndexMissing, match="it is empty"):
+        fs.similar("docs/nothing.txt")
+    fs.unlink("docs/nothing.txt")
     with pytest.raises(IsADirectoryError, match="is a directory"):
         fs.similar("docs/coffee")
     fs.unlink("docs/picture.png")

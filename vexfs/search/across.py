@@ -162,10 +162,13 @@ def search_vector(
 
 def _without_vector(index: "Index", ino: int, path: str | bytes) -> IndexMissing | IsADirectory:
     """Why nothing is like it."""
-    if stat.S_ISDIR(index.filesystem.getattr(ino).st_mode):
+    about = index.filesystem.getattr(ino)
+    if stat.S_ISDIR(about.st_mode):
         return IsADirectory.at("is a directory; what is like a file is looked for", path)
     if reason := index.aside.reason(ino):
         return IndexMissing.at(f"has no vector, for it was set aside: {reason}", path)
+    if index.embedder is not None and not about.st_size:
+        return IndexMissing.at("has no vector, for it is empty", path)
     return IndexMissing.at("has no vector; give it one, or wait until it is indexed", path)
 
 
