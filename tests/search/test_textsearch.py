@@ -75,6 +75,16 @@ def test_scope_and_filter(fs):
     assert fs.search("water", where={"year": 1900}) == []
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be"])
+def test_the_end_of_the_last_line_begins_no_other(fs, encoding):
+    fs.write_bytes("docs/beans.csv", "name;taste\nzanzibar;clove\nbrazil;nuts\n".encode(encoding))
+    assert fs.ingest.wait(30)
+    (hit,) = fs.search("zanzibar", mode="keyword")
+    assert hit.lines == (1, 3)
+    fs.remove("docs/beans.csv")
+    assert fs.ingest.wait(30)
+
+
 def test_passages_are_told_with_bytes_and_lines(fs):
     (hit,) = fs.search("wombat burrow", k=1)
     data = fs.read_bytes("docs/long.md")

@@ -74,7 +74,7 @@ def lines_of(index: "Index", ino: int, span: tuple[int, int] | None) -> tuple[in
     except (OSError, Skipped):
         return None
     first = before.count(b"\n", 0, span[0]) + 1
-    return first, first + before.count(b"\n", span[0])
+    return first, first + before[span[0] :].rstrip(b"\r\n\0").count(b"\n")  # the end of a line is on it
 
 
 def snippet(text: str, query: str, width: int = 240) -> tuple[str, list[tuple[int, int]]]:
