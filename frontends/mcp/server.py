@@ -271,7 +271,7 @@ def make_server(volume: Any) -> MCPServer[Any]:
             if len(data) > RESOURCE_MOST:
                 raise ValueError(f"{path} is larger than {RESOURCE_MOST >> 20} MiB; the tool `read` gives it in pieces")
             encoding, skip = _encoding_of(data, path)
-            return data[skip:].decode(encoding, "replace")
+            return str(data[skip:], encoding, "replace")
         except (VexfsError, OSError, ValueError) as error:
             raise ResourceNotFoundError(_sendable(describe(error))) from error
 
