@@ -1,6 +1,5 @@
 """Requests and replies: what a handler gets and gives, whatever carried it."""
 
-import base64
 import os
 import re
 import secrets
@@ -28,11 +27,10 @@ T = TypeVar("T")
 class Problem(VexfsError):
     """A request that is answered with an error of HTTP's own: the message says what would be right."""
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None, close: bool = False) -> None:
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status = status
         self.headers = dict(headers or {})
-        self.close = close
 
 
 class Source(Protocol):
@@ -326,14 +324,6 @@ def new_id(given: str) -> str:
     if given and len(given) <= 64 and given.isascii() and all(c.isalnum() or c in "._-" for c in given):
         return given
     return secrets.token_hex(8)
-
-
-def from_base64(text: str, what: str) -> bytes:
-    """Bytes that JSON carries as base64."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        raise Problem(400, f"{what} is not base64") from None
 
 
 Handler = Callable[[Request], Reply]

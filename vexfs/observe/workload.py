@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -246,8 +245,3 @@ def leftovers(parts: Parts) -> list[str]:
     """Directories of loads that were cut off; harmless, and to be removed."""
     names = (os.fsdecode(name) for name, _, _ in parts.filesystem.scandir("/"))
     return sorted(name for name in names if name.startswith(PREFIX))
-
-
-def can_mount() -> bool:
-    """Whether this host lets the volume be mounted."""
-    return os.access("/dev/fuse", os.R_OK | os.W_OK) and (os.geteuid() == 0 or bool(shutil.which("fusermount")))

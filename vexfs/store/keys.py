@@ -131,11 +131,6 @@ def wrap(master: bytes, key: bytes, *, volume: str = "") -> str:
     return f"{WRAP_FORMAT}{VERSION}:{key_id(key)}:{base64.b64encode(nonce + sealed).decode()}"
 
 
-def wrapped_key_id(wrapped: str) -> str:
-    """The id of the key that opens a wrapped key."""
-    return _split(wrapped)[0]
-
-
 def unwrap(wrapped: str, key: bytes, *, volume: str = "") -> bytes:
     """The master key out of `wrap`.
 

@@ -19,7 +19,6 @@
 #define PART_DOCS 65536u
 #define PART_BITS 16
 #define WINDOW 4096u
-#define WINDOW_BITS 12
 #define WINDOWS (PART_DOCS / WINDOW)
 #define BLOCK 256u /* documents with one bound */
 #define FEW 2u

@@ -9,7 +9,6 @@ from vexfs.node.verbs.terms import Steps, needed, parts_of, seconds, waiting
 
 OPTIONS = ("zero_on_free", "guard_pages", "allocation_tracking", "canaries", "poison")
 _NAMES = {"allocation_tracking": "tracking"}
-DETECTORS = {"overflow": ("canaries", ("overflow", "underflow")), "use_after_free": ("poison", ("use after free",))}
 
 
 def _pool(node: Node) -> Any:
