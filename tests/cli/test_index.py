@@ -105,6 +105,19 @@ def test_vectors_from_tables(volume, array, tmp_path):
             assert fs.read_text(f"{where}/r3") == "n3"
 
 
+def test_an_id_that_comes_again_is_changed(volume, tmp_path):
+    rows = [{"id": f"r{k % 7}", "vector": [1, k], "k": k, "first": True} for k in range(10)]
+    rows[8]["first"] = None
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert told("import", tmp_path / "x.jsonl", "/again", "--volume", volume)["records"] == 10
+    with vexfs.open(volume) as fs:
+        index = fs.index("again")
+        assert len(index) == 7
+        ids = [f"r{k}" for k in range(7)]
+        found = {record.id: (record.attributes, record.vector.tolist()) for record in index.get(ids)}
+    assert found["r1"] == ({"k": 8, "first": True}, [1, 8]) and found["r6"] == ({"k": 6, "first": True}, [1, 6])
+
+
 def test_vectors_from_fvecs(volume, array, tmp_path):
     head = np.full((50, 1), 8, "<i4")
     (tmp_path / "x.fvecs").write_bytes(np.hstack([head.view(np.uint8), array.view(np.uint8)]).tobytes())

@@ -37,6 +37,21 @@ class Batch:
     contents: list[str | None] | None = None
     left_out: Counter[str] = attrs.field(factory=Counter)
 
+    def apart(self) -> Iterator["Batch"]:
+        """The same in pieces in which no id comes twice, so that a later record changes an earlier one anywhere."""
+        first, seen = 0, set[str]()
+        for k, each in enumerate(self.ids):
+            if each in seen:
+                yield self._part(slice(first, k))
+                first, seen = k, set()
+            seen.add(each)
+        yield self._part(slice(first, None)) if first else self
+
+    def _part(self, part: slice) -> "Batch":
+        attributes = None if self.attributes is None else self.attributes[part]
+        contents = None if self.contents is None else self.contents[part]
+        return Batch(self.ids[part], self.vectors[part], attributes, contents)
+
 
 @attrs.frozen
 class Source:

@@ -124,8 +124,9 @@ def load(
     yield {"done": 0, "total": source.rows}
     try:
         for batch in source.batches():
-            index.upsert(batch.ids, batch.vectors, batch.attributes, batch.contents)
-            done += len(batch.ids)
+            for piece in batch.apart():
+                index.upsert(piece.ids, piece.vectors, piece.attributes, piece.contents)
+                done += len(piece.ids)
             left_out += batch.left_out
             yield {"done": done, "total": source.rows}
     except VexfsError as error:
