@@ -196,6 +196,8 @@ def test_unmounting_what_is_busy_names_who_uses_it(home):
         assert "--lazy" in done.stderr
         assert run(*VEXFS, "umount", "--lazy", home / "mnt").returncode == 0
         assert not os.path.ismount(home / "mnt")
+        again = run(*VEXFS, "mount", home / "v.vex", home / "mnt")
+        assert again.returncode == 3 and "was detached" in again.stderr and "its files are at" not in again.stderr
     finally:
         user.kill()
         user.wait()

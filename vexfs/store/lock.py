@@ -160,6 +160,13 @@ def read_beside(error: OSError, directory: Path) -> bool:
     return error.errno in READ_ONLY or (isinstance(error, VolumeBusy) and not owned(directory))
 
 
+def _mounted(path: str) -> bool:
+    """Whether something is mounted there, without asking it: that may be dead."""
+    shown = path.translate({ord(c): f"\\{ord(c):03o}" for c in " \t\n\\"})
+    with open("/proc/self/mountinfo", errors="surrogateescape") as table:
+        return any(line.split(" ", 5)[4] == shown for line in table)
+
+
 def busy_message(directory: Path) -> str:
     """Who has the volume, and what to do about it."""
     told = owner(directory)
@@ -171,7 +178,9 @@ def busy_message(directory: Path) -> str:
     if told.get("since"):
         who += f" since {told['since']}"
     ways = []
-    if told.get("mountpoint"):
+    if told.get("mountpoint") and told.get("host") == socket.gethostname() and not _mounted(told["mountpoint"]):
+        ways.append(f"its mount at {told['mountpoint']} was detached: it ends when no program has its files open")
+    elif told.get("mountpoint"):
         ways.append(f"its files are at {told['mountpoint']}")
     if told.get("socket"):
         ways.append(f"it answers to commands of vexctl with --socket {told['socket']}")
