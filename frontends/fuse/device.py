@@ -22,7 +22,7 @@ _INIT_OUT = struct.Struct("=4I2H2I2HI28x")
 _INIT_UNIQUE = 2  # the first request of a connection, since Linux 4.20
 _INC_EPOCH = 8
 _PROTOCOL = (7, 23)  # libfuse 2 speaks 19; what came since is not asked for, but renames with flags, for direct.pyx
-_DO_READDIRPLUS, _READDIRPLUS_AUTO = 1 << 13, 1 << 14
+_DO_READDIRPLUS = 1 << 13
 _ASYNC_READ, _EXPORT, _BIG_WRITES, _MAX_PAGES, _HANDLE_KILLPRIV_V2 = 1 << 0, 1 << 4, 1 << 5, 1 << 22, 1 << 28
 
 
@@ -85,7 +85,7 @@ def greet(connection: Sequence[int]) -> bool:
     """
     flags = _ASYNC_READ | _EXPORT | _BIG_WRITES | _MAX_PAGES | _HANDLE_KILLPRIV_V2
     if ahead_of_llfuse():
-        flags |= _DO_READDIRPLUS | _READDIRPLUS_AUTO
+        flags |= _DO_READDIRPLUS
     answer = _INIT_OUT.pack(*_PROTOCOL, REQUEST_MOST, flags, 0, 0, write_most(), 0, REQUEST_MOST // _PAGE, 0, 0)
     return _say(connection, _INIT_UNIQUE, answer)
 

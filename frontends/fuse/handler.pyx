@@ -52,6 +52,7 @@ cdef class Handler:
         self.workers = 1
         memset(self.requests, 0, sizeof(self.requests))
         memset(self.taken, 0, sizeof(self.taken))
+        memset(self.readers, 0, sizeof(self.readers))
 
     def counted(self):
         """Requests so far, by kind."""

@@ -1,4 +1,9 @@
-"""Listings, answered on the spot: names alone, or with the attributes of what they name."""
+"""Listings, answered on the spot: names alone, or with the attributes of what they name.
+
+The kernel always asks for attributes; what comes without them is looked up later, name by name.  Who has begun to list
+gets them, and who is known to look names up after listing them: ``du`` and ``rm -r`` read a whole directory before they
+ask for the first of its files, ``find -name`` never asks.
+"""
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
@@ -8,7 +13,7 @@ from posix.stat cimport S_IFMT
 from vexfs._core.fs cimport vx_attr
 from vexfs.frontends.fuse.adapter cimport VX_FIRST_VIRTUAL
 from vexfs.frontends.fuse.answer cimport Asked, behind, fill_entry, finish, say_behind
-from vexfs.frontends.fuse.handler cimport Handler, R_READDIR
+from vexfs.frontends.fuse.handler cimport Handler, R_READDIR, reader_of
 from vexfs.frontends.fuse.kernel cimport fuse_dirent, fuse_entry_out, fuse_read_in, vx_count
 
 cdef enum:
@@ -37,12 +42,13 @@ cdef int add_entry(void *context, const char *name, size_t n, uint64_t ino, uint
     return 0
 
 
-cdef int readdir(Handler handler, const Asked *asked, bint with_attributes) noexcept nogil:
+cdef int readdir(Handler handler, const Asked *asked, bint room_for_attributes) noexcept nogil:
     cdef const fuse_read_in *wanted = <const fuse_read_in *>asked.body
     if asked.n < sizeof(fuse_read_in):
         return 0
     cdef Entries entries
-    entries.n, entries.room, entries.head = 0, wanted.size, sizeof(fuse_entry_out) if with_attributes else 0
+    entries.n, entries.room, entries.head = 0, wanted.size, sizeof(fuse_entry_out) if room_for_attributes else 0
+    cdef bint with_attributes = room_for_attributes and (wanted.offset == 0 or looks_up(handler, asked.head.pid))
     entries.at = behind(asked, entries.room)
     if entries.at == NULL:
         entries.room = LISTED
@@ -58,6 +64,15 @@ cdef int readdir(Handler handler, const Asked *asked, bint with_attributes) noex
     if say_behind(asked, entries.at, entries.n) and with_attributes:
         forget_all(handler, &entries)
     return 1
+
+
+cdef bint looks_up(Handler handler, uint32_t thread) noexcept nogil:
+    """Whether a thread looked names up after it had listed them; what it does now, it does to list them."""
+    cdef uint64_t *reader = reader_of(handler, thread)
+    if reader[0] == <uint64_t>thread * 2 + 1:
+        return 1
+    reader[0] = <uint64_t>thread * 2
+    return 0
 
 
 cdef fuse_dirent *entry_at(const Entries *entries, size_t at) noexcept nogil:
