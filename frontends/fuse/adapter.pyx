@@ -65,7 +65,7 @@ cdef class Adapter:
         self.uid = options.uid or 0
         self.gid = options.gid or 0
         self.permissions = 0o777 & ~(options.umask or 0)
-        cdef int origin = fs_events_attach(self.fs)
+        cdef int origin = fs_events_attach(self.fs, 0)
         if origin < 0:
             raise OSError(-origin, "the filesystem has no room for another frontend with a cache")
         self.origin = origin

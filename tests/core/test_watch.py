@@ -42,6 +42,20 @@ def test_more_than_can_be_remembered_is_told(fs):
     watch.close()
 
 
+def test_what_is_not_wanted_or_repeated_takes_no_place(fs):
+    fs.write_text("a", "x")
+    watch = Watch(fs.filesystem)
+    for n in range(5000):
+        fs.attributes("a")["year"] = n
+    assert watch.take() == (set(), set())
+    with fs.open("a", "wb", buffering=0) as file:
+        watch.take()
+        for _ in range(5000):
+            file.write(b"piece")
+    assert watch.take()[0] == {fs.stat("a").st_ino}
+    watch.close()
+
+
 def test_places_are_few_and_are_given_back(fs):
     held = []
     with pytest.raises(OSError) as caught:

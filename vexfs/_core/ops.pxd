@@ -201,7 +201,7 @@ cdef extern from "vexfs/fs.h" nogil:
     int fs_removexattr "vx_fs_removexattr"(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, size_t n)
     int fs_walk "vx_fs_walk"(vx_fs *fs, const vx_cred *c, uint64_t base, const char *path, size_t n, int follow,
                              vx_attr *out)
-    int fs_events_attach "vx_fs_events_attach"(vx_fs *fs)
+    int fs_events_attach "vx_fs_events_attach"(vx_fs *fs, int content_only)
     int fs_events_wait "vx_fs_events_wait"(vx_fs *fs, int origin, int timeout_ms, vx_event *out)
     int fs_events_take "vx_fs_events_take"(vx_fs *fs, int origin, vx_event *out, int cap)
     void fs_events_detach "vx_fs_events_detach"(vx_fs *fs, int origin)

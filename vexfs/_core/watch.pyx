@@ -17,7 +17,8 @@ cdef int _BATCH = 512
 
 
 cdef class Watch:
-    """Changes of content and names since the last look.  For one thread; the filesystem must outlive it.
+    """Changes of content and names since the last look, not of attributes alone.  For one thread; the filesystem must
+    outlive it.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ cdef class Watch:
         if self.events is NULL:
             raise MemoryError()
         self.filesystem = filesystem
-        cdef int origin = fs_events_attach(filesystem.handle())
+        cdef int origin = fs_events_attach(filesystem.handle(), 1)
         if origin < 0:
             raise OSError(-origin, "as many look on at the filesystem's changes as can")
         self.origin = origin

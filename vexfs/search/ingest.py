@@ -43,13 +43,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("vexfs.search")
 
 _POLL_S = 0.1
-_FILES, _NAMES, _DIRECTORIES = 256, 500, 16
+_FILES, _NAMES, _ENTRIES = 256, 500, 1000
 _LOOK_EVERY_S = 5.0
 #: Files that changed since the last time, looked at before the volume is open.
 _CHECKED = 10_000
-_CLOSE_MOST_S = 15.0
-_TRIES = 3
-_WAIT_MOST_S = 300.0
+_TRIES, _CLOSE_MOST_S, _WAIT_MOST_S = 3, 15.0, 300.0
 
 
 class Ingest:
@@ -298,8 +296,8 @@ class Ingest:
                 self._answered = asked
                 self._lock.notify_all()
 
-    def _gather(self) -> None:
-        if self._watch is None and time.monotonic() - self._looked < _LOOK_EVERY_S:
+    def _gather(self, amid: bool = False) -> None:
+        if self._watch is None and (amid or time.monotonic() - self._looked < _LOOK_EVERY_S):
             return
         found = None if self._watch is None else self._watch.take()
         if found is None:
@@ -327,12 +325,12 @@ class Ingest:
         directories, walked = [top], 0
         while directories and not self._stop.is_set():
             directory = directories.pop()
-            walked += 1
-            if not walked % _DIRECTORIES:
-                self._breathe()
             with contextlib.suppress(OSError):
                 index = self.catalog.covering(directory)
                 for name, ino, kind in self.filesystem.scandir(directory):
+                    walked += 1
+                    if not walked % _ENTRIES:
+                        self._breathe()
                     if kind & 0o170000 == 0o040000:
                         directories.append(ino)
                     elif index is not None and index.embedder and kind & 0o170000 == 0o100000:
@@ -424,6 +422,7 @@ class Ingest:
                     self._store(batch)
             finally:
                 self._under_way.done(batch)
+            self._gather(amid=True)
             if batch.error is not None:
                 self._refused(batch, batch.error)
 
@@ -448,7 +447,8 @@ class Ingest:
             self._put(found, batch)
 
     def _breathe(self) -> None:
-        """In long work: let others go first, unless somebody waits for us."""
+        """In long work: see what changes meanwhile, and let others go first, unless somebody waits for us."""
+        self._gather(amid=True)
         while not self._is_waited_for() and not self._stop.is_set() and self._turns.others_are_busy():
             self._stop.wait(_POLL_S)
 

@@ -4,7 +4,7 @@
 
 #include "vexfs/engine.h"
 
-int vx_fs_events_attach(vx_fs *fs)
+int vx_fs_events_attach(vx_fs *fs, int content_only)
 {
     int rc = -EMFILE;
     pthread_mutex_lock(&fs->lock);
@@ -20,6 +20,7 @@ int vx_fs_events_attach(vx_fs *fs)
         w->used = 1;
         w->head = w->tail = 0;
         w->lost = w->closed = 0;
+        w->content_only = content_only;
         fs->nwatchers++;
         rc = k + 1;
     }
@@ -27,11 +28,20 @@ int vx_fs_events_attach(vx_fs *fs)
     return rc;
 }
 
+/* Whether the last event that nobody has taken yet says the same: a file that is written is written in many pieces. */
+static int repeats(const vx_watcher *w, uint64_t ino, uint32_t content)
+{
+    const vx_event *last = &w->ring[(w->head - 1) % VX_EVENT_RING];
+    return w->head != w->tail && last->kind == VX_EVENT_INODE && last->ino == ino && last->content == content;
+}
+
 static void push(vx_fs *fs, const vx_cred *c, uint32_t kind, uint64_t ino, uint32_t content, const char *name, size_t n)
 {
     for (int k = 0; k < VX_WATCHERS; k++) {
         vx_watcher *w = &fs->watchers[k];
-        if (!w->used || (c && c->origin == (uint32_t)k + 1))
+        if (!w->used || (c && c->origin == (uint32_t)k + 1) || (w->content_only && kind == VX_EVENT_INODE && !content))
+            continue;
+        if (kind == VX_EVENT_INODE && repeats(w, ino, content))
             continue;
         if (w->head - w->tail == VX_EVENT_RING) {
             w->lost = 1;

@@ -124,7 +124,7 @@ enum { VX_EVENT_RING = 4096, VX_WATCHERS = 4 };
 typedef struct {
     vx_event *ring;
     uint32_t head, tail;
-    int used, lost, closed;
+    int used, lost, closed, content_only;
 } vx_watcher;
 
 struct vx_table {

@@ -138,7 +138,8 @@ int vx_fs_walk_parent(vx_fs *fs, const vx_cred *c, uint64_t base, const char *pa
 /* A path that leads to the inode, from the root, starting with a slash; its length, or -errno. */
 int vx_fs_path_of(vx_fs *fs, uint64_t ino, char *buf, size_t cap);
 
-int vx_fs_events_attach(vx_fs *fs);
+/* With `content_only` changes of attributes alone are not told, vectors of files among them. */
+int vx_fs_events_attach(vx_fs *fs, int content_only);
 int vx_fs_events_wait(vx_fs *fs, int origin, int timeout_ms, vx_event *out);
 /* What has happened since the last call, at most `cap` events, without waiting; how many, or -ESHUTDOWN. */
 int vx_fs_events_take(vx_fs *fs, int origin, vx_event *out, int cap);
