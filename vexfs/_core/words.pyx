@@ -98,6 +98,16 @@ cdef class WordIndex:
     def __contains__(self, uint32_t row):
         return bool(vx_words_has(self.ptr, row))
 
+    def held(self, uint32_t n):
+        """Which of the rows below `n` are in it: bool (n,)."""
+        out = np.empty(n, np.bool_)
+        cdef unsigned char[::1] into = out.view(np.uint8)
+        cdef uint32_t row
+        with nogil:
+            for row in range(n):
+                into[row] = vx_words_has(self.ptr, row)
+        return out
+
     @staticmethod
     def encode(text):
         """The record of one passage: its distinct terms, their order and number.

@@ -101,11 +101,11 @@ class Index:
         #: While it is embedded anew: ``embedder``, the files ``done`` and their ``total``.
         self.renewal: dict[str, Any] | None = None
         self.table = self._table()
-        self.words, mostly_dead = load_words(self) if filled is None else (filled.words, False)
+        #: `log_used`: about how much of the log of keyword records is in use.
+        known = None if filled is None else (filled.words, self.filesystem.getattr(self.file("words")).st_size, False)
+        self.words, self.log_used, mostly_dead = known or load_words(self)
         if mostly_dead and not catalog.read_only:
-            rewrite_words(self)
-        #: About how much of the log of keyword records is in use.
-        self._log = self.filesystem.getattr(self.file("words")).st_size
+            self.log_used = rewrite_words(self)
         empty = self.vectors
         self.vectors, changed = load_snapshot(self)
         loads = self.vectors is not empty and self.rows_in == "memory"
@@ -456,7 +456,7 @@ class Index:
         if not more and self.writer.changed >= max(SNAPSHOT_ROWS, SNAPSHOT_SHARE * self.table.live):
             self._save()
         if not more and not self.catalog.read_only:
-            self._log = shorten_words(self, self._log)
+            self.log_used = shorten_words(self, self.log_used)
         return more
 
     def _load_some(self) -> bool:

@@ -11,7 +11,7 @@ import logging
 import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,21 @@ MAGIC = b"VexFS snapshot 1"
 UNUSED = NO_ROW
 READ_BYTES, AHEAD_BYTES = 16 << 20, 4 << 20
 WORD_HEAD = struct.Struct("<III")
+#: Behind a snapshot of keywords: the log of which it has the records, how far, how many bytes of it were in use when
+#: that was last counted, and the number of bits that follow, of the rows that have words.
+LOG_HEAD, LOG_MAGIC = struct.Struct("<8sQQQQ"), b"wordslog"
 VECTORS, WORDS, LEARNED = "snapshot", "snapshot-words", "learned"
 #: A log of keyword records is rewritten when it is longer and less than half of it is in use.
 LOG_BYTES = 4 << 20
+
+
+class _Log(NamedTuple):
+    """How far a snapshot goes along the log of keyword records, and the rows that had words then."""
+
+    ino: int
+    size: int
+    used: int
+    held: NDArray[np.bool_]
 
 
 class _Reader:
@@ -118,8 +130,8 @@ def _restored(index: "Index") -> tuple[VectorIndex, NDArray[np.uint32]] | None:
     return vectors, versions
 
 
-def _restored_words(index: "Index") -> tuple[WordIndex, NDArray[np.uint32]]:
-    none = WordIndex(), np.full(0, UNUSED, np.uint32)
+def _restored_words(index: "Index") -> tuple[WordIndex, NDArray[np.uint32], _Log | None]:
+    none = WordIndex(), np.full(0, UNUSED, np.uint32), None
     try:
         with _opened(index, WORDS) as opened:
             if opened is None:
@@ -127,10 +139,23 @@ def _restored_words(index: "Index") -> tuple[WordIndex, NDArray[np.uint32]]:
             read, versions = opened
             words = WordIndex()
             words.restore(read.exactly)
+            logged = _log_behind(read)
     except (OSError, ValueError, MemoryError) as error:
         log.warning("the keyword snapshot of index %d is not used: %s", index.description.number, _told(error))
         return none
-    return words, versions
+    return words, versions, logged
+
+
+def _log_behind(read: _Reader) -> _Log | None:
+    """What stands behind a snapshot of keywords; older ones end there."""
+    try:
+        magic, ino, size, used, n = LOG_HEAD.unpack(read.exactly(LOG_HEAD.size))
+        if magic != LOG_MAGIC or n > 8 * read.size:
+            return None
+        bits = np.frombuffer(read.exactly((n + 7) // 8), np.uint8)
+    except ValueError:
+        return None
+    return _Log(ino, size, used, np.unpackbits(bits, count=n, bitorder="little").view(np.bool_))
 
 
 def load_snapshot(index: "Index") -> tuple[VectorIndex, int]:
@@ -184,7 +209,7 @@ def save_snapshot(index: "Index") -> None:
     with contextlib.suppress(FileNotFoundError):
         index.filesystem.unlink(f"{index.home}/{LEARNED}")  # it is in there
     if len(index.words):
-        _save(index, WORDS, index.words.dump)
+        _save(index, WORDS, index.words.dump, index.log_used)
 
 
 def save_learned(index: "Index") -> None:
@@ -195,23 +220,30 @@ def save_learned(index: "Index") -> None:
         index.filesystem.rename(path + ".new", path)
 
 
-def _save(index: "Index", name: str, dump: Callable[[Callable[[Any], None]], None]) -> None:
+def _save(
+    index: "Index", name: str, dump: Callable[[Callable[[Any], None]], None], log_used: int | None = None
+) -> None:
     filesystem, path = index.filesystem, f"{index.home}/{name}"
     with contextlib.suppress(FileNotFoundError):
         filesystem.unlink(path + ".new")
     filesystem.write_file(path + ".new", b"", 0o600)
     try:
-        _write(index, filesystem.resolve(path + ".new"), dump)
+        _write(index, filesystem.resolve(path + ".new"), dump, log_used)
     except BaseException:
         filesystem.unlink(path + ".new")
         raise
     filesystem.rename(path + ".new", path)
 
 
-def _write(index: "Index", ino: int, dump: Callable[[Callable[[Any], None]], None]) -> None:
-    filesystem = index.filesystem
+def _write(index: "Index", ino: int, dump: Callable[[Callable[[Any], None]], None], log_used: int | None) -> None:
+    filesystem, behind = index.filesystem, b""
     # What is put or removed while this goes on has another version, or none, when the snapshot is read.
-    versions = index.table.versions()
+    with index.writer.lock:
+        if log_used is not None:  # before the versions: a row that leaves in between has words and another version
+            words, n = index.file("words"), len(index.table)
+            held = np.packbits(index.words.held(n), bitorder="little").tobytes()
+            behind = LOG_HEAD.pack(LOG_MAGIC, words, filesystem.getattr(words).st_size, log_used, n) + held
+        versions = index.table.versions()
     filesystem.write(ino, HEAD.pack(MAGIC, len(versions)) + versions.tobytes(), 0)
     at = HEAD.size + versions.nbytes
 
@@ -220,28 +252,48 @@ def _write(index: "Index", ino: int, dump: Callable[[Callable[[Any], None]], Non
         at += filesystem.write(ino, data, at)
 
     dump(write)
+    write(behind)
 
 
-def load_words(index: "Index") -> tuple[WordIndex, bool]:
-    """The keyword index over a table: snapshot and log together; and whether most of the log is dead."""
-    words, had = _restored_words(index)
+def load_words(index: "Index") -> tuple[WordIndex, int, bool]:
+    """The keyword index over a table, snapshot and log together; about how much of the log is in use, and whether most
+    of it is dead.
+    """
+    words, had, log = _restored_words(index)
     now = index.table.versions()
     gone = np.flatnonzero((had != UNUSED) & (_fitted(now, len(had)) != had)).astype(np.uint32)
     if len(gone):
         words.remove(gone)
     then = _fitted(had, len(now))
+    ino = index.file("words")
+    size = index.filesystem.getattr(ino).st_size
+    if log is not None and log.ino == ino and log.size <= size < 2 * log.used + LOG_BYTES:
+        found, _ = _logged(index, now, log.size)
+        _put_words(words, found, then, now)
+        # One that was away when the snapshot was made, or left meanwhile, and came back as what it was.
+        held = words.held(len(now))
+        had_words = np.zeros(len(now), np.bool_)
+        had_words[: min(len(now), len(log.held))] = log.held[: len(now)]
+        if not (~held & (now != UNUSED) & (had_words | (then != now))).any():
+            return words, log.used, False
     found, live = _logged(index, now)
+    _put_words(words, found, then, now)
+    return words, live, size > LOG_BYTES and live < size // 2
+
+
+def _put_words(
+    words: WordIndex, found: dict[int, bytes], then: NDArray[np.uint32], now: NDArray[np.uint32]
+) -> None:
+    """Records of rows that were taken into use since, or are missing."""
     fresh = {row: record for row, record in found.items() if then[row] != now[row] or row not in words}
     if fresh:
         words.put(np.fromiter(fresh, np.uint32, len(fresh)), list(fresh.values()))
-    size = index.filesystem.getattr(index.file("words")).st_size
-    return words, size > LOG_BYTES and live < size // 2
 
 
-def _logged(index: "Index", versions: NDArray[np.uint32]) -> tuple[dict[int, bytes], int]:
-    """The records of rows as they are in use now, and how many bytes of the log they take."""
+def _logged(index: "Index", versions: NDArray[np.uint32], begin: int = 0) -> tuple[dict[int, bytes], int]:
+    """The records of rows as they are in use now, from a place in the log on, and how many bytes of it they take."""
     ino = index.file("words")
-    data = index.filesystem.read(ino, index.filesystem.getattr(ino).st_size, 0)
+    data = index.filesystem.read(ino, index.filesystem.getattr(ino).st_size - begin, begin)
     known = versions.tolist() if data else []
     found: dict[int, bytes] = {}
     at = live = 0
