@@ -195,3 +195,25 @@ def test_places_of_what_was_found(bools, most):
     count, found = places(bits, most)
     assert count == sum(bools)
     assert found is None if count > most else found.tolist() == np.flatnonzero(bools).tolist()
+
+
+def test_very_many_names_take_columns_only_when_they_are_asked_for(fs, vectors):
+    index = fs.index("t", dim=32)
+    ids = [f"{k}" for k in range(400)]
+    index.upsert(ids, vectors[:400], [{f"name{k}": k, f"other{k}": str(k), "all": k} for k in range(400)])
+    for k in (0, 7, 150, 399):
+        assert [hit.id for hit in index.query(vectors[0], 9, where={f"name{k}": k, f"other{k}": str(k)})] == [f"{k}"]
+        assert not index.query(vectors[0], 9, where={f"name{k}": k + 1})
+        assert len(index.query(vectors[0], 400, where={f"other{k}": {"$exists": False}})) == 399
+    assert not index.query(vectors[0], 9, where={"\ud800": 1})
+    for k in range(150):  # more than are kept
+        assert index.query(vectors[0], 9, where={f"name{k}": {"$gte": 0}})[0].id == f"{k}"
+    assert [hit.id for hit in index.query(vectors[0], 9, where={"all": 8})] == ["8"]
+    index.update(["8"], attributes=[{"name399": 399, "late": True}])
+    index.upsert(["new"], vectors[400:401], [{"later": True}])
+    for name, found in (("name399", {"8", "399"}), ("late", {"8"}), ("later", {"new"})):
+        assert {hit.id for hit in index.query(vectors[0], 9, where={name: {"$exists": True}})} == found
+    many = {"$or": [{f"name{k}": k} for k in range(200, 320)]}
+    assert len(index.query(vectors[0], 400, where=many)) == 120
+    assert {hit.id for hit in index.query(vectors[0], 9, where={"late": True})} == {"8"}
+    assert len(index._reader.columns.columns) <= 130

@@ -1,7 +1,7 @@
 """Attributes by column: what filters look at.
 
 For each attribute name a kind, a number and a code of a string for every row of an index.  Rows are filled from packed
-xattrs; a name that no row has has no column.
+xattrs; a name that no row has has no column, and of very many names only those have one that a filter asked for.
 """
 
 import numpy as np
@@ -35,6 +35,9 @@ cdef enum:
     K_BOOL = 2
     K_NUMBER = 3
     K_STRING = 4
+
+    EAGER = 64  # names that get a column unasked: a volume may have any number of them
+    MOST = 96   # columns, but for one filter that looks at more
 
 cdef double EXACT = 9007199254740992.0  # 2^53: integers up to here are what they are as a float64
 
@@ -97,7 +100,6 @@ cdef class Column:
     cdef readonly object kind, number, code
     cdef readonly list strings
     cdef readonly dict codes, exact
-    cdef size_t held  # rows that have it
     cdef uint8_t[::1] kind_at
     cdef double[::1] number_at
     cdef int32_t[::1] code_at
@@ -134,7 +136,6 @@ cdef class Column:
         if self.kind_at[row] != K_ABSENT:
             if self.kind_at[row] == K_NUMBER and self.exact:
                 self.exact.pop(row, None)
-            self.held -= 1
             self.kind_at[row] = K_ABSENT
             self.number_at[row] = float("nan")
             self.code_at[row] = -1
@@ -157,7 +158,6 @@ cdef class Column:
         self.codes = {value: k for k, value in enumerate(self.strings)}
 
     cdef set(self, uint32_t row, value):
-        self.held += self.kind_at[row] == K_ABSENT
         if isinstance(value, str):
             self.set_string(row, value)
         elif value is None:
@@ -176,12 +176,12 @@ cdef class Column:
 
 
 cdef class Columns:
-    """The columns of an index."""
+    """The columns of an index: of the first `EAGER` names that come, and of those that filters ask for."""
 
     cdef readonly dict columns
     cdef dict by_raw
     cdef readonly size_t rows
-    cdef size_t many
+    cdef bint partial  # rows were filled that have names without a column
     cdef Simd simd
 
     def __init__(self, Simd simd=None):
@@ -189,7 +189,22 @@ cdef class Columns:
         self.columns = {}
         self.by_raw = {}
         self.rows = 0
-        self.many = 64
+        self.partial = False
+
+    def want(self, names):
+        """See to it that each of `names` has a column; True: one is new, and all rows are to be filled again."""
+        new = [name for name in names if name not in self.columns] if self.partial else None
+        if not new:
+            return False
+        if len(self.columns) + len(new) > MOST:
+            self.columns = {name: c for name, c in self.columns.items() if name in names}
+            self.by_raw = {r: c for r, c in self.by_raw.items() if r.decode("utf-8", "surrogateescape") in names}
+        for name in new:
+            try:
+                self.add(name.encode("utf-8", "surrogateescape"))
+            except UnicodeEncodeError:  # no file has it
+                self.columns[name] = Column(self.rows, self.simd)
+        return True
 
     def resize(self, size_t rows):
         """Room for `rows` rows; those there stay."""
@@ -230,18 +245,15 @@ cdef class Columns:
             if is_attribute(p + at, name_n):
                 raw = p[at + 5:at + name_n]
                 c = self.by_raw.get(raw)
-                if c is None:
+                if c is None and len(self.by_raw) < EAGER:
                     c = self.add(raw)
-                c.set(row, decode_at(p + at + name_n, value_n))
+                if c is None:
+                    self.partial = True
+                else:
+                    c.set(row, decode_at(p + at + name_n, value_n))
             at += name_n + value_n
 
     cdef Column add(self, bytes raw):
-        cdef Column c
-        if len(self.by_raw) >= self.many:
-            # Names that no row has any more, whenever there are twice as many as were left the last time.
-            self.by_raw = {name: c for name, c in self.by_raw.items() if c.held}
-            self.columns = {name.decode("utf-8", "surrogateescape"): c for name, c in self.by_raw.items()}
-            self.many = max(64, 2 * len(self.by_raw))
         c = Column(self.rows, self.simd)
         self.by_raw[raw] = c
         self.columns[raw.decode("utf-8", "surrogateescape")] = c

@@ -166,7 +166,12 @@ class Reader:
         if compiled is not None:
             with self._lock:
                 # As of after the look at the rows: one that was given away again has its new file's attributes.
-                if compiled.names and self._known_changes != (now := self._table.version[0]):
+                now = self._table.version[0]
+                while compiled.names:
+                    if self.columns.want(compiled.names):  # also of names that the last round met first
+                        self._known_changes = None
+                    if self._known_changes == now:
+                        break
                     gone = self._refresh(rows)
                     self._known_changes = now
                     if len(gone):
