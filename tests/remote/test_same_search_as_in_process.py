@@ -6,7 +6,7 @@ import vexfs
 from tests.search.test_textsearch import *  # noqa: F403
 from tests.search.test_textsearch import filled
 
-del test_fusion_by_hand  # noqa: F821 - of no volume
+del test_fusion_by_hand, test_scores_do_not_depend_on_how_far_lists_are_looked_at  # noqa: F821 - of no volume
 
 
 @pytest.fixture(scope="module")
