@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -136,22 +137,22 @@ def test_no_room_ahead_fails_no_commit(meta, path):
 
 
 def test_callers_at_the_same_time_share_syncs(meta, path):
-    """Eight threads that each commit and sync need far fewer syncs than they ask for, and none returns too early."""
-    turn, rounds = threading.Lock(), 12
-    with Recording(path) as recording:
+    """Eight threads that have all committed and then all ask for a sync need one, whoever comes first."""
+    turn, committed, rounds = threading.Lock(), threading.Barrier(8, timeout=60), 12
+    small_syncs(meta, 1)
 
-        def work(which):
-            for i in range(rounds):
-                with turn:
-                    fill(meta, which * 10 + 1, 2, i)
-                meta.sync()
+    def work(which):
+        for i in range(rounds):
+            with turn:
+                fill(meta, which * 10 + 1, 2, i)
+            committed.wait()
+            meta.sync()
+            committed.wait()
 
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert recording.count("sync") < 8 * rounds
+    with Recording(path) as recording, ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(work, i) for i in range(8)]:
+            done.result()
+    assert recording.count("sync") == rounds
 
 
 def test_the_name_of_a_new_log_is_synced_with_it(path, key):
