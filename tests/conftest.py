@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 
@@ -14,6 +15,9 @@ settings.load_profile("vexfs")
 # A suite that was started in the background inherits an ignored SIGINT, and would hand it on to the commands that tests
 # interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Nodes and services of tests are on this machine, whatever proxy leads out of it.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ def fill(fs):
     fs.write_bytes("docs/picture.bin", bytes(100))
     fs.attributes("docs/passport.txt")["year"] = 2024
     fs.index("docs", embedder="default")
-    assert fs.ingest.wait(30)
+    assert fs.ingest.wait(120)
 
 
 @pytest.fixture(scope="module")

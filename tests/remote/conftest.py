@@ -26,7 +26,7 @@ class Served:
 
     def stop(self):
         self.node.stop()
-        self.thread.join(30)
+        self.thread.join(120)
         assert not self.thread.is_alive()
 
 

@@ -8,6 +8,7 @@ import pytest
 from vexfs.frontends.http.api.operations import OPERATIONS, Handles, _Held, handles
 
 import vexfs
+from tests.ports import free_port
 from tests.remote.conftest import Served
 from vexfs.errors import BadHandle, Unreachable
 
@@ -87,6 +88,11 @@ def test_a_token_without_the_path_does_not_open_it_again(fs, served, idle):
             file.read(1)
 
 
+def lasting(directory):
+    """A node at a port that nobody is given while it is started anew."""
+    return Served(directory, f"api.rest_bind=127.0.0.1:{free_port()}")
+
+
 def again(served, directory):
     """The node started anew, at the same port."""
     port = served.url.rpartition(":")[2]
@@ -95,7 +101,7 @@ def again(served, directory):
 
 
 def test_over_a_node_that_is_started_anew(tmp_path):
-    served = Served(tmp_path)
+    served = lasting(tmp_path)
     fs = vexfs.connect(served.url, served.token)
     try:
         fs.write_text("f", "content")
@@ -122,14 +128,14 @@ def test_over_a_node_that_is_started_anew(tmp_path):
 
 
 def test_a_write_that_an_fsync_came_too_early_for_is_told_when_the_node_is_started_anew(tmp_path, monkeypatch):
-    served = Served(tmp_path)
+    served = lasting(tmp_path)
     fs = vexfs.connect(served.url, served.token)
     synced, written, sync = threading.Event(), threading.Event(), OPERATIONS["fsync"]
 
     def slowly(request, handle=None):
         sync(request, handle)
         synced.set()
-        assert written.wait(10)
+        assert written.wait(120)
 
     try:
         file = fs.open("f", "wb", buffering=0)
@@ -138,7 +144,7 @@ def test_a_write_that_an_fsync_came_too_early_for_is_told_when_the_node_is_start
             patch.setitem(OPERATIONS, "fsync", slowly)
             thread = threading.Thread(target=fs.fsync, args=(file,))
             thread.start()
-            assert synced.wait(10)
+            assert synced.wait(120)
             file.write(b"meanwhile")
             written.set()
             thread.join()
@@ -151,7 +157,7 @@ def test_a_write_that_an_fsync_came_too_early_for_is_told_when_the_node_is_start
 
 
 def test_a_sync_that_comes_after_a_node_was_started_anew_tells_that_changes_may_be_lost(tmp_path):
-    served = Served(tmp_path)
+    served = lasting(tmp_path)
     fs = vexfs.connect(served.url, served.token)
 
     def restarted(change):
@@ -201,8 +207,8 @@ class Cutting:
             except OSError:
                 return
             with client, socket.create_connection(("127.0.0.1", self.port)) as node:
-                client.settimeout(30)
-                node.settimeout(30)
+                client.settimeout(120)
+                node.settimeout(120)
                 self.requests += 1
                 node.sendall(self._whole(client))
                 client.sendall(self._whole(node))

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from tests.search.test_reembed import *  # noqa: F403
-from tests.search.test_reembed import WORDS, counted, named
+from tests.search.test_reembed import WORDS, counted, named, until
 from vexfs.errors import IndexConflict, InvalidArgument
 from vexfs.remote.link import Refused
 
@@ -22,7 +22,7 @@ def fs(served, fs):
     for n in range(200):
         served.node.volume.write_text(f"docs/{n}.txt", f"{WORDS[n % 4]} number {n}")
     fs.index("docs", embedder="default")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     yield fs
     for index in fs.indexes():
         fs.drop_index(index.path)
@@ -41,7 +41,7 @@ def test_somebody_else_ends_it(fs):
     def slow(texts):
         if len(texts) > 1:
             holding.set()
-            assert going.wait(20)
+            assert going.wait(120)
         return counted(texts)
 
     def work():
@@ -53,17 +53,16 @@ def test_somebody_else_ends_it(fs):
     model = named(slow)
     thread = threading.Thread(target=work)
     thread.start()
-    assert holding.wait(20)
+    assert holding.wait(120)
     told = fs.index("docs").describe()["reembedding"]
     assert told == {"embedder": model, "done": 0, "total": 200}
     (number,) = [each for each, work in served_works(fs).items() if not work.over]
     ender = threading.Thread(target=fs.wire.ask, args=("DELETE", f"/v1/reembed/{number}"))
     ender.start()
-    while not served_works(fs)[number]._stop.is_set():
-        pass
+    until(served_works(fs)[number]._stop.is_set)
     going.set()
-    thread.join(30)
-    ender.join(30)
+    thread.join(120)
+    ender.join(120)
     assert "ended by somebody else" in str(failure[0])
     assert fs.wire.ask("GET", f"/v1/reembed/{number}")["state"] == "stopped"
     assert fs.indexes()[0].dim == 256

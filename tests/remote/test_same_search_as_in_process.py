@@ -22,13 +22,13 @@ def fs(served):
 
 def test_ingest_is_told_and_retried(fs):
     fs.write_bytes("docs/picture.png", b"\x89PNG")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     told = fs.ingest.status()
     assert told["state"] == "idle" and told["backlog"] == 0 and told["files"] >= 6
     index = fs.index("docs")
     assert [each["path"] for each in fs.ingest.status_of(index)["aside"]] == ["/docs/picture.png"]
     assert fs.ingest.retry(index) == 1
-    assert fs.ingest.wait(60) and fs.ingest.retry(index.path) == 1
+    assert fs.ingest.wait(120) and fs.ingest.retry(index.path) == 1
     fs.remove("docs/picture.png")
 
 

@@ -19,7 +19,7 @@ def fs(fs):
         fs.drop_index(index.path)
     fs.write_text("docs/old.txt", "An old passport.")
     fs.index("docs", embedder="default")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     yield fs
     for index in fs.indexes():
         fs.drop_index(index.path)
@@ -31,10 +31,10 @@ def test_hits_have_attributes_lines_and_text(fs):
         fs.touch("docs/a.txt")
         fs.attributes("docs/a.txt")["lang"] = "en"
         fs.write_text("docs/a.txt", "One line.\n\nA passport.\n")
-        assert fs.ingest.wait(60)
-        hit = standing.take(60)
+        assert fs.ingest.wait(120)
+        hit = standing.take(120)
         assert hit.attributes == {"lang": "en"} and "passport" in hit.text and hit.lines == (1, 3)
-        assert bare.take(60).attributes == {}
+        assert bare.take(120).attributes == {}
 
 
 def test_a_token_that_is_revoked_ends_it(served, fs):
@@ -45,10 +45,10 @@ def test_a_token_that_is_revoked_ends_it(served, fs):
         standing = other.watch("passport", under="docs", threshold=0.2)
         served.node.tokens.revoke(token.id)
         with pytest.raises(Refused, match="token"):
-            standing.take(10)
+            standing.take(120)
         assert isinstance(standing.fault, Refused)
         standing.close()
-        assert standing.take(60) is None
+        assert standing.take(120) is None
 
 
 def test_closing_the_volume_ends_whoever_iterates(served):
@@ -66,9 +66,9 @@ def test_a_node_that_stops_is_told(tmp_path):
         fs.index("points").upsert(["a"], [[1, 0]])
         until(lambda: not standing._hits.empty())
         node.stop()
-        assert standing.take(60).id == "a"
+        assert standing.take(120).id == "a"
         with pytest.raises(Unreachable, match="stopping"):
-            standing.take(10)
+            standing.take(120)
         with pytest.raises(Unreachable):
             next(iter(standing))
 

@@ -16,7 +16,7 @@ def test_a_file_is_found_and_read_by_the_path_that_is_told(fs):
     fs.setxattr(f"docs/{BAD}", b"user.note", os.fsencode(VALUE))
     fs.write_text("docs/tea.txt", "tea leaves and coffee")
     fs.write_bytes(os.path.join(b"docs", b"picture\xff.png"), b"\x89PNG")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     hits = fs.search("coffee roasting")
     assert hits.paths == [f"/docs/{BAD}", "/docs/tea.txt"] and hits[0].id == BAD
     assert hits[0].attributes == {"note": VALUE} and fs.read_text(hits[0].path) == hits[0].text == "coffee roasting"
@@ -45,7 +45,7 @@ def test_they_are_asked_for_as_they_are_told(fs):
     fs.makedirs(f"{name}/{BAD}.d")
     for path in (f"{name}/{BAD}", f"{name}/{BAD}.d/near"):
         fs.write_text(path, "coffee roasting")
-    assert fs.ingest.wait(60) and fs.ingest.retry(name) == 0
+    assert fs.ingest.wait(120) and fs.ingest.retry(name) == 0
     near = f"/{name}/{BAD}.d/near"
     assert fs.similar(f"{name}/{BAD}").paths == [near] and fs.similar(os.fsencode(near)).paths == [f"/{name}/{BAD}"]
     for under in (f"{name}/{BAD}.d", os.fsencode(f"{name}/{BAD}.d")):
@@ -60,7 +60,7 @@ def test_a_standing_query_below_such_a_directory_tells_paths_that_can_be_read(fs
     fs.index(name, embedder="static")
     with fs.watch("coffee", under=name, threshold=0.1) as watching:
         fs.write_text(f"{name}/{BAD}", "coffee")
-        assert (hit := watching.take(20)) is not None and hit.path == f"/{name}/{BAD}"
+        assert (hit := watching.take(120)) is not None and hit.path == f"/{name}/{BAD}"
     assert fs.read_text(hit.path) == "coffee"
     fs.drop_index(name)
 
@@ -79,7 +79,7 @@ def test_records_of_such_ids_and_values(fs):
 def test_json_tells_them_with_signs_in_their_place(fs, served):
     fs.index("docs", embedder="static")
     fs.write_text(f"docs/{BAD}", "coffee")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     head = {"Authorization": f"Bearer {served.token}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{served.url}/v1/search", b'{"text": "coffee"}', head)
     with urllib.request.urlopen(request) as answer:

@@ -2,13 +2,14 @@
 
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
 
 import vexfs
+from tests.waiting import until
 from vexfs.search import reembed, snapshot
+from vexfs.search.catalog import Catalog
 
 
 def embed(texts):
@@ -16,7 +17,7 @@ def embed(texts):
 
 
 def settled(fs):
-    assert fs.ingest.wait(60), fs.ingest.status()
+    assert fs.ingest.wait(120), fs.ingest.status()
 
 
 def maintained(index):
@@ -139,11 +140,11 @@ def test_an_index_that_cannot_be_made_leaves_the_one_before(fs, monkeypatch):
 
     fs.index("t", embedder=three)
     fs.write_text("t/a.txt", "hello words")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     monkeypatch.setattr(reembed, "create_text_index", fails_once)
     with pytest.raises(OSError, match="no space"):
         fs.reembed("t", four)
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     assert fs.index("t").dim == 3 and [hit.path for hit in fs.search("hello", under="t")] == ["/t/a.txt"]
 
 
@@ -229,7 +230,9 @@ def names_in(index):
     return {name for name, _, _ in index.filesystem.scandir(index.home)}
 
 
-def test_recall_is_learnt_from_queries_in_quiet_moments_and_kept(fs, reopen):
+def test_recall_is_learnt_from_queries_in_quiet_moments_and_kept(fs, reopen, monkeypatch):
+    quiet, look = threading.Event(), Catalog._look
+    monkeypatch.setattr(Catalog, "_look", lambda self: quiet.is_set() and look(self))
     rng = np.random.default_rng(4)
     rows = rng.normal(size=(40, 32))[rng.integers(0, 40, 12_000)] + 0.5 * rng.normal(size=(12_000, 32))
     index = fs.index("many", dim=32)
@@ -241,10 +244,9 @@ def test_recall_is_learnt_from_queries_in_quiet_moments_and_kept(fs, reopen):
     assert _met(index, q[:60], 10, 0.9) < 0.85
     for one in q[60:]:
         index.query(one, 10)
-    until = time.monotonic() + 60
-    while _met(index, q[:60], 10, 0.9) < 0.88 and time.monotonic() < until:
-        time.sleep(0.2)
-    assert _met(index, q[:60], 10, 0.9) >= 0.88
+    quiet.set()
+    until(lambda: _met(index, q[:60], 10, 0.9) >= 0.88)
+    quiet.clear()
     index = reopen().index("many")  # without another snapshot: nothing was put
     assert b"learned" in names_in(index)
     assert _met(index, q[:60], 10, 0.9) >= 0.88

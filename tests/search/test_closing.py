@@ -18,7 +18,7 @@ def place(tmp_path):
     with vexfs.open(tmp_path / "v.vex") as fs:
         fs.index("docs", embedder="default")
         fs.write_text("docs/a.md", "Light roasts keep acidity.\n")
-        assert fs.ingest.wait(30)
+        assert fs.ingest.wait(120)
         fs.index("v", dim=4).upsert([str(k) for k in range(100)], np.random.default_rng(1).random((100, 4), np.float32))
     return tmp_path / "v.vex"
 
@@ -60,7 +60,7 @@ def test_who_is_at_it_hears_that_it_was_closed(place):
         time.sleep(after_s)
         fs.close()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         assert all(told.pop(name) is VolumeClosed for name in ("text", "vector", "similar", "make")), told
         assert len(told) == 3 and set(told.values()) <= {VolumeClosed, IndexClosed}
 
@@ -90,6 +90,6 @@ def test_indexes_that_come_and_go_keep_nothing_from_being_closed(tmp_path):
         time.sleep(0.01 + number * 0.004)
         fs.close()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         # Left behind for ever it would be, by a mistake.
         until(lambda: "vexfs-ingest" not in {thread.name for thread in threading.enumerate()})

@@ -55,7 +55,7 @@ def half_damaged(path):
             fs.index(name, embedder="default")
             fs.write_text(f"{name}/{name[:3]}.txt", "light roasts keep acidity")
         fs.index("vectors", dim=4).upsert(["v"], np.ones((1, 4)))
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
     with vexfs.open(path) as fs:
         fs.filesystem.write_file(".vexfs/index-2/rows", b"nothing of the kind")
 
@@ -85,7 +85,7 @@ def test_one_whose_model_cannot_be_had_is_told_too(tmp_path):
         fs.write_text("good/a.txt", "light roasts keep acidity")
         index = fs.index("odd", embedder=gone)
         fs.write_text("odd/b.txt", "acidity")
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
         index.keep(embedder_version="another")
         for mode in ("hybrid", "semantic"):
             hits = fs.search("acidity", mode=mode)

@@ -21,7 +21,7 @@ def fs(tmp_path):
 
         made.index("late", embedder=dropping)
         made.write_text("late/b.txt", "roast beans")
-        assert made.ingest.wait(60)
+        assert made.ingest.wait(120)
         yield made
 
 

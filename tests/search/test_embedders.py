@@ -2,6 +2,7 @@
 
 import functools
 import json
+import socket
 import sys
 import threading
 import time
@@ -146,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.poison and any(self.server.poison in text for text in asked["input"]):
             fault = self.server.fault
         if isinstance(fault, threading.Event):
-            fault = 200 if fault.wait(60) else 504
+            fault = 200 if fault.wait(250) else 504
         data = [{"index": i, "embedding": [len(t), 1.0, 0.0]} for i, t in enumerate(asked["input"])]
         body = json.dumps({"data": data[::-1]}).encode() if isinstance(fault, int) else fault
         self.send_response(fault if isinstance(fault, int) else 200)
@@ -225,7 +226,7 @@ def test_files_wait_for_as_long_as_a_service_asks(tmp_path, service):
         (again, _, _), = fs.ingest._holds.values()
         assert 500 < again - time.monotonic() <= 600
         fs.ingest.look_through(index)  # somebody who asks for it does not wait
-        assert fs.ingest.wait(60) and len(index) == 1
+        assert fs.ingest.wait(120) and len(index) == 1
 
 
 def test_files_wait_for_a_service_that_wants_another_key_or_has_not_the_model(tmp_path, service):
@@ -233,7 +234,7 @@ def test_files_wait_for_a_service_that_wants_another_key_or_has_not_the_model(tm
         index = fs.index("d", embedder=service.address)
         service.faults = [401, 404, 403]
         fs.write_text("d/a.md", "sour coffee\n")
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
         assert not index.describe()["aside"]
         assert [hit.path for hit in fs.search("coffee")] == ["/d/a.md"]
 
@@ -266,11 +267,11 @@ def test_files_wait_for_a_service_that_answers_nonsense_and_are_set_aside_where_
         until(lambda: fs.ingest.status()["held"] or index.describe()["aside"])
         assert not index.describe()["aside"]
         service.faults.clear()
-        assert fs.ingest.wait(60) and not index.describe()["aside"] and len(index) == 2
+        assert fs.ingest.wait(120) and not index.describe()["aside"] and len(index) == 2
         service.poison, service.fault = "poison", fault
         for name in "cde":
             fs.write_text(f"d/{name}.md", "poison\n" if name == "d" else "water\n")
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
         assert [each["path"] for each in index.describe()["aside"]] == ["/d/d.md"] and len(index) == 4
 
 
@@ -339,7 +340,9 @@ def test_an_address_that_is_none(address):
 
 def test_nobody_there():
     with pytest.raises(Unreachable, match="does not answer"):
-        embed_http.HttpEmbedder("http://127.0.0.1:9/v1#m", pause_s=0.001)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            embed_http.HttpEmbedder(f"http://127.0.0.1:{free.getsockname()[1]}/v1#m", pause_s=0.001)
     with pytest.raises(ConfigError, match="http"):
         embed_http.HttpEmbedder("http:///nothing")
 
@@ -372,5 +375,5 @@ def test_callables_that_share_a_name_are_told_apart(tmp_path):
         fs.index("b", embedder=second)
         fs.write_text("a/x.txt", "words")
         fs.write_text("b/x.txt", "words")
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
         assert {hit.path for hit in fs.search("words", mode="semantic")} == {"/a/x.txt", "/b/x.txt"}

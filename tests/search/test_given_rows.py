@@ -1,6 +1,8 @@
 """A row that gets another file between finding and describing stands for neither in the results of that search."""
 
+import contextlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -60,18 +62,16 @@ def test_what_is_new_is_found_at_once(index, vectors):
             for hit in index.query(vectors[5], 3):
                 seen.append((hit.id[0], hit.attributes["lang"], int(hit.id[1:]), hit.score))
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as ending:
+        looking = pool.submit(look)
+        ending.callback(stop.set)
         for turn in range(30):
             index.delete([f"a{k}" for k in range(1400)] if turn % 2 == 0 else [f"c{k}" for k in range(1400)])
             name, lang = ("c", "fr") if turn % 2 == 0 else ("a", "de")
             x = np.resize(vectors if turn % 2 else -vectors, (1400, 32))
             index.upsert([f"{name}{k}" for k in range(1400)], x, [{"lang": lang}] * 1400)
             assert index.query(x[5], 1)[0].id[0] == name
-    finally:
-        stop.set()
-        thread.join()
+    looking.result()
     assert {(kind, lang) for kind, lang, _, _ in seen} <= {("a", "de"), ("c", "fr")}
     # By its own vector: while the others are being deleted the last ones are found however far they are.
     cosines = np.resize(vectors @ vectors[5], 1400)
@@ -86,7 +86,7 @@ def test_by_words(fs, monkeypatch):
     index = fs.index("t", embedder=embed)
     for k in range(1400):
         fs.write_text(f"t/a{k}.txt", f"apples and pears number {k}")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     deep = textsearch._deep
 
     def interrupted(index, *given):
@@ -96,7 +96,7 @@ def test_by_words(fs, monkeypatch):
             fs.unlink(f"t/a{k}.txt")
         for k in range(300):
             fs.write_text(f"t/b{k}.txt", f"something else {k}")
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
 
         class Words:
             def search(self, *_, **__):

@@ -17,7 +17,7 @@ def stuck():
     def model(texts):
         if any("tea" in text for text in texts):
             asked.set()
-            over.wait(60)
+            over.wait(250)
             back.set()
         return counted(texts)
 
@@ -28,19 +28,25 @@ def stuck():
 
 def test_a_model_that_hangs_holds_up_its_own_files_alone(fs, stuck, monkeypatch):
     monkeypatch.setattr("vexfs.search.underway._LATE_S", 0.2)
+    monkeypatch.setattr("vexfs.search.embedding._IDLE_S", 250.0)  # threads of models are counted
     before = set(threading.enumerate())
     slow, other = fs.index("slow", embedder=stuck), fs.index("other", embedder="default")
     for n in range(1500):  # more than it is given ahead
         fs.write_text(f"slow/{n}.txt", f"tea {n}")
-    assert stuck.asked.wait(20)
+    assert stuck.asked.wait(120)
     for n in range(300):
         fs.write_text(f"other/{n}.txt", f"coffee {n}")
-    until(lambda: len(other) == 300 and fs.ingest.status()["backlog"] <= 1500)
+
+
+    def waiting():
+        """A file that is indexed already may be in the backlog for a moment: what came of it is noted by and by."""
+        told = fs.ingest.status()
+        return told if (told["state"], told["backlog"], len(other)) == ("waiting for a model", 1500, 300) else None
+
+    assert not until(waiting)["settled"] and not fs.ingest.wait(0.3)
     assert len(slow) == 0
-    status = fs.ingest.status()
-    assert status["backlog"] == 1500 and not status["settled"] and not fs.ingest.wait(0.3)
-    status = fs.ingest.status()
-    assert list(status["awaited"]) == [slow.embedder] and status["state"] == "waiting for a model"
+    status = until(waiting)
+    assert list(status["awaited"]) == [slow.embedder]
     assert status["eta_s"] is None
     assert sum(thread.name == "vexfs-embed" for thread in {*threading.enumerate()} - before) == 2
     stuck.over.set()
@@ -52,7 +58,7 @@ def test_an_index_whose_model_hangs_can_be_dropped(fs, stuck):
     fs.index("docs", embedder=stuck)
     for n in range(600):
         fs.write_text(f"docs/{n}.txt", f"tea {n}")
-    assert stuck.asked.wait(20)
+    assert stuck.asked.wait(120)
     fs.drop_index("docs")
     settled(fs)
     index = fs.index("docs", embedder="default")
@@ -61,10 +67,10 @@ def test_an_index_whose_model_hangs_can_be_dropped(fs, stuck):
 
 
 def test_closing_is_quick_while_a_model_hangs(fs, stuck, monkeypatch):
-    monkeypatch.setattr("vexfs.search.ingest._CLOSE_MOST_S", 100.0)  # not even for so long as it waits for others
+    monkeypatch.setattr("vexfs.search.ingest._CLOSE_MOST_S", 1000.0)  # not even for so long as it waits for others
     fs.index("docs", embedder=stuck)
     fs.write_text("docs/a.txt", "tea")
-    assert stuck.asked.wait(20)
+    assert stuck.asked.wait(120)
     fs.close()
     assert not stuck.back.is_set()
 
@@ -88,14 +94,14 @@ def test_closing_does_not_wait_for_a_model_that_hangs(tmp_path, monkeypatch):
     def model(texts):
         if "coffee" in texts[0]:
             hanging.set()
-            over.wait(60)
+            over.wait(250)
             back.set()
         return counted(texts)
 
     with vexfs.open(tmp_path / "v.vex") as fs:
         fs.index("docs", embedder=model)
         fs.write_text("docs/a.txt", "coffee")
-        assert hanging.wait(20)
+        assert hanging.wait(120)
     assert not back.is_set()
     over.set()
     with vexfs.open(tmp_path / "v.vex") as fs:

@@ -1,6 +1,7 @@
 """Indexes of a real volume: records in, files out."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -372,14 +373,15 @@ def test_readers_while_a_writer_works(fs, papers, vectors):
             if ids(hits) != ["p400"]:
                 wrong.append(ids(hits))
 
-    threads = [threading.Thread(target=read) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for k in range(300):
-        papers.upsert([f"p{k:03d}"], vectors[k : k + 1], [{"round": 2}])
-        if k % 3 == 0:
-            fs.remove(f"papers/p{k:03d}")
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        try:
+            for k in range(300):
+                papers.upsert([f"p{k:03d}"], vectors[k : k + 1], [{"round": 2}])
+                if k % 3 == 0:
+                    fs.remove(f"papers/p{k:03d}")
+        finally:
+            stop.set()
+        for reader in readers:
+            reader.result()
     assert wrong == [] and papers.count({"round": 2}) == 200 and len(papers) == 400

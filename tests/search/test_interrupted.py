@@ -52,13 +52,13 @@ def place(tmp_path):
         fs.index("docs", embedder="default")
         fs.index("points", dim=2).upsert(["a"], [[1, 0]])
         fs.write_text("docs/a.txt", "renew the passport")
-        assert fs.ingest.wait(30)
+        assert fs.ingest.wait(120)
     return tmp_path / "v.vex"
 
 
 def ran(script, *words):
     command = [sys.executable, "-W", "ignore::ResourceWarning", "-c", script, *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, (signal.strsignal(-done.returncode) if done.returncode < 0 else "", done.stderr)
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout
@@ -67,7 +67,7 @@ def ran(script, *words):
 def sound(place):
     assert check(place).sound
     with vexfs.open(place) as fs:
-        assert fs.ingest.wait(30)
+        assert fs.ingest.wait(120)
         assert [hit.path for hit in fs.search("passport", mode="keyword")] == ["/docs/a.txt"]
         assert [hit.path for hit in fs.index("points").query([1, 0])] == ["/points/a"]
 

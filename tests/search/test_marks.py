@@ -24,7 +24,7 @@ def walks(monkeypatch):
 
 
 def paths(fs, question):
-    assert fs.ingest.wait(60), fs.ingest.status()
+    assert fs.ingest.wait(120), fs.ingest.status()
     return [hit.path for hit in fs.search(question, k=50, mode="keyword")]
 
 
@@ -34,7 +34,7 @@ def made(place, count=40):
         for n in range(count):
             fs.write_text(f"docs/{n % 4}/{n}.txt", f"coffee number{n}")
         fs.write_bytes("docs/picture.png", b"\x89PNG")
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
 
 
 def test_nothing_is_walked_and_nothing_missed(tmp_path, walks):
@@ -125,7 +125,7 @@ fs = vexfs.open(sys.argv[1])
 fs.index("docs", embedder="default")
 for n in range(300):
     fs.write_text(f"docs/{n}.txt", f"coffee number{n}")
-assert fs.ingest.wait(60)
+assert fs.ingest.wait(120)
 for n in range(300, 900):
     fs.write_text(f"docs/{n}.txt", f"coffee number{n}")
     if n % 7 == 0:
@@ -134,7 +134,7 @@ for n in range(300, 900):
         fs.filesystem.sync()
 fs.filesystem.sync()
 print("ready", flush=True)
-fs.ingest.wait(60)
+fs.ingest.wait(120)
 """
 
 
@@ -147,7 +147,7 @@ def test_killed_while_it_worked(tmp_path, walks):
     program.stdout.close()
     with vexfs.open(place) as fs:
         there = {"/" + str(path) for path in fs.glob("docs/*.txt")}
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
         found = {hit.path for hit in fs.search("coffee", k=2000, mode="keyword")}
         assert found == there and len(there) > 700
         assert not walks
@@ -159,11 +159,11 @@ def test_names_that_came_and_are_indexed_do_not_wait(tmp_path, monkeypatch):
     with vexfs.open(tmp_path / "v") as fs:
         fs.index("docs", embedder="default")
         fs.write_text("docs/a.txt", "how to descale a kettle")
-        assert fs.ingest.wait(30)
+        assert fs.ingest.wait(120)
     child = f"""
 import os, vexfs
 fs = vexfs.open({str(tmp_path / "v")!r})
-fs.ingest.wait(30)
+fs.ingest.wait(120)
 fs.mkdir("docs/d")
 fs.rename("docs/a.txt", "docs/d/a.txt")
 fs.sync()
@@ -184,10 +184,10 @@ def test_an_index_that_came_is_finished_by_the_next_opening(tmp_path):
         for n in range(1500):
             fs.write_text(f"other/{n}.txt", f"tea number{n}")
         fs.sync()
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
         fs.index("other", embedder="default")
     with vexfs.open(tmp_path / "v.vex") as fs:
-        assert fs.ingest.wait(60) and len(fs.index("other")) == 1500
+        assert fs.ingest.wait(120) and len(fs.index("other")) == 1500
 
 
 def test_what_is_tried_again_is_tried_by_the_next_opening(tmp_path):
@@ -196,12 +196,12 @@ def test_what_is_tried_again_is_tried_by_the_next_opening(tmp_path):
         for n in range(300):
             fs.write_bytes(f"docs/{n}.png", b"\x89PNG")
         fs.sync()
-        assert fs.ingest.wait(60) and fs.ingest.status()["without_text"] == 300
+        assert fs.ingest.wait(120) and fs.ingest.status()["without_text"] == 300
     with vexfs.open(tmp_path / "v.vex") as fs:
         index = fs.index("docs")
-        assert fs.ingest.wait(60) and fs.ingest.retry(index) == 300
+        assert fs.ingest.wait(120) and fs.ingest.retry(index) == 300
     with vexfs.open(tmp_path / "v.vex") as fs:
-        assert fs.ingest.wait(60) and fs.ingest.status()["without_text"] == 300
+        assert fs.ingest.wait(120) and fs.ingest.status()["without_text"] == 300
 
 
 def test_killed_after_a_name_went(tmp_path):
@@ -210,17 +210,17 @@ def test_killed_after_a_name_went(tmp_path):
         "import os, sys, vexfs\n"
         "fs = vexfs.open(sys.argv[1]); fs.index('docs', embedder='default')\n"
         "fs.write_text('plain/a.txt', 'volcano'); fs.link('plain/a.txt', 'plain/a.npy')\n"
-        "fs.rename('plain', 'docs/plain'); fs.sync(); assert fs.ingest.wait(60)\n"
+        "fs.rename('plain', 'docs/plain'); fs.sync(); assert fs.ingest.wait(120)\n"
         "fs.ingest.close(); fs.remove('docs/plain/a.npy'); fs.sync(); os._exit(0)\n"
     )
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "v.vex")], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "v.vex")], check=True, timeout=240)
     with vexfs.open(tmp_path / "v.vex") as fs:
         assert paths(fs, "volcano") == ["/docs/plain/a.txt"]
 
 
 def test_what_the_volume_writes_for_itself_is_not_looked_at(fs, monkeypatch):
     filesystem = fs.index("/", embedder="default").filesystem
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     seen, changed = set(), Backlog.changed
     monkeypatch.setattr(Backlog, "changed", lambda self, inos: (seen.update(inos), changed(self, inos)))
     own = filesystem.resolve("/.vexfs/indexes.json")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -224,7 +225,7 @@ def test_dropped_and_closed_while_others_ask(fs, reopen, vectors):
     for _ in range(6):
         index = fs.index("busy", dim=32)
         index.upsert([f"b{k}" for k in range(200)], vectors[:200], [{"n": k} for k in range(200)])
-        stop, threads = threading.Event(), []
+        stop = threading.Event()
 
         def ask(index=index, stop=stop):
             while not stop.is_set():
@@ -234,13 +235,14 @@ def test_dropped_and_closed_while_others_ask(fs, reopen, vectors):
                 except (LookupError, OSError):  # it is closed
                     return
 
-        threads = [threading.Thread(target=ask) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        fs.drop_index("busy")
-        stop.set()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(3) as pool:
+            asking = [pool.submit(ask) for _ in range(3)]
+            try:
+                fs.drop_index("busy")
+            finally:
+                stop.set()
+            for each in asking:
+                each.result()
     fs.index("busy", dim=32).upsert(["x"], vectors[:1])
     assert len(reopen().index("busy")) == 1
 
@@ -273,15 +275,15 @@ def test_a_file_leaves_an_index_with_the_name_it_has_there(fs, text, left):
     if left == "outside":
         fs.mkdir("outside")
     fs.write_text(f"{left}/a.txt", "volcano")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     fs.filesystem.link(f"{left}/a.txt".encode(), b"docs/b.txt")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     if not text:
         index.upsert("b.txt", [1, 2])
     assert len(index) == 1
     fs.remove("docs/b.txt")
     assert index.query(np.ones(index.dim), 3) == [] and len(index) == 0  # at any moment
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     assert len(index) == 0 and len(other) == (left == "other")
 
 
@@ -290,8 +292,8 @@ def test_text_that_was_a_file_of_vectors_by_another_name_is_found(fs):
     fs.write_text("plain/a.txt", "volcano")
     fs.link("plain/a.txt", "plain/a.npy")
     fs.rename("plain", "docs/plain")
-    assert fs.ingest.wait(60) and fs.search("volcano") == []
+    assert fs.ingest.wait(120) and fs.search("volcano") == []
     fs.remove("docs/plain/a.npy")
     fs.search("volcano")  # what moved is looked at
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     assert [hit.path for hit in fs.search("volcano", mode="keyword")] == ["/docs/plain/a.txt"]

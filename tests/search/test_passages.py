@@ -151,7 +151,7 @@ def test_files_behind_some_with_more_passages_than_are_looked_at(tmp_path):
             volume.write_text(f"docs/long{k}.txt", "\n\n".join(long))
         for n in range(5):
             volume.write_text(f"docs/{n}.txt", f"among bread and other things a word of coffee {n}")
-        assert volume.ingest.wait(60)
+        assert volume.ingest.wait(120)
         assert volume.indexes()[0].table.live > 10_005
         for mode in ("keyword", "semantic", "hybrid"):
             hits = volume.search("coffee", k=4, mode=mode)

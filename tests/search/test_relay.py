@@ -52,11 +52,11 @@ def test_the_work_is_taken_over_between_two_steps(permitted):
     waits.set()
     mine.urge()
     until(lambda: seen[-1][0] == nice())
-    assert (len({thread for _, thread in seen}) == 1) == permitted
+    assert (len({thread for _, thread in seen}) == 1) == (permitted or nice() == LOWEST)
     waits.clear()
     until(lambda: seen[-1][0] == LOWEST)
     stop.set()
-    mine.join(30)
+    mine.join(120)
     assert not at_once
 
 
@@ -70,20 +70,20 @@ class Held:
 
     def embed(self, texts):
         self.begun.set()
-        self.go_on.wait(30)
+        self.go_on.wait(120)
         self.at.append(nice())
         return np.array([[1.0, len(text)] for text in texts])
 
 
 def waited_for(fs, model):
     """Let the model go on as soon as somebody waits for ingest, until it is over."""
-    assert model.begun.wait(30)
-    waiter = threading.Thread(target=fs.ingest.wait, args=(60,))
+    assert model.begun.wait(120)
+    waiter = threading.Thread(target=fs.ingest.wait, args=(120,))
     waiter.start()
     relays = [fs.ingest._relay, *(desk.relay for desk in fs.ingest._under_way._embedding._desks.values())]
     until(lambda: len(relays) == 2 and all(nice(each._thread) == nice() for each in relays))
     model.go_on.set()
-    waiter.join(60)
+    waiter.join(120)
     until(lambda: fs.ingest.status()["settled"])
 
 
@@ -91,7 +91,7 @@ def test_whoever_waits_gets_ordinary_priority(fs, permitted):
     model = Held()
     fs.index("docs", embedder=model)
     fs.write_text("docs/first.txt", "coffee")
-    assert model.begun.wait(30)
+    assert model.begun.wait(120)
     for number in range(20):
         fs.write_text(f"docs/{number}.txt", f"tea {number}")
     waited_for(fs, model)

@@ -18,7 +18,7 @@ class Counting:
     def __call__(self, texts):
         self.seen += texts
         self.begun.set()
-        assert self.go.wait(20)
+        assert self.go.wait(120)
         return np.array([[1.0, len(text) % 7, text.count("e")] for text in texts])
 
     def of(self, word):
@@ -36,7 +36,7 @@ def notes(fs, model):
 
 
 def settled(fs):
-    assert fs.ingest.wait(60), fs.ingest.status()
+    assert fs.ingest.wait(120), fs.ingest.status()
 
 
 def found(fs, words):
@@ -91,7 +91,7 @@ def test_a_name_that_comes_while_the_text_is_with_the_model(fs, model):
     model.go.clear()
     model.begun.clear()
     fs.write_text("notes/draft.txt", "an elephant")
-    assert model.begun.wait(20)
+    assert model.begun.wait(120)
     fs.rename("notes/draft.txt", "notes/invoice.txt")
     model.go.set()
     settled(fs)
@@ -102,7 +102,7 @@ def test_a_vector_that_is_given_while_the_text_is_with_the_model_stays(fs, notes
     model.go.clear()
     model.begun.clear()
     fs.write_text("notes/a.txt", "an elephant")
-    assert model.begun.wait(20)
+    assert model.begun.wait(120)
     notes.upsert(["a.txt"], [[3, -4, 5]])
     model.go.set()
     settled(fs)

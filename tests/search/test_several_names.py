@@ -13,14 +13,14 @@ def fs(tmp_path):
         made.mkdir("plain")
         made.index("docs", embedder=counted)
         made.write_text("docs/a.txt", "roast beans")
-        assert made.ingest.wait(60)
+        assert made.ingest.wait(120)
         yield made
 
 
 def now(fs, question):
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     found(fs, question)  # what moved is looked at
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     return found(fs, question, mode="keyword")
 
 

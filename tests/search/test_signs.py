@@ -15,7 +15,7 @@ def roasts(fs):
     fs.index("docs", embedder="default")
     for name, text in TEXTS.items():
         fs.write_text(f"docs/{name}", text)
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     return fs
 
 

@@ -14,7 +14,7 @@ def fs(tmp_path):
     with vexfs.open(tmp_path / "v.vex") as made:
         made.write_text("docs/old.txt", "An old passport.")
         made.index("docs", embedder="default")
-        assert made.ingest.wait(60)
+        assert made.ingest.wait(120)
         yield made
 
 
@@ -22,13 +22,13 @@ def test_new_and_changed_files_are_told(fs):
     with fs.watch("passport renewal", threshold=0.3) as standing:
         fs.write_text("docs/a.txt", "How to renew a passport.")
         fs.write_text("docs/b.txt", "Bread and butter.")
-        assert fs.ingest.wait(60)
-        hit = standing.take(60)
+        assert fs.ingest.wait(120)
+        hit = standing.take(120)
         assert hit.path == "/docs/a.txt" and hit.score >= 0.3 and "renew" in hit.text
         assert standing.take(0.1) is None
         fs.write_text("docs/b.txt", "Passport renewal and bread.")
-        assert fs.ingest.wait(60)
-        assert standing.take(60).path == "/docs/b.txt"
+        assert fs.ingest.wait(120)
+        assert standing.take(120).path == "/docs/b.txt"
 
 
 def test_scope_and_filter(fs):
@@ -38,8 +38,8 @@ def test_scope_and_filter(fs):
             fs.touch(place)
             fs.attributes(place)["lang"] = lang
             fs.write_text(place, "A passport.")
-        assert fs.ingest.wait(60)
-        assert standing.take(60).path == "/docs/in/c.txt"
+        assert fs.ingest.wait(120)
+        assert standing.take(120).path == "/docs/in/c.txt"
         assert standing.take(0.1) is None
 
 
@@ -51,11 +51,11 @@ def test_a_callback_and_one_that_fails(fs):
 
     with fs.watch("passport", threshold=0.2, call=failing), fs.watch("passport", threshold=0.2, call=told.append):
         fs.write_text("docs/a.txt", "A passport.")
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
         until(lambda: told)
     assert [hit.path for hit in told] == ["/docs/a.txt"]
     fs.write_text("docs/b.txt", "A passport.")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     assert len(told) == 1
 
 
@@ -64,10 +64,10 @@ def test_closing_ends_whoever_iterates(fs):
     thread = threading.Thread(target=lambda: seen.extend(standing))
     thread.start()
     fs.write_text("docs/a.txt", "A passport.")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     until(lambda: seen)
     standing.close()
-    thread.join(10)
+    thread.join(120)
     assert not thread.is_alive() and [hit.id for hit in seen] == ["a.txt"]
 
 
@@ -83,8 +83,8 @@ def ended_by_closing(fs):
     fs.index("points").upsert(["a"], [[1, 0]])
     until(lambda: seen)
     fs.close()
-    thread.join(10)
-    assert not thread.is_alive() and standing.take(60) is None
+    thread.join(120)
+    assert not thread.is_alive() and standing.take(120) is None
 
 
 def test_what_makes_no_sense_is_refused(fs):
@@ -115,7 +115,7 @@ def test_each_metric_has_its_own_score(fs):
         fs.index(metric, dim=2, metric=metric)
         with fs.watch([1, 2], threshold=0.2, under=metric) as standing:
             fs.index(metric).upsert(["a"], [row])
-            assert standing.take(60).score == pytest.approx(score)
+            assert standing.take(120).score == pytest.approx(score)
 
 
 def test_many_records_at_once_are_told_best_first_and_filtered(fs):
@@ -124,7 +124,7 @@ def test_many_records_at_once_are_told_best_first_and_filtered(fs):
     with fs.watch([1, 0], threshold=0, where=where) as standing:
         points.upsert([f"{i}" for i in range(5)] + ["x.keep"], [[1, i] for i in range(5)] + [[1, 9]],
                       [{"n": i} for i in range(6)])  # fmt: skip
-        assert [standing.take(60).id for _ in range(3)] == ["3", "4", "x.keep"]
+        assert [standing.take(120).id for _ in range(3)] == ["3", "4", "x.keep"]
         assert standing.take(0.05) is None
 
 
@@ -145,11 +145,11 @@ def test_a_file_that_a_callback_writes_is_told_in_turn(fs):
 def test_embedding_anew_is_no_news(fs):
     with fs.watch("passport", threshold=0.2) as standing:
         fs.reembed("docs")
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
         assert standing.take(0.2) is None
         fs.write_text("docs/old.txt", "A passport again.")
-        assert fs.ingest.wait(60)
-        assert standing.take(60).path == "/docs/old.txt"
+        assert fs.ingest.wait(120)
+        assert standing.take(120).path == "/docs/old.txt"
 
 
 def test_another_model_of_the_same_name_is_asked_anew(fs):
@@ -165,10 +165,10 @@ def test_another_model_of_the_same_name_is_asked_anew(fs):
     fs.reembed("docs", versioned(1, 3))
     with fs.watch("coffee", threshold=0.99) as standing:
         fs.write_text("docs/a.txt", "coffee")
-        assert fs.ingest.wait(60) and standing.take(60).path == "/docs/a.txt"
+        assert fs.ingest.wait(120) and standing.take(120).path == "/docs/a.txt"
         fs.reembed("docs", versioned(2, 5))
         fs.write_text("docs/b.txt", "coffee")
-        assert fs.ingest.wait(60) and standing.take(60).path == "/docs/b.txt"
+        assert fs.ingest.wait(120) and standing.take(120).path == "/docs/b.txt"
 
 
 def test_a_directory_that_was_removed_is_told_of_nothing_and_no_fault(fs, caplog):
@@ -176,5 +176,5 @@ def test_a_directory_that_was_removed_is_told_of_nothing_and_no_fault(fs, caplog
     with fs.watch("passport", threshold=0.2, under="docs/in") as standing:
         fs.rmdir("docs/in")
         fs.write_text("docs/a.txt", "A passport.")
-        assert fs.ingest.wait(60) and standing.take(0.2) is None
+        assert fs.ingest.wait(120) and standing.take(0.2) is None
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -38,7 +38,7 @@ def filled(volume):
     volume.attributes("docs/coffee/water.md")["year"] = 2019
     volume.index("docs", embedder="default")
     volume.index("docs/travel", embedder="default")
-    assert volume.ingest.wait(30)
+    assert volume.ingest.wait(120)
 
 
 def names(hits):
@@ -78,11 +78,11 @@ def test_scope_and_filter(fs):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be"])
 def test_the_end_of_the_last_line_begins_no_other(fs, encoding):
     fs.write_bytes("docs/beans.csv", "name;taste\nzanzibar;clove\nbrazil;nuts\n".encode(encoding))
-    assert fs.ingest.wait(30)
+    assert fs.ingest.wait(120)
     (hit,) = fs.search("zanzibar", mode="keyword")
     assert hit.lines == (1, 3)
     fs.remove("docs/beans.csv")
-    assert fs.ingest.wait(30)
+    assert fs.ingest.wait(120)
 
 
 def test_passages_are_told_with_bytes_and_lines(fs):
@@ -154,7 +154,7 @@ def test_a_file_that_has_all_the_best_passages_leaves_room_for_others(fs, mode):
     for k in range(12):
         fs.write_text(f"docs/star{k}.txt", f"Notes, page {k}: one of the telescopes saw galaxies far away.")
     try:
-        assert fs.ingest.wait(30)
+        assert fs.ingest.wait(120)
         hits = fs.search("galaxies telescopes", k=10, mode=mode)
         assert len(hits) == 10 and len(set(names(hits))) == 10
         assert max(len(hit.others) for hit in hits) <= 100
@@ -163,7 +163,7 @@ def test_a_file_that_has_all_the_best_passages_leaves_room_for_others(fs, mode):
         fs.remove("docs/long.log")
         for k in range(12):
             fs.remove(f"docs/star{k}.txt")
-        assert fs.ingest.wait(30)
+        assert fs.ingest.wait(120)
 
 
 def test_rerankers(fs):
@@ -188,7 +188,7 @@ def test_rerankers(fs):
 
 def test_files_like_another_one(fs):
     fs.write_text("docs/coffee/filter.md", "Filter the water and brew espresso at 92 degrees.")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     assert names(fs.similar("docs/coffee/filter.md", k=1)) == ["water.md"]
     assert names(fs.similar("docs/coffee/filter.md", k=1, where={"year": 2021})) == ["bread.txt"]
     fs.remove("docs/coffee/filter.md")
@@ -222,7 +222,7 @@ def test_a_passage_is_of_the_volume_that_was_searched(tmp_path):
         with vexfs.open(tmp_path / str(number)) as fs:
             fs.index("d", embedder="default")
             fs.write_bytes("d/a.txt", f"passport {number}".encode("utf-32"))
-            assert fs.ingest.wait(20)
+            assert fs.ingest.wait(120)
             assert [hit.text for hit in fs.search("passport", under="d")] == [f"passport {number}"]
 
 
@@ -234,14 +234,14 @@ def test_the_passage_of_a_file_in_wide_letters_is_its_text(tmp_path, text, encod
     with vexfs.open(tmp_path / "v") as fs:
         fs.index("d", embedder="default")
         fs.write_bytes("d/a.txt", text.encode(encoding))
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
         (hit,) = fs.search(text.lstrip("\ufeff"), under="d", mode="keyword")
         assert hit.text == text.lstrip("\ufeff")
 
 
 def test_why_nothing_is_like_it(fs):
     fs.write_bytes("docs/picture.png", b"\x89PNG")
-    assert fs.ingest.wait(30)
+    assert fs.ingest.wait(120)
     with pytest.raises(IndexMissing, match="set aside: a .png file holds no text"):
         fs.similar("docs/picture.png")
     fs.write_bytes("docs/nothing.txt", b"")

@@ -192,7 +192,7 @@ def test_a_search_waits_for_whoever_settles_what_it_is_to_find(fs, box, x, monke
         found = pending(self)
         if not other.ident:
             other.start()
-            taken.wait(30)
+            assert taken.wait(120)
         return found
 
     box.upsert(["far"], -x[:1])
@@ -302,7 +302,7 @@ def test_below_an_index_of_text_arrays_are_vectors_and_not_text(fs, x, rng):
     wide = rng.standard_normal((2, index.dim)).astype(np.float32)
     fs.write_bytes("notes/w.npy", npy(wide))
     fs.write_text("notes/w.vec", vec(wide[:1]))
-    fs.catalog.ingesting().wait(60)
+    assert fs.catalog.ingesting().wait(120)
     assert index.query(wide[1], 1)[0].path == "/notes/w.npy" and len(index) == 3
     told = index.describe()["ingest"]
     assert told["aside"] == [] and told["backlog"] == 0

@@ -26,7 +26,7 @@ def begun(monkeypatch):
 
 
 def closed(fs, monkeypatch, *, with_snapshot):
-    fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     monkeypatch.setattr(index_module, "CLOSING_ROWS", 1 if with_snapshot else 10**9)
     fs.close()
 
@@ -57,14 +57,14 @@ def test_what_was_away_for_a_snapshot_is_found_when_it_is_back(tmp_path, monkeyp
         for k in range(20):
             fs.write_text(f"docs/part/{k}.txt", f"number{k}")
         fs.write_text("docs/other.txt", "other")
-        fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
         fs.rename("docs/part", "elsewhere")
         closed(fs, monkeypatch, with_snapshot=True)
     with vexfs.open(tmp_path / "v") as fs:
         fs.rename("elsewhere", "docs/part")
         closed(fs, monkeypatch, with_snapshot=False)
     with vexfs.open(tmp_path / "v") as fs:
-        fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
         assert [hit.path for hit in fs.search("number7", mode="keyword")] == ["/docs/part/7.txt"]
         assert [hit.path for hit in fs.search("other", mode="keyword")] == ["/docs/other.txt"]
 
@@ -78,7 +78,7 @@ def test_whatever_comes_and_goes_between_openings(tmp_path, monkeypatch, seed):
         with vexfs.open(tmp_path / "v") as fs:
             if not fs.exists("docs"):
                 fs.index("docs", embedder="default")
-            fs.ingest.wait(60)
+            assert fs.ingest.wait(120)
             for word in dice.sample(WORDS, 12):
                 found = {hit.path for hit in fs.search(word, k=100, mode="keyword")}
                 assert found == {f"/docs/{name}" for name, text in model.items() if word in text.split()}, word

@@ -81,7 +81,7 @@ def test_killed_under_load(disk, seed):
         disk.process.kill()
         disk.process.wait()
         for load in loads:
-            load.join(20)
+            load.join(120)
             assert not load.is_alive()
             for name, tried in load.tried.items():
                 known[name] = (load.synced.get(name, known.get(name, (-1, -1))[0]), tried)
@@ -144,7 +144,7 @@ def test_ended_by_a_signal_while_all_its_workers_wait_for_the_disk(disk):
             program.start()
         time.sleep(0.3)
         disk.process.send_signal(signal.SIGTERM)
-        assert disk.process.wait(60) == 0, disk.log.read_text()
+        assert disk.process.wait(120) == 0, disk.log.read_text()
         for program in programs:
-            program.join(60)
+            program.join(120)
             assert not program.is_alive()

@@ -143,10 +143,10 @@ def test_text_is_indexed_anew(box):
     volume, here = box
     (here / "a.md").write_text("bright and sour beans\n")
     (here / ".vexfs/index.toml").write_text('embedder = "default"\n')
-    assert volume.catalog.ingesting().wait(30) and len(index_of(volume, "box")) == 1
+    assert volume.catalog.ingesting().wait(120) and len(index_of(volume, "box")) == 1
     (here / ".vexfs/index.toml").write_text('embedder = "static"\nmetric = "dot"\n')
     assert index_of(volume, "box").metric == "dot" and index_of(volume, "box").embedder == "static"
-    assert volume.catalog.ingesting().wait(30) and len(index_of(volume, "box")) == 1
+    assert volume.catalog.ingesting().wait(120) and len(index_of(volume, "box")) == 1
 
 
 def test_an_inherited_one_saved_as_it_is_makes_no_other(box):

@@ -46,8 +46,9 @@ def test_a_write_is_one_request_and_reads_are_long(inside):
     after = mount.requests()
     assert after["write"] - before["write"] == 1024
     assert after["getxattr"] - before["getxattr"] < 10, "the kernel asks for security.capability before every write"
-    # Only root may have the kernel read further ahead than 128 KiB.
-    assert after["read"] - before["read"] <= (10 if os.geteuid() == 0 else 40)
+    # Only root may have the kernel read further ahead than 128 KiB, where the host's settings are no others' alone.
+    ahead = f"/sys/class/bdi/0:{os.minor(os.stat(path).st_dev)}/read_ahead_kb"
+    assert after["read"] - before["read"] <= (10 if os.access(ahead, os.W_OK) else 40)
 
 
 def test_the_volume_knows_what_it_works_with(inside):
@@ -83,7 +84,7 @@ def test_a_write_brings_a_mebibyte_where_there_is_room_for_it(tmp_path, order, r
     """A program that has imported llfuse before has mounts with the buffers of libfuse."""
     (tmp_path / "mnt").mkdir()
     ended = subprocess.run([sys.executable, "-c", LONG_WRITES, tmp_path / "v.vex", tmp_path / "mnt", order],
-                           capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+                           capture_output=True, text=True, timeout=240, check=False)  # fmt: skip
     assert (ended.stdout.strip(), ended.returncode) == (str(requests), 0), ended.stderr
 
 
@@ -162,7 +163,7 @@ def test_what_is_asked_most_needs_no_interpreter(tmp_path, program):
     """Compiled code that keeps the interpreter's lock does not hold the mount up: it would for ever, for itself."""
     (tmp_path / "mnt").mkdir()
     command = [sys.executable, "-c", program, tmp_path / "v.vex", tmp_path / "mnt", WITHOUT_INTERPRETER]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert ended.returncode == 0, ended.stderr
 
 
@@ -216,7 +217,9 @@ import os, signal, sys
 hits = []
 signal.signal(signal.SIGALRM, lambda *_: hits.append(1))
 signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
-for _ in range(200):
+rounds = 0
+while rounds < 200 or len(hits) <= 50:
+    rounds += 1
     fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
     os.write(fd, b"x" * 300_000)
     os.fsync(fd)
@@ -225,15 +228,15 @@ for _ in range(200):
     os.unlink(sys.argv[1])
     os.statvfs(os.path.dirname(sys.argv[1]))
 signal.setitimer(signal.ITIMER_REAL, 0)
-print(len(hits) > 50)
+print("done")
 """
 
 
 def test_a_program_that_is_signalled_all_the_time_works_on(inside):
     _, path, _ = inside
     command = [sys.executable, "-c", SIGNALLED, path / "f"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
 
 
 def birth(path):

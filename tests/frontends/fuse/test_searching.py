@@ -33,7 +33,7 @@ def found(inside):
     from vexfs.search.textindex import create_text_index
 
     create_text_index(volume.catalog, "docs", "default")
-    assert volume.catalog.ingesting().wait(60)
+    assert volume.catalog.ingesting().wait(120)
     return volume, mnt
 
 
@@ -114,7 +114,7 @@ def test_changes_show_and_names_stay_while_they_are_used(found):
     assert before[0][1].name == "bread.txt"
     (mnt / "docs/bread.txt").unlink()
     (mnt / "docs/rye.txt").write_text("Rye sourdough bread is dense.")
-    assert volume.catalog.ingesting().wait(60)
+    assert volume.catalog.ingesting().wait(120)
     assert os.readlink(home / before[0][0])
     time.sleep(1.1)
     assert listed(home)[0][1].name == "rye.txt"
