@@ -52,7 +52,7 @@ def test_the_two_commands_are_targets():
 
 def test_python(tmp_path):
     result = subprocess.run(
-        [sys.executable, "-c", block("From Python")], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", block("From Python")], cwd=tmp_path, capture_output=True, text=True, timeout=240
     )
     expect_success(result)
     assert sorted(result.stdout.splitlines()) == ["coffee/log.csv 23", "coffee/roasts.md 27"]

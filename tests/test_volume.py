@@ -196,7 +196,7 @@ def test_a_forked_child_leaves_the_volume_alone(place: Path) -> None:
     script = f"import os, sys, vexfs\nfs = vexfs.open({str(place)!r})\nfs.write_bytes('h', b'3')\n"
     script += "child = os.fork()\nif child: os.waitpid(child, 0); fs.write_bytes('i', b'4')"
     with run_python(script) as process:
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     with vexfs.open(place) as fs:
         assert [fs.read_bytes(name) for name in "fghi"] == [b"1", b"2", b"3", b"4"]
     assert check(place).sound

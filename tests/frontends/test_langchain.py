@@ -128,7 +128,7 @@ def test_the_retriever_gives_passages(volume):
     volume.write_text("docs/bread.txt", "Sourdough needs flour, water, salt and time.")
     volume.attributes("docs/bread.txt")["year"] = 2021
     volume.index("docs", embedder="default")
-    assert volume.ingest.wait(30)
+    assert volume.ingest.wait(120)
     retriever = VexRetriever(volume=volume, k=1)
     (document,) = retriever.invoke("sourdough flour")
     assert document.page_content.startswith("Sourdough")

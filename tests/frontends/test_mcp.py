@@ -116,7 +116,7 @@ def test_what_a_search_finds_in_a_packed_file_can_be_read(tmp_path, suffix, pack
         fs.write_bytes(f"docs/notes.txt.{suffix}", pack(text.encode()))
         fs.write_bytes(f"docs/broken.txt.{suffix}", pack(text.encode())[:50])
         fs.write_bytes(f"docs/picture.png.{suffix}", pack(b"\x89PNG" + bytes(50)))
-        assert fs.ingest.wait(30)
+        assert fs.ingest.wait(120)
         server = make_server(fs)
         ((hit,), *wrong) = ask(
             server, ("search", {"query": "coffee beans"}), ("read", {"path": f"docs/broken.txt.{suffix}"}),
@@ -168,7 +168,7 @@ def test_text_in_any_encoding_is_read_as_a_search_finds_it(tmp_path, encoding):
     with vexfs.open(tmp_path / "v.vex") as fs:
         fs.index("docs", embedder="default")
         fs.write_bytes("docs/a.txt", text.encode(encoding))
-        assert fs.ingest.wait(30)
+        assert fs.ingest.wait(120)
         server = make_server(fs)
         ((hit,),) = ask(server, ("search", {"query": words}))
         (piece,) = ask(server, ("read", {"path": hit["path"], "start": hit["span"][0]}))
@@ -237,7 +237,7 @@ def test_names_that_are_no_utf_8_are_shown_and_cost_nothing_else(tmp_path):
         fs.write_text("docs/\udcff.txt", "How to renew a passport.")
         fs.write_text("docs/other.txt", "The passport office.")
         fs.attributes("docs/\udcff.txt")["by"] = "\udcfe"
-        assert fs.ingest.wait(30)
+        assert fs.ingest.wait(120)
         listed, found, wrong = ask(
             make_server(fs), ("list", {"path": "docs"}), ("search", {"query": "renew a passport"}),
             ("read", {"path": "docs/\ufffd.txt"}),
@@ -253,7 +253,7 @@ def test_an_answer_is_no_longer_than_an_agent_wants(tmp_path):
         fs.write_text("docs/long.txt", "".join(f"Roast {i} of the coffee beans is darker.\n\n" for i in range(5000)))
         fs.write_bytes("large", b"x" * (RESOURCE_MOST + 1))
         fs.write_bytes("picture", b"x\0y")
-        assert fs.ingest.wait(60) and fs.search("coffee")[0].others
+        assert fs.ingest.wait(120) and fs.search("coffee")[0].others
         server = make_server(fs)
         (found,) = ask(server, ("search", {"query": "coffee"}))
         assert len(found) == 1 and len(json.dumps(found)) < 4000
@@ -280,7 +280,7 @@ def test_the_command_as_an_agent_starts_it(tmp_path):
 
 def test_a_volume_that_is_not_there(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", VEXFS, "mcp", str(tmp_path / "none.vex")], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", VEXFS, "mcp", str(tmp_path / "none.vex")], capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1

@@ -43,7 +43,7 @@ class Running:
 
     def stop(self):
         self.node.stop()
-        self.thread.join(30)
+        self.thread.join(120)
         assert not self.thread.is_alive()
 
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.waiting import until
 from vexfs.errors import UsageError
 from vexfs.observe import exposition, metrics
 from vexfs.observe.history import History
@@ -31,9 +33,8 @@ def test_counters_are_those_of_the_volume(history):
     with pytest.raises(FileNotFoundError):
         fs.unlink("absent")
     handed = ("vexfs_bridge_items_total", (("priority", "high"),))
-    deadline = time.monotonic() + 30
-    while not (seen := values(metrics.collect(history)))[handed] and time.monotonic() < deadline:
-        time.sleep(0.01)  # the bridge hands commits on in a thread of its own
+    until(lambda: values(metrics.collect(history))[handed])  # the bridge hands commits on in a thread of its own
+    seen = values(metrics.collect(history))
     assert seen[handed] > 0
     assert seen["vexfs_fs_operations_total", (("operation", "create"),)] == 20
     assert seen["vexfs_fs_errors_total", (("errno", "ENOENT"),)] >= 1
@@ -65,14 +66,16 @@ def test_the_nine_gauges_keep_their_names_and_switched_off_read_0(history, plain
 def test_the_latency_histogram_holds_every_timed_operation(history):
     fs, frames = history.parts.filesystem, history.parts.frames
     frames.time(1)
+    began = time.monotonic()
     for i in range(300):
         fs.write_file(f"a{i}", b"x")
+    took = time.monotonic() - began
     seen = values(metrics.collect(history, ["latency"]))
     of = (("operation", "create"),)
     assert seen["vexfs_fs_operation_duration_seconds_count", of] == 300
     buckets = {labels: n for (name, labels), n in seen.items() if name.endswith("_bucket") and of[0] in labels}
     assert max(buckets.values()) == 300
-    assert 0 < seen["vexfs_fs_operation_duration_seconds_sum", of] < 10
+    assert 0 < seen["vexfs_fs_operation_duration_seconds_sum", of] < took
 
 
 def test_collect_takes_collectors_and_metrics(history):
@@ -105,14 +108,14 @@ def test_a_model_that_does_not_come_back_is_named(history, monkeypatch):
     def model(texts):
         if "coffee" in texts[0]:
             asked.set()
-            over.wait(60)
+            over.wait(250)
         return [[1.0, 0.0]] * len(texts)
 
     catalog = history.parts.volume.catalog
     index = create_text_index(catalog, "/docs", model)
     catalog.filesystem.write_file("docs/a.txt", b"coffee")
     try:
-        assert asked.wait(20)
+        assert asked.wait(120)
         time.sleep(0.2)
         seen = values(metrics.collect(history, ["ingest"]))
         assert seen["vexfs_ingest_awaited_seconds", (("embedder", index.embedder),)] >= 0.1
@@ -148,11 +151,14 @@ def test_promtool_finds_nothing_to_say(history):
 
 
 def test_a_scrape_a_second_costs_under_1_percent(history):
-    fs = history.parts.filesystem
-    for i in range(100):
-        fs.write_file(f"a{i}", b"x")
+    """Told by the calls that it makes, of which 1 percent of a processor does tens of thousands."""
+    for i in range(1000):
+        history.parts.filesystem.write_file(f"a{i}", b"x")
     exposition.render(metrics.collect(history))
-    began = time.thread_time()
-    for _ in range(20):
+    calls = []
+    sys.setprofile(lambda frame, event, arg: calls.append(event) if event in ("call", "c_call") else None)
+    try:
         exposition.render(metrics.collect(history))
-    assert (time.thread_time() - began) / 20 < 0.010
+    finally:
+        sys.setprofile(None)
+    assert 100 < len(calls) < 10_000

@@ -2,13 +2,16 @@
 
 import os
 import signal
+import sys
 import threading
 import time
+import traceback
 
 import numpy as np
 import pytest
 
 import vexfs
+from tests.waiting import until
 from vexfs.errors import NotFound
 from vexfs.observe import metrics, workload
 from vexfs.observe.history import History
@@ -68,15 +71,19 @@ def test_ctrl_c_ends_the_clients_of_a_load(tmp_path):
     """What is left of one would go on in a directory that is being removed: a failure, told instead of Ctrl-C."""
     threading.Thread(target=interrupt_when, args=(tmp_path / "0",), daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        workload._clients(tmp_path, 20, 1)
+        workload._clients(tmp_path, 600, 1)
     left = set((tmp_path / "0").iterdir())
     time.sleep(0.3)
     assert set((tmp_path / "0").iterdir()) == left
 
 
 def interrupt_when(place):
-    """Press Ctrl-C once a client works at `place`."""
-    until = time.monotonic() + 20
-    while time.monotonic() < until and not (place.is_dir() and any(place.iterdir())):
-        time.sleep(0.01)
+    """Press Ctrl-C once a client works at `place` and is waited for."""
+    main = threading.main_thread().ident
+
+    def waited_for():
+        frames = traceback.walk_stack(sys._current_frames()[main])
+        return "communicate" in (frame.f_code.co_name for frame, _ in frames)
+
+    until(lambda: place.is_dir() and any(place.iterdir()) and waited_for())
     os.kill(os.getpid(), signal.SIGINT)

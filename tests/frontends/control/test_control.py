@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import socket
 import stat
 import threading
@@ -46,7 +47,7 @@ def verbs():
 
 def raw(served):
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(10)
+    connection.settimeout(120)
     connection.connect(str(served.path))
     return connection, connection.makefile("rb")
 
@@ -57,15 +58,18 @@ def test_progress_where_more_than_a_thousand_files_are_open(served, verbs):
         yield {"done": 1}
         return 2
 
-    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
-    first, _ = raw(served)  # what waits for a connection has the number for it already
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    held = []
     try:
-        with Reach(socket=served.path) as node:
+        held += (os.open(os.devnull, os.O_RDONLY) for _ in range(1100))
+        first, _ = raw(served)  # what waits for a connection has the number for it already
+        with first, Reach(socket=served.path) as node:
             assert list(node.call("test.count")) == [{"done": 1}]
     finally:
-        first.close()
         for each in held:
             os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_progress_then_the_result(served, verbs):
@@ -128,7 +132,7 @@ def test_what_nobody_waits_for_is_ended(served, verbs):
     with Reach(socket=served.path) as node:
         for _ in node.call("test.forever"):
             break
-    assert ended.wait(10)
+    assert ended.wait(120)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Browser:
         self._number += 1
         self._link.send(json.dumps({"id": self._number, "method": method, "params": params}))
         while True:
-            message = json.loads(self._link.recv(timeout=30))
+            message = json.loads(self._link.recv(timeout=120))
             if message.get("method") == "Runtime.exceptionThrown":
                 self.complaints.append(message["params"]["exceptionDetails"].get("exception", {}).get("description"))
             elif message.get("method") == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
@@ -86,4 +86,4 @@ class Browser:
     def close(self):
         self._opening.__exit__(None, None, None)
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(120)

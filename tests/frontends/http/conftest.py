@@ -55,7 +55,7 @@ class Served:
 
     def stop(self):
         self.node.stop()
-        self.thread.join(30)
+        self.thread.join(120)
         assert not self.thread.is_alive()
 
     @property
@@ -63,7 +63,7 @@ class Served:
         return (self.directory / "log/vexfs.log").read_text()
 
     def connection(self):
-        return http.client.HTTPConnection(self.host, timeout=20)
+        return http.client.HTTPConnection(self.host, timeout=120)
 
     def ask(self, method, path, body=None, headers=None, token=None, connection=None):
         token = self.token if token is None else token

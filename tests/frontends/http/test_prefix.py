@@ -4,6 +4,7 @@ import base64
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -94,16 +95,18 @@ def test_links_that_come_and_go_let_nothing_out(served, part):
             for some in (calls[:2], calls[2:]):
                 served.ask("POST", "/v1/operations", {"calls": some}, token=part, connection=with_link)
 
-    swapper = threading.Thread(target=swap)
-    swapper.start()
-    with_link, seen, until = served.connection(), set(), time.monotonic() + 3
-    while time.monotonic() < until or "NotPermitted" not in seen:
-        calls = [{"op": "mkdir", "args": ["/part/swap/evil"]}, {"op": "rmdir", "args": ["/part/swap/evil"]}]
-        got = served.ask("POST", "/v1/operations", {"calls": calls}, token=part, connection=with_link).json
-        seen.add(got.get("fault", {}).get("error"))
-        assert "evil" not in fs.listdir("/out")
-    over.set()
-    swapper.join()
+    with ThreadPoolExecutor(1) as pool:
+        swapping = pool.submit(swap)
+        with_link, seen, until = served.connection(), set(), time.monotonic() + 3
+        try:
+            while time.monotonic() < until or "NotPermitted" not in seen:
+                calls = [{"op": "mkdir", "args": ["/part/swap/evil"]}, {"op": "rmdir", "args": ["/part/swap/evil"]}]
+                got = served.ask("POST", "/v1/operations", {"calls": calls}, token=part, connection=with_link).json
+                seen.add(got.get("fault", {}).get("error"))
+                assert "evil" not in fs.listdir("/out")
+        finally:
+            over.set()
+        swapping.result()
 
 
 def test_a_link_that_is_moved_leads_elsewhere(served, part):
@@ -161,7 +164,7 @@ def test_a_search_that_takes_long_holds_up_no_renames_and_tells_of_nothing_outsi
     for place in ("/part/sub/deep", "/out/dir"):
         fs.index(place, embedder=embed, dim=2)
         fs.write_text(f"{place}/text.txt", "words that are found")
-    fs.ingest.wait(60)
+    fs.ingest.wait(120)
     found = []
     wish = {"text": "slow", "under": "/part/sub/deep"}
     ask = threading.Thread(target=lambda: found.append(served.ask("POST", "/v1/search", wish, token=part).json["hits"]))
@@ -208,7 +211,7 @@ def test_an_index_above_that_cannot_be_searched_is_told(served, part):
     fs.index("/above", embedder=model)
     fs.index("/above/part/sub", embedder="default")
     fs.write_text("/above/part/sub/found.txt", "coffee")
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     embedders._made.pop(fs.catalog.covering("/above").embedder)
     token = served.node.tokens.create("below", ["read"], ["/above/part"])[0]
     sub = served.node.tokens.create("sub", ["read"], ["/above/part/sub"])[0]
@@ -229,18 +232,21 @@ def test_a_file_that_others_rename_over_is_there_at_every_moment(served, part):
                 call(served, part, "stat", "/part/name"), call(served, part, "open", "/part/name", os.O_RDONLY),
             ]  # fmt: skip
             failed.extend(a for a in answers if a.status != 200 or b"fault" in a.body)
+            if not failed:
+                call(served, part, "release", answers[-1].json["results"][0][0])
 
     fs.write_file("/part/name", b"x")
-    threads = [threading.Thread(target=ask) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    until = time.monotonic() + 3
-    while time.monotonic() < until:
-        fs.write_file("/part/made", b"y")
-        fs.rename("/part/made", "/part/name")
-    over.set()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(ask) for _ in range(2)]
+        until = time.monotonic() + 3
+        try:
+            while time.monotonic() < until:
+                fs.write_file("/part/made", b"y")
+                fs.rename("/part/made", "/part/name")
+        finally:
+            over.set()
+        for each in asked:
+            each.result()
     assert not failed
     fs.unlink("/part/name")
     assert served.ask("GET", "/v1/files/part/name", token=part).status == 404

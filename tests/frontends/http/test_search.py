@@ -1,5 +1,6 @@
 import base64
 import io
+import threading
 import time
 
 import numpy as np
@@ -196,14 +197,17 @@ def test_a_subscriber_hears_nothing_from_outside_its_paths(served, library):
 
 def test_whoever_reads_matches_too_slowly_is_dropped(served, library, monkeypatch):
     monkeypatch.setattr(feeds, "HELD", 5)
+    wrote, news = threading.Event(), feeds.Matches.news
+    monkeypatch.setattr(feeds.Matches, "news", lambda feed: [wrote.wait(250), news(feed)][1])
     with Listener(served) as client:
         client.say(action="subscribe", channel="search", id="s", vector=library[0].tolist(), threshold=-1)
         client.hear("subscribed")
         ids = [f"p{i}" for i in range(200)]
         served.node.volume.index("/papers").upsert(ids, library)
+        wrote.set()
         with pytest.raises(ConnectionClosed) as closed:
             while True:
-                client.link.recv(timeout=30)
+                client.link.recv(timeout=120)
         assert closed.value.rcvd.code == websocket.SLOW and "more were lost" in closed.value.rcvd.reason
 
 

@@ -15,7 +15,7 @@ from vexfs.node import uploads
 def opened(url, data=b""):
     """A connection to a port of the node, on which so much was said."""
     host, _, port = url.rpartition("/")[2].rpartition(":")
-    link = socket.create_connection((host, int(port)), timeout=30)
+    link = socket.create_connection((host, int(port)), timeout=120)
     link.sendall(data)
     return link
 

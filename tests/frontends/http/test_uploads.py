@@ -25,7 +25,7 @@ def parts(filesystem):
 
 def begun(address, token, path, sent=3 * MEBIBYTE, whole=9 * MEBIBYTE):
     """A connection with an upload of which the end is missing."""
-    link = socket.create_connection(address, timeout=20)
+    link = socket.create_connection(address, timeout=120)
     head = (f"PUT /v1/files{path} HTTP/1.1", "Host: x", f"Authorization: Bearer {token}", f"Content-Length: {whole}")
     link.sendall("\r\n".join((*head, "", "")).encode() + b"x" * sent)
     return link
@@ -44,7 +44,7 @@ def killed_in_an_upload(directory):
                 until(lambda: fs.exists("/in") and fs.info()["status"]["used_bytes"] >= MEBIBYTE)
                 fs.sync()
             node.process.kill()
-            node.process.wait(20)
+            node.process.wait(120)
     finally:
         node.process.kill()
         node.process.stderr.close()
@@ -59,11 +59,11 @@ def test_what_a_client_waited_for_is_there_after_kill_9(tmp_path):
         wait = json.dumps({"calls": [{"op": "fsync"}]}).encode()  # as http.md has it
         for method, where, body in (("PUT", "files/in/kept", b"kept"), ("POST", "operations", wait)):
             asked = urllib.request.Request(f"{url}/v1/{where}", body, headers, method=method)
-            with urllib.request.urlopen(asked, timeout=20) as answer:
+            with urllib.request.urlopen(asked, timeout=120) as answer:
                 assert answer.status in (200, 201) and b"fault" not in answer.read()
     finally:
         node.process.kill()
-        node.process.wait(20)
+        node.process.wait(120)
         node.process.stderr.close()
     with vexfs.open(tmp_path / "data/volume.vex", read_only=True) as fs:
         assert fs.read_bytes("in/kept") == b"kept"
@@ -97,7 +97,7 @@ def test_a_client_that_goes_in_an_upload_holds_nothing(served, sent):
 def test_a_client_that_ends_within_a_request_is_told(served):
     host, port = served.host.split(":")
     for data in (b"GET /v1/fi", b"POST /v1/query HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"):
-        with socket.create_connection((host, int(port)), timeout=10) as link:
+        with socket.create_connection((host, int(port)), timeout=120) as link:
             link.sendall(data)
             link.shutdown(socket.SHUT_WR)
             assert link.recv(65536).startswith(b"HTTP/1.1 4")
@@ -118,6 +118,6 @@ def test_a_large_upload_is_seen_once_it_is_whole(served):
         told = client.hear("event")["data"]
         assert (told["event"], told["path"]) == ("written", "/texts/log.txt")
     assert fs.listdir("/texts") == ["log.txt"] and parts(fs.filesystem) == []
-    assert fs.ingest.wait(60)
+    assert fs.ingest.wait(120)
     assert fs.search("boats at sea", k=1, under="/texts")[0].path == "/texts/log.txt"
     fs.rmtree("/texts")

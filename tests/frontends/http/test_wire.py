@@ -14,7 +14,7 @@ from vexfs.frontends.http.api import files
 from tests.waiting import until
 
 
-def talk(served, data, wait_s=30.0):
+def talk(served, data, wait_s=120.0):
     """Send bytes; everything that comes back until the node hangs up, or is silent for so long."""
     host, _, port = served.host.rpartition(":")
     got = b""
@@ -31,7 +31,7 @@ def talk(served, data, wait_s=30.0):
 def to_its_end(served, data):
     """What comes back though bytes are sent that nobody wants."""
     host, _, port = served.host.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=30) as link:
+    with socket.create_connection((host, int(port)), timeout=120) as link:
         link.sendall(data)
         link.shutdown(socket.SHUT_WR)
         return link.makefile("rb").read()
@@ -56,10 +56,12 @@ def test_headers_behind_a_body_change_nothing(served):
 
 
 @pytest.mark.parametrize("end", [b"a:b\r\n" * 100_000, b"a: " + b"b" * 600_000])
-def test_endless_headers_behind_a_body_are_refused(served, end):
-    begun = time.process_time()  # the node's, too
-    answer = talk(served, head(served, SEARCH, CHUNKED) + b"0\r\n" + end)
-    assert statuses(answer) == [431] and time.process_time() - begun < 2
+def test_endless_headers_behind_a_body_are_refused(served, end, monkeypatch):
+    monkeypatch.setattr(connection, "LINGER_S", 100.0)
+    fed, feed = [], connection.Connection.on_header
+    monkeypatch.setattr(connection.Connection, "on_header", lambda *given: [fed.append(1), feed(*given)][1])
+    answer = to_its_end(served, head(served, SEARCH, CHUNKED) + b"0\r\n" + end)
+    assert statuses(answer) == [431] and len(fed) < 10_000  # what comes behind the refusal costs nothing
 
 
 def test_many_small_headers_are_refused_whatever_comes_at_once(served):
@@ -94,13 +96,13 @@ def test_what_came_before_something_broken_is_answered_first(served):
 
 @pytest.mark.parametrize("before", [b"", b"GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"])
 def test_who_is_refused_for_a_head_without_end_reads_why_though_it_sends_on(served, before, monkeypatch):
-    monkeypatch.setattr(connection, "LINGER_S", 20.0)
+    monkeypatch.setattr(connection, "LINGER_S", 100.0)
     answer = to_its_end(served, before + b"GET / HTTP/1.1\r\nHost: x\r\nx: " + b"a" * 4_000_000)
     assert statuses(answer) == ([200, 431] if before else [431])
 
 
 def test_one_connection_too_many_is_told_so(serve, monkeypatch):
-    monkeypatch.setattr(connection, "LINGER_S", 20.0)
+    monkeypatch.setattr(connection, "LINGER_S", 100.0)
     node = serve()
     gate = node.node.services["rest"].service._gate
     monkeypatch.setattr(gate, "_connections_most", 0)
@@ -109,20 +111,21 @@ def test_one_connection_too_many_is_told_so(serve, monkeypatch):
     until(lambda: not gate._turned_away)
 
 
-def test_who_is_refused_early_reads_why(served):
+def test_who_is_refused_early_reads_why(served, monkeypatch):
     """The reply comes whole though most of what was sent is not read."""
+    monkeypatch.setattr(connection, "LINGER_S", 100.0)
     for _ in range(5):
         answer = talk(served, head(served, "GET /v1/node HTTP/1.1", "X: " + "a" * 3_000_000))
         assert statuses(answer) == [431] and answer.endswith(b"}")
 
 
 def test_bodies_that_wait_are_bounded_together(serve):
-    served = serve("api.max_body_size=1MB")
+    served = serve("api.max_body_size=1MB", "api.request_timeout=1h")
     host, _, port = served.host.rpartition(":")
     gate, links = served.node.services["rest"].service._gate, []
     for number in range(17):
         until(lambda held=number * 999_000: gate._held == held)
-        link = socket.create_connection((host, int(port)), timeout=30)
+        link = socket.create_connection((host, int(port)), timeout=120)
         link.sendall(head(served, SEARCH, "Content-Length: 1000000") + b" " * 999_000)
         links.append(link)
     seen = []
@@ -165,7 +168,7 @@ def test_the_end_of_an_upload_that_takes_too_long_is_answered(serve, monkeypatch
 
 @pytest.mark.parametrize("way", ["the client goes", "the time is over"])
 def test_an_upload_of_which_a_part_waits_is_not_taken_for_a_whole_one(serve, monkeypatch, way):
-    served = serve("api.request_timeout=3s")
+    served = serve("api.request_timeout=1h")
     begun, release, real = threading.Event(), threading.Event(), files._FileSink.write
 
     def write(self, data):
@@ -176,9 +179,10 @@ def test_an_upload_of_which_a_part_waits_is_not_taken_for_a_whole_one(serve, mon
     monkeypatch.setattr(files._FileSink, "write", write)
     host, _, port = served.host.rpartition(":")
     gate = served.node.services["rest"].service
-    with socket.create_connection((host, int(port)), timeout=30) as link:
+    with socket.create_connection((host, int(port)), timeout=120) as link:
         link.sendall(head(served, "PUT /v1/files/half HTTP/1.1", CHUNKED) + b"3\r\nabc\r\n")
-        assert begun.wait(30)
+        assert begun.wait(120)
+        served.node.change({"api.request_timeout": "2s"})
         link.sendall(b"3\r\ndef\r\n0\r\n\r\n")
         time.sleep(0.2)  # all of it has come, and half of it is written
         if way == "the client goes":

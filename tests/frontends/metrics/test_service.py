@@ -25,7 +25,7 @@ def running(tmp_path):
 
 def get(node, service, path):
     host, port = node.services[service].describe()["address"].rsplit(":", 1)
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection = http.client.HTTPConnection(host, int(port), timeout=120)
     connection.request("GET", path)
     answer = connection.getresponse()
     body = answer.read().decode()
