@@ -94,6 +94,31 @@ def test_a_snapshot_answers_as_the_index_did():
     assert snapshot(again) == snapshot(restored(snapshot(again)))
 
 
+def test_a_snapshot_of_more_than_is_posted_at_once():
+    """Documents of two parts, more tokens than are sorted together, and one text that alone is longer than that."""
+    rng = np.random.default_rng(7)
+    words = [f"w{i}" for i in range(5000)]
+    texts = [" ".join(words[i] for i in row) for row in np.minimum(rng.zipf(1.3, (66_000, 16)), 4999).tolist()]
+    texts[100] = " ".join(words) + " often" * 1_100_000
+    index = WordIndex()
+    index.put(np.arange(len(texts)), WordIndex.encode_all(texts))
+    again = restored(snapshot(index))
+    assert again.stats()["parts"] == 2
+
+    def same():
+        assert (len(again), dict(again.terms())) == (len(index), dict(index.terms()))
+        assert again.stats()["average_length"] == index.stats()["average_length"]
+        for query in ("often", "w1 w2", '"w1 w2"', "+w30 -w4", "w12* w700"):
+            for got, want in zip(again.search(query, 200), index.search(query, 200), strict=True):
+                np.testing.assert_array_equal(got, want)
+
+    same()
+    for each in (index, again):
+        each.remove(np.arange(0, len(texts), 3))
+        each.put([1, 100], WordIndex.encode_all(["w1 another", "w2 other"]))
+    same()
+
+
 def test_an_empty_snapshot():
     assert len(restored(snapshot(WordIndex()))) == 0
 

@@ -164,11 +164,8 @@ int vx_words_page(vx_words *w, uint32_t row)
     return 0;
 }
 
-/* The distinct terms of a document into w->counts; how many, or -ENOMEM.  *length is in positions. */
-static int64_t count(vx_words *w, const uint8_t *seq, size_t n, uint32_t *length)
+int vx_words_room(vx_words *w, size_t n)
 {
-    const uint8_t *end = seq + n;
-    uint32_t found = 0, positions = 0;
     if (w->place_cap < w->terms.n) {
         free(w->place);
         w->place_cap = 0;
@@ -183,6 +180,14 @@ static int64_t count(vx_words *w, const uint8_t *seq, size_t n, uint32_t *length
             return -ENOMEM;
         w->counts_cap = (uint32_t)n * 2;
     }
+    return 0;
+}
+
+/* The distinct terms of a document into w->counts; how many.  There must be room.  *length is in positions. */
+static uint32_t count(vx_words *w, const uint8_t *seq, size_t n, uint32_t *length)
+{
+    const uint8_t *end = seq + n;
+    uint32_t found = 0, positions = 0;
     while (seq < end) {
         const uint32_t token = vx_varint(&seq), term = token >> 1;
         uint32_t at = w->place[term];
@@ -221,39 +226,48 @@ static int part_for(vx_words *w, size_t n, double average)
     return 0;
 }
 
-int64_t vx_words_append(vx_words *w, uint32_t row, const uint8_t *seq, size_t n)
+int64_t vx_words_place(vx_words *w, uint32_t row, const uint8_t *seq, size_t n, uint32_t length)
 {
-    uint32_t length;
-    const int64_t distinct = count(w, seq, n, &length);
-    if (distinct < 0)
-        return distinct;
-    int err = part_for(w, n, (double)(w->tokens + length + 1) / (double)(w->docs + 1));
+    const int err = part_for(w, n, (double)(w->tokens + length + 1) / (double)(w->docs + 1));
     if (err)
         return err;
-    const uint32_t number = w->current;
-    vx_part *p = w->parts[number];
+    vx_part *p = w->parts[w->current];
     const uint32_t doc = p->n++;
     p->row[doc] = row;
     p->length[doc] = (float)length;
     if (n) /* a document without words may have no sequence */
         memcpy(p->seq + p->at[doc], seq, n);
     p->at[doc + 1] = p->at[doc] + (uint32_t)n;
-    for (int64_t i = 0; i < distinct && !err; i++) {
-        const uint32_t tf = w->counts[i].tf;
+    return (int64_t)w->current << PART_BITS | doc;
+}
+
+int64_t vx_words_append(vx_words *w, uint32_t row, const uint8_t *seq, size_t n)
+{
+    uint32_t length;
+    int err = vx_words_room(w, n);
+    if (err)
+        return err;
+    const uint32_t distinct = count(w, seq, n, &length);
+    const int64_t doc = vx_words_place(w, row, seq, n, length);
+    if (doc < 0)
+        return doc;
+    const uint32_t number = w->current;
+    vx_part *p = w->parts[number];
+    for (uint32_t i = 0; i < distinct && !err; i++) {
         if (i + AHEAD < distinct) /* the dictionary is larger than the caches */
             __builtin_prefetch(&w->terms.term[w->counts[i + AHEAD].term], 1);
         vx_seg *s = vx_term_seg_made(&w->terms.term[w->counts[i].term], number);
-        err = s ? vx_seg_append(s, p, (uint16_t)doc, (uint8_t)(tf < VX_WORDS_TF ? tf : VX_WORDS_TF)) : -ENOMEM;
+        err = s ? vx_seg_append(s, p, (uint16_t)doc, w->counts[i].tf) : -ENOMEM;
     }
     if (err) { /* what was posted of it belongs to a document that never lived */
         p->dead++;
         return err;
     }
-    for (int64_t i = 0; i < distinct; i++)
+    for (uint32_t i = 0; i < distinct; i++)
         w->terms.term[w->counts[i].term].df++;
     w->docs++;
     w->tokens += length;
-    return (int64_t)number << PART_BITS | doc;
+    return doc;
 }
 
 /* Puts a document on the stack of those that died and still count. */
@@ -272,9 +286,8 @@ void vx_words_discount(vx_words *w, uint32_t doc)
     vx_part *p = w->parts[doc >> PART_BITS];
     const uint32_t i = doc % PART_DOCS;
     uint32_t length = 0;
-    const int64_t distinct = count(w, p->seq + p->at[i], p->at[i + 1] - p->at[i], &length);
-    /* Its terms were counted before, so that there is memory for it: distinct is never negative. */
-    for (int64_t k = 0; k < distinct; k++)
+    const uint32_t distinct = count(w, p->seq + p->at[i], p->at[i + 1] - p->at[i], &length);
+    for (uint32_t k = 0; k < distinct; k++)
         w->terms.term[w->counts[k].term].df--;
     w->docs--;
     w->tokens -= length;

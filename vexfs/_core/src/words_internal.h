@@ -10,6 +10,7 @@
 #ifndef VEXFS_SRC_WORDS_INTERNAL_H
 #define VEXFS_SRC_WORDS_INTERNAL_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -25,6 +26,7 @@
 #define SPARSE_MOST 256u
 #define DENSE_LEAST 512u
 #define NONE 0xffffffffu
+#define VARINT_MOST 5u /* bytes */
 #define PAGES 65536u
 #define PAGE_ROWS 65536u
 
@@ -126,6 +128,8 @@ void vx_terms_free(vx_terms *t);  /* what is left of a cleared one */
 uint32_t vx_terms_find(const vx_terms *t, const uint8_t *name, uint32_t n);
 /* The number of a term, new if need be; NONE on ENOMEM. */
 uint32_t vx_terms_put(vx_terms *t, const uint8_t *name, uint32_t n);
+/* Room for so many terms at once, as far as a first guess may go.  0 or -ENOMEM. */
+int vx_terms_reserve(vx_terms *t, uint32_t n);
 /* Forgets terms that no list is left of, if they are most: their numbers are given again.  0 or -ENOMEM. */
 int vx_terms_prune(vx_terms *t);
 /* Calls fn for each term that begins so, until it answers not 0. */
@@ -146,7 +150,19 @@ typedef struct {
 /* Checks every byte; 0, -EBADMSG or -EINVAL. */
 int vx_record_parse(vx_record *r, const uint8_t *data, size_t n);
 /* One varint of at most 32 bits, in the shortest form, that ends before `end`; 0 or -EBADMSG. */
-int vx_varint_checked(const uint8_t **p, const uint8_t *end, uint32_t *v);
+static inline int vx_varint_checked(const uint8_t **p, const uint8_t *end, uint32_t *v)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < VARINT_MOST && *p < end; i++) {
+        const uint8_t b = *(*p)++;
+        sum |= (uint64_t)(b & 0x7f) << (7 * i);
+        if (b < 0x80) {
+            *v = (uint32_t)sum;
+            return sum <= UINT32_MAX && (b || !i) ? 0 : -EBADMSG;
+        }
+    }
+    return -EBADMSG;
+}
 static inline uint32_t vx_varint(const uint8_t **p)
 {
     uint32_t v = 0;
@@ -173,7 +189,7 @@ typedef struct {
     const uint8_t *tfs;
     uint32_t n;
 } vx_slice;
-int vx_seg_append(vx_seg *s, const vx_part *p, uint16_t doc, uint8_t tf);
+int vx_seg_append(vx_seg *s, const vx_part *p, uint16_t doc, uint32_t times);
 void vx_seg_free(vx_seg *s);
 void vx_seg_bounds(vx_seg *s, const vx_part *p);
 size_t vx_seg_memory(const vx_seg *s);
@@ -202,8 +218,12 @@ static inline double vx_words_average(const vx_words *w)
 void vx_words_clear(vx_words *w); /* the lock must be held for writing, and nobody be removing */
 int vx_words_new_part(vx_words *w, double average);
 void vx_part_free(vx_part *p);
-/* A new document of tokens (varints as in seq), which no row names yet.  The lock must be held for writing.  Its number,
- * or -errno. */
+/* Room to count the terms of a document of n bytes of tokens: its death needs it, too, and cannot fail.  0 or -ENOMEM. */
+int vx_words_room(vx_words *w, size_t n);
+/* A new document of tokens (varints as in seq) and so many positions, which no row names, no list has and no count knows
+ * yet.  The lock must be held for writing.  Its number, or -errno. */
+int64_t vx_words_place(vx_words *w, uint32_t row, const uint8_t *seq, size_t n, uint32_t length);
+/* The same, in the lists of its terms and counted. */
 int64_t vx_words_append(vx_words *w, uint32_t row, const uint8_t *seq, size_t n);
 /* The row names the document from now on. */
 void vx_words_name(vx_words *w, uint32_t row, uint32_t doc);

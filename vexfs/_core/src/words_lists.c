@@ -123,8 +123,9 @@ static int to_sparse(vx_seg *s)
     return 0;
 }
 
-int vx_seg_append(vx_seg *s, const vx_part *p, uint16_t doc, uint8_t tf)
+int vx_seg_append(vx_seg *s, const vx_part *p, uint16_t doc, uint32_t times)
 {
+    const uint8_t tf = (uint8_t)(times < VX_WORDS_TF ? times : VX_WORDS_TF);
     if (s->n < FEW) {
         s->u.few.doc[s->n] = doc;
         s->u.few.tf[s->n] = tf;

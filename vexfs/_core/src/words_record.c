@@ -12,7 +12,6 @@
 
 #include "words_internal.h"
 
-#define VARINT_MOST 5u
 
 typedef struct {
     uint8_t *names; /* length, bytes */
@@ -124,20 +123,6 @@ int vx_words_encode(const uint8_t *text, size_t n, uint8_t **out, size_t *out_n)
     free(e.names);
     free(e.name_at);
     return err;
-}
-
-int vx_varint_checked(const uint8_t **p, const uint8_t *end, uint32_t *v)
-{
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < VARINT_MOST && *p < end; i++) {
-        const uint8_t b = *(*p)++;
-        sum |= (uint64_t)(b & 0x7f) << (7 * i);
-        if (b < 0x80) {
-            *v = (uint32_t)sum;
-            return sum <= UINT32_MAX && (b || !i) ? 0 : -EBADMSG;
-        }
-    }
-    return -EBADMSG;
 }
 
 int vx_record_parse(vx_record *r, const uint8_t *data, size_t n)

@@ -1,4 +1,5 @@
-/* Snapshots: the dictionary and the tokens of every living document; lists are made again from them.
+/* Snapshots: the dictionary and the tokens of every living document; lists are made again from them, of many documents at
+ * once: their tokens are sorted by term, so that the dictionary is walked in its order and not by the words of each text.
  *
  *     frame      u32 length of the payload, u32 crc32c of it, payload
  *     last       u32 0, u32 number of documents
@@ -19,6 +20,10 @@
 #define FRAME (256u << 10) /* cut when larger */
 #define FRAME_MOST (1u << 27)
 #define LEAD 8u /* of a frame and of a document */
+#define POSTED (1u << 20) /* tokens that are sorted at once */
+#define DIGIT 11u /* bits that a pass sorts by */
+#define DIGITS 3u /* of a term's number */
+#define AHEAD 16u /* tokens whose terms are fetched before they are needed */
 
 static void put32(uint8_t *p, uint32_t v)
 {
@@ -165,6 +170,8 @@ typedef struct {
     uint32_t docs; /* that the last frame told */
     vx_words_read read;
     void *ctx;
+    uint64_t *tokens, *spare; /* not yet in lists: term << 32 | document */
+    size_t tokens_n, tokens_cap;
 } source;
 
 /* The next frame; 1 when there is one, 0 at the end. */
@@ -216,15 +223,88 @@ static int restore_terms(vx_words *w, source *s, uint32_t terms)
     return s->at == s->end ? 0 : -EBADMSG;
 }
 
-/* Whether the tokens are whole, and of terms that there are. */
-static int is_sound(const uint8_t *seq, size_t n, uint32_t terms)
+/* -- lists of many documents at once */
+
+static uint32_t digit(uint64_t token, uint32_t k)
 {
-    const uint8_t *end = seq + n;
-    uint32_t token;
-    for (int first = 1; seq < end; first = 0)
-        if (vx_varint_checked(&seq, end, &token) || token >> 1 >= terms || (first && token & 1))
-            return 0;
-    return 1;
+    return (uint32_t)(token >> (32 + k * DIGIT)) & ((1u << DIGIT) - 1);
+}
+
+/* Sorts the tokens by term; those of a term stay in the order of their documents. */
+static void sort_tokens(source *s, uint32_t terms)
+{
+    uint32_t at[DIGITS][1u << DIGIT] = {0};
+    for (size_t i = 0; i < s->tokens_n; i++)
+        for (uint32_t k = 0; k < DIGITS; k++)
+            at[k][digit(s->tokens[i], k)]++;
+    for (uint32_t k = 0; k < DIGITS && terms >> (k * DIGIT); k++) {
+        uint32_t sum = 0;
+        for (uint32_t i = 0; i < 1u << DIGIT; i++) {
+            const uint32_t n = at[k][i];
+            at[k][i] = sum;
+            sum += n;
+        }
+        for (size_t i = 0; i < s->tokens_n; i++)
+            s->spare[at[k][digit(s->tokens[i], k)]++] = s->tokens[i];
+        uint64_t *sorted = s->spare;
+        s->spare = s->tokens;
+        s->tokens = sorted;
+    }
+}
+
+/* Puts the tokens that wait into the lists of their terms. */
+static int post(vx_words *w, source *s)
+{
+    const size_t n = s->tokens_n;
+    sort_tokens(s, w->terms.n);
+    for (size_t begin = 0, i; begin < n; begin = i) {
+        const uint64_t token = s->tokens[begin];
+        const uint32_t doc = (uint32_t)token, part = doc >> PART_BITS;
+        for (i = begin + 1; i < n && s->tokens[i] == token;)
+            i++;
+        if (i + AHEAD < n)
+            __builtin_prefetch(&w->terms.term[s->tokens[i + AHEAD] >> 32], 1);
+        vx_term *term = &w->terms.term[token >> 32];
+        vx_seg *list = vx_term_seg_made(term, part);
+        const int err = list ? vx_seg_append(list, w->parts[part], (uint16_t)doc, (uint32_t)(i - begin)) : -ENOMEM;
+        if (err)
+            return err;
+        term->df++;
+    }
+    s->tokens_n = 0;
+    return 0;
+}
+
+/* Room for so many tokens more; what waits is posted when it is much. */
+static int room_to_post(vx_words *w, source *s, size_t n)
+{
+    if (s->tokens_n + n <= s->tokens_cap)
+        return 0;
+    const int err = s->tokens_n ? post(w, s) : 0;
+    if (err || n <= s->tokens_cap)
+        return err;
+    free(s->tokens);
+    free(s->spare);
+    s->tokens_cap = n > POSTED ? n : POSTED;
+    s->tokens = malloc(s->tokens_cap * sizeof *s->tokens);
+    s->spare = malloc(s->tokens_cap * sizeof *s->spare);
+    return s->tokens && s->spare ? 0 : -ENOMEM;
+}
+
+/* The tokens of a document behind those that wait, as of document 0; how many, or -EBADMSG when the bytes are not whole
+ * or name terms that there are not.  *length is in positions. */
+static int64_t take_tokens(source *s, size_t n, uint32_t terms, uint32_t *length)
+{
+    const uint8_t *seq = s->at, *end = s->at + n;
+    uint64_t *out = s->tokens + s->tokens_n;
+    uint32_t token, positions = 0;
+    for (; seq < end; positions += !(token & 1)) {
+        if (vx_varint_checked(&seq, end, &token) || token >> 1 >= terms || (!positions && token & 1))
+            return -EBADMSG;
+        *out++ = (uint64_t)(token >> 1) << 32;
+    }
+    *length = positions;
+    return out - (s->tokens + s->tokens_n);
 }
 
 static int restore_doc(vx_words *w, source *s, uint32_t terms)
@@ -232,15 +312,25 @@ static int restore_doc(vx_words *w, source *s, uint32_t terms)
     if (s->end - s->at < (ptrdiff_t)LEAD)
         return -EBADMSG;
     const uint32_t row = get32(s->at), n = get32(s->at + 4);
+    uint32_t length;
     s->at += LEAD;
-    if (n > (size_t)(s->end - s->at) || !is_sound(s->at, n, terms) || vx_words_has(w, row))
+    if (n > (size_t)(s->end - s->at) || vx_words_has(w, row))
         return -EBADMSG;
-    const int err = vx_words_page(w, row);
-    if (err)
-        return err == -EINVAL ? -EBADMSG : err;
-    const int64_t doc = vx_words_append(w, row, s->at, n);
+    int err = vx_words_page(w, row);
+    if (err == -EINVAL)
+        return -EBADMSG;
+    if (err || (err = vx_words_room(w, n)) || (err = room_to_post(w, s, n)))
+        return err;
+    const int64_t tokens = take_tokens(s, n, terms, &length);
+    if (tokens < 0)
+        return (int)tokens;
+    const int64_t doc = vx_words_place(w, row, s->at, n, length);
     if (doc < 0)
         return (int)doc;
+    for (int64_t i = 0; i < tokens; i++)
+        s->tokens[s->tokens_n++] |= (uint64_t)doc;
+    w->docs++;
+    w->tokens += length;
     vx_words_name(w, row, (uint32_t)doc);
     s->at += n;
     return 0;
@@ -257,13 +347,14 @@ static int restore_all(vx_words *w, source *s)
         return -EINVAL;
     const uint32_t terms = get32(s->at + 8);
     s->at = s->end;
-    err = restore_terms(w, s, terms);
-    if (err)
+    if ((err = vx_terms_reserve(&w->terms, terms)) || (err = restore_terms(w, s, terms)))
         return err;
     while ((err = s->at == s->end ? next_frame(s) : 1) > 0)
         if ((err = restore_doc(w, s, terms)))
             return err;
-    return err ? err : s->docs == w->docs ? 0 : -EBADMSG;
+    if (!err)
+        err = s->docs == w->docs ? post(w, s) : -EBADMSG;
+    return err;
 }
 
 int vx_words_restore(vx_words *w, vx_words_read read, void *ctx)
@@ -275,5 +366,7 @@ int vx_words_restore(vx_words *w, vx_words_read read, void *ctx)
         vx_words_clear(w);
     pthread_rwlock_unlock(&w->lock);
     free(s.data);
+    free(s.tokens);
+    free(s.spare);
     return err;
 }

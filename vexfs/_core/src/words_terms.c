@@ -9,6 +9,7 @@
 #define HEADS 65536u
 #define FIRST_SLOTS 1024u
 #define PRUNED_LEAST 4096u /* fewer terms are not worth forgetting */
+#define RESERVED_MOST (1u << 22) /* terms that memory is taken for before they come */
 #define LEAD 3u /* bytes that a chain has in common */
 
 uint64_t vx_term_hash(uint64_t seed, const uint8_t *s, uint32_t n)
@@ -132,9 +133,8 @@ static void fill_slots(vx_terms *t)
     }
 }
 
-static int grow_slots(vx_terms *t)
+static int grow_slots(vx_terms *t, uint32_t mask)
 {
-    const uint32_t mask = t->mask * 2 + 1;
     uint64_t *slots = calloc((size_t)mask + 1, sizeof *slots);
     uint32_t *roots = calloc((size_t)mask + 1, sizeof *roots);
     if (!slots || !roots) {
@@ -151,17 +151,32 @@ static int grow_slots(vx_terms *t)
     return 0;
 }
 
+static int grow_terms(vx_terms *t, uint32_t cap)
+{
+    vx_term *term = realloc(t->term, (size_t)cap * sizeof *term);
+    if (!term)
+        return -ENOMEM;
+    t->term = term;
+    t->cap = cap;
+    return 0;
+}
+
+int vx_terms_reserve(vx_terms *t, uint32_t n)
+{
+    const uint32_t most = n < RESERVED_MOST ? n : RESERVED_MOST;
+    uint32_t mask = t->mask;
+    while ((most + 1) * (uint64_t)2 > mask)
+        mask = mask * 2 + 1;
+    if (most > t->cap && grow_terms(t, most))
+        return -ENOMEM;
+    return mask == t->mask ? 0 : grow_slots(t, mask);
+}
+
 /* Room for one more term of n bytes. */
 static int make_room(vx_terms *t, uint32_t n)
 {
-    if (!t->unused && t->n == t->cap) {
-        const uint32_t cap = t->cap ? t->cap * 2 : 256;
-        vx_term *term = realloc(t->term, (size_t)cap * sizeof *term);
-        if (!term)
-            return -ENOMEM;
-        t->term = term;
-        t->cap = cap;
-    }
+    if (!t->unused && t->n == t->cap && grow_terms(t, t->cap ? t->cap * 2 : 256))
+        return -ENOMEM;
     if (t->names_n + n > t->names_cap) {
         const size_t cap = t->names_cap ? t->names_cap * 2 : 4096;
         uint8_t *names = cap > UINT32_MAX ? NULL : realloc(t->names, cap);
@@ -170,7 +185,7 @@ static int make_room(vx_terms *t, uint32_t n)
         t->names = names;
         t->names_cap = cap;
     }
-    return (t->n + 1) * (uint64_t)2 > t->mask ? grow_slots(t) : 0;
+    return (t->n + 1) * (uint64_t)2 > t->mask ? grow_slots(t, t->mask * 2 + 1) : 0;
 }
 
 uint32_t vx_terms_put(vx_terms *t, const uint8_t *name, uint32_t n)
