@@ -39,6 +39,14 @@ COSTLY = {
 }
 
 
+def plain_s():
+    """What this machine computes for ten million steps: that it is slow says nothing of what it was given."""
+    began = time.process_time()
+    for _ in range(10_000_000):
+        pass
+    return time.process_time() - began
+
+
 @pytest.mark.parametrize("what", COSTLY)
 def test_time_and_memory_are_bounded(what):
     name, make = COSTLY[what]
@@ -53,7 +61,7 @@ def test_time_and_memory_are_bounded(what):
     took, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 256 << 20
-    assert took < 20
+    assert took < max(20, 80 * plain_s())
 
 
 def test_time_is_looked_at_where_nothing_is_found():
