@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MountOptions", "mount", "parse", "service"]
 
+#: Status and metrics that were looked up are the same files for so long, until they are read.
+KEPT_S = 1.0
+
 make_room()  # before a module of this package imports llfuse
 
 
@@ -104,10 +107,10 @@ def mount(
         lambda: volume.announce(mountpoint=None),
     )  # fmt: skip
     tree.register(b"version", lambda _: Text(lambda: f"{__version__}\n".encode()))
-    tree.register(b"status", lambda _: Text(lambda: _status(made, closes_with_mount), keep_s=1.0))
+    tree.register(b"status", lambda _: Text(lambda: _status(made, closes_with_mount), keep_s=KEPT_S))
     if not tree.has(b"metrics"):
         figures = Figures(volume)
-        tree.register(b"metrics", lambda _: Text(figures.text, keep_s=1.0))
+        tree.register(b"metrics", lambda _: Text(figures.text, keep_s=KEPT_S))
     if not tree.has(b"config.toml"):
         tree.register(b"config.toml", lambda _: Text(lambda: _config(made, options)))
     kept = Kept()

@@ -65,7 +65,7 @@ class MountService:
         """Mount."""
         tree = VirtualTree()
         tree.register(b"config.toml", lambda _: Text(self._config))
-        tree.register(b"metrics", lambda _: Text(lambda: text_of(history_of(self._node)), keep_s=1.0))
+        tree.register(b"metrics", lambda _: Text(lambda: text_of(history_of(self._node)), keep_s=fuse.KEPT_S))
         self._mount = fuse.mount(self._node.volume, self._mountpoint, self._options, tree=tree, closes_with_mount=False)
 
     def _config(self) -> bytes:

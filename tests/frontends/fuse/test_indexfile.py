@@ -8,6 +8,7 @@ import tomllib
 
 import numpy as np
 import pytest
+from vexfs.frontends.fuse import virtual
 
 from tests.waiting import until
 
@@ -199,6 +200,13 @@ def test_as_editors_write(box):
 WAYS = ["install -m 644 new.toml {}", "mv new.toml {}", "cp --remove-destination new.toml {}"]
 
 
+@pytest.fixture
+def long_hidden(monkeypatch):
+    """What a process removes is not there for it, for as long as the process may take."""
+    monkeypatch.setattr(virtual, "HIDDEN_S", 120.0)
+
+
+@pytest.mark.usefixtures("long_hidden")
 @pytest.mark.parametrize("line", WAYS)
 def test_programs_that_remove_what_they_replace(box, tmp_path, line):
     """From another filesystem: the old text is removed, and a file is made that must not be there."""
@@ -218,6 +226,7 @@ def test_programs_that_remove_what_they_replace(box, tmp_path, line):
     assert len(index_of(volume, "box")) == 1 and (tmp_path / "new.toml").exists()
 
 
+@pytest.mark.usefixtures("long_hidden")
 def test_a_new_text_is_seen_by_who_removed_the_old_one(box, tmp_path):
     volume, here = box
     home = here / ".vexfs"
