@@ -19,7 +19,7 @@ def volume(tmp_path: Path) -> Iterator[Path]:
     with vexfs.open(tmp_path / "v.vex") as fs:
         fs.write_text("docs/a.txt", "coffee roasting at home")
         fs.index("docs", embedder="static")
-        assert fs.ingest.wait(30)
+        assert fs.ingest.wait(120)
     with vexfs.open(tmp_path / "v.vex", read_only=True):
         yield tmp_path / "v.vex"
 
@@ -27,7 +27,7 @@ def volume(tmp_path: Path) -> Iterator[Path]:
 def vexctl(*words: Any) -> subprocess.CompletedProcess[str]:
     program = "import sys; from vexfs.cli.main import run; sys.exit(run('vexctl', sys.argv[1:]))"
     command = [sys.executable, "-c", program, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
 def test_it_is_searched(volume: Path) -> None:

@@ -37,6 +37,7 @@ def test_import_does_not_wait_for_ever_for_a_model_that_hangs(
     assert f"waiting for {service.address}: asked" in shown and "not indexed yet: 2 files" in shown
     assert f"`vexctl index status /d --volume {tmp_path / 'v.vex'}`" in shown
     over.set()
+    monkeypatch.setattr("vexfs.cli.transfer._PATIENCE_S", 250.0)
     assert run("vexfs", ["import", str(tmp_path / "d"), target, "--index", service.address, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["unchanged"] == 2 and told["index"]["backlog"] == 0 and told["index"]["without_text"] == 0

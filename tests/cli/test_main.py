@@ -25,7 +25,7 @@ def start(program, *arguments, **options):
 
 def finish(program, *arguments):
     process = start(program, *arguments)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     return process.returncode, out, err
 
 
@@ -290,7 +290,7 @@ def test_a_name_that_the_terminal_cannot_show_is_no_fault(tmp_path):
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment.pop("PYTHONIOENCODING", None)
     process = start("vexctl", "volume", "create", str(tmp_path / "ü.vex"), env=environment)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert (process.returncode, err) == (0, "")
     assert r"\xfc.vex" in out or r"\udcc3\udcbc.vex" in out
 
@@ -298,5 +298,5 @@ def test_a_name_that_the_terminal_cannot_show_is_no_fault(tmp_path):
 def test_a_name_that_is_no_utf8_is_no_fault_where_output_is_strict(tmp_path):
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
     process = start("vexctl", "volume", "create", str(tmp_path / "\udcff.vex"), env=environment)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert (process.returncode, err) == (0, "") and r"\udcff.vex" in out

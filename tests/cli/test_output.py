@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -98,8 +99,9 @@ def test_progress_says_nothing_to_a_file():
     assert stream.getvalue() == ""
 
 
-def test_progress_draws_and_cleans_up():
-    stream = Terminal()
+def test_progress_draws_and_cleans_up(monkeypatch):
+    stream, now = Terminal(), time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     with Progress("importing", 4 << 20, stream=stream) as progress:
         progress._drawn = 0
         progress(1 << 20)

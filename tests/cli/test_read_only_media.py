@@ -50,7 +50,7 @@ def vexctl(volume: Path) -> Vexctl:
     def run(*words: Any) -> subprocess.CompletedProcess[str]:
         program = "import sys; from vexfs.cli.main import run; sys.exit(run('vexctl', sys.argv[1:]))"
         command = [*UNSHARE, "sh", "-c", FROZEN, volume.parent, sys.executable, "-c", program, *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
     return run
 
@@ -112,7 +112,7 @@ def test_it_is_searched_and_refuses_what_would_write(tmp_path: Path, volume: Pat
     with vexfs.open(volume) as fs:
         fs.write_text("docs/a.txt", "coffee roasting at home")
         fs.index("docs", embedder="static")
-        assert fs.ingest.wait(30)
+        assert fs.ingest.wait(120)
     done = vexctl("search", "--volume", volume, "coffee", "--json")
     assert done.returncode == 0, done.stderr
     assert [hit["path"] for hit in json.loads(done.stdout)["hits"]] == ["/docs/a.txt"]

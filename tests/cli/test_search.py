@@ -137,7 +137,7 @@ def test_watch_tells_of_what_comes(tmp_path: Path) -> None:
         steps = search.watch(Node(), "passport", threshold=0.2)  # type: ignore[arg-type]  # all that a verb needs
         assert next(steps) == {"watching": "passport"}
         fs.write_text("docs/a.txt", "Renew a passport")
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(120)
         told = next(steps)
         assert told["hit"]["path"] == "/docs/a.txt" and "passport" in told["hit"]["snippet"]
         steps.close()

@@ -13,7 +13,7 @@ ENV = {**os.environ, "PYTHONUNBUFFERED": "1"}
 def program(name, *words, **more):
     code = f"import sys; from vexfs.cli.main import run; sys.exit(run({name!r}, sys.argv[1:]))"
     command = [sys.executable, "-c", code, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **more)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, **more)
 
 
 class Served:
@@ -41,7 +41,7 @@ class Served:
     def end(self, number=signal.SIGTERM):
         self.process.send_signal(number)
         self.log += self.process.stderr.readlines()
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_node_from_its_first_to_its_last(served):
     shown = served.vexctl("config", "show", "--effective", "--changed").stdout
     assert "batch_size" in shown and f"{served.file}:10" in shown and "restart: storage.io_queue_depth" in shown
     assert served.vexctl("node", "stop").returncode == 0
-    assert served.process.wait(30) == 0
+    assert served.process.wait(120) == 0
     gone = served.vexctl("node", "status")
     assert gone.returncode == 3 and "no node answers there" in gone.stderr
 

@@ -26,7 +26,7 @@ from vexfs.cli.start import {program}
 def interrupted(program, module, *words, by=signal.SIG_DFL):
     code = QUICK.format(program=program, module=module)
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=240,
         preexec_fn=lambda: signal.signal(signal.SIGINT, by),
     )  # fmt: skip
 

@@ -9,7 +9,6 @@ import stat
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +137,10 @@ def test_holes_are_not_read(tmp_path: Path, volume: Path, capsys: pytest.Capture
             file.seek(at)
             file.write(piece)
         file.truncate(10 << 40)
-    began = time.monotonic()
     status, told = vexfs_run(capsys, "export", f"{volume}:/x", tmp_path / "a/x")
     assert (status, told["errors"]) == (0, []) and told["bytes"] <= 8192
-    assert vexfs_run(capsys, "import", tmp_path / "a", f"{volume}:/again")[0] == 0
-    assert time.monotonic() - began < 20
+    status, told = vexfs_run(capsys, "import", tmp_path / "a", f"{volume}:/again")
+    assert (status, told["errors"]) == (0, []) and told["bytes"] <= 1 << 20
     with vexfs.open(volume) as fs:
         assert fs.stat("again/x").st_size == os.path.getsize(tmp_path / "a/x") == 10 << 40
         with fs.open("again/x", "rb") as file, open(tmp_path / "a/x", "rb") as out:
@@ -278,7 +276,7 @@ def test_an_interrupted_import_goes_on(tree: Path, volume: Path, capsys: pytest.
         "    if len(seen) == 25:\n        os.kill(os.getpid(), signal.SIGINT)\n"
         f"transfer.Transfer._file = file\nsys.exit(run('vexfs', ['import', {str(tree)!r}, {str(volume)!r} + ':/x']))"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240)
     assert ended.returncode == 128 + signal.SIGINT
     assert "goes on from there" in ended.stderr and "Traceback" not in ended.stderr
     status, told = vexfs_run(capsys, "import", tree, f"{volume}:/x")

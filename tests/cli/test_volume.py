@@ -171,7 +171,7 @@ def test_ctrl_c_ends_a_backup_and_leaves_nothing(volume: Path, tmp_path: Path) -
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() == "copying\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(120) == 130
         assert "interrupted" in process.stderr.read()
     assert not (tmp_path / "b").exists()
     vexfs.open(volume).close()

@@ -30,8 +30,8 @@ def program(name, package):
     return found
 
 
-def get(port, path, host="127.0.0.1", method="GET", timeout=10):
-    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+def get(port, path, host="127.0.0.1", method="GET"):
+    connection = http.client.HTTPConnection(host, port, timeout=120)
     try:
         connection.request(method, path)
         answer = connection.getresponse()
@@ -40,9 +40,9 @@ def get(port, path, host="127.0.0.1", method="GET", timeout=10):
         connection.close()
 
 
-def until(condition, seconds, what):
+def until(condition, what):
     """Wait for a condition, which may raise while it does not hold."""
-    end, last = time.monotonic() + seconds, None
+    end, last = time.monotonic() + 120, None
     while time.monotonic() < end:
         try:
             if found := condition():
@@ -50,7 +50,7 @@ def until(condition, seconds, what):
         except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
             last = error
         time.sleep(0.1)
-    raise AssertionError(f"did not happen in {seconds} s: {what} ({last})")
+    raise AssertionError(f"did not happen within 120 s: {what} ({last})")
 
 
 class Served:
@@ -85,7 +85,7 @@ class Served:
                 list(map(str, command)), stdout=log, stderr=log, env={**os.environ, **environment}
             )
         until(
-            lambda: get(self.health, "/ready")[0] == 200, 60, f"{self.name} serves: {(self.home / 'log').read_text()}"
+            lambda: get(self.health, "/ready")[0] == 200, f"{self.name} serves: {(self.home / 'log').read_text()}"
         )
         return self
 
@@ -103,7 +103,7 @@ class Served:
             ],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
         )
         return done.returncode, json.loads(done.stdout) if done.stdout.strip() else done.stderr
@@ -116,7 +116,7 @@ class Served:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(30)
+                self.process.wait(120)
             except subprocess.TimeoutExpired:
                 self.kill()
 

@@ -19,7 +19,7 @@ def text(name):
 
 def who(port):
     """Which node answered."""
-    status, body = get(port, "/ready", timeout=5)
+    status, body = get(port, "/ready")
     return json.loads(body)["node"] if status == 200 else None
 
 
@@ -29,13 +29,13 @@ def two(serve):
 
 
 def fail_over(port, first, second):
-    until(lambda: who(port) == "n1", 20, "the first node answers")
+    until(lambda: who(port) == "n1", "the first node answers")
     assert {who(port) for _ in range(10)} == {"n1"}
     first.kill()
-    until(lambda: who(port) == "n2", 20, "the standby takes over")
+    until(lambda: who(port) == "n2", "the standby takes over")
     assert {who(port) for _ in range(10)} == {"n2"}
     first.start()
-    until(lambda: who(port) == "n1", 30, "the first is asked again")
+    until(lambda: who(port) == "n1", "the first is asked again")
 
 
 def test_haproxy_takes_the_file(tmp_path):
@@ -144,7 +144,7 @@ def nginx_file(home, nodes, rest, websocket):
 def balanced(command, rest):
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        until(lambda: get(rest, "/v1/files")[0] == 200, 20, "the first node answers")
+        until(lambda: get(rest, "/v1/files")[0] == 200, "the first node answers")
         yield
     finally:
         process.terminate()
@@ -156,19 +156,19 @@ def balanced(command, rest):
 def test_a_node_that_stops_ends_what_is_under_way_and_nobody_is_refused(serve, tmp_path, file):
     nodes, rest, websocket = (Whole(serve, "n1"), Whole(serve, "n2")), free_port(), free_port()
     with balanced(file(tmp_path, nodes, rest, websocket), rest):
-        upload = http.client.HTTPConnection("127.0.0.1", rest, timeout=20)
+        upload = http.client.HTTPConnection("127.0.0.1", rest, timeout=120)
         upload.putrequest("PUT", "/v1/files/slow")
         upload.putheader("Content-Length", str(2 << 20))
         upload.endheaders(bytes(1 << 20))
-        until(lambda: json.loads(get(rest, "/v1/node")[1])["node_id"] == "n1", 20, "the first node answers")
+        until(lambda: json.loads(get(rest, "/v1/node")[1])["node_id"] == "n1", "the first node answers")
         nodes[0].node.process.send_signal(signal.SIGTERM)
-        until(lambda: get(nodes[0].node.health, "/ready")[0] == 503, 20, "it says that it stops")
+        until(lambda: get(nodes[0].node.health, "/ready")[0] == 503, "it says that it stops")
         for _ in range(20):
             status, body = get(rest, "/v1/node")
             assert (status, json.loads(body)["node_id"]) == (200, "n2")
         upload.send(bytes(1 << 20))
         assert upload.getresponse().status == 201
-        assert nodes[0].node.process.wait(20) == 0
+        assert nodes[0].node.process.wait(120) == 0
 
 
 @pytest.mark.slow
@@ -181,6 +181,6 @@ def test_subscriptions_pass_where_nodes_say_that_they_are(serve, tmp_path, file)
         for port in ports:
             with sync.connect(f"ws://127.0.0.1:{port}/v1/subscribe", origin=f"http://127.0.0.1:{rest}") as link:
                 assert json.loads(link.recv(10))["type"] == "ready"
-        link = http.client.HTTPConnection("127.0.0.1", rest, timeout=10)
+        link = http.client.HTTPConnection("127.0.0.1", rest, timeout=120)
         link.request("PUT", "/v1/files/of-a-page", b"x", {"Origin": f"http://127.0.0.1:{rest}"})
         assert link.getresponse().status == 201

@@ -123,15 +123,15 @@ def test_a_real_prometheus_scrapes_and_an_alert_fires_and_clears(serve, tmp_path
         return [float(row["value"][1]) for row in json.loads(body)["data"]["result"]]
 
     try:
-        until(lambda: value("vexfs_simd_acceleration_enabled") == [1.0], 30, "the node is scraped")
+        until(lambda: value("vexfs_simd_acceleration_enabled") == [1.0], "the node is scraped")
         assert value("up") == [1.0] and "VexFSSimdDisabled" not in alerts()
         node.vexctl("performance simd configure --enable-avx2 false")
-        until(lambda: "VexFSSimdDisabled" in alerts(), 30, "the alert fires")
+        until(lambda: "VexFSSimdDisabled" in alerts(), "the alert fires")
         node.vexctl("performance simd configure --enable-avx2 true")
-        until(lambda: "VexFSSimdDisabled" not in alerts(), 30, "the alert clears")
+        until(lambda: "VexFSSimdDisabled" not in alerts(), "the alert clears")
         assert "VexFSDown" not in alerts()
         node.kill()
-        until(lambda: "VexFSDown" in alerts(), 30, "a dead node is told")
+        until(lambda: "VexFSDown" in alerts(), "a dead node is told")
     finally:
         process.terminate()
         process.wait()

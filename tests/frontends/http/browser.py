@@ -10,12 +10,20 @@ import urllib.request
 
 from websockets.sync.client import connect
 
+from tests.waiting import until
+
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-extensions",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
     "--remote-debugging-port=0", "--remote-allow-origins=*",
 )  # fmt: skip
+
+
+def first_page(port):
+    """What is told of the window, once there is one."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as reply:
+        return next((each for each in json.load(reply) if each["type"] == "page"), None)
 
 
 class Browser:
@@ -28,13 +36,12 @@ class Browser:
             stderr=subprocess.DEVNULL, env={**os.environ, "HOME": str(directory)},
         )  # fmt: skip
         told = self._profile / "DevToolsActivePort"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not told.exists() or "\n" not in told.read_text():
             assert time.monotonic() < deadline and self._process.poll() is None, "the browser did not start"
             time.sleep(0.1)
         port = told.read_text().split()[0]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as reply:
-            page = next(each for each in json.load(reply) if each["type"] == "page")
+        page = until(lambda: first_page(port))
         self._opening = connect(page["webSocketDebuggerUrl"], max_size=None)
         self._link = self._opening.__enter__()
         self._number = 0
@@ -60,8 +67,8 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def until(self, script, timeout_s=60):
-        deadline = time.monotonic() + timeout_s
+    def until(self, script):
+        deadline = time.monotonic() + 120
         while not (found := self.run(f"(() => {{ try {{ return {script}; }} catch {{ return null; }} }})()")):
             assert time.monotonic() < deadline, f"never: {script}\n{self.run('document.body.innerText')}"
             time.sleep(0.1)

@@ -24,6 +24,7 @@ def opened(url, data=b""):
 def untold(monkeypatch, caplog):
     """What would be complained of where nobody can do anything about it: by asyncio, and when objects go."""
     found = []
+    gc.collect()  # what earlier tests left is theirs
     monkeypatch.setattr("sys.unraisablehook", lambda what: found.append(what.exc_value))
     return lambda: found + [record.message for record in caplog.records if record.name == "asyncio"]
 
