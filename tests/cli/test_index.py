@@ -33,6 +33,12 @@ def told(*arguments):
     return json.loads(vexctl(*arguments, "--json"))
 
 
+def npy(rows):
+    out = io.BytesIO()
+    np.save(out, np.array(rows, np.float32))
+    return out.getvalue()
+
+
 @pytest.fixture
 def volume(tmp_path):
     vexfs.open(tmp_path / "v").close()
@@ -136,7 +142,12 @@ def test_vectors_from_fvecs(volume, array, tmp_path):
         ("x.jsonl", b'{"vector": [1,2]}\n{oops', "line 2"),
         ("x.jsonl", b'{"vector": [1,2]}\n{"vector": [1,2], "a": "\xff"}', "x.jsonl: line 2: 'utf-8' codec can't"),
         ("x.jsonl", b'{"vector": [1,2]}\n{"a":' + b"[" * 100_000, "x.jsonl: line 2: maximum recursion depth"),
-        ("x.npy", b"", "x.npy: is no array: No data left in file"),
+        ("x.npy", b"", "x.npy: is no array: it does not begin"),
+        ("x.npy", npy([[1, 2], [3, np.nan]]), "x.npy: vector 1 has nan at place 1"),
+        ("x.npy", npy([[1, 2], [3, 4]])[:-2], "x.npy: is no array"),
+        ("x.jsonl", b'\n{"id": "a", "vector": null}', "x.jsonl: line 2: 'vector' is no list of numbers"),
+        ("x.jsonl", b'{"id": "../a", "vector": [1,2]}', "x.jsonl: '../a' cannot be an id"),
+        ("x.jsonl", b'{"id": "a", "vector": [1,"2"]}', "x.jsonl: record 0: 'vector' is not a list of 2 numbers"),
         ("x.jsonl", b'{"a": 1}', "has no column of vectors among a"),
         ("x.jsonl", b'{"vector": [1,2]}\n{"vector": [1]}', "line 2: 'vector' is not a list of 2 numbers"),
     ],
@@ -144,6 +155,10 @@ def test_vectors_from_fvecs(volume, array, tmp_path):
 def test_files_that_cannot_be(volume, tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     assert message in vexctl("import", tmp_path / name, "/a", "--volume", volume, status=2)
+
+
+def test_a_directory_is_no_file_of_vectors(volume, tmp_path):
+    assert "is a directory; a file of" in vexctl("import", tmp_path, "/a", "--volume", volume, status=2)
 
 
 def test_what_cannot_be_an_attribute_is_told(volume, tmp_path):
@@ -179,7 +194,7 @@ def test_what_is_stored_when_a_later_batch_fails(volume, tmp_path, monkeypatch):
     rows = [{"id": str(k), "vector": [1, k] if k < 3 else [0, 0]} for k in range(4)]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
     out = vexctl("import", tmp_path / "x.jsonl", "/a", "--volume", volume, status=2)
-    assert "vector 1 is all zeros" in out and "the 2 records before are stored" in out
+    assert "x.jsonl: vector 3 is all zeros" in out and out.rstrip().endswith("the 2 records before are stored")
     with vexfs.open(volume) as fs:
         assert fs.index("a").count() == 2
 

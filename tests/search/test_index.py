@@ -79,6 +79,22 @@ def test_contents_and_ids_with_directories(fs, vectors):
 # -- putting
 
 
+@pytest.mark.parametrize("kind", ["by name", "pandas", "Arrow"])
+def test_attributes_from_a_table(fs, vectors, kind):
+    """What is missing in a column is no attribute."""
+    columns = {"year": [2020, 2021], "note": ["x", None], "score": [float("nan"), 0.5]}
+    if kind == "pandas":
+        columns = pytest.importorskip("pandas").DataFrame(columns)
+    if kind == "Arrow":
+        columns = pytest.importorskip("pyarrow").table(columns)
+    index = fs.index("tables", dim=vectors.shape[1])
+    index.upsert(["a", "b"], vectors[:2], columns)
+    assert dict(index.get("a").attributes) == {"year": 2020, "note": "x"}
+    assert dict(index.get("b").attributes) == {"year": 2021, "score": 0.5}
+    with pytest.raises(InvalidArgument, match="'year' has 2 values for 3 records"):
+        index.upsert(["a", "b", "c"], vectors[:3], columns)
+
+
 def test_upsert_replaces(papers, vectors):
     papers.upsert(["p000"], [-vectors[0]], [{"year": 1}])
     assert len(papers) == 500

@@ -91,7 +91,7 @@ def test_attributes_by_record_and_by_column():
     "attributes",
     [
         [{"a": 1}], {"a": [1, 2, 3]}, [{"a": [1]}, {}], [{"": 1}, {}], [{"vexfs.x": 1}, {}], [3, 4],
-        [{"n" * 300: 1}, {}],
+        [{"n" * 300: 1}, {}], 5,
     ],
 )
 def test_attributes_that_cannot_be(attributes):

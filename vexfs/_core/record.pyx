@@ -281,12 +281,34 @@ cdef class Packer:
         return packed
 
 
+def columns_of(attributes):
+    """The values of attributes that are given by name: a list for each; None of what is given by record.
+
+    Parameters
+    ----------
+    attributes : mapping of n values each, or a table of pandas, polars or Arrow, or anything else
+    """
+    names = getattr(attributes, "column_names", None)  # of Arrow
+    if names is None:
+        names = getattr(attributes, "columns", None)
+    if isinstance(attributes, Mapping):
+        names = attributes
+    if names is None:
+        return None
+    found = {}
+    for name in names:
+        values = attributes[name]
+        listed = getattr(values, "tolist", None) or getattr(values, "to_pylist", None)
+        found[name] = list(values) if listed is None else listed()
+    return found
+
+
 def pack(attributes, Py_ssize_t n):
     """Packed xattrs of n records, each bytes or None.
 
     Parameters
     ----------
-    attributes : sequence of n mappings, or mapping of n values each
+    attributes : sequence of n mappings, mapping of n values each, or a table of n rows
         A missing value of a column (None, NaN) is no attribute.
 
     Raises
@@ -295,13 +317,16 @@ def pack(attributes, Py_ssize_t n):
         Names the record and what cannot be.
     """
     cdef Packer packer = Packer()
-    if isinstance(attributes, Mapping):
-        columns = {name: v.tolist() if hasattr(v, "tolist") else list(v) for name, v in attributes.items()}
+    columns = columns_of(attributes)
+    if columns is not None:
         for name, values in columns.items():
             if len(values) != n:
                 raise InvalidArgument.at(f"attribute {name!r} has {len(values)} values for {n} records")
         return packer.columns(columns, n)
-    rows = list(attributes)
+    try:
+        rows = list(attributes)
+    except TypeError:
+        raise InvalidArgument.at(f"attributes are {attributes!r}; a mapping for each record is wanted") from None
     if len(rows) != n:
         raise InvalidArgument.at(f"attributes for {len(rows)} records; there are {n}")
     return packer.rows(rows)

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vexfs._core.record import pack
+from vexfs._core.record import columns_of, pack
 from vexfs.errors import FilterInvalid, IndexMissing, InvalidArgument, NotSupported, QueryInvalid, VectorInvalid
 from vexfs.remote.link import Link, error_of, texts
 from vexfs.search.filters import refuse_empty
@@ -144,10 +144,11 @@ def rows_of(attributes: Any, count: int) -> list[dict[str, Any]] | None:
     if attributes is None:
         return None
     pack(attributes, count)  # refuses what cannot be, and names it
-    if isinstance(attributes, Mapping):
-        columns = {name: list(values) for name, values in attributes.items()}
-        return [plain({name: column[i] for name, column in columns.items()}) for i in range(count)]
-    return [plain(row or {}) for row in attributes]
+    columns = columns_of(attributes)
+    if columns is None:
+        return [plain(row or {}) for row in attributes]
+    rows = [{name: column[i] for name, column in columns.items()} for i in range(count)]
+    return [plain({name: value for name, value in row.items() if value is not None and value == value}) for row in rows]
 
 
 class RemoteIndex:

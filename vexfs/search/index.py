@@ -220,7 +220,7 @@ class Index:
         ids : iterable of str
             Names of files in the directory (``a/b``: below it); those that do not exist are made.
         vectors : float (n, dim)
-        attributes : sequence of n mappings, or a mapping of n values each, optional
+        attributes : sequence of n mappings, mapping of n values each, or table (pandas, polars, Arrow), optional
             Laid over those that a file has.
         contents : sequence of n str or bytes, optional
             Of the files; None leaves one as it is.

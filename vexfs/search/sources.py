@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 from numpy.typing import NDArray
 
 from vexfs.errors import InvalidArgument
@@ -82,6 +83,8 @@ def open_source(
     """
     file = Path(path)
     kind = file.suffix.lower()
+    if file.is_dir():
+        raise InvalidArgument.at("is a directory; a file of vectors is wanted", file)
     if kind == ".npy":
         return _array(_npy(file))
     if kind in (".fvecs", ".bvecs"):
@@ -94,6 +97,10 @@ def open_source(
 
 
 def _npy(file: Path) -> NDArray[Any]:
+    with open(file, "rb") as begin:
+        magic = begin.read(len(MAGIC_PREFIX))
+    if magic != MAGIC_PREFIX:
+        raise InvalidArgument.at("is no array: it does not begin as .npy files do", file)
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -170,7 +177,7 @@ def _scalars(row: dict[str, Any], without: set[str | None], left_out: Counter[st
     return found
 
 
-def _vectors(lists: list[Any], at: int, name: str, dim: int) -> NDArray[Any]:
+def _vectors(lists: list[Any], at: int, name: str, dim: int, file: Path) -> NDArray[Any]:
     def fits(given: Any, shape: tuple[int, ...]) -> NDArray[Any] | None:
         try:
             made = np.array(given)
@@ -181,21 +188,21 @@ def _vectors(lists: list[Any], at: int, name: str, dim: int) -> NDArray[Any]:
     found = fits(lists, (len(lists), dim))
     if found is None:
         bad = next(k for k, each in enumerate(lists) if fits(each, (dim,)) is None)
-        raise InvalidArgument.at(f"record {at + bad}: {name!r} is not a list of {dim} numbers")
+        raise InvalidArgument.at(f"record {at + bad}: {name!r} is not a list of {dim} numbers", file)
     return found
 
 
 def _records(
-    rows: list[dict[str, Any]], at: int, id_at: str | None, vector_at: str, text_at: str | None, dim: int
+    rows: list[dict[str, Any]], at: int, id_at: str | None, vector_at: str, text_at: str | None, dim: int, file: Path
 ) -> Batch:
     without, left_out = {id_at, vector_at, text_at}, Counter[str]()
     if id_at is not None:
         for k, row in enumerate(rows):
             if row[id_at] is None:
-                raise InvalidArgument.at(f"record {at + k} has no {id_at!r}")
+                raise InvalidArgument.at(f"record {at + k} has no {id_at!r}", file)
     return Batch(
         [str(row[id_at]) if id_at is not None else f"{at + k:08d}" for k, row in enumerate(rows)],
-        _vectors([row[vector_at] for row in rows], at, vector_at, dim),
+        _vectors([row[vector_at] for row in rows], at, vector_at, dim, file),
         [_scalars(row, without, left_out) for row in rows],
         None if text_at is None else [row.get(text_at) for row in rows],
         left_out,
@@ -227,7 +234,7 @@ def _parquet(file: Path, id_column: str | None, vector_column: str | None, text_
     def batches() -> Iterator[Batch]:
         at = 0
         for part in table.iter_batches(BATCH):
-            yield _records(part.to_pylist(), at, id_at, vector_at, text_at, dim)
+            yield _records(part.to_pylist(), at, id_at, vector_at, text_at, dim, file)
             at += part.num_rows
 
     return Source(table.metadata.num_rows, dim, batches)
@@ -256,6 +263,8 @@ def _json_lines(file: Path, id_column: str | None, vector_column: str | None, te
     text_at = _column(names, text_column, (), "texts", file) if text_column else None
     assert vector_at is not None
     dim = len(first[1][vector_at]) if isinstance(first[1][vector_at], list) else 0
+    if not dim:
+        raise InvalidArgument.at(f"line {first[0]}: {vector_at!r} is no list of numbers", file)
 
     def batches() -> Iterator[Batch]:
         some: list[dict[str, Any]] = []
@@ -268,9 +277,9 @@ def _json_lines(file: Path, id_column: str | None, vector_column: str | None, te
                 raise InvalidArgument.at(f"line {number}: has no {id_at!r}", file)
             some.append(row)
             if len(some) == BATCH:
-                yield _records(some, at, id_at, vector_at, text_at, dim)
+                yield _records(some, at, id_at, vector_at, text_at, dim, file)
                 at, some = at + BATCH, []
         if some:
-            yield _records(some, at, id_at, vector_at, text_at, dim)
+            yield _records(some, at, id_at, vector_at, text_at, dim, file)
 
     return Source(None, dim, batches)

@@ -1,6 +1,7 @@
 """``index.*``: the indexes of a node's volume, and vectors from files of its host."""
 
 import contextlib
+import re
 import time
 from collections import Counter
 from collections.abc import Generator
@@ -109,6 +110,18 @@ def retry(node: Node, path: str) -> Generator[dict[str, Any], None, dict[str, An
     return {**status(node, path), "tried": tried}
 
 
+#: The number of a record in a message.
+_NUMBER = re.compile(r"\b(vector|record) (\d+)")
+
+
+def _in_file(error: VexfsError, file: str, stored: int) -> VexfsError:
+    """What failed after so many records, told with its place in the file."""
+    told = describe(error)
+    if not told.startswith(file) and getattr(error, "filename", None) is None:  # nor about a file of the volume
+        told = f"{file}: " + _NUMBER.sub(lambda found: f"{found[1]} {int(found[2]) + stored}", told)
+    return type(error).at(f"{told}; the {stored:,} records before are stored" if stored else told)
+
+
 @Node.verb("index.load")
 def load(
     node: Node, file: str, path: str, metric: str | None = None, dtype: str | None = None, rows_in: str | None = None,
@@ -132,9 +145,7 @@ def load(
     except VexfsError as error:
         if not done and made:
             catalog.drop(path)
-            raise
-        told = f"{describe(error)}; the {done:,} records before are stored, and what it names is counted from there"
-        raise (type(error).at(told) if done else error) from None
+        raise _in_file(error, file, done) from None
     node.volume.filesystem.sync()
     return {"path": index.path, "records": done, "seconds": time.monotonic() - began, "files": len(index),
             "left_out": dict(left_out)}  # fmt: skip
