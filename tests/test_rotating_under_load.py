@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import vexfs
+from tests.waiting import until
 from vexfs import errors
+from vexfs.store import lock
 from vexfs.volume import rotate_key
 
 
@@ -20,8 +22,9 @@ def keyed(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_rotation_finds_its_moment_among_those_who_have_the_volume_for_moments(
-    keyed: tuple[Path, Path], tmp_path: Path
+    keyed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lock, "_PATIENCE_S", 250.0)  # such a moment takes seconds on a machine that is slow enough
     place, key = keyed
     script = "import sys, vexfs\nwhile True:\n with vexfs.open(sys.argv[1], key_file=sys.argv[2]) as fs: fs.touch('f')"
     with subprocess.Popen([sys.executable, "-c", script, place, key], stderr=subprocess.DEVNULL) as other:
@@ -33,6 +36,19 @@ def test_rotation_finds_its_moment_among_those_who_have_the_volume_for_moments(
             other.kill()
     with vexfs.open(place, key_file=tmp_path / "new.key") as fs:
         assert fs.exists("f")
+
+
+def test_who_waits_for_a_moment_comes_before_who_comes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_PATIENCE_S", 250.0)
+    holder = lock.Lock(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lock.Lock.when_free, tmp_path)
+        until(holder._awaited)
+        holder.release()
+        with pytest.raises(errors.VolumeBusy):
+            lock.Lock(tmp_path).release()
+        waiting.result().release()
+    lock.Lock(tmp_path).release()
 
 
 def test_of_two_rotations_at_once_the_second_needs_the_key_of_the_first(

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import socket
+import struct
 import sys
 import time
 from pathlib import Path
@@ -22,8 +23,10 @@ NAME = "lock"
 _GLANCE_S = 0.02
 #: How long a moment is waited for in which nobody owns a volume.
 _PATIENCE_S = 2.0
-#: Who opens a volume again and again leaves it alone for a millisecond or two.
 _LOOK_S = 0.0005
+#: A ``struct flock`` of the first byte.  Such a lock, of another kind than the volume's own, marks that somebody waits
+#: for that moment: those who open the volume again and again leave no gap that a busy machine can be sure to meet.
+_MARK = "hhqqi4x"
 #: Where nothing can be written: a reader goes on.
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 SOCKET = "control.sock"  # beside it, while a mount without a node has the volume
@@ -32,12 +35,16 @@ SOCKET = "control.sock"  # beside it, while a mount without a node has the volum
 class Lock:
     """An acquired lock.  ``announce`` adds how the owner can be reached (control socket, mountpoint)."""
 
-    def __init__(self, directory: Path, *, shared: bool = False, patience_s: float = _GLANCE_S) -> None:
+    def __init__(self, directory: Path, *, shared: bool = False, when_free: bool = False) -> None:
         self.path = directory / NAME
         self.shared = shared
         self._fd = self._open(directory)
         try:
-            self._take(patience_s)
+            if when_free:
+                self._take_first()
+            else:
+                self._let_first()
+                self._take(_GLANCE_S)
         except OSError as error:
             os.close(self._fd)
             self._fd = -1
@@ -64,6 +71,27 @@ class Lock:
                 if time.monotonic() >= until:
                     raise
             time.sleep(_LOOK_S)
+
+    def _take_first(self) -> None:
+        """Before those who open the volume later; another one who waits has the mark already, and goes before."""
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, struct.pack(_MARK, fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
+        self._take(_PATIENCE_S)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, struct.pack(_MARK, fcntl.F_UNLCK, os.SEEK_SET, 0, 1, 0))
+
+    def _let_first(self) -> None:
+        """Wait for as long as somebody may wait who came before."""
+        until = time.monotonic() + _PATIENCE_S
+        while self._awaited() and time.monotonic() < until:
+            time.sleep(_LOOK_S)
+
+    def _awaited(self) -> bool:
+        try:
+            found = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, struct.pack(_MARK, fcntl.F_RDLCK, os.SEEK_SET, 0, 1, 0))
+        except OSError:
+            return False
+        return bool(struct.unpack(_MARK, found)[0] != fcntl.F_UNLCK)
 
     def _open(self, directory: Path) -> int:
         try:
@@ -102,7 +130,7 @@ class Lock:
     @classmethod
     def when_free(cls, directory: Path) -> "Lock":
         """Of a volume that others have for moments, one after the other: the first in which nobody has it."""
-        return cls(directory, patience_s=_PATIENCE_S)
+        return cls(directory, when_free=True)
 
     @property
     def foreign(self) -> bool:
