@@ -239,7 +239,7 @@ def notes(volume):
         fs.index("notes", embedder="default")
         for n in range(300):
             fs.write_text(f"notes/{n}.txt", f"a cup of {('coffee', 'tea', 'milk')[n % 3]} number {n}")
-        assert fs.ingest.wait(30)
+        assert fs.ingest.wait(120)
     return volume
 
 
@@ -327,7 +327,7 @@ def test_files_that_were_set_aside_are_tried_again(volume):
             fs.index("docs", embedder="default")
             fs.write_text("docs/a.theirs", "....")
             fs.write_bytes("docs/b.png", b"....")
-            assert fs.ingest.wait(60)
+            assert fs.ingest.wait(120)
         shown = vexctl("index", "status", "/docs", "--volume", volume)
         assert re.search(r"^text, failed +1$", shown, re.MULTILINE) and "text of all indexes, backlog" in shown
         answer = told("index", "retry", "/docs", "--volume", volume)
@@ -351,7 +351,7 @@ def test_the_wait_for_a_second_try_ends_when_a_model_does_not_answer(volume, mon
     with vexfs.open(volume) as fs, attended(fs):
         fs.index("docs", embedder=model)
         fs.write_text("docs/a.txt", "bad")
-        assert fs.ingest.wait(30) and fs.ingest.status()["failed"] == 1
+        assert fs.ingest.wait(120) and fs.ingest.status()["failed"] == 1
         monkeypatch.setattr(embedders, "_made", {})  # as in another program
         shown = vexctl("index", "retry", "/docs", "--volume", volume)
     assert "/docs: 1 file was tried again\nwaiting for" in shown
