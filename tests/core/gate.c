@@ -1,4 +1,4 @@
-/* Preloaded: lets unlink and ftruncate of segments wait at a gate.
+/* Preloaded: lets unlink, ftruncate and, where $VX_GATE/fdatasync.shut is there, fdatasync of segments wait at a gate.
  * The call NAME makes the file $VX_GATE/NAME.here, once, and goes on when $VX_GATE/NAME.go is there. */
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,6 +25,15 @@ static int of_segment(const char *path)
     return n > 4 && strcmp(path + n - 4, ".seg") == 0;
 }
 
+static int is_segment(int fd)
+{
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    path[n < 0 ? 0 : n] = 0;
+    return of_segment(path);
+}
+
 int unlink(const char *path)
 {
     if (of_segment(path))
@@ -34,11 +43,16 @@ int unlink(const char *path)
 
 int ftruncate(int fd, off_t size)
 {
-    char link[64], path[4096];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, path, sizeof path - 1);
-    path[n < 0 ? 0 : n] = 0;
-    if (of_segment(path))
+    if (is_segment(fd))
         wait_at("ftruncate");
     return (int)syscall(SYS_ftruncate, fd, size);
+}
+
+int fdatasync(int fd)
+{
+    char shut[4096];
+    snprintf(shut, sizeof shut, "%s/fdatasync.shut", getenv("VX_GATE"));
+    if (access(shut, F_OK) == 0 && is_segment(fd))
+        wait_at("fdatasync");
+    return (int)syscall(SYS_fdatasync, fd);
 }

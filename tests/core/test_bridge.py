@@ -13,6 +13,9 @@ from tests.waiting import until
 from vexfs._core.bridge import CLASSES_MOST, KINDS_MOST, Bell, Bridge
 from vexfs._core.measure import discard, enqueue_ns
 
+#: What has to come about comes about within this, however busy the machine is.
+LIMIT_S = 120
+
 
 @pytest.fixture
 def bridge():
@@ -82,7 +85,7 @@ class Producer(threading.Thread):
         if what == "pause":
             time.sleep(0.001)
         elif what == "barrier":
-            self.bridge.barrier(timeout_s=30)
+            self.bridge.barrier(LIMIT_S)
             for key, args in self.sent.items():
                 assert self.ledger.seen[key] == args, "a barrier returned too early"
         for _ in range(n):
@@ -114,11 +117,11 @@ def test_against_a_model(scripts, changes, started, size):
         else:
             bridge.configure(**{change[0]: change[1]})
     for producer in producers:
-        producer.join(60)
+        producer.join(LIMIT_S)
         assert not producer.is_alive(), f"stuck: {bridge.stats()}"
         if producer.failure:
             raise producer.failure
-    bridge.barrier(timeout_s=30)
+    bridge.barrier(LIMIT_S)
     stats = bridge.stats()
     sent = {key: args for p in producers for key, args in p.sent.items()}
     assert {k: v for k, v in ledger.seen.items() if v} == sent, "lost, doubled or out of order"
@@ -140,7 +143,7 @@ def test_classes_share_by_weight_and_none_starves():
         for cls in range(3):
             with_all.enqueue(key=i * 3 + cls, arg=cls, cls=cls)
     with_all.start()
-    with_all.barrier(10)
+    with_all.barrier(LIMIT_S)
     with_all.close()
     first = Counter(order[:600])
     assert first == {0: 300, 1: 200, 2: 100}
@@ -155,7 +158,7 @@ def test_order_of_a_key_holds_across_classes_and_kinds(bridge):
     for i in range(300):
         bridge.enqueue(key=42, arg=i, kind=i % 4, cls=2 - i % 3)
     bridge.start()
-    bridge.barrier(10)
+    bridge.barrier(LIMIT_S)
     assert seen == list(range(300))
 
 
@@ -167,7 +170,7 @@ def test_batches_are_of_one_kind_and_at_most_batch_size():
     for i in range(500):
         bridge.enqueue(key=i, kind=1 + i % 2)
     bridge.start()
-    bridge.barrier(10)
+    bridge.barrier(LIMIT_S)
     assert sum(n for _, n in batches) == 500
     assert max(n for _, n in batches) <= 25
     # Grouped: two calls for each 25 items, not one for each change of kind.  Collisions in the key filter may add some.
@@ -180,7 +183,7 @@ def test_a_full_class_rejects_or_waits(bridge):
     bridge.stop()
     discard(bridge, 1)
     bridge.restart()
-    bridge.barrier(10)
+    bridge.barrier(LIMIT_S)
     bridge.stop()
     assert [bridge.enqueue(i, kind=1, wait=False) for i in range(6)] == [True] * 4 + [False] * 2
     assert bridge.stats("high")["rejected"] == 2
@@ -193,11 +196,12 @@ def test_a_full_class_rejects_or_waits(bridge):
 
     thread = threading.Thread(target=blocked)
     thread.start()
-    assert not done.wait(0.05)
+    until(lambda: bridge.stats("high")["waits"])
+    assert not done.is_set()
     bridge.start()
-    assert done.wait(10)
     thread.join()
-    bridge.barrier(10)
+    assert done.is_set()
+    bridge.barrier(LIMIT_S)
     assert bridge.stats()["handled"] == 6
     assert bridge.stats("high")["waits"] == 1
 
@@ -210,7 +214,7 @@ def test_stopping_keeps_the_queue_and_closing_empties_it():
         bridge.enqueue(i, i)
     assert (bridge.running, bridge.stats()["depth"], seen) == (False, 50, [])
     bridge.start()
-    bridge.barrier(10)
+    bridge.barrier(LIMIT_S)
     bridge.stop()
     assert len(seen) == 50
     bridge.enqueue(99, 99)
@@ -232,7 +236,7 @@ def test_a_batch_waits_to_fill_when_lazy():
         time.sleep(0.1)
         assert sizes == []
         bridge.enqueue(49)
-        until(lambda: sizes, 50)
+        until(lambda: sizes, 55)
         assert sizes == [50], "a full batch does not wait for its time"
 
 
@@ -241,17 +245,17 @@ def test_a_lazy_batch_waits_at_most_the_threshold():
     discard(bridge)
     with bridge:
         bridge.enqueue(1)
-        until(lambda: bridge.stats()["handled"], 30)
+        until(lambda: bridge.stats()["handled"])
         assert bridge.percentiles((50,))[50] >= 19_000_000
 
 
 def test_a_barrier_does_not_wait_for_laziness():
-    bridge = Bridge(batch_size=4096, lazy_sync=True, sync_threshold_ns=30_000_000_000)
+    bridge = Bridge(batch_size=4096, lazy_sync=True, sync_threshold_ns=60_000_000_000)
     discard(bridge)
     with bridge:
         bridge.enqueue(1)
         time.sleep(0.02)
-        bridge.barrier(25)
+        bridge.barrier(55)
         assert bridge.stats()["barriers"] == 1
 
 
@@ -259,14 +263,14 @@ def test_a_barrier_waits_for_the_very_last_item(bridge):
     """Also for the one that its handler has in hand."""
     bridge.configure(batch_size=1)
     let_go = threading.Event()
-    bridge.handler(0, lambda batch: batch == [(9, 9)] and let_go.wait(30))
+    bridge.handler(0, lambda batch: batch == [(9, 9)] and let_go.wait(LIMIT_S))
     for i in range(10):
         bridge.enqueue(i, i)
+    until(lambda: (bridge.stats()["handled"], bridge.stats()["depth"]) == (9, 1))
     with pytest.raises(TimeoutError):
-        bridge.barrier(0.2)
-    assert (bridge.stats()["handled"], bridge.stats()["depth"]) == (9, 1)
+        bridge.barrier(0.01)
     let_go.set()
-    bridge.barrier(10)
+    bridge.barrier(LIMIT_S)
     assert bridge.stats()["handled"] == 10
 
 
@@ -281,7 +285,7 @@ def test_a_handler_must_not_wait_for_itself(bridge):
 
     bridge.handler(3, handle)
     bridge.enqueue(1, kind=3)
-    bridge.barrier(10)
+    bridge.barrier(LIMIT_S)
     assert caught == ["a barrier by a handler of the bridge would wait for itself"]
 
 
@@ -296,9 +300,7 @@ def test_handlers_may_enqueue_more(bridge):
 
     bridge.handler(5, handle)
     bridge.enqueue(7, 0, kind=5)
-    deadline = time.monotonic() + 10
-    while len(seen) < 101 and time.monotonic() < deadline:
-        bridge.barrier(10)
+    until(lambda: bridge.barrier(LIMIT_S) or len(seen) >= 101)
     assert seen == list(range(101))
 
 
@@ -332,25 +334,30 @@ def test_what_a_handler_raises_is_counted_and_reported(bridge):
 
     bridge.handler(0, handle)
     bridge.enqueue(1)
-    bridge.barrier(10)
+    bridge.barrier(LIMIT_S)
     bridge.enqueue(2)
-    bridge.barrier(10)
+    bridge.barrier(LIMIT_S)
     assert (bridge.failures, len(seen)) == (2, 2)
 
 
 def test_latency_is_told_by_class_within_the_histograms_precision():
     bridge = Bridge()
     discard(bridge)
-    for _ in range(200):
-        bridge.enqueue(1, cls=1)
-    time.sleep(0.5)  # beside which it is little how long each enqueueing takes
-    bridge.start()
-    bridge.barrier(10)
-    row = bridge.stats("medium")
-    p = bridge.percentiles((0, 50, 100), "medium")
-    assert 500_000_000 <= row["latency_mean_ns"] <= row["latency_max_ns"]
-    assert p[0] <= p[50] <= p[100] == pytest.approx(row["latency_max_ns"], rel=0.032)
-    assert p[50] == pytest.approx(row["latency_mean_ns"], rel=0.25)
+    for most in (1, 200):  # one has one latency; those of many lie as far apart as enqueueing takes
+        bridge.stop()
+        bridge.reset()
+        for _ in range(most):
+            bridge.enqueue(1, cls=1)
+        time.sleep(0.2)
+        bridge.start()
+        bridge.barrier(LIMIT_S)
+        row = bridge.stats("medium")
+        p = bridge.percentiles((0, 50, 100), "medium")
+        assert 200_000_000 <= row["latency_mean_ns"] <= row["latency_max_ns"]
+        assert 190_000_000 <= p[0] <= p[50] <= p[100] == pytest.approx(row["latency_max_ns"], rel=0.032)
+        assert p[0] * 0.968 <= row["latency_mean_ns"] <= p[100] * 1.032
+        if most == 1:
+            assert p[0] == p[50] == pytest.approx(row["latency_mean_ns"], rel=0.032)
     assert bridge.percentiles((50,), "high") == {50: 0}
     bridge.reset()
     assert bridge.stats()["handled"] == bridge.stats()["latency_max_ns"] == 0
@@ -369,7 +376,7 @@ def test_hand_over_is_prompt():
                 thread.start()
             for thread in threads:
                 thread.join()
-            bridge.barrier(10)
+            bridge.barrier(LIMIT_S)
             return bridge.stats()["latency_mean_ns"]
 
     until(lambda: mean_ns() < 1_000_000)  # once the machine has time for it
@@ -386,7 +393,7 @@ def test_a_bell_does_not_wait_for_a_time_that_is_over():
     bell, answered = Bell(), []
     waiting = threading.Thread(target=lambda: answered.append(bell.wait(-0.5)), daemon=True)
     waiting.start()
-    waiting.join(10)
+    waiting.join(LIMIT_S)
     assert answered == [0]
     bell.ring()
     assert bell.wait(1e12) == 1
@@ -434,13 +441,13 @@ def test_a_bell_is_rung_while_python_is_kept_from_running():
         sys.setswitchinterval(60)
         try:
             assert bridge.enqueue(1, 0, 3, wait=False)  # one that may wait would let the other thread in
-            until = time.perf_counter() + 30
-            while time.perf_counter() < until and not bridge.stats()["handled"]:
+            ends = time.monotonic() + LIMIT_S
+            while time.monotonic() < ends and not bridge.stats()["handled"]:
                 pass
             assert bridge.stats()["handled"] == 1 and not rung
         finally:
             sys.setswitchinterval(before)
-        waiter.join(10)
+        waiter.join(LIMIT_S)
         assert rung == [1] and bridge.failures == 0
         bridge.handler(3, None)
 
@@ -449,11 +456,11 @@ def test_a_bell_that_was_rung_before_is_heard_once():
     bell, heard = Bell(), []
     bell.ring()
     bell.ring()
-    assert bell.wait(10) == 2 and not bell.wait(0.05)
+    assert bell.wait(LIMIT_S) == 2 and not bell.wait(0.05)
     waiter = threading.Thread(target=lambda: heard.append(bell.wait()), daemon=True)
     waiter.start()
     waiter.join(0.1)
     assert not heard
     bell.ring()
-    waiter.join(10)
+    waiter.join(LIMIT_S)
     assert heard == [1]

@@ -12,7 +12,9 @@ from vexfs._core.measure import frame_ns
 
 def test_frames_are_counted_by_operation():
     frames = Frames()
+    began = time.perf_counter_ns()
     frame_ns(frames, 3, 1000)
+    took = time.perf_counter_ns() - began
     frame_ns(frames, 5, 10)
     assert (frames.stats(3)["count"], frames.stats(5)["count"], frames.stats()["count"]) == (1000, 10, 1010)
     assert list(frames.table(["a", "b", "c", "read", "d", "write"])) == ["read", "write"]
@@ -20,7 +22,7 @@ def test_frames_are_counted_by_operation():
     assert 0 < row["mean_bytes"] <= row["high_water"] < 3072
     assert sum(row["depth"].values()) == 1000
     assert row["violations"] == 0
-    assert 1000 < row["time_ns"] < 10_000_000_000
+    assert 1000 < row["time_ns"] <= took * 1000  # each of the frames that are timed stands for those that are not
 
 
 def test_every_threads_frames_count_also_after_it_ended():

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.core.test_segment import MODES, blob
+from tests.core.test_segment import MODES, blob, takes_direct_writes
 from vexfs._core import io
 from vexfs._core.segment import FRAME_MAX, SegmentStore
 from vexfs.testing.trace import read_trace
@@ -15,16 +15,6 @@ from vexfs.testing.trace import read_trace
 @pytest.fixture(params=MODES)
 def mode(request):
     return MODES[request.param]
-
-
-def takes_direct_writes(directory):
-    try:
-        os.close(os.open(directory / "probe", os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
-    except OSError:
-        return False
-    finally:
-        (directory / "probe").unlink(missing_ok=True)
-    return True
 
 
 @pytest.mark.parametrize("crash", [False, True])

@@ -1,4 +1,4 @@
-"""Nobody waits while the host removes a segment or cuts off what it has too much, which takes milliseconds."""
+"""Nobody waits while the host syncs or removes a segment or cuts off what it has too much, which takes milliseconds."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ gate, place = Path(os.environ["VX_GATE"]), Path(sys.argv[1])
 third = os.urandom(FRAME_MAX // 3) + bytes(FRAME_MAX - FRAME_MAX // 3)
 
 def until(true, what):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not true():
         if time.monotonic() > end:
             print("nothing came of:", what, flush=True)
@@ -70,6 +70,19 @@ CASES = {
         "    store.append([(3, i, b'small')])\n"
         "    store.sync()\n"
         "while_it_waits(lambda: store.append([(4, i, third) for i in range(8)]), 'ftruncate', *others)"
+    ),
+    "a sync, and those who come meanwhile share the next": (
+        "store, gone, others = the_store({})\n"
+        "store.append([(3, 0, b'new')])\n"
+        "before = store.stats()['syncs']\n"
+        "(gate / 'fdatasync.shut').touch()\n"
+        "late = [threading.Thread(target=store.sync, daemon=True) for _ in range(7)]\n"
+        "def coming():\n"
+        "    for thread in late: thread.start()\n"
+        "    until(lambda: store.stats()['sync_waits'] >= 7, 'waiting for a sync')\n"
+        "while_it_waits(store.sync, 'fdatasync', *others[:3], coming)\n"
+        "for thread in late: thread.join()\n"
+        "assert store.stats()['syncs'] == before + 2"
     ),
     "space given back by the filesystem": (
         "(place / 'segments').mkdir()\n"

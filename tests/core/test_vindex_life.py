@@ -2,6 +2,7 @@
 
 import errno
 import io
+import itertools
 import os
 import subprocess
 import sys
@@ -211,9 +212,10 @@ def test_readers_while_rows_come_go_and_move():
     index = VectorIndex(dim, "l2")
     stored = index.encode(first)
     index.put(np.arange(3000), stored[:3000])
-    stop, faults, searches = threading.Event(), [], [0]
+    stop, faults, searches = threading.Event(), [], 0
 
     def read(seed):
+        nonlocal searches
         rng = np.random.default_rng(seed)
         while not stop.is_set():
             some = rng.integers(0, 3000, 20)
@@ -222,7 +224,7 @@ def test_readers_while_rows_come_go_and_move():
                 faults.append((some, found[:, 0], distance[:, 0]))
             if any(len(set(row.tolist())) < 5 for row in found):
                 faults.append(found)
-            searches[0] += 1
+            searches += 1
 
     def keep_up():
         while not stop.is_set():
@@ -236,7 +238,9 @@ def test_readers_while_rows_come_go_and_move():
         for at in range(3000, rows, 300):
             index.put(np.arange(at, at + 300), stored[at : at + 300])
             index.remove(rng.integers(3000, at + 300, 100))
-        for _ in range(10):
+        for turn in itertools.count():
+            if turn >= 10 and (searches > 5 or not threads[0].is_alive()):
+                break
             some = rng.integers(3000, rows, 300)
             index.put(some, index.encode(first[some] + 0.1))
     finally:
@@ -244,7 +248,7 @@ def test_readers_while_rows_come_go_and_move():
         for thread in threads:
             thread.join()
     assert not faults, faults[:3]
-    assert searches[0] > 5
+    assert searches > 5
     while index.maintain(200):
         pass
     assert index.stats()["lists"] > 50 and index.stats()["generation"] >= 1

@@ -1,13 +1,14 @@
 """What one commit holds: everything up to it and nothing of what came later."""
 
 import errno
+import itertools
 import os
 import shutil
 import threading
-import time
 
 import pytest
 
+from tests.waiting import until
 from vexfs._core import io
 from vexfs.testing.trace import read_trace
 
@@ -40,12 +41,8 @@ def between_two_commits(volume, where):
 
 def test_a_commit_counts_no_bytes_as_dead_that_a_later_one_frees(volume, tmp_path):
     """Else a crash between the two leaves a segment that is called empty and deleted, with a file in it."""
-    made, trial, deadline = None, 0, time.monotonic() + 20
-    while made is None and time.monotonic() < deadline:
-        trial += 1
-        made = between_two_commits(volume, tmp_path / str(trial))
-    assert made is not None, f"in {trial} trials no copy fell between the two commits"
-    copy, content = made
+    trials = itertools.count()
+    copy, content = until(lambda: between_two_commits(volume, tmp_path / str(next(trials))))
     after = volume(copy, **CALM)
     for _ in range(4):
         after.compact()
@@ -57,10 +54,7 @@ def test_what_a_killed_process_committed_is_synced_before_it_is_called_durable(v
     fs = volume(commit_delay_ms=1)
     fs.sync()
     fs.write_file("a", b"content")
-    deadline = time.monotonic() + 20
-    while fs.status()["committed_epoch"] < fs.status()["epoch"] - 1 or fs.status()["dirty_operations"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: fs.status()["committed_epoch"] >= fs.status()["epoch"] - 1 and not fs.status()["dirty_operations"])
     shutil.copytree(tmp_path / "volume", tmp_path / "copy")  # as the page cache has it: the log is not synced
     io.record_start(tmp_path / "trace", tmp_path / "copy")
     try:

@@ -299,7 +299,7 @@ for name in names[1:]:
     if len(sys.argv) < 3:
         fs.fsync()
 log = os.path.getsize(sys.argv[1] + "/v/meta.db-wal")
-deadline = time.monotonic() + (float(sys.argv[2]) if len(sys.argv) > 2 else 10)
+deadline = time.monotonic() + (float(sys.argv[2]) if len(sys.argv) > 2 else 60)
 while time.monotonic() < deadline:
     try:
         fs.write_file("more", bytes(20 << 20))
@@ -323,11 +323,13 @@ def test_on_a_full_host_the_log_takes_no_more_than_is_kept_for_it(tmp_path, with
     enter = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
         pytest.skip("no tmpfs can be mounted here")
-    for _ in range(5 if within_s else 1):  # a busy machine is given time again; what waits for a sync never has enough
+
+    def survived():
         ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=280, check=False)
-        if ended.stdout:
-            break
-    assert ended.stdout.strip() == "survived", ended.stderr[-3000:]
+        assert ended.stdout or "stays full" in ended.stderr, ended.stderr[-3000:]
+        return ended.stdout.strip() == "survived"
+
+    until(survived)  # a busy machine is given time again; what waits for a sync never has enough
 
 
 def test_what_is_removed_leaves_the_disk_without_another_commit(volume):
@@ -353,8 +355,9 @@ def test_a_segment_that_could_be_neither_made_nor_removed_is_passed_over(volume,
     fs.drop_caches()
     assert fs.read_file("a") == data
     fs.close()
-    left = volume().status()["segments"]
-    assert left == len(list((tmp_path / "volume" / "segments").iterdir()))
+    again = volume()
+    until(lambda: again.status()["segments"] == len(list((tmp_path / "volume" / "segments").iterdir())))
+    assert again.read_file("a") == data
 
 
 def test_what_memory_keeps_is_bounded_also_of_small_files_and_names(volume):
@@ -396,15 +399,15 @@ pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (24 << 20), hard))
 try:
     fs.fsync()
-    print("enough memory")
+    print("enough memory", flush=True)
 except OSError as error:
-    print(errno.errorcode[error.errno])
+    print(errno.errorcode[error.errno], flush=True)
 resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 try:
     fs.fsync()
-    print("done")
+    print("done", flush=True)
 except OSError as error:
-    print(errno.errorcode[error.errno])
+    print(errno.errorcode[error.errno], flush=True)
 os._exit(0)
 """
 

@@ -22,7 +22,8 @@ FILLED = """
 import errno, os, sys, threading, time
 from vexfs._core.fs import Filesystem
 os.makedirs(sys.argv[1] + "/v/segments")
-fs = Filesystem(sys.argv[1] + "/v", create=True, compression="none", segment_size=4 << 20, commit_delay_ms=3_600_000)
+fs = Filesystem(sys.argv[1] + "/v", create=True, compression="none", segment_size=4 << 20, commit_delay_ms=3_600_000,
+                commit_ops=1 << 30)  # who counts commits counts those of the writes alone
 fs.write_file("other", b"")
 ino, at = fs.open("f", os.O_RDWR | os.O_CREAT), 0
 def refused():

@@ -19,6 +19,12 @@ def sync_until(fs, end):
         fs.fsync()
 
 
+def written_and_synced(fs, name):
+    """A sync there is, whatever others have synced."""
+    fs.write_text(name, name)
+    fs.fsync()
+
+
 def dims_after_cuts(volume, scratch, change):
     """The dimensions of the indexes there are after a cut at each of the writes that a change makes."""
     disk = Disk(Path(volume))
@@ -29,10 +35,14 @@ def dims_after_cuts(volume, scratch, change):
         with vexfs.open(volume) as fs:
             changed = threading.Event()
             thread = threading.Thread(target=sync_until, args=(fs, changed))
+            written_and_synced(fs, "before")
             thread.start()
-            change(fs)
-            changed.set()
-            thread.join()
+            try:
+                change(fs)
+            finally:
+                changed.set()
+                thread.join()
+            written_and_synced(fs, "after")
     finally:
         io.record_stop()
     records = list(read_trace(trace))
@@ -53,7 +63,7 @@ def test_embedding_anew(tmp_path):
         fs.index("docs", embedder="default")
         for n in range(12):
             fs.write_text(f"docs/{n}.txt", f"coffee number {n}")
-        assert fs.ingest.wait(60)
+        assert fs.ingest.wait(240)
     seen = dims_after_cuts(tmp_path / "v.vex", tmp_path, lambda fs: fs.reembed("docs", counted))
     assert [256] in seen and [3] in seen
     assert all(dims in ([256], [3]) for dims in seen), seen
