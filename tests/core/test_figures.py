@@ -6,6 +6,7 @@ import time
 import pytest
 
 import vexfs
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -41,19 +42,23 @@ def test_commits_say_where_their_time_went(fs):
 def test_waiting_for_the_lock_is_counted(fs):
     core = fs.filesystem
     fs.write_bytes("a", b"x")
-    ino, stop = core.resolve("a"), time.monotonic() + 60
-    assert core.status()["lock_waits"] >= 0
+    ino, over, large = core.resolve("a"), threading.Event(), bytes(16 << 20)
 
-    def hammer():
-        while time.monotonic() < stop and not core.status()["lock_waits"]:
-            for _ in range(2000):
-                core.getattr(ino)
+    def hold():
+        while not over.is_set():
+            core.write(ino, large, 0)
 
-    threads = [threading.Thread(target=hammer) for _ in range(3)]
+    def ask():
+        while not over.is_set():
+            core.getattr(ino)
+
+    threads = [threading.Thread(target=work) for work in (hold, ask, ask)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
-    figures = core.status()
-    assert figures["lock_waits"] > 0
-    assert figures["time_ns"]["lock_wait"] > 0
+    try:
+        until(lambda: core.status()["lock_waits"])
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert core.status()["time_ns"]["lock_wait"] > 0

@@ -1,6 +1,7 @@
 """The vector index against an exact reference in numpy: every metric, dtype and way of searching; rows that change."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -36,6 +37,11 @@ def trained(index):
     while index.maintain(200):
         pass
     return index
+
+
+def rested(index, since):
+    """Waits until it may learn anew, of which it does nothing for twenty times as long as it took, `since` then."""
+    until(lambda: index.may_learn, 60 + 25 * (time.monotonic() - since))
 
 
 def filled(x, metric="cosine", dtype="f32", train=True, **options):
@@ -211,18 +217,20 @@ def test_what_was_learnt_is_kept_until_other_things_are_asked():
     as_rows = lists_of(rows[:100])
     for one in q:
         index.search(one[None], 10, recall=0.95)
+    since = time.monotonic()
     learnt = lists_of(trained(index) and rows[:100])
     assert learnt > 1.5 * as_rows
     stored = io.BytesIO()
     index.dump(stored.write)
     again = VectorIndex.restore(64, "cosine", "f32", read=io.BytesIO(stored.getvalue()).read)
-    again.source(lambda first, n: index.encode(x)[first : first + n].tobytes())
+    kept = index.encode(x)
+    again.source(lambda first, n: kept[first : first + n].tobytes())
     work = {}
     again.search(rows[:100], 10, recall=0.95, work=work)
     assert work["lists"] / 100 == pytest.approx(learnt)
     for one in rows:
         index.search(one[None], 10, recall=0.95)
-    until(lambda: index.may_learn)  # it takes a small part of the time
+    rested(index, since)
     trained(index)
     assert lists_of(rows[:100]) < 1.2 * as_rows
 
@@ -233,10 +241,11 @@ def test_batches_of_any_number_are_learnt_from():
     index.search(q[4800:])
     for at in range(0, 800, 8):
         index.search(q[at : at + 8])
+    since = time.monotonic()
     trained(index)
     for at in range(800, 4800, 8):
         index.search(q[at : at + 8])
-    until(lambda: index.may_learn)  # it takes a small part of the time
+    rested(index, since)
 
 
 @pytest.mark.parametrize("metric", METRICS)

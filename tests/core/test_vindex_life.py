@@ -74,9 +74,11 @@ def test_what_was_learnt_of_queries_is_kept_beside_a_snapshot():
         index.search(rows, 10, recall=0.95, work=work)
         return work["lists"]
 
+    stored = index.encode(x)
+
     def restored(learned):
         again = VectorIndex.restore(64, "cosine", "f32", read=io.BytesIO(before).read)
-        again.source(lambda first, n: index.encode(x)[first : first + n].tobytes())
+        again.source(lambda first, n: stored[first : first + n].tobytes())
         again.teach(learned)
         return again
 
@@ -121,6 +123,7 @@ print(len(index), asked_for() - before)
 """
 
 
+@pytest.mark.skipif(not os.path.exists("/sys/kernel/mm/transparent_hugepage"), reason="the kernel has no huge pages")
 def test_what_grows_at_once_is_in_huge_pages(tmp_path):
     (tmp_path / "snapshot").write_bytes(dumped(filled(clustered(40_000, 256))))
     command = [sys.executable, "-c", HUGE_PAGES, tmp_path / "snapshot"]

@@ -1,13 +1,14 @@
 """Directories under judgement: a mounted volume and, as a check of the suite itself, one of the host's."""
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.frontends.fuse.conftest import NO_MOUNTS, Disk
-from vexfs.testing.posix import Target
+from vexfs.testing.posix import Target, calls
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +38,28 @@ def mounted_target(home):
 def native_target(home):
     path = home / "native"
     path.mkdir()
-    target = Target(str(path), step_s=0.012, lacks=NATIVE_LACKS)
+    target = Target(str(path), step_s=0.012, lacks=NATIVE_LACKS | lacks_of_the_host(home))
     try:
         yield target
     finally:
         target.close()
+
+
+def lacks_of_the_host(home: Path) -> dict[str, str]:
+    """What the host's filesystem refuses and some of Linux's own allow."""
+    with open(home / "probe", "wb") as probe:
+        calls_of_a_case = {
+            "content.fallocate": lambda: calls.fallocate(probe.fileno(), calls.ZERO_RANGE, 0, 1),  # tmpfs
+            "names.symlinks": lambda: os.symlink("t" * 4095, home / "long"),  # XFS
+            "attributes.devices": lambda: os.mknod(home / "dev", stat.S_IFCHR, os.makedev(4095, 65535)),  # XFS
+        }
+        lacks = {}
+        for case, call in calls_of_a_case.items():
+            try:
+                call()
+            except OSError as error:
+                lacks[case] = f"the host's filesystem: {error.strerror}"
+    return lacks
 
 
 #: What Linux's own disk filesystems do not promise, and VexFS does.

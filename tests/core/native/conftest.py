@@ -82,7 +82,7 @@ def run():
             "TSAN_OPTIONS": "halt_on_error=1 exitcode=66 second_deadlock_stack=1",
             "ASAN_OPTIONS": "detect_leaks=1",
         }
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, env=env, timeout=280)
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, env=env, timeout=1100)
         assert done.returncode == 0, f"{program.name} {arguments}: status {done.returncode}\n{done.stderr[-6000:]}"
         return done.stdout
 

@@ -53,7 +53,7 @@ class Actor:
     def close(self) -> None:
         """End the process."""
         self._requests.close()
-        self._process.wait(30)
+        self._process.wait()
         self._answers.close()
 
 
