@@ -30,7 +30,9 @@ def between_two_commits(volume, where):
     io.fault("write", 0, errno.ENOSPC)
     with pytest.raises(OSError):
         fs.fsync(held)  # this epoch is frozen and waits for room
+    failed = fs.status()["commit_errors"]
     fs.truncate("kept", 0)  # in the next one
+    until(lambda: fs.status()["commit_errors"] > failed)  # now it is tried again in a second: till then by fsync alone
     io.clear_fault()
     fs.fsync(held)
     copy = where.with_suffix(".copy")
