@@ -182,14 +182,16 @@ def test_everything_at_once(tmp_path, mode):
 
         def append(seed):
             rng = random.Random(seed)
-            for _ in range(25):
-                data = [rng.randbytes(rng.randrange(1, 60_000)) for _ in range(rng.randrange(1, 12))]
-                frames = s.append([(seed, i, d) for i, d in enumerate(data)])
-                with lock:
-                    known.update((f, d) for f, d in zip(frames, data, strict=True) if f.seg not in dead)
-                if rng.random() < 0.3:
-                    s.sync()
-            stop.set()
+            try:
+                for _ in range(25):
+                    data = [rng.randbytes(rng.randrange(1, 60_000)) for _ in range(rng.randrange(1, 12))]
+                    frames = s.append([(seed, i, d) for i, d in enumerate(data)])
+                    with lock:
+                        known.update((f, d) for f, d in zip(frames, data, strict=True) if f.seg not in dead)
+                    if rng.random() < 0.3:
+                        s.sync()
+            finally:
+                stop.set()
 
         def read(seed):
             rng = random.Random(seed)

@@ -139,7 +139,7 @@ def test_no_room_ahead_fails_no_commit(meta, path):
 
 def test_callers_at_the_same_time_share_syncs(meta, path):
     """Eight threads that have all committed and then all ask for a sync need one, whoever comes first."""
-    turn, committed, rounds = threading.Lock(), threading.Barrier(8, timeout=60), 12
+    turn, committed, rounds = threading.Lock(), threading.Barrier(8, timeout=120), 12
     small_syncs(meta, 1)
 
     def work(which):
