@@ -1,6 +1,5 @@
 """The README, typed by a machine: every block is run as it stands."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -8,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.frontends.fuse.conftest import NO_MOUNTS
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -85,7 +86,7 @@ def test_shell_by_meaning(shell):
 
 
 @needs_docs
-@pytest.mark.skipif(not os.path.exists("/dev/fuse") or not importlib.util.find_spec("llfuse"), reason="needs FUSE")
+@pytest.mark.skipif(bool(NO_MOUNTS), reason=NO_MOUNTS or "")
 def test_disk(shell):
     expect_success(shell("vexctl volume create papers.vex; vexfs import /usr/share/doc/make papers.vex:/doc/make"))
     try:

@@ -11,10 +11,11 @@ import urllib.request
 import pytest
 
 import vexfs
+from tests.frontends.fuse.conftest import NO_MOUNTS
 from tests.ports import free_port
 from tests.waiting import until
 
-pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="needs FUSE")
+pytestmark = pytest.mark.skipif(bool(NO_MOUNTS), reason=NO_MOUNTS or "")
 
 
 def command(program, *words):

@@ -12,6 +12,7 @@ import time
 import pytest
 from vexfs.frontends.fuse import mountpoint as place
 
+from tests.frontends.fuse.conftest import NO_MOUNTS
 from tests.waiting import until
 from vexfs.store import lock
 from vexfs.volume import Volume
@@ -19,10 +20,7 @@ from vexfs.volume import Volume
 VEXFS = [sys.executable, "-c", "from vexfs.cli.main import vexfs; vexfs()"]
 HELPER = [sys.executable, "-c", "from vexfs.cli.mount import mount_vexfs; mount_vexfs()"]
 
-pytestmark = pytest.mark.skipif(
-    not os.access("/dev/fuse", os.R_OK | os.W_OK) or (os.geteuid() != 0 and not shutil.which("fusermount")),
-    reason="this host cannot mount FUSE filesystems",
-)
+pytestmark = pytest.mark.skipif(bool(NO_MOUNTS), reason=NO_MOUNTS or "")
 
 
 def run(*command, timeout=240, cwd=None):

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from tests.deploy.conftest import program
+from tests.frontends.fuse.conftest import NO_MOUNTS
 from vexfs.volume import Volume
 
 
@@ -163,6 +164,7 @@ def test_what_recovery_cannot_mend_is_escalated(script, serve, alertmanager):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(bool(NO_MOUNTS), reason=NO_MOUNTS or "")
 def test_damage_that_was_met_is_escalated(script, serve, alertmanager, tmp_path):
     node = serve("n1")
     node.end()

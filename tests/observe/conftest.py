@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.frontends.fuse.conftest import NO_MOUNTS
 from vexfs import machinery
 from vexfs._core.bridge import Bridge
 from vexfs._core.frame import Frames
@@ -42,7 +43,8 @@ def history(parts):
 @pytest.fixture
 def inside(tmp_path):
     """A volume that this process has mounted: its parts and where."""
-    pytest.importorskip("llfuse")
+    if NO_MOUNTS:
+        pytest.skip(NO_MOUNTS)
     (tmp_path / "mnt").mkdir()
     with Volume.create(tmp_path / "mounted.vex") as volume:
         with volume.mount(tmp_path / "mnt"):

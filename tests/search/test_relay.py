@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from tests.capabilities import SYS_NICE, may
 from tests.waiting import until
 from vexfs.search import relay
 from vexfs.search.relay import Relay
@@ -21,7 +22,7 @@ def nice(thread: threading.Thread | None = None) -> int:
 def permitted(request, monkeypatch):
     """Whether a priority may be raised, as for root, or not, as for everybody else."""
     if request.param == "raised":
-        if os.geteuid():
+        if not may(SYS_NICE):
             pytest.skip("only root raises priorities")
         return True
     lower = os.setpriority

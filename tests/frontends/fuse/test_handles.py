@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from tests.frontends.fuse.conftest import may
+from tests.capabilities import DAC_READ_SEARCH, may
 
 
 def by_handle(top, handle):
@@ -32,7 +32,7 @@ def handle_of(path):
     return room.raw
 
 
-@pytest.mark.skipif(not may(2), reason="file handles are opened by who may read everything alone")
+@pytest.mark.skipif(not may(DAC_READ_SEARCH), reason="file handles are opened by who may read everything alone")
 def test_a_file_handle_outlives_what_the_kernel_remembers(disk):
     (disk.path / "d" / "e").mkdir(parents=True)
     (disk.path / "d" / "e" / "f").write_text("found")

@@ -8,11 +8,12 @@ import pytest
 from vexfs.frontends.fuse import mountpoint as place
 
 import vexfs
-from tests.frontends.fuse.conftest import NO_MOUNTS, may
+from tests.capabilities import SYS_ADMIN, may
+from tests.frontends.fuse.conftest import NO_MOUNTS
 from tests.waiting import until
 from vexfs.errors import InvalidArgument, NotADirectory, NotEmpty, NotFound, NotPermitted
 
-root_only = pytest.mark.skipif(not may(21), reason="needs root, to mount something")
+root_only = pytest.mark.skipif(not may(SYS_ADMIN), reason="needs root, to mount something")
 
 
 def test_the_table_of_mounts():

@@ -13,6 +13,7 @@ from vexfs.frontends.fuse.searching import link_name, options_of
 from vexfs.frontends.fuse.virtual import Link
 
 import vexfs
+from tests.frontends.fuse.conftest import NO_MOUNTS
 from tests.search.test_damaged_table import half_damaged
 
 TEXTS = {
@@ -203,6 +204,7 @@ def test_the_tree_tells_how_it_is_mounted(found):
     assert told["mount"]["read_only"] is False and told["mount"]["workers"] == 16
 
 
+@pytest.mark.skipif(NO_MOUNTS is not None, reason=str(NO_MOUNTS))
 def test_what_could_not_be_searched_is_told_behind_the_links(tmp_path):
     half_damaged(tmp_path / "half.vex")
     (tmp_path / "mnt").mkdir()
