@@ -211,19 +211,22 @@ def test_a_hole_is_there_as_a_whole_or_not_at_all(volume):
         inos.append(fs.open(f"/f{k}", os.O_RDWR))
     fs.sync()
     fs.drop_caches()
-    halves = []
+    halves, over = [], threading.Event()
 
     def look():
         for ino in inos:
-            while fs.read(ino, 1, 200) != bytes(1):
+            while fs.read(ino, 1, 200) != bytes(1) and not over.is_set():
                 pass
             halves.append(fs.read(ino, 1, 200_000))
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    for ino in inos:
-        fs.fallocate(ino, HOLE, 100, 350_000)
-    watcher.join()
+    try:
+        for ino in inos:
+            fs.fallocate(ino, HOLE, 100, 350_000)
+    finally:
+        over.set()
+        watcher.join()
     assert set(halves) == {bytes(1)}
     for ino in inos:
         assert fs.read(ino, 400_000, 0) == bytes([255]) * 100 + bytes(350_000) + bytes([255]) * 49_900

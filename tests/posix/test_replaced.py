@@ -46,11 +46,13 @@ def test_an_operation_by_path_meets_the_old_file_or_the_new_one(tmp_path, name):
         threads = [threading.Thread(target=operate) for _ in range(2)]
         for thread in threads:
             thread.start()
-        for _ in range(REPLACEMENTS):
-            replace()
-        over.set()
-        for thread in threads:
-            thread.join()
+        try:
+            for _ in range(REPLACEMENTS):
+                replace()
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
         assert not failed
         fs.unlink("link" if name == "readlink" else "name")
         with pytest.raises(FileNotFoundError):
