@@ -6,7 +6,9 @@ import vexfs
 from tests.search.test_textsearch import *  # noqa: F403
 from tests.search.test_textsearch import filled
 
-del test_fusion_by_hand, test_scores_do_not_depend_on_how_far_lists_are_looked_at  # noqa: F821 - of no volume
+# Of no volume:
+del test_fusion_by_hand, test_scores_do_not_depend_on_how_far_lists_are_looked_at  # noqa: F821
+del test_scores_of_what_lies_behind_are_those_of_the_whole_list  # noqa: F821
 
 
 @pytest.fixture(scope="module")

@@ -195,26 +195,53 @@ def test_files_like_another_one(fs):
 
 
 def test_fusion_by_hand():
-    a, b = np.array([5, 7, 9], np.uint32), np.array([9, 5], np.uint32)
-    rows, scores = fuse([a, b], [0.4, 1.0])
+    a, b = np.array([5, 7, 9], np.uint32), np.array([9, 5, 3], np.uint32)
+    away = np.array([0.1, 0.2, 0.3], np.float32)
+    rows, scores, distances = fuse(a, away, b, 0.4)
     c = CONSTANT
-    want = {5: 0.4 / (c + 1) + 1 / (c + 2), 7: 0.4 / (c + 2), 9: 0.4 / (c + 3) + 1 / (c + 1)}
+    want = {5: 0.4 / (c + 1) + 1 / (c + 2), 7: 0.4 / (c + 2), 9: 0.4 / (c + 3) + 1 / (c + 1), 3: 1 / (c + 3)}
     most = 1.4 / (CONSTANT + 1)
-    assert rows.tolist() == [9, 5, 7]
-    np.testing.assert_allclose(scores, [want[9] / most, want[5] / most, want[7] / most], rtol=1e-6)
-    assert [len(part) for part in fuse([a[:0], b[:0]], [1, 1])] == [0, 0]
+    assert rows.tolist() == [9, 5, 3, 7]
+    np.testing.assert_allclose(scores, [want[row] / most for row in rows.tolist()], rtol=1e-6)
+    np.testing.assert_array_equal(distances, np.float32([0.3, 0.1, np.nan, 0.2]))
+    assert [len(part) for part in fuse(a[:0], away[:0], b[:0], 1)] == [0, 0, 0]
+    assert [each.tolist() for each in fuse(a, away, b[:0], 1)[::2]] == [[5, 7, 9], away.tolist()]
+    assert fuse(a[:0], away[:0], b, 1)[0].tolist() == [9, 5, 3]
+    assert fuse(a, away, a[::-1].copy(), 1)[0].tolist() == [5, 9, 7]  # rows of one score ascend
+    with pytest.raises(ValueError, match="2 distances for 3 rows"):
+        fuse(a, away[:2], b, 1)
 
 
 def test_scores_do_not_depend_on_how_far_lists_are_looked_at(rng):
     a, b = (rng.permutation(400).astype(np.uint32) for _ in range(2))
-    whole = dict(zip(*(each.tolist() for each in fuse([a, b], [0.3, 1.0])), strict=True))
+    away = np.arange(400, dtype=np.float32)
+
+    def scored(depth):
+        rows, scores, distances = fuse(a[:depth], away[:depth], b[:depth], 0.3)
+        where = {int(row): at for at, row in enumerate(a[:depth])}
+        np.testing.assert_array_equal(distances, np.float32([where.get(row, np.nan) for row in rows.tolist()]))
+        return dict(zip(rows.tolist(), scores.tolist(), strict=True))
+
+    whole = scored(400)
     assert len(whole) == 400
     before = []
     for depth in (DEPTH, 2 * DEPTH, 5 * DEPTH, 400):
-        rows, scores = fuse([a[:depth], b[:depth]], [0.3, 1.0])
-        assert {row: whole[row] for row in rows.tolist()} == dict(zip(rows.tolist(), scores.tolist(), strict=True))
-        assert rows[: len(before)].tolist() == before
-        before = rows[:DEPTH].tolist()
+        found = scored(depth)
+        assert found == {row: whole[row] for row in found}
+        assert list(found)[: len(before)] == before
+        before = list(found)[:DEPTH]
+
+
+def test_scores_of_what_lies_behind_are_those_of_the_whole_list(rng):
+    a, b = (rng.permutation(200).astype(np.uint32) for _ in range(2))
+    away = np.zeros(200, np.float32)
+    whole = fuse(a, away, b, 0.3)
+    beyond = set(range(200)) - set(a[:50].tolist()) - set(b[:50].tolist())
+    scores = dict(zip(whole[0].tolist(), whole[1].tolist(), strict=True))
+    behind = fuse(a[50:], away[50:], b[50:], 0.3, 50)
+    assert {r: s for r, s in zip(*(each.tolist() for each in behind[:2]), strict=True) if r in beyond} == {
+        r: scores[r] for r in beyond
+    }
 
 
 def test_a_passage_is_of_the_volume_that_was_searched(tmp_path):

@@ -31,6 +31,10 @@ def files_of(
     table: RowTable, kind: type[Found], index: Any, rows: NDArray[np.uint32],
     scores: NDArray[np.float32], distances: NDArray[np.float32], k: int, since: int, out: L,
 ) -> L: ...
+def fused(
+    near: NDArray[np.uint32], distances: NDArray[np.float32], words: NDArray[np.uint32], weight: float, constant: float,
+    first: int, behind: int = 0,
+) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]]: ...
 def nearest(
     table: RowTable, vectors: VectorIndex, kind: type[Found], lists: type[L], index: Any, q: NDArray[np.float32],
     want: int, k: int, mask: NDArray[np.uint64] | None, only: NDArray[np.uint32] | None, since: int, recall: float,

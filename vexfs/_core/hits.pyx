@@ -1,11 +1,14 @@
 """From rows that a search found to the files that they stand for."""
 
+import numpy as np
+
 from cpython.buffer cimport (Py_buffer, PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_CheckBuffer,
                              PyObject_GetBuffer)
 from cpython.list cimport PyList_Append, PyList_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memset
 
 from vexfs._core.opened cimport failed
@@ -15,7 +18,7 @@ from vexfs._core.rows cimport (VX_HIT_PATH, VX_HIT_XATTRS, VX_ROW_NONE, RowTable
                                vx_table_stats)
 from vexfs._core.vindex cimport VX_VINDEX_K_MAX, VectorIndex, vx_vindex_ask
 
-__all__ = ["HIT_PATH", "HIT_XATTRS", "Found", "files_of", "nearest", "nearest_plainly", "rows_described"]
+__all__ = ["HIT_PATH", "HIT_XATTRS", "Found", "files_of", "fused", "nearest", "nearest_plainly", "rows_described"]
 
 HIT_PATH = VX_HIT_PATH
 HIT_XATTRS = VX_HIT_XATTRS
@@ -176,6 +179,113 @@ def files_of(RowTable table not None, kind, index, const uint32_t[::1] rows, con
     if rows.shape[0]:
         collect(table, kind, index, &rows[0], &scores[0], &distances[0], rows.shape[0], k, since, out)
     return out
+
+
+# A row in a ranked list.
+ctypedef struct ranked:
+    double share
+    uint32_t row
+    uint32_t rank
+    float distance
+
+
+cdef int by_row(const void *a, const void *b) noexcept nogil:
+    cdef const ranked *x = <const ranked *>a
+    cdef const ranked *y = <const ranked *>b
+    return (x.row > y.row) - (x.row < y.row)
+
+
+cdef int by_share(const void *a, const void *b) noexcept nogil:
+    cdef const ranked *x = <const ranked *>a
+    cdef const ranked *y = <const ranked *>b
+    return (x.share < y.share) - (x.share > y.share) or by_row(a, b)
+
+
+cdef void take(ranked *into, const uint32_t *rows, const float *distances, size_t n, double weight, double constant,
+               uint32_t behind) noexcept nogil:
+    cdef size_t i
+    for i in range(n):
+        into[i].row, into[i].rank = rows[i], <uint32_t>i
+        into[i].share = weight / (constant + behind + <double>i + 1)
+        into[i].distance = distances[i] if distances != NULL else NAN
+
+
+# Rows of both lists once, best first; how many.
+cdef size_t fuse(ranked *each, size_t n, uint32_t first) noexcept nogil:
+    cdef size_t i, out = 0
+    cdef ranked *last
+    qsort(each, n, sizeof(ranked), by_row)
+    for i in range(n):
+        if not out or each[out - 1].row != each[i].row:
+            each[out] = each[i]
+            out += 1
+            continue
+        last = &each[out - 1]
+        if each[i].distance == each[i].distance:
+            last.distance = each[i].distance
+        if (last.rank < first and each[i].rank < first) or last.rank == each[i].rank:
+            last.share += each[i].share
+        elif each[i].rank < last.rank:
+            last.share = each[i].share
+    qsort(each, out, sizeof(ranked), by_share)
+    return out
+
+
+def fused(const uint32_t[::1] near not None, const float[::1] distances not None, const uint32_t[::1] words not None,
+          double weight, double constant, uint32_t first, uint32_t behind=0):
+    """Two ranked lists of rows as one, by reciprocal rank fusion.
+
+    Parameters
+    ----------
+    near, words : uint32 (n,), (m,)
+        Best first; no row comes twice in one of them.
+    distances : float32 (n,)
+        Of the rows of `near`.
+    weight : float
+        What `near` counts, where `words` counts 1.
+    constant : float
+        Added to a rank, which counts from 1.
+    first : int
+        A row behind so many ranks of each list counts by its best rank alone.
+    behind : int
+        How many rows of each list come before these.
+
+    Returns
+    -------
+    rows : uint32 (r,)
+        Best first; those of one score ascend.
+    scores : float32 (r,)
+        Up to 1.
+    distances : float32 (r,)
+        NaN for a row that is not in `near`.
+    """
+    cdef size_t n = near.shape[0], m = words.shape[0]
+    cdef ranked *each
+    if <size_t>distances.shape[0] != n:
+        raise ValueError(f"{distances.shape[0]} distances for {n} rows")
+    each = <ranked *>malloc((n + m or 1) * sizeof(ranked))
+    if each is NULL:
+        raise MemoryError("rows of a search")
+    cdef double most = (weight + 1) / (constant + 1)
+    try:
+        with nogil:
+            if n:
+                take(each, &near[0], &distances[0], n, weight / most, constant, behind)
+            if m:
+                take(each + n, &words[0], NULL, m, 1 / most, constant, behind)
+            n = fuse(each, n + m, first)
+        out = np.empty(n, np.uint32), np.empty(n, np.float32), np.empty(n, np.float32)
+        spread(each, n, out[0], out[1], out[2])
+        return out
+    finally:
+        free(each)
+
+
+cdef int spread(const ranked *each, size_t n, uint32_t[::1] rows, float[::1] scores, float[::1] distances) except -1:
+    cdef size_t i
+    for i in range(n):
+        rows[i], scores[i], distances[i] = each[i].row, <float>each[i].share, each[i].distance
+    return 0
 
 
 cdef inline float score_of(str metric, float distance) noexcept:

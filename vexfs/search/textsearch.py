@@ -6,7 +6,6 @@ sets, see ``docs/search.md``.
 """
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vexfs._core.hits import fused
 from vexfs.errors import IndexClosed, IndexMissing, QueryInvalid
 from vexfs.observe.tally import tallied
 from vexfs.registry import faults_of, registry
@@ -178,18 +178,18 @@ def _deep(
     if mode != "semantic":
         words, scores = index.words.search(query, depth, mask=bits)
     if mode == "semantic":
-        rows, fused = near, score_of(index.metric, distances)
+        rows, scores = near, score_of(index.metric, distances)
     elif mode == "keyword":
-        rows, fused = words, scores
+        rows, distances = words, np.full(len(words), np.nan, np.float32)
     else:
-        rows, fused = fuse([near, words], [WEIGHTS.get(index.embedder or "", WEIGHT), 1.0], behind)
+        rows, scores, distances = fuse(near, distances, words, WEIGHTS.get(index.embedder or "", WEIGHT), behind)
     if explanation is not None:
         explanation |= {"depth": depth, "near": len(near), "words": len(words)}
     # Enough rows for k files, if a file has a few of them.
     few = slice(0, max(2 * k, 20))
-    hits = index.hits(rows[few], fused[few], _distances(rows[few], near, distances), k, since)
+    hits = index.hits(rows[few], scores[few], distances[few], k, since)
     if len(hits) < k and len(rows) > few.stop:
-        hits = index.hits(rows, fused, _distances(rows, near, distances), k, since)
+        hits = index.hits(rows, scores, distances, k, since)
     return hits, len(near) >= depth or len(words) >= depth
 
 
@@ -204,44 +204,18 @@ def _nearest(index: "Index", vector: Floats, k: int, recall: float, bits: Any) -
     return rows[0, : filled[0]], distances[0, : filled[0]]
 
 
-def fuse(lists: list[Rows], weights: list[float], behind: int = 0) -> tuple[Rows, Floats]:
-    """Ranked lists of rows as one, best first, with scores up to 1: reciprocal rank fusion.
+def fuse(
+    near: Rows, distances: Floats, words: Rows, weight: float, behind: int = 0
+) -> tuple[Rows, Floats, Floats]:
+    """Rows by meaning, with their distances, and by keywords as one list, best first: rows, scores up to 1, distances.
 
-    A row behind the first `DEPTH` of every list counts by its best rank alone, so that no score depends on how far they
+    A row behind the first `DEPTH` of both lists counts by its best rank alone, so that no score depends on how far they
     are looked at.  `behind`: so many rows of each list come before these.
 
     Source: Cormack, Clarke, Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
     methods", SIGIR 2009.
     """
-    scores: dict[int, float] = {}
-    most = sum(weights) / (CONSTANT + 1)
-    first = max(0, DEPTH - behind)
-    ranked = [
-        (each.tolist(), _shares(weight / most, behind, len(each))) for each, weight in zip(lists, weights, strict=True)
-    ]
-    for rows, shares in ranked:
-        for row, share in zip(rows[:first], shares, strict=False):
-            scores[row] = scores.get(row, 0.0) - share
-    for rank in range(first, max(map(len, lists), default=0)):
-        found: dict[int, float] = {}
-        for rows, shares in ranked:
-            if rank < len(rows) and rows[rank] not in scores:
-                found[rows[rank]] = found.get(rows[rank], 0.0) - shares[rank]
-        scores |= found
-    best = sorted(zip(scores.values(), scores, strict=True))  # the sign makes the best the first, and rows ascend
-    return np.array([row for _, row in best], np.uint32), np.array([-score for score, _ in best], np.float32)
-
-
-@functools.lru_cache(maxsize=256)
-def _shares(weight: float, behind: int, count: int) -> list[float]:
-    """What each rank of a list adds."""
-    return [weight / (CONSTANT + rank) for rank in range(behind + 1, behind + count + 1)]
-
-
-def _distances(rows: Rows, near: Rows, distances: Floats) -> Floats:
-    """The distance of each row; NaN for one that was found by its words alone."""
-    known = dict(zip(near.tolist(), distances.tolist(), strict=True))
-    return np.array([known.get(row, np.nan) for row in rows.tolist()], np.float32)
+    return fused(near, distances, words, weight, CONSTANT, max(0, DEPTH - behind), behind)
 
 
 def reranked(query: str, hits: Any, rerank: str | Reranker) -> Any:
