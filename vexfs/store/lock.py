@@ -74,11 +74,16 @@ class Lock:
 
     def _take_first(self) -> None:
         """Before those who open the volume later; another one who waits has the mark already, and goes before."""
+        try:
+            self._take(0)  # where both kinds of locks are one, as on NFS, a mark of our own would stand in the way
+        except BlockingIOError:
+            self._mark(fcntl.F_WRLCK)
+            self._take(_PATIENCE_S)
+            self._mark(fcntl.F_UNLCK)
+
+    def _mark(self, kind: int) -> None:
         with contextlib.suppress(OSError):
-            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, struct.pack(_MARK, fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
-        self._take(_PATIENCE_S)
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, struct.pack(_MARK, fcntl.F_UNLCK, os.SEEK_SET, 0, 1, 0))
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, struct.pack(_MARK, kind, os.SEEK_SET, 0, 1, 0))
 
     def _let_first(self) -> None:
         """Wait for as long as somebody may wait who came before."""
