@@ -204,6 +204,24 @@ def test_what_recall_takes_is_learnt_from_what_is_asked(metric):
     assert at_first < 0.9
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_recall_takes_is_known_of_queries_that_were_expected(metric):
+    x = clustered(20_000, 64, spread=0.3)
+    q = between(200, x, 9)
+    expected = nearest(metric, q, x, 10)
+    index = VectorIndex(64, metric, "f32")
+    index.expect(between(256, x, 10))
+    index.put(np.arange(len(x)), index.encode(x))
+    trained(index)
+    for asked in (0.8, 0.95, 0.99):
+        assert recall(index.search(q, 10, recall=asked)[0], expected) >= asked - 0.015
+    index.expect(between(256, x, 11))
+    assert not index.may_learn  # lists that are in use are left
+    index.expect(q[:0])
+    with pytest.raises(ValueError, match="queries of 63 dimensions; the index has 64"):
+        index.expect(np.ascontiguousarray(q[:, :63]))
+
+
 def test_what_was_learnt_is_kept_until_other_things_are_asked():
     x = clustered(20_000, 64, spread=0.3)
     q, rows = between(256, x, 9), clustered(2600, 64, 7, spread=0.3)

@@ -80,6 +80,7 @@ cdef extern from "vexfs/vindex.h" nogil:
     int vx_vindex_search(vx_vindex *v, const float *q, size_t nq, const vx_vindex_ask *ask, uint32_t *rows,
                          float *distances, uint32_t *filled, vx_vindex_work *work) noexcept
     int vx_vindex_maintain(vx_vindex *v, uint32_t budget_ms) noexcept
+    void vx_vindex_expect(vx_vindex *v, const float *q, size_t nq) noexcept
     int vx_vindex_may_learn(vx_vindex *v) noexcept
     size_t vx_vindex_learned(vx_vindex *v, void *out) noexcept
     int vx_vindex_teach(vx_vindex *v, const void *learned, size_t n) noexcept

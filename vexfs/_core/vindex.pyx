@@ -325,6 +325,15 @@ cdef class VectorIndex:
         """Whether so much was asked that `maintain` would calibrate anew, by what was asked."""
         return bool(vx_vindex_may_learn(self.index))
 
+    def expect(self, const float[:, ::1] queries not None):
+        """Take queries (float32, (n, dim)) as are to come: what recall takes is learnt from them when lists are made."""
+        if <uint32_t>queries.shape[1] != self.dim:
+            raise ValueError(f"queries of {queries.shape[1]} dimensions; the index has {self.dim}")
+        cdef size_t n = queries.shape[0]
+        if n:
+            with nogil:
+                vx_vindex_expect(self.index, &queries[0, 0], n)
+
     def learned(self):
         """What has been learnt of queries since the last `dump`, to be kept: bytes, b"" for nothing."""
         cdef size_t n = vx_vindex_learned(self.index, NULL)

@@ -85,6 +85,16 @@ void vx_recent_note(vx_vindex *v, const float *q, size_t nq)
     pthread_mutex_unlock(&a->lock);
 }
 
+void vx_vindex_expect(vx_vindex *v, const float *q, size_t nq)
+{
+    pthread_mutex_lock(&v->recent.lock);
+    const uint64_t seen = atomic_load(&v->recent.seen);
+    for (size_t i = 0; i < nq; i++)
+        note(v, q + i * v->dim);
+    atomic_fetch_add(&v->recent.learned, atomic_load(&v->recent.seen) - seen);
+    pthread_mutex_unlock(&v->recent.lock);
+}
+
 int vx_recent_copy(vx_vindex *v, uint32_t i, float *q)
 {
     vx_recent *a = &v->recent;

@@ -88,6 +88,8 @@ int vx_vindex_search(vx_vindex *v, const float *q, size_t nq, const vx_vindex_as
 
 /* About budget_ms of background work: 1 when there is more to do, 0 when not, or a negative errno. */
 int vx_vindex_maintain(vx_vindex *v, uint32_t budget_ms);
+/* Queries as are to come: the next lists are calibrated by them, those in use are not calibrated anew. */
+void vx_vindex_expect(vx_vindex *v, const float *q, size_t nq);
 /* Whether so much was asked that maintain would calibrate anew. */
 int vx_vindex_may_learn(vx_vindex *v);
 /* What has been learnt of queries since the last dump: its bytes, into `out` unless that is NULL; 0: nothing has. */
