@@ -326,7 +326,7 @@ cdef class VectorIndex:
         return bool(vx_vindex_may_learn(self.index))
 
     def expect(self, const float[:, ::1] queries not None):
-        """Take queries (float32 (n, dim)) such as are to come; what recall takes is learnt of them with the next lists."""
+        """Take queries (float32, (n, dim)) such as are to come: the next lists are calibrated by them."""
         if <uint32_t>queries.shape[1] != self.dim:
             raise ValueError(f"queries of {queries.shape[1]} dimensions; the index has {self.dim}")
         cdef size_t n = queries.shape[0]
