@@ -35,7 +35,7 @@ def test_stress(tmp_path, sanitizers):
         directory = tmp_path / f"mode{mode}"
         directory.mkdir()
         done = subprocess.run(
-            [program, directory, "40", str(mode)], capture_output=True, text=True, timeout=1100, check=False
+            [program, directory, "40", str(mode)], capture_output=True, text=True, timeout=280, check=False
         )
         assert done.returncode == 0, done.stderr[-5000:]
 
@@ -49,7 +49,7 @@ def test_fuzz(tmp_path):
         env={**os.environ, "ASAN_OPTIONS": "detect_leaks=1"},
         capture_output=True,
         text=True,
-        timeout=1100,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-5000:]

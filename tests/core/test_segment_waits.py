@@ -112,5 +112,5 @@ def test_nobody_waits_meanwhile(tmp_path: Path, gate: Path, case: str) -> None:
     preloaded = [*os.environ.get("LD_PRELOAD", "").split(":"), str(gate)]  # a sanitizer comes first
     environment = {**os.environ, "LD_PRELOAD": ":".join(filter(None, preloaded)), "VX_GATE": str(tmp_path / "gate")}
     done = subprocess.run([sys.executable, "-c", PROGRAM + CASES[case], tmp_path / "place"], env=environment,
-                          capture_output=True, text=True, timeout=1100, check=False)  # fmt: skip
+                          capture_output=True, text=True, timeout=280, check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]

@@ -222,6 +222,7 @@ def test_what_recall_takes_is_known_of_queries_that_were_expected(metric):
         index.expect(np.ascontiguousarray(q[:, :63]))
 
 
+@pytest.mark.timeout(1200)  # it waits for twenty times as long as learning takes here
 def test_what_was_learnt_is_kept_until_other_things_are_asked():
     x = clustered(20_000, 64, spread=0.3)
     q, rows = between(256, x, 9), clustered(2600, 64, 7, spread=0.3)
@@ -253,6 +254,7 @@ def test_what_was_learnt_is_kept_until_other_things_are_asked():
     assert lists_of(rows[:100]) < 1.2 * as_rows
 
 
+@pytest.mark.timeout(1200)  # it waits for twenty times as long as learning takes here
 def test_batches_of_any_number_are_learnt_from():
     """A search for one, and then for eight at a time."""
     index, q = filled(clustered(5000, 16)), np.random.default_rng(2).normal(size=(4801, 16))

@@ -197,7 +197,7 @@ def test_a_host_that_is_really_full(tmp_path):
     enter = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
         pytest.skip("no tmpfs can be mounted here")
-    ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=1100, check=False)
+    ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=280, check=False)
     assert ended.stdout.strip() == "survived", ended.stderr[-3000:]
 
 
@@ -248,7 +248,7 @@ def test_a_host_that_was_full_has_room_again_when_something_is_removed(tmp_path,
     enter = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
         pytest.skip("no tmpfs can be mounted here")
-    ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=1100, check=False)
+    ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=280, check=False)
     assert ended.stdout.strip() == "survived", ended.stderr[-3000:]
 
 
@@ -277,7 +277,7 @@ def test_what_is_dead_on_a_full_disk_is_given_back_before_a_write_is_refused(tmp
     enter = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
         pytest.skip("no tmpfs can be mounted here")
-    ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=1100, check=False)
+    ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=280, check=False)
     assert ended.stdout.strip() == "survived", ended.stderr[-3000:]
 
 
@@ -325,7 +325,7 @@ def test_on_a_full_host_the_log_takes_no_more_than_is_kept_for_it(tmp_path, with
         pytest.skip("no tmpfs can be mounted here")
 
     def survived():
-        ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=1100, check=False)
+        ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=280, check=False)
         assert ended.stdout or "stays full" in ended.stderr, ended.stderr[-3000:]
         return ended.stdout.strip() == "survived"
 

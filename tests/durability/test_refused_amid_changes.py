@@ -70,6 +70,6 @@ def test_a_write_is_refused_while_others_go_on(tmp_path):
     enter = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
         pytest.skip("no tmpfs can be mounted here")
-    ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=1100, check=False,
+    ended = subprocess.run([*enter, "sh", "-c", command], capture_output=True, text=True, timeout=280, check=False,
                            env=environment)  # fmt: skip
     assert ended.stdout.strip() == "refused", ended.stderr[-3000:]

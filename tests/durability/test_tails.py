@@ -114,7 +114,7 @@ def test_media_that_can_only_be_read(worked, options, tmp_path):
     if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
         pytest.skip("nothing can be mounted here")
     ended = subprocess.run([*enter, "sh", "-c", frozen, str(tmp_path / "after"), sys.executable, str(program)],
-                           capture_output=True, timeout=1100, check=False)  # fmt: skip
+                           capture_output=True, timeout=280, check=False)  # fmt: skip
     assert ended.stdout == content, ended.stderr.decode()[-3000:]
 
 

@@ -43,7 +43,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def kill(what: str, source: object, target: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, what, str(source), str(target)], timeout=1100)
+    done = subprocess.run([sys.executable, "-c", KILLED, what, str(source), str(target)], timeout=280)
     assert done.returncode == -signal.SIGKILL
     assert target.is_dir()
 

@@ -43,7 +43,7 @@ def test_the_whole_demo(tree, tmp_path, mounts):
     kept = tmp_path / "kept"
     result = subprocess.run(
         [sys.executable, SCRIPT, "--tree", tree, "--keep", kept, *([] if mounts else ["--no-mount"])],
-        capture_output=True, text=True, timeout=1100,
+        capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     assert "All of it worked" in result.stdout

@@ -23,6 +23,7 @@ NAME = "lock"
 _GLANCE_S = 0.02
 #: How long a moment is waited for in which nobody owns a volume.
 _PATIENCE_S = 2.0
+#: Between two looks.
 _LOOK_S = 0.0005
 #: A ``struct flock`` of the first byte.  Such a lock, of another kind than the volume's own, marks that somebody waits
 #: for that moment: those who open the volume again and again leave no gap that a busy machine can be sure to meet.

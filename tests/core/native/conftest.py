@@ -94,7 +94,7 @@ def run(placed):
             "ASAN_OPTIONS": "detect_leaks=1",
         }
         command = [*placed, program, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=1100)
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=280)
         assert done.returncode == 0, f"{program.name} {arguments}: status {done.returncode}\n{done.stderr[-6000:]}"
         return done.stdout
 
