@@ -15,7 +15,6 @@ import numpy as np
 from vexfs._core.words import WordIndex
 from vexfs.search.embedders import Embedder, Vectors
 from vexfs.search.passages import Passages
-from vexfs.search.rehearsal import Rehearsal
 from vexfs.search.relay import Relay
 from vexfs.search.textindex import VERSION, embedder_of
 
@@ -75,7 +74,6 @@ class _Desk:
     """Where the batches of one model lie, and since when it has been asked; 0: it is not being asked."""
 
     relay: Relay
-    rehearsal: Rehearsal = attrs.field(factory=Rehearsal)
     batches: "queue.SimpleQueue[Batch | None]" = attrs.field(factory=queue.SimpleQueue)
     asked: float = 0.0
 
@@ -191,7 +189,8 @@ class Embedding:
             size = self.size(batch.model)
             part = texts[at : at + size] if len(texts) - at > 2 * size else texts[at:]
             batch.parts.append(self._measured(batch.model, model, part))
-        desk.rehearsal.hear(batch.files, model)
+        for each in batch.files:
+            each.index.rehearsal.hear(each.chunks, model)
         desk.asked = 0.0
         batch.records = WordIndex.encode_all([text for each in batch.files for text in each.words()])
         batch.rows = np.concatenate(batch.parts)

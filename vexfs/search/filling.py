@@ -16,6 +16,7 @@ from vexfs._core.vindex import VectorIndex
 from vexfs._core.words import WordIndex
 from vexfs.errors import NoSpace, VectorInvalid
 from vexfs.search.description import UNFINISHED
+from vexfs.search.rehearsal import Rehearsal
 from vexfs.search.writer import encoded
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Filling:
     def __init__(self, catalog: "Catalog", like: "Index", dim: int) -> None:
         self.vectors = VectorIndex(dim, like.metric, like.dtype, simd=catalog.simd, pool=catalog.pool)
         self.words = WordIndex()
+        self.rehearsal = Rehearsal(self.vectors)
         self.failure: BaseException | None = None
         self._portions: list[_Portion] = []
         self._generations: dict[int, int] = {}

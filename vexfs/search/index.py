@@ -30,6 +30,7 @@ from vexfs.search.filters import refuse_empty
 from vexfs.search.hits import Hit, Hits
 from vexfs.search.query import Reader
 from vexfs.search.records import Attributes
+from vexfs.search.rehearsal import Rehearsal
 from vexfs.search.snapshot import load_snapshot, load_words, rewrite_words, save_learned, save_snapshot, shorten_words
 from vexfs.search.straight import straight
 from vexfs.search.writer import Writer
@@ -112,6 +113,7 @@ class Index:
         self._unloaded: int | None = 0 if loads else None
         self._loading = threading.Lock()
         self.table.watch(self.vectors, self.words)
+        self.rehearsal = Rehearsal(self.vectors)
         self.writer = Writer(self, changed)
         self._reader = Reader(self)
         self.aside = Aside(self)

@@ -156,7 +156,15 @@ def _embed(old: "Index", model: Embedder, filling: Filling, files: list[int]) ->
                     yield
                     time.sleep(_LOOK_S)
             done = sum(map(len, rows))
+        with contextlib.suppress(Unreachable):
+            yield from until_answered(_rehearsed(filling, part, model), _PATIENCE_S, _not_answering(model, _PATIENCE_S))
         filling.add(part, np.concatenate(rows))
+
+
+def _rehearsed(filling: Filling, part: list[Passages], model: Embedder) -> Iterator[None]:
+    for each in part:
+        filling.rehearsal.hear(each.chunks, model)
+    yield
 
 
 def _piecewise(model: Embedder, texts: list[str], rows: list[Vectors]) -> Iterator[None]:

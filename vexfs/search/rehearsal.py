@@ -6,17 +6,12 @@ passage: their neighbours are spread over far more lists, half of which would no
 
 import contextlib
 import random
-import weakref
-from typing import TYPE_CHECKING
 
-import attrs
 import numpy as np
 
+from vexfs._core.vindex import VectorIndex
+from vexfs.search.chunk import Chunk
 from vexfs.search.embedders import Embedder
-from vexfs.search.passages import Passages
-
-if TYPE_CHECKING:
-    from vexfs.search.index import Index
 
 #: So many questions are made up when an index is to have so many passages, before it has lists; and whenever it has
 #: doubled, as lists are made anew then.
@@ -25,44 +20,35 @@ _WORDS = 1, 5
 _LONGEST = 100
 
 
-@attrs.define
-class _Heard:
-    passages: int
-    due: int = FROM
-    questions: list[str] = attrs.field(factory=list)
-
-
 class Rehearsal:
-    """What the indexes that one model works for are prepared for."""
+    """What an index is prepared for.
 
-    def __init__(self) -> None:
-        self._dice = random.Random(0)
-        self._heard: weakref.WeakKeyDictionary[Index, _Heard] = weakref.WeakKeyDictionary()
+    Parameters
+    ----------
+    vectors : VectorIndex
+    """
 
-    def hear(self, found: list[Passages], model: Embedder) -> None:
-        """Take questions from passages on their way into their indexes, and tell the indexes when they are enough."""
-        for each in found:
-            heard = self._heard.get(each.index)
-            if heard is None:
-                heard = self._heard[each.index] = _Heard(len(each.index.vectors))
-            heard.passages += len(each.chunks)
-            if heard.passages >= heard.due:
-                some = min(QUESTIONS - len(heard.questions), len(each.chunks))
-                made = (self._question(chunk.text) for chunk in self._dice.sample(each.chunks, some))
-                heard.questions += [question for question in made if question]
-                if len(heard.questions) >= QUESTIONS:
-                    heard.due = 2 * heard.passages
-                    questions, heard.questions = heard.questions, []
-                    _expect(each.index, questions, model)
+    def __init__(self, vectors: VectorIndex) -> None:
+        self._vectors, self._dice = vectors, random.Random(0)
+        self._heard, self._due = len(vectors), FROM
+        self._questions: list[str] = []
+
+    def hear(self, passages: list[Chunk], model: Embedder) -> None:
+        """Take questions from passages on their way into the index, and tell it of them when they are enough."""
+        self._heard += len(passages)
+        if self._heard < self._due:
+            return
+        some = self._dice.sample(passages, min(QUESTIONS - len(self._questions), len(passages)))
+        self._questions += filter(None, (self._question(each.text) for each in some))
+        if len(self._questions) >= QUESTIONS:
+            self._due = 2 * self._heard
+            questions, self._questions = self._questions, []
+            with contextlib.suppress(Exception):  # a model that fails says so where vectors are missing
+                vectors = np.ascontiguousarray(model.embed(questions), np.float32)
+                self._vectors.expect(vectors[np.isfinite(vectors).all(1) & vectors.any(1)])
 
     def _question(self, text: str) -> str:
         """A few words of a text, one after the other."""
         words, n = text.split(), self._dice.randint(*_WORDS)
         at = self._dice.randrange(max(1, len(words) - n + 1))
         return " ".join(words[at : at + n])[:_LONGEST]
-
-
-def _expect(index: "Index", questions: list[str], model: Embedder) -> None:
-    with contextlib.suppress(Exception):  # a model that fails says so where vectors are missing
-        vectors = np.ascontiguousarray(model.embed(questions), np.float32)
-        index.vectors.expect(vectors[np.isfinite(vectors).all(1) & vectors.any(1)])
