@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import vexfs
+from tests.waiting import until
 
 
 def chunks(fs, index, path, texts, vectors):
@@ -136,6 +137,8 @@ def test_vectors_come_into_memory_after_a_snapshot(fs, reopen, vectors, monkeypa
     index = again.index("i")
     again.catalog.wait()
     assert index.vectors.stats()["resident"] == 600 and index.query(vectors[7], 1)[0].id == "f7"
+    reading = reopen(read_only=True).index("i")
+    until(lambda: reading.vectors.stats()["resident"] == 600)
     monkeypatch.setattr(module, "LOADED_SHARE", 0)
     third = reopen()
     third.catalog.wait()

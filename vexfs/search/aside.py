@@ -126,7 +126,9 @@ class Aside:
 
     def save(self, now: bool = False) -> None:
         """Write the list when it has changed, now or once in a while."""
-        if not self._changed or (not now and time.monotonic() - self._saved < _SAVE_EVERY_S):
+        if not self._changed or self._index.catalog.read_only:
+            return
+        if not now and time.monotonic() - self._saved < _SAVE_EVERY_S:
             return
         self._forget_gone()
         with self._lock:

@@ -60,7 +60,7 @@ class Catalog:
     bridge : optional
         Carries the hints that an index has work to do.
     read_only : bool
-        Nothing is written: no upkeep, no snapshots.
+        Nothing is written; vectors are brought into memory, and what is asked teaches, as ever.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Catalog:
     def _begin(self) -> None:
         self._load()
         stand_behind(self.filesystem, self)
-        if self.bridge is not None and not self.read_only:
+        if self.bridge is not None:
             self.bridge.handler(KIND_INDEX, self._work)
         if not self.read_only:
             self.settling.begin(list(self._by_directory))
@@ -432,7 +432,7 @@ class Catalog:
             self._work.ring()
 
     def _start(self) -> None:
-        if self._worker is None and not self.read_only:
+        if self._worker is None:
             self._worker = threading.Thread(target=self._run, name="vexfs-index", daemon=True)
             self._worker.start()
 
