@@ -301,7 +301,10 @@ class Volume:
         self.filesystem.sync()
 
     def compact(self, progress: Progress | None = None) -> dict[str, int]:
-        """Copy live data out of segments with dead bytes and free them; answers what was gained."""
+        """Copy live data out of segments with dead bytes and free them; answers what was gained.
+
+        `segments_left` are those that the host has no room to copy.
+        """
         return self.filesystem.compact(progress)
 
     def backup(self, target: HostPath, progress: Progress | None = None) -> Path:

@@ -39,7 +39,9 @@ class Opened:
     def status(self) -> dict[str, Any]:
         """Counters and sizes: files, live/dead/free bytes, caches, commits, syncs, pending operations, last error."""
     def compact(self, progress: Callable[[int, int], object] | None = None, dead_share: int = 0) -> dict[str, int]:
-        """Copies out live frames of segments with more than `dead_share` percent dead bytes and frees the segments."""
+        """Copies out live frames of segments with more than `dead_share` percent dead bytes and frees the segments.
+
+        `segments_left` are those that the host has no room to copy."""
     def hold(self) -> None:
         """Syncs; then no segment goes until `unhold`: what the metadata names now can be copied."""
     def unhold(self) -> None: ...

@@ -313,17 +313,19 @@ cdef class Opened:
     def compact(self, progress=None, unsigned dead_share=0):
         """Copy out the live bytes of segments with more than `dead_share` percent dead ones, and free these.
 
+        `segments_left` of the answer are those that the host has no room to copy.
         `progress(done, total)` is called after each segment; what it raises ends the work.
         """
         cdef _Reporter r = _Reporter()
         cdef vx_fs *fs
         cdef void *ctx = <void *>r
+        cdef uint32_t left = 0
         cdef int rc
         before = self.status()
         r.call = progress or (lambda done, total: None)
         fs = self.enter()
         with nogil:
-            rc = fs_compact(fs, dead_share, report_progress, ctx)
+            rc = fs_compact(fs, dead_share, report_progress, ctx, &left)
         self.busy -= 1
         if r.error is not None:
             raise r.error
@@ -331,7 +333,7 @@ cdef class Opened:
             raise failed(rc, self.path)
         after = self.status()
         return {"disk_bytes_before": before["disk_bytes"], "disk_bytes_after": after["disk_bytes"],
-                "segments_freed": after["reclaimed_segments"] - before["reclaimed_segments"]}
+                "segments_freed": after["reclaimed_segments"] - before["reclaimed_segments"], "segments_left": left}
 
     def backup_meta(self, target, progress=None):
         """Copy the metadata, as of now, to the new file `target`; between `hold` and `unhold`."""

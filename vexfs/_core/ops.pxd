@@ -210,7 +210,7 @@ cdef extern from "vexfs/fs.h" nogil:
     int fs_path_of "vx_fs_path_of"(vx_fs *fs, uint64_t ino, char *buf, size_t cap)
     void fs_read_status "vx_fs_read_status"(vx_fs *fs, vx_fs_status *out)
     void fs_drop_caches "vx_fs_drop_caches"(vx_fs *fs)
-    int fs_compact "vx_fs_compact"(vx_fs *fs, unsigned dead_share, vx_progress progress, void *ctx)
+    int fs_compact "vx_fs_compact"(vx_fs *fs, unsigned dead_share, vx_progress progress, void *ctx, uint32_t *left)
     int fs_hold "vx_fs_hold"(vx_fs *fs)
     void fs_unhold "vx_fs_unhold"(vx_fs *fs)
     int fs_backup_meta "vx_fs_backup_meta"(vx_fs *fs, const char *path, vx_backup_progress progress, void *ctx)

@@ -187,17 +187,20 @@ def _report_text(report: Report, repair: bool) -> str:
     return "\n".join(lines)
 
 
-def compact_of(args: argparse.Namespace) -> None:
-    """Run ``volume compact``."""
+def compact_of(args: argparse.Namespace) -> int:
+    """Run ``volume compact``; 1 when some segments could not be copied for want of room."""
     if lock.socket_of(Path(args.volume)) is not None:
         gained = _asked(args, "volume.compact", "compacting", "segments")
     else:
         with Volume.load(args.volume, key_file=args.key_file) as volume:
             with Progress("compacting", unit="segments") as progress:
                 gained = volume.compact(progress)
-    freed = gained["disk_bytes_before"] - gained["disk_bytes_after"]
-    output.emit(args, {**gained, "freed_bytes": freed},
-                f"freed {output.size(freed)} in {output.counted(gained['segments_freed'], 'segment')}")  # fmt: skip
+    freed, left = gained["disk_bytes_before"] - gained["disk_bytes_after"], gained["segments_left"]
+    text = f"freed {output.size(freed)} in {output.counted(gained['segments_freed'], 'segment')}"
+    if left:
+        text += f"; not {output.counted(left, 'segment')}, for want of room to copy what lives there: make room first"
+    output.emit(args, {**gained, "freed_bytes": freed}, text)
+    return EXIT_WANTING if left else 0
 
 
 def backup_of(args: argparse.Namespace) -> None:

@@ -43,17 +43,35 @@ void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from, uint
     }
 }
 
-/* Beside room for the log of metadata, reclaim has to have some: without it a disk that was filled once would stay full
- * whatever is removed, for a segment is given back only after what lives in it was written elsewhere. */
+enum { DISK_PART = 16, SEGMENT_LEAST = 1 << 20 };
+
+/* On a small disk segments are smaller: room to copy a whole one is kept, and is to be no large part of the disk. */
+void vx_space_begin(vx_fs *fs)
+{
+    struct statvfs v;
+    uint64_t most = fs->o.segment_bytes ? fs->o.segment_bytes : 64u << 20;
+    uint64_t part = statvfs(fs->dir, &v) ? most : (uint64_t)v.f_blocks * v.f_frsize / DISK_PART & ~(uint64_t)(SEGMENT_LEAST - 1);
+    if (part < SEGMENT_LEAST)
+        part = SEGMENT_LEAST;
+    fs->o.segment_bytes = most < part ? most : part;
+}
+
+/* Beside room for the log of metadata, and for the pages that go from there to the database, reclaim has to have some:
+ * without it a disk that was filled once would stay full whatever is removed, for a segment is given back only after
+ * what lives in it was written elsewhere. */
+uint64_t vx_space_kept(const vx_fs *fs)
+{
+    return fs->read_only ? 0 : 2 * (uint64_t)VX_LOG_ROOM + fs->o.segment_bytes;
+}
+
 void vx_space_look(vx_fs *fs)
 {
     struct statvfs v;
     fs->host_checked = 0;
     if (statvfs(fs->dir, &v))
         return;
-    uint64_t half = (fs->o.segment_bytes ? fs->o.segment_bytes : 64u << 20) / 2, part = (uint64_t)v.f_blocks * v.f_frsize / 16;
     fs->host_free = (uint64_t)v.f_bavail * v.f_frsize;
-    fs->host_kept = VX_LOG_ROOM + (half < part ? half : part);
+    fs->host_kept = vx_space_kept(fs);
 }
 
 int vx_space_short(const vx_fs *fs)

@@ -1,4 +1,5 @@
-/* Space reclaim: a segment less than half live is copied out, a segment without live bytes is unlinked.
+/* Space reclaim: a segment less than half live is copied out, a segment without live bytes is unlinked.  Where room is
+ * short an eighth of dead bytes is enough: what was removed all over the volume comes free, too.
  *
  * A segment goes only when the commit that emptied it is on stable storage: until then a crash could bring back the
  * metadata that still names it. */
@@ -8,7 +9,7 @@
 #include "clock.h"
 #include "vexfs/commit.h"
 
-enum { BATCH_FRAMES = 64, MANY_SMALL = 8, NO_ROOM = 2, AGAIN_S = 2, DEAD_LEAST = 1 << 20 };
+enum { BATCH_FRAMES = 64, MANY_SMALL = 8, NO_ROOM = 2, AGAIN_S = 2, DEAD_LEAST = 1 << 20, HALF = 50, EIGHTH = 12 };
 
 typedef struct {
     vx_frame_info *f;
@@ -30,23 +31,24 @@ static uint32_t active_segment(const vx_fs *fs)
     return s.active_seg;
 }
 
-static uint64_t segment_limit(const vx_fs *fs)
+static int much_dead(const vx_segment_row *s, unsigned dead_share)
 {
-    return fs->o.segment_bytes ? fs->o.segment_bytes : 64u << 20;
+    return (s->raw_total - s->raw_live) * 100 > s->raw_total * dead_share;
 }
 
 static vx_segment_row *candidate(const vx_fs *fs)
 {
     uint32_t active = active_segment(fs);
+    unsigned dead_share = vx_space_short(fs) ? EIGHTH : HALF;
     vx_segment_row *worst = NULL, *small = NULL;
     unsigned smalls = 0;
     for (size_t k = 0; k <= fs->segments.mask; k++) {
         vx_segment_row *s = (vx_segment_row *)fs->segments.cells[k].value;
         if (!s || s->gone || s->seg == active || !s->raw_live || s->stuck)
             continue;
-        if (s->raw_live * 2 < s->raw_total && (!worst || s->raw_live < worst->raw_live))
+        if (much_dead(s, dead_share) && (!worst || s->raw_live < worst->raw_live))
             worst = s;
-        if (s->used < segment_limit(fs) / 8) {
+        if (s->used < fs->o.segment_bytes / 8) {
             smalls++;
             small = s;
         }
@@ -64,18 +66,17 @@ static vx_segment_row *empty(const vx_fs *fs, uint32_t active)
     return NULL;
 }
 
-/* Whether most of the segment that takes what is written is dead.  Lock held. */
+/* Whether so much of the segment that takes what is written is dead.  Lock held. */
 static int active_is_waste(const vx_fs *fs, unsigned dead_share)
 {
     const vx_segment_row *s = (const vx_segment_row *)vx_hmap_get(&fs->segments, active_segment(fs));
-    uint64_t dead = s ? s->raw_total - s->raw_live : 0;
-    return s && !fs->committing && dead >= DEAD_LEAST && dead * 100 > s->raw_total * dead_share;
+    return s && !fs->committing && s->raw_total - s->raw_live >= DEAD_LEAST && much_dead(s, dead_share);
 }
 
 /* Where room is short it is let go: it would keep that room, as nothing more is written that could fill it. */
 static int let_go_active(vx_fs *fs)
 {
-    if (!vx_space_short(fs) || !active_is_waste(fs, 50))
+    if (!vx_space_short(fs) || !active_is_waste(fs, EIGHTH))
         return 0;
     vx_space_look(fs);
     return vx_space_short(fs) && !vx_segstore_seal(fs->store);
@@ -112,7 +113,7 @@ static void try_again(vx_fs *fs)
 int vx_reclaim_wanted(const vx_fs *fs)
 {
     return !fs->read_only && !fs->held && !fs->commit_err &&
-           (candidate(fs) || empty(fs, active_segment(fs)) || (vx_space_short(fs) && active_is_waste(fs, 50)));
+           (candidate(fs) || empty(fs, active_segment(fs)) || (vx_space_short(fs) && active_is_waste(fs, EIGHTH)));
 }
 
 uint32_t vx_reclaim_empty(vx_fs *fs, uint32_t most)
@@ -311,25 +312,37 @@ int vx_reclaim_step(vx_fs *fs)
     return 1;
 }
 
-int vx_fs_compact(vx_fs *fs, unsigned dead_share, int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
+static int less_live(const void *a, const void *b)
 {
+    uint64_t x = ((const vx_segment_row *)a)->raw_live, y = ((const vx_segment_row *)b)->raw_live;
+    return (x > y) - (x < y);
+}
+
+/* Those with most to gain come first: what they leave makes room for the others. */
+int vx_fs_compact(vx_fs *fs, unsigned dead_share, int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+                  uint32_t *left)
+{
+    *left = 0;
     pthread_mutex_lock(&fs->lock);
     int rc = fs->read_only ? -EROFS : vx_commit_until(fs, fs->epoch, 1);
     if (!rc && active_is_waste(fs, dead_share))
         (void)vx_segstore_seal(fs->store);
     uint32_t active = active_segment(fs);
     size_t total = 0, done = 0, cap = fs->segments.used + 1;
-    uint32_t *list = malloc(cap * sizeof *list);
+    vx_segment_row *list = malloc(cap * sizeof *list);
     if (!list)
         rc = -ENOMEM;
     for (size_t k = 0; !rc && k <= fs->segments.mask; k++) {
         vx_segment_row *s = (vx_segment_row *)fs->segments.cells[k].value;
         if (s && !s->gone && s->seg != active && s->raw_live &&
-            (s->raw_total - s->raw_live) * 100 > s->raw_total * dead_share && total < cap)
-            list[total++] = s->seg;
+            much_dead(s, dead_share) && total < cap)
+            list[total++] = *s;
     }
+    if (!rc)
+        qsort(list, total, sizeof *list, less_live);
     for (; done < total && !rc; done++) {
-        (void)reclaim_exclusive(fs, list[done]); /* what cannot be read stays where it is */
+        int moved = fits(fs, &list[done]) ? reclaim_exclusive(fs, list[done].seg) : -ENOSPC;
+        *left += moved == -ENOSPC || moved == -EDQUOT; /* what cannot be read stays where it is, too */
         rc = vx_commit_until(fs, fs->epoch, 1);
         (void)vx_reclaim_empty(fs, UINT32_MAX);
         if (progress && !rc) {

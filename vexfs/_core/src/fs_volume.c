@@ -206,7 +206,7 @@ static int open_store(vx_fs *fs, const vx_fs_options *o)
     int rc = tidy_segments(fs, &next);
     if (rc)
         return rc;
-    vx_segstore_options so = {.dir = fs->segments_dir, .key = o->data_key, .segment_bytes = o->segment_bytes,
+    vx_segstore_options so = {.dir = fs->segments_dir, .key = o->data_key, .segment_bytes = fs->o.segment_bytes,
                               .cache_bytes = o->cache_bytes, .compression = o->compression,
                               .direct_io = o->direct_io, .io_depth = o->io_depth, .read_only = o->read_only,
                               .next_segment = next, .pool = o->pool};
@@ -303,6 +303,8 @@ int vx_fs_open_volume(vx_fs **out, const vx_fs_options *o, char *message, size_t
     if (fs->o.inode_cache < 256)
         fs->o.inode_cache = 256;
     fs->dir = strdup(o->dir);
+    if (fs->dir)
+        vx_space_begin(fs);
     fs->segments_dir = joined(o->dir, "segments");
     conditions(fs);
     int rc = fs->dir && fs->segments_dir ? open_parts(fs, o, message, size)
@@ -373,12 +375,13 @@ int vx_fs_statfs(vx_fs *fs, vx_statfs *out)
         return -errno;
     vx_op_enter(fs, &f, VX_OP_STATFS);
     uint64_t used = fs->used_bytes - fs->going_bytes + fs->dirty_bytes + fs->frozen_bytes;
-    uint64_t host = (uint64_t)v.f_bavail * v.f_frsize;
-    uint64_t room = host, limit = fs->o.size_limit;
+    uint64_t host = (uint64_t)v.f_bavail * v.f_frsize, kept = vx_space_kept(fs);
+    uint64_t room = host, open = host > kept ? host - kept : 0, limit = fs->o.size_limit;
     if (limit && limit < used + room)
         room = limit > used ? limit - used : 0;
     out->blocks = (limit ? limit : used + host) / VX_PAGE;
-    out->bfree = out->bavail = room / VX_PAGE;
+    out->bfree = room / VX_PAGE;
+    out->bavail = (open < room ? open : room) / VX_PAGE; /* what is kept for reclaim can be written by nobody */
     out->files = fs->files + room / VX_PAGE;
     out->ffree = room / VX_PAGE;
     return vx_op_leave(fs, &f, 0);

@@ -288,6 +288,8 @@ int vx_data_cut(vx_fs *fs, vx_inode *i, uint64_t from);
 void vx_pages_free(vx_fs *fs, vx_region *r, vx_slot **slots, uint32_t from, uint32_t to);
 int vx_space_check(vx_fs *fs, uint64_t bytes);
 int vx_space_over(const vx_fs *fs, uint64_t bytes); /* so much more is above the volume's limit */
+void vx_space_begin(vx_fs *fs);
+uint64_t vx_space_kept(const vx_fs *fs); /* bytes of the host that no content is written to */
 void vx_space_look(vx_fs *fs); /* what the host has now */
 int vx_space_short(const vx_fs *fs); /* as it was looked at last */
 int vx_space_make(vx_fs *fs, uint64_t bytes); /* as vx_space_check; reclaims what it can before it refuses; may wait */

@@ -165,8 +165,10 @@ typedef struct {
 
 void vx_fs_read_status(vx_fs *fs, vx_fs_status *out);
 void vx_fs_drop_caches(vx_fs *fs);
-/* Copies out the live frames of segments with more than `dead_share` percent dead bytes; done/total in segments. */
-int vx_fs_compact(vx_fs *fs, unsigned dead_share, int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
+/* Copies out the live frames of segments with more than `dead_share` percent dead bytes; done/total in segments;
+ * `left`: those that the host has no room to copy. */
+int vx_fs_compact(vx_fs *fs, unsigned dead_share, int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+                  uint32_t *left);
 /* Commits and syncs; then, until unhold, no segment goes: what the metadata names can be copied.  Holds nest, and
  * operations and commits go on. */
 int vx_fs_hold(vx_fs *fs);
