@@ -13,6 +13,7 @@ from typing import Any
 
 import httptools
 from vexfs.frontends.http.message import Problem, Reply, Request, Sink, Source, problem
+from vexfs.frontends.http.turn import Turn, head_without
 
 HEADERS_MOST = 32 << 10
 HEADERS_S = 10.0
@@ -39,11 +40,12 @@ class Connection(asyncio.Protocol):
         self._gate = gate
         self._parser = httptools.HttpRequestParser(self)
         self._transport: Any = None
-        self._queue: deque[_Turn] = deque()
-        self._turn: _Turn | None = None  # whose body is being read
+        self._queue: deque[Turn] = deque()
+        self._turn: Turn | None = None  # whose body is being read
         self._head_bytes = 0
         self._in_head = True
         self._head: tuple[bytearray, dict[str, str]] = (bytearray(), {})
+        self._again = b""  # the head of a request that is parsed once more
         self._head_size = 0  # of what was parsed: line and headers, or trailers
         self._framing = 0  # bytes within a body, since something of it came
         self._refused = False
@@ -90,9 +92,7 @@ class Connection(asyncio.Protocol):
         else:
             self._framing += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(Problem(400, "this port speaks HTTP/1.1 only; WebSocket has a port of its own"))
+            self._feed(data)
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__ or error.__cause__
             self._refuse(cause if isinstance(cause, Problem) else Problem(400, "the request is not HTTP"))
@@ -100,6 +100,16 @@ class Connection(asyncio.Protocol):
             self._refuse(Problem(400, "the request is not well-formed HTTP/1.1"))
         if (self._head_bytes if self._in_head else self._framing) > HEADERS_MOST:
             self._refuse(_too_long())
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as end:
+                # An offer of another protocol (h2c) may be passed over, but the parser then knows no body.
+                data, self._again = self._again + data[end.args[0] :], b""
+                self._parser = httptools.HttpRequestParser(self)
 
     def eof_received(self) -> bool:
         """The client sends no more; replies may still be wanted, but not to a request that is not whole."""
@@ -150,39 +160,45 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Line and headers are there: is the request let in?"""
-        self._in_head, self._head_bytes, self._head_size, self._framing = False, 0, 0, 0
         url, headers = self._head
+        version = self._parser.get_http_version()
+        if self._parser.should_upgrade() and "upgrade" in headers:
+            if headers["upgrade"].lower() == "websocket":
+                raise Problem(400, "this port speaks HTTP/1.1 only; WebSocket has a port of its own")
+            self._again = head_without("upgrade", self._parser.get_method(), bytes(url), version, headers)
+            return
+        self._in_head, self._head_bytes, self._head_size, self._framing = False, 0, 0, 0
         try:
             target = httptools.parse_url(bytes(url))
         except httptools.HttpParserInvalidURLError:
             raise Problem(400, "the request's target is no URL") from None
+        if b"#" in url:
+            raise Problem(400, "a request's target has no '#'; where a name has one, it is written %23")
         request = Request(
             self._parser.get_method().decode("ascii"), target.path or b"/", target.query or b"", headers, self._peer,
             started=time.monotonic(), keep_alive=self._parser.should_keep_alive() and not self._closing,
         )  # fmt: skip
-        if self._parser.get_http_version() == "1.1" and "host" not in headers:
+        if version == "1.1" and "host" not in headers:
             raise Problem(400, "a request of HTTP/1.1 has a Host header")
         coding = headers.get("transfer-encoding", "chunked")
         if coding.lower() != "chunked":
             raise Problem(400, f"a body of the transfer coding {coding!r} is not understood here; send it chunked")
-        turn = self._turn = _Turn(request)
+        turn = self._turn = Turn(request)
         if len(self._queue) >= QUEUE_MOST:
             raise Problem(429, f"at most {QUEUE_MOST} requests may wait on one connection")
         self._queue.append(turn)
         try:
             self._gate.admit(request)
-            if headers.get("expect", "").lower() == "100-continue" and len(self._queue) == 1:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            turn.waits = version == "1.1" and headers.get("expect", "").lower() == "100-continue"
         except BaseException as error:
             turn.error = error
         self._wait(self._gate.timeout_s, self._too_slow)
         if turn.error is not None:
             # A client that waits to be asked for its body, or has a long one, is told now.
             turn.hasty = "expect" in headers or int(headers.get("content-length", "0")) > READ_OVER
-            self._advance()
         elif request.route is not None and request.route.upload is not None:
             turn.pieces = deque()
-            self._advance()
+        self._advance()
 
     def on_body(self, body: bytes) -> None:
         """Bytes of a body."""
@@ -229,6 +245,9 @@ class Connection(asyncio.Protocol):
         if not self._queue or self._closing:
             return
         turn = self._queue[0]
+        if turn.waits and not turn.complete:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        turn.waits = False
         if turn.running or not (turn.complete or turn.pieces is not None or turn.hasty):
             return
         turn.running = True
@@ -248,19 +267,19 @@ class Connection(asyncio.Protocol):
         else:
             self._gate.submit(turn.request.route.handle, turn.request, lambda reply: self._handled(turn, reply))
 
-    def _limit(self, turn: "_Turn", then: Any) -> None:
+    def _limit(self, turn: Turn, then: Any) -> None:
         """Bound the work on a request, whatever else comes over the connection meanwhile."""
         turn.in_time()
         turn.timer = self._gate.loop.call_later(self._gate.timeout_s, then, turn)
 
-    def _expire(self, turn: "_Turn") -> None:
+    def _expire(self, turn: Turn) -> None:
         if turn.answered or self._closing:
             return
         what = f"the request took longer than {self._gate.timeout_s:g} s; ask for less, or raise api.request_timeout"
         turn.request.keep_alive = False
         self._answer(turn, problem(Problem(504, what), turn.request.id))
 
-    def _handled(self, turn: "_Turn", reply: Reply) -> None:
+    def _handled(self, turn: Turn, reply: Reply) -> None:
         """A worker is done with a request; on the loop."""
         late = turn.answered or self._closing
         if reply.source is not None and (late or turn.request.method == "HEAD"):
@@ -270,7 +289,7 @@ class Connection(asyncio.Protocol):
         if not late:
             self._answer(turn, reply)
 
-    def _answer(self, turn: "_Turn", reply: Reply) -> None:
+    def _answer(self, turn: Turn, reply: Reply) -> None:
         """Write a reply; on the loop."""
         turn.answered = True
         turn.in_time()
@@ -302,16 +321,16 @@ class Connection(asyncio.Protocol):
         lines.append(b"\r\n")
         return b"".join(lines)
 
-    def _let_go(self, turn: "_Turn") -> None:
+    def _let_go(self, turn: Turn) -> None:
         self._gate.let_go(turn.held)
         turn.held = 0
 
-    def _leave(self, turn: "_Turn") -> None:
+    def _leave(self, turn: Turn) -> None:
         if turn.entered:
             turn.entered = False
             self._gate.leave()
 
-    def _done(self, turn: "_Turn", status: int) -> None:
+    def _done(self, turn: Turn, status: int) -> None:
         """A reply is written: on to the next request, or to the end."""
         self._gate.log(turn.request, status)
         self._let_go(turn)
@@ -326,11 +345,11 @@ class Connection(asyncio.Protocol):
         elif self._queue:
             self._advance()
         elif self._turn is None:
-            self._wait(self._gate.keepalive_s, self._close)
+            self._wait(self._gate.keepalive_s, self._too_slow)
 
     # -- bodies of any size
 
-    async def _stream(self, turn: "_Turn", head: bytes, source: Source, status: int) -> None:
+    async def _stream(self, turn: Turn, head: bytes, source: Source, status: int) -> None:
         left = source.size
         self._transport.write(head)
         try:
@@ -352,7 +371,7 @@ class Connection(asyncio.Protocol):
             self._abort()  # too late for a status: a body cut short is all that is left to say
         self._done(turn, status)
 
-    async def _upload(self, turn: "_Turn") -> None:
+    async def _upload(self, turn: Turn) -> None:
         sink: Sink | None = None
         try:
             sink = await self._gate.work(turn.request.route.upload, turn.request)
@@ -370,7 +389,7 @@ class Connection(asyncio.Protocol):
             return
         self._handled(turn, reply)
 
-    async def _pieces(self, turn: "_Turn") -> Any:
+    async def _pieces(self, turn: Turn) -> Any:
         assert turn.pieces is not None
         while not (self._closing or turn.answered):
             if turn.pieces:
@@ -422,11 +441,11 @@ class Connection(asyncio.Protocol):
             self._gate.log(request, reply.status)
         self._linger()
 
-    def _refuse_in_turn(self, turn: "_Turn | None", error: Problem) -> None:
+    def _refuse_in_turn(self, turn: Turn | None, error: Problem) -> None:
         """What came before is answered first, or this would pass for the answer to it."""
         self._refused = True
         if turn is None:
-            turn = _Turn(Request("GET", b"", b"", {}, self._peer, id=self._gate.new_id("")))
+            turn = Turn(Request("GET", b"", b"", {}, self._peer, id=self._gate.new_id("")))
             self._queue.append(turn)
         turn.error, turn.complete, turn.request.keep_alive = turn.error or error, True, False
         self._advance()
@@ -446,7 +465,7 @@ class Connection(asyncio.Protocol):
         self._wait(LINGER_S, self._close)
         self._closing = True
 
-    def _abort(self, _turn: "_Turn | None" = None) -> None:
+    def _abort(self, _turn: Turn | None = None) -> None:
         self._transport.abort()
 
     def abort(self) -> None:
@@ -459,30 +478,6 @@ class Connection(asyncio.Protocol):
             self._close()
         for turn in self._queue:
             turn.request.keep_alive = False
-
-
-class _Turn:
-    """A request in the queue of its connection."""
-
-    __slots__ = (
-        "answered", "arrived", "complete", "entered", "error", "hasty", "held", "pieces", "request", "running",
-        "timer", "waiting", "wasted",
-    )  # fmt: skip
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.error: BaseException | None = None
-        self.pieces: deque[bytes] | None = None
-        self.arrived = asyncio.Event()
-        self.complete = self.running = self.answered = self.entered = self.hasty = False
-        self.waiting = self.wasted = self.held = 0
-        self.timer: asyncio.TimerHandle | None = None
-
-    def in_time(self) -> None:
-        """Stop its clock."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
 
 def _too_long() -> Problem:

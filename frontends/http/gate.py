@@ -2,16 +2,15 @@
 
 import asyncio
 import logging
-import queue
 import resource
-import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vexfs.frontends.http.message import JSON, Problem, Reply, Request, Source, new_id, problem
-from vexfs.frontends.http.route import ADMIN, Route, Router
+from vexfs.frontends.http.route import ADMIN, MODEL, WAIT, WORK, Route, Router
+from vexfs.frontends.http.workers import Workers
 
 from vexfs.config import Settings
 from vexfs.errors import VexfsError
@@ -20,11 +19,11 @@ from vexfs.node.tokens import ANYBODY, BadToken, Token
 
 log = logging.getLogger("vexfs.http")
 
-WORKERS = 8
+#: Threads of each lane.
+LANES = {WORK: 8, MODEL: 8, WAIT: 64}
 TURNED_AWAY_MOST = 256
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="vexfs"'}
 _BODIES = 16  # so many bodies of the largest size are held at once
-Job = tuple[Callable[..., Any], tuple[Any, ...], Callable[[Any], None] | None, Request | None]
 
 
 class Gate:
@@ -49,12 +48,10 @@ class Gate:
         self._turned_away: set[Any] = set()
         self._held = 0
         self._rates: dict[str, tuple[float, float]] = {}
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._lanes = {name: Workers(loop, f"http-{name}", most) for name, most in LANES.items()}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._options = Route(method="OPTIONS", path="*", about="", handle=_nothing_to_say, scope=None)
         self.adopt(node.settings)
-        for number in range(WORKERS):
-            threading.Thread(target=self._toil, name=f"vexfs-http-{number}", daemon=True).start()
 
     def adopt(self, settings: Settings) -> None:
         """Go on under new settings."""
@@ -194,41 +191,23 @@ class Gate:
 
     # -- workers
 
-    def _toil(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            call, args, done, request = job
-            try:
-                outcome = call(*args)
-            except BaseException as error:
-                outcome = self.failed(request, error) if request is not None else _Raised(error)
-            if done is not None:
-                try:
-                    self.loop.call_soon_threadsafe(done, outcome)
-                except RuntimeError:
-                    return  # the loop is closed: the node has stopped
+    def _answered(self, handle: Callable[[Request], Reply], request: Request) -> Reply:
+        try:
+            return handle(request)
+        except BaseException as error:
+            return self.failed(request, error)
 
     def submit(self, handle: Callable[[Request], Reply], request: Request, done: Callable[[Reply], None]) -> None:
-        """Have a worker handle `request`; `done` gets the reply on the loop."""
-        self._jobs.put((handle, (request,), done, request))
+        """Have a worker of the route's lane handle `request`; `done` gets the reply on the loop."""
+        self._lanes[request.route.lane].put(self._answered, (handle, request), done)
 
     def submit_close(self, source: Source) -> None:
         """Have a worker close `source`."""
-        self._jobs.put((source.close, (), None, None))
+        self._lanes[WORK].put(source.close, ())
 
     def work(self, call: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         """Have a worker call `call`; raises what it raises."""
-        future = self.loop.create_future()
-
-        def done(outcome: Any) -> None:
-            if future.cancelled():
-                return
-            if isinstance(outcome, _Raised):
-                future.set_exception(outcome.error)
-            else:
-                future.set_result(outcome)
-
-        self._jobs.put((call, args, done, None))
-        return future
+        return self._lanes[WORK].work(call, *args)
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine on the loop."""
@@ -240,8 +219,8 @@ class Gate:
         """Have requests that were cut off clean up; end the workers when they are done with what waits."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
-        for _ in range(WORKERS):
-            self._jobs.put(None)
+        for lane in self._lanes.values():
+            lane.end()
 
     # -- telling
 
@@ -261,13 +240,6 @@ class Gate:
             took = (time.monotonic() - request.started) * 1e3 if request.started else 0.0
             log.log(level, "%s %s %s %d %.1f ms", request.peer, request.method, _shown(request), status, took,
                     extra={"request": request.id, "token": request.token.id})  # fmt: skip
-
-
-class _Raised:
-    """What a job raised, on its way to who waits for it."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
 
 
 def _shown(request: Request) -> str:

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
@@ -125,6 +126,10 @@ class Request:
         except (ValueError, RecursionError, OverflowError) as error:
             raise Problem(400, f"the body is not valid {media}: {error}") from None
         raise Problem(415, f"a body of type {media!r} is not understood here; send {JSON} or {MSGPACK}")
+
+    def left_of(self, patience_s: float) -> float:
+        """What is left of the time that the client would wait."""
+        return max(0.0, patience_s - (time.monotonic() - self.started))
 
     # -- paths of the volume
 

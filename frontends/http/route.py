@@ -11,6 +11,8 @@ import msgspec
 from vexfs.frontends.http.message import JSON, Handler, Opener, Problem
 
 READ, WRITE, WATCH, ADMIN = "read", "write", "watch", "admin"
+#: What a handler may be held up by, beside its work: a model that is asked for vectors; whatever it waits for.
+WORK, MODEL, WAIT = "work", "model", "wait"
 
 
 class NoQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,6 +46,8 @@ class Route:
         Checked with msgspec; `body` None takes none.
     media : tuple of str
         What the body may be.
+    lane : str
+        By which threads it is handled, so that those that are held up hold up no others.
     """
 
     method: str
@@ -58,6 +62,7 @@ class Route:
     answers: dict[int, Answer] = attrs.field(factory=dict)
     tag: str = ""
     tail_about: str = ""
+    lane: str = WORK
 
     @property
     def key(self) -> bytes:

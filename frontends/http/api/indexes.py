@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vexfs.frontends.http.api.types import Done, Fault, HitBody, Passage, Scalar
 from vexfs.frontends.http.fence import fence, fenced
 from vexfs.frontends.http.message import BYTES, JSON, MSGPACK, Problem, Reply, Request, normal
-from vexfs.frontends.http.route import READ, WRITE, Answer, Route
+from vexfs.frontends.http.route import MODEL, READ, WRITE, Answer, Route
 
 from vexfs.errors import IndexMissing, NotPermitted, describe
 from vexfs.errors import row_of as error_row
@@ -465,7 +465,7 @@ def routes(node: Node) -> list[Route]:
                   answers={200: Answer(about="Indexes", kind=list[described])}),
             Route(method="GET", about="One index", handle=show, answers={200: one}, **shared),
             Route(method="PUT", about="Make an index, or give the one there is", handle=create, scope=WRITE,
-                  body=NewIndex, answers={200: one, 201: one}, **shared),
+                  body=NewIndex, answers={200: one, 201: one}, lane=MODEL, **shared),
             Route(method="DELETE", about="Drop an index; the files stay", handle=drop, scope=WRITE,
                   answers={204: Answer(about="It is gone", media=())}, **shared),
             Route(method="POST", path="/v1/upsert", about="Write records", handle=upsert, scope=WRITE, body=Upsert,
@@ -482,7 +482,7 @@ def routes(node: Node) -> list[Route]:
         ]  # fmt: skip
     if hasattr(kind, "search"):
         found.append(Route(method="POST", path="/v1/search", about="Search by text or vector", handle=search,
-                           body=Search, answers=hits, **both))  # fmt: skip
+                           body=Search, answers=hits, lane=MODEL, **both))  # fmt: skip
     if hasattr(kind, "similar"):
         found.append(Route(method="POST", path="/v1/similar", about="Files like this one", handle=similar, body=Similar,
                            answers=hits, **both))  # fmt: skip

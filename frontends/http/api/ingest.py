@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from vexfs.frontends.http.api.types import Done
 from vexfs.frontends.http.message import JSON, MSGPACK, Reply, Request, normal
-from vexfs.frontends.http.route import WRITE, Answer, Route
+from vexfs.frontends.http.route import WAIT, WRITE, Answer, Route
 
 from vexfs.node import Node
 
@@ -35,8 +35,8 @@ def show(request: Request) -> Reply:
 
 def wait(request: Request) -> Reply:
     """POST /v1/ingest/wait."""
-    wanted = request.decoded(Patience)
-    return request.reply(Settled(request.node.volume.ingest.wait(wanted.timeout_s)))
+    left_s = request.left_of(request.decoded(Patience).timeout_s)
+    return request.reply(Settled(request.node.volume.ingest.wait(left_s)))
 
 
 def retry(request: Request) -> Reply:
@@ -55,7 +55,7 @@ def routes(node: Node) -> list[Route]:
         Route(method="GET", path="/v1/ingest", about="How the text of indexes gets in", handle=show, tag="search",
               answers={200: Answer(about="State, backlog, rates", kind=dict[str, Any])}),
         Route(method="POST", path="/v1/ingest/wait", about="Wait for what has changed to be indexed", handle=wait,
-              body=Patience, answers={200: Answer(about="Whether it is", kind=Settled)}, **both),
+              body=Patience, answers={200: Answer(about="Whether it is", kind=Settled)}, lane=WAIT, **both),
         Route(method="POST", path="/v1/ingest/retry", about="Try files that were set aside again", handle=retry,
               scope=WRITE, body=Again, answers={200: Answer(about="How many", kind=Done)}, **both),
     ]  # fmt: skip

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 from vexfs.frontends.http.message import Problem, Reply, Request
-from vexfs.frontends.http.route import ADMIN, READ, Answer, Route
+from vexfs.frontends.http.route import ADMIN, READ, WAIT, Answer, Route
 
 from vexfs.node import Node, verb
 from vexfs.version import __version__
@@ -124,5 +124,6 @@ def routes(node: Node) -> list[Route]:
         Route(method="GET", path="/v1/verbs", about="What the node can be told to do", handle=verbs, scope=ADMIN,
               answers={200: Answer(about="Names", kind=list[str])}, tag="node"),
         Route(method="POST", path="/v1/verbs/{verb}", about="Tell the node to do something", handle=call, scope=ADMIN,
-              body=VerbCall, answers={200: anything}, tag="node", tail_about="As `vexctl` calls it: volume.sync."),
+              body=VerbCall, answers={200: anything}, tag="node", tail_about="As `vexctl` calls it: volume.sync.",
+              lane=WAIT),
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from vexfs.frontends.http.api.types import Fault
 from vexfs.frontends.http.message import JSON, MSGPACK, Problem, Reply, Request, fault_of, normal
-from vexfs.frontends.http.route import WRITE, Answer, Route
+from vexfs.frontends.http.route import WAIT, WRITE, Answer, Route
 
 from vexfs.node import Node
 from vexfs.search.catalog import Catalog
@@ -169,7 +169,7 @@ def show(request: Request) -> Reply:
     """GET /v1/reembed/ID."""
     patience = request.query(Patience)
     work = _found(request)
-    work.wait(patience.wait_s)
+    work.wait(request.left_of(patience.wait_s))
     return request.reply(work.told())
 
 
@@ -185,7 +185,9 @@ def routes(node: Node) -> list[Route]:
     """Where the volume has text to be indexed."""
     if not hasattr(type(node.volume), "reembed"):
         return []
-    shared: dict[str, Any] = {"path": "/v1/reembed/{id}", "tag": "search", "tail_about": "As POST /v1/reembed gave it."}
+    shared: dict[str, Any] = {
+        "path": "/v1/reembed/{id}", "tag": "search", "tail_about": "As POST /v1/reembed gave it.", "lane": WAIT,
+    }  # fmt: skip
     stands = {200: Answer(about="How it stands", kind=Renewal)}
     return [
         Route(method="POST", path="/v1/reembed", about="Embed the text of an index anew; until then the old vectors "
