@@ -99,7 +99,7 @@ def _deepest(filesystem: Any, path: str, follow: bool) -> tuple[int, list[str]]:
         try:
             ino = filesystem.resolve(at, follow or bool(rest))
             break
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # which of them tells of what lies outside
             target = _target(filesystem, at) if follow or rest else None
         above, _, name = at.rstrip("/").rpartition("/")
         if target is None:

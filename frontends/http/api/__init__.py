@@ -10,7 +10,8 @@ from vexfs.frontends.http.route import Route
 from vexfs.node import Node
 
 MODULES = (
-    "files", "operations", "indexes", "ingest", "reembed", "performance", "node", "tokens", "description", "pages",
+    "files", "changes", "operations", "indexes", "ingest", "reembed", "performance", "node", "tokens", "description",
+    "pages",
 )  # fmt: skip
 
 

@@ -15,15 +15,19 @@ from typing import Annotated, Any
 import msgspec
 from vexfs.frontends.http.api.types import Entry, FileInfo, Listing, Scalar
 from vexfs.frontends.http.fence import fence, fenced
-from vexfs.frontends.http.message import BYTES, JSON, Problem, Reply, Request, Sink, normal
+from vexfs.frontends.http.message import BYTES, JSON, Problem, Reply, Request, Sink
 from vexfs.frontends.http.route import WRITE, Answer, Route
 
 from vexfs.errors import InvalidArgument, IsADirectory, NotPermitted
 from vexfs.node import Node, uploads
-from vexfs.store.attributes import PREFIX, RESERVED, decode, encode
+from vexfs.store.attributes import PREFIX, RESERVED, decode
 
 WHOLE = 256 << 10
-NOREPLACE = 1
+#: Of the routes of a file.
+PLACE: dict[str, Any] = {
+    "path": "/v1/files/{path}", "tag": "files",
+    "tail_about": "Path in the volume; slashes stand as they are, other bytes may be percent-encoded.",
+}  # fmt: skip
 _CURSOR = r"^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2}==|[A-Za-z0-9_-]{3}=)?$"
 _RANGE = re.compile(r"bytes=(\d{0,30})-(\d{0,30})")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,30})-(\d{1,30})/(?:\*|\d+)")
@@ -51,16 +55,6 @@ class RemoveQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Of DELETE."""
 
     recursive: bool = False
-
-
-class Patch(msgspec.Struct, forbid_unknown_fields=True):
-    """What to change: a null takes an attribute away."""
-
-    rename_to: Annotated[str, msgspec.Meta(min_length=1)] | None = None
-    replace: bool = True
-    attributes: dict[Annotated[str, msgspec.Meta(min_length=1, max_length=200)], Scalar] | None = None
-    mode: Annotated[int, msgspec.Meta(ge=0, le=0o7777)] | None = None
-    mtime_ns: Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)] | None = None
 
 
 def etag(found: Any) -> str:
@@ -121,11 +115,11 @@ def _content(request: Request, path: str, ino: int, found: Any) -> Reply:
     if media.startswith("text/"):
         media += "; charset=utf-8"
     headers = {**_INERT, "ETag": tag, "Last-Modified": formatdate(found.st_mtime_ns // 10**9, usegmt=True)}
-    if _matches(request.headers.get("if-none-match", ""), tag):
-        return Reply(304, b"", media, headers)
     wanted = request.headers.get("if-match")
     if wanted is not None and not _matches(wanted, tag):
         raise Problem(412, f"the file is at {tag} now")
+    if _matches(request.headers.get("if-none-match", ""), tag):
+        return Reply(304, b"", media, headers)
     start, end, status = 0, found.st_size, 200
     asked = request.headers.get("range")
     if asked and request.headers.get("if-range", tag) == tag:
@@ -219,7 +213,8 @@ def _way_down(request: Request, path: str) -> Listing:
 # -- writing
 
 
-def _writable(request: Request, path: str) -> str:
+def writable(request: Request, path: str) -> str:
+    """`path`, when it is one that the token may change."""
     if path == "/":
         raise IsADirectory.at("is the volume's root", path)
     return request.allow(path)
@@ -228,7 +223,7 @@ def _writable(request: Request, path: str) -> str:
 @fenced
 def write(request: Request) -> Sink:
     """PUT: a sink for a file's content."""
-    query, path = request.query(WriteQuery), _writable(request, request.path)
+    query, path = request.query(WriteQuery), writable(request, request.path)
     volume = request.node.volume
     span = None
     given = request.headers.get("content-range")
@@ -241,7 +236,7 @@ def write(request: Request) -> Sink:
             raise Problem(400, f"the body is not of the {span[1] - span[0]} bytes that Content-Range says")
     if query.directory:
         return _DirectorySink(request, path, query.parents)
-    with _while_it_is(request):
+    with while_it_is(request):
         now = _as_wanted(request, path)
         if now is None and query.parents:
             volume.makedirs(os.path.dirname(path), exist_ok=True)
@@ -252,17 +247,21 @@ def write(request: Request) -> Sink:
 
 def _as_wanted(request: Request, path: str) -> Any:
     """What a file is before it is written; refused where the request says that it must be otherwise."""
-    try:
-        now = request.node.volume.filesystem.stat(path)
-    except FileNotFoundError:
-        now = None
+    now = _now(request, path)
     if now is not None and stat.S_ISDIR(now.st_mode):
         raise IsADirectory.at("is a directory", path)
-    _hold(request, now)
+    hold(request, now)
     return now
 
 
-def _hold(request: Request, now: Any) -> None:
+def _now(request: Request, path: str) -> Any:
+    try:
+        return request.node.volume.filesystem.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+def hold(request: Request, now: Any) -> None:
     """Refuse what the request says must be otherwise than it is `now`; None is a file that does not exist."""
     none, match_ = request.headers.get("if-none-match"), request.headers.get("if-match")
     if none is not None and now is not None and _matches(none, etag(now)):
@@ -275,7 +274,7 @@ def _conditional(request: Request) -> bool:
     return bool({"if-none-match", "if-match"} & request.headers.keys())
 
 
-def _while_it_is(request: Request) -> contextlib.AbstractContextManager[Any]:
+def while_it_is(request: Request) -> contextlib.AbstractContextManager[Any]:
     """For who writes what must be as it says: of those who saw the same, the first writes, and the others see that."""
     if not _conditional(request):
         return contextlib.nullcontext()
@@ -294,14 +293,15 @@ class _DirectorySink:
 
     def finish(self) -> Reply:
         volume = self._request.node.volume
-        with fence(self._request):
+        with fence(self._request), while_it_is(self._request):
             self._request.allow(self._path)
-            made = not volume.exists(self._path)
+            now = _now(self._request, self._path)
+            hold(self._request, now)
             if self._parents:
                 volume.makedirs(self._path, exist_ok=True)
             else:
                 volume.mkdir(self._path)
-            return self._request.reply(info(self._request, self._path), 201 if made else 200)
+            return self._request.reply(info(self._request, self._path), 201 if now is None else 200)
 
     def abort(self) -> None:
         """Nothing was made yet."""
@@ -325,7 +325,7 @@ class _RangeSink:
     def write(self, data: bytes) -> None:
         if self._at + len(data) > self._end:
             raise Problem(400, "the body is longer than Content-Range says")
-        with _while_it_is(self._request):
+        with while_it_is(self._request):
             if _conditional(self._request) and etag(self._filesystem.stat(self._path)) != self._tag:
                 raise Problem(412, "the file was changed or replaced meanwhile")
             self._filesystem.write(self._ino, data, self._at)
@@ -372,7 +372,7 @@ class _FileSink:
         self._filesystem.write(self._ino, data, self._size - len(data))
 
     def finish(self) -> Reply:
-        with fence(self._request), _while_it_is(self._request):
+        with fence(self._request), while_it_is(self._request):
             self._request.allow(self._path)  # links may have come while the body did
             self._now = _as_wanted(self._request, self._path)
             return self._put()
@@ -409,47 +409,7 @@ class _FileSink:
             self._aside = ""
 
 
-# -- changing
-
-
-def change(request: Request) -> Reply:
-    """PATCH: rename, attributes, mode, time."""
-    patch = request.decoded(Patch)
-    with fence(request, changes=patch.rename_to is not None), _while_it_is(request):
-        return _changed(request, patch, _writable(request, request.path))
-
-
-def _changed(request: Request, patch: Patch, path: str) -> Reply:
-    filesystem = request.node.volume.filesystem
-    _hold(request, filesystem.stat(path))
-    if patch.rename_to is not None:
-        goal = request.allow(normal_target(patch.rename_to), follow=False)
-        filesystem.rename(path, goal, 0 if patch.replace else NOREPLACE)
-        path = request.allow(goal)  # a link leads elsewhere from another place
-    for name, value in (patch.attributes or {}).items():
-        raw = PREFIX + os.fsencode(name)
-        if raw.startswith(RESERVED):
-            raise NotPermitted.at("names that begin with 'vexfs.' are VexFS's own", path)
-        if "\0" in name:
-            raise Problem(400, "an attribute's name has no NUL byte")
-        if value is None:
-            with contextlib.suppress(OSError):
-                filesystem.removexattr(path, raw)
-        else:
-            filesystem.setxattr(path, raw, encode(value))
-    if patch.mode is not None:
-        filesystem.chmod(path, patch.mode)
-    if patch.mtime_ns is not None:
-        filesystem.utimens(path, None, patch.mtime_ns)
-    return request.reply(info(request, path))
-
-
-def normal_target(path: str) -> str:
-    """The goal of a rename, as an absolute, normal path."""
-    goal = normal(path)
-    if goal == "/":
-        raise Problem(400, "nothing can be renamed to the root")
-    return goal
+# -- removing
 
 
 @fenced
@@ -460,9 +420,9 @@ def remove(request: Request) -> Reply:
         raise NotPermitted.at("the root cannot be removed", path)
     request.allow(path, follow=False)
     volume = request.node.volume
-    with _while_it_is(request):
+    with while_it_is(request):
         found = volume.filesystem.stat(path, False)
-        _hold(request, found)
+        hold(request, found)
         if not stat.S_ISDIR(found.st_mode):
             volume.filesystem.unlink(path)
         elif query.recursive:
@@ -474,11 +434,9 @@ def remove(request: Request) -> Reply:
 
 def routes(node: Node) -> list[Route]:
     """Of files."""
-    tail = "Path in the volume; slashes stand as they are, other bytes may be percent-encoded."
     found = Answer(about="What is there now", kind=FileInfo)
     content = Answer(about="Bytes of a file, or the listing of a directory, or (meta) what is known of either",
                      kind=(FileInfo, Listing), media=(BYTES, JSON))  # fmt: skip
-    shared: dict[str, Any] = {"path": "/v1/files/{path}", "tag": "files", "tail_about": tail}
     read_answers = {
         200: content, 206: Answer(about="The range that was asked for", media=(BYTES,)),
         304: Answer(about="It is what the client has", media=()),
@@ -487,13 +445,11 @@ def routes(node: Node) -> list[Route]:
         Route(method="GET", path="/v1/files", about="The root's listing", handle=read, query=ReadQuery, tag="files",
               answers={200: Answer(about="A page of entries", kind=(FileInfo, Listing))}),
         Route(method="GET", about="Read a file or list a directory", handle=read, query=ReadQuery,
-              answers=read_answers, **shared),
+              answers=read_answers, **PLACE),
         Route(method="PUT", about="Write a file, a range of one (Content-Range), or make a directory", upload=write,
-              scope=WRITE, query=WriteQuery, media=(BYTES,), answers={200: found, 201: found}, **shared),
-        Route(method="PATCH", about="Rename, set attributes, mode, time", handle=change, scope=WRITE, body=Patch,
-              answers={200: found}, **shared),
+              scope=WRITE, query=WriteQuery, media=(BYTES,), answers={200: found, 201: found}, **PLACE),
         Route(method="DELETE", about="Remove a file or directory", handle=remove, scope=WRITE, query=RemoveQuery,
-              answers={204: Answer(about="It is gone", media=())}, **shared),
+              answers={204: Answer(about="It is gone", media=())}, **PLACE),
     ]  # fmt: skip
 
 

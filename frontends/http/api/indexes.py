@@ -211,9 +211,8 @@ def _index(request: Request, path: str, number: int | None = None) -> Any:
     catalog = request.node.volume.catalog
     if number is not None:
         found = catalog.numbered(number)
-        if found is None:
+        if found is None or not request.token.covers(normal(os.fsdecode(found.path))):  # numbers name nothing outside
             raise IndexMissing.at(f"has no index {number} any more", path)
-        request.allow(normal(os.fsdecode(found.path)))
         return found
     where = request.allow(normal(path))
     found = _own(catalog, where)
@@ -436,6 +435,7 @@ def search(request: Request) -> Reply:
     return request.reply(Hits([body(each, wanted.attributes) for each in mine], found.explanation, missing))
 
 
+@fenced
 @fenced
 def similar(request: Request) -> Reply:
     """POST /v1/similar."""

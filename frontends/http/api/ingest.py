@@ -1,9 +1,11 @@
 """``/v1/ingest``: how the text of indexes gets in: how it stands, waiting for it, trying again."""
 
+import os
 from typing import Annotated, Any
 
 import msgspec
 from vexfs.frontends.http.api.types import Done
+from vexfs.frontends.http.fence import fenced
 from vexfs.frontends.http.message import JSON, MSGPACK, Reply, Request, normal
 from vexfs.frontends.http.route import WAIT, WRITE, Answer, Route
 
@@ -39,11 +41,14 @@ def wait(request: Request) -> Reply:
     return request.reply(Settled(request.node.volume.ingest.wait(left_s)))
 
 
+@fenced
 def retry(request: Request) -> Reply:
     """POST /v1/ingest/retry."""
     wanted = request.decoded(Again)
     volume = request.node.volume
-    return request.reply(Done(volume.ingest.retry(volume.catalog.at(request.allow(normal(wanted.index))))))
+    index = volume.catalog.at(request.allow(normal(wanted.index)))
+    request.allow(normal(os.fsdecode(index.path)))  # it may be that of a directory above
+    return request.reply(Done(volume.ingest.retry(index)))
 
 
 def routes(node: Node) -> list[Route]:

@@ -279,3 +279,23 @@ def test_what_finds_no_room_is_told_with_the_remedy(serve, tmp_path):
     told = serve().ask("PUT", "/v1/files/big", os.urandom(2 << 20))
     assert (told.status, told.json["errno"]) == (507, errno.EDQUOT)
     assert told.json["detail"].endswith("; the volume has reached its size limit: remove something from it")
+
+
+@pytest.mark.parametrize("bad", ["vexfs.x", "n\0", "\u00fc" * 130, "long"])
+def test_a_change_that_is_refused_changes_nothing(served, files, bad):
+    files.write_text("/t/a", "x")
+    value = "v" * (65 * KIB) if bad == "long" else 2
+    wish = {"rename_to": "/t/b", "attributes": {"first": 1, bad: value}, "mode": 0o600}
+    assert served.ask("PATCH", "/v1/files/t/a", wish).status in (400, 403, 413)
+    assert files.listdir("/t") == ["a"] and not dict(files.attributes("/t/a"))
+    assert files.stat("/t/a").st_mode & 0o777 != 0o600
+
+
+def test_conditions_of_directories_and_their_order(served, files):
+    new = {"If-None-Match": "*"}
+    assert [served.ask("PUT", "/v1/files/t/d?directory=true", headers=new).status for _ in range(2)] == [201, 412]
+    assert served.ask("PUT", "/v1/files/t/e?directory=true", headers={"If-Match": "*"}).status == 412
+    assert not files.exists("/t/e")
+    tag = served.ask("PUT", "/v1/files/t/c", b"x").json["etag"]
+    both = {"If-Match": '"other"', "If-None-Match": tag}  # RFC 9110, 13.2.2: If-Match comes first
+    assert served.ask("GET", "/v1/files/t/c", headers=both).status == 412

@@ -250,3 +250,36 @@ def test_a_file_that_others_rename_over_is_there_at_every_moment(served, part):
     assert not failed
     fs.unlink("/part/name")
     assert served.ask("GET", "/v1/files/part/name", token=part).status == 404
+
+
+def test_a_link_does_not_tell_whether_there_is_a_file_outside(served, part):
+    """Behind a file there is nothing, as behind what is not there: both lead out, and no more is said."""
+    told = set()
+    for number, target in enumerate(("/out/secret/x", "/out/none/x", "/out/dir/x", "../out/secret/x/y")):
+        served.node.volume.symlink(target, f"/part/ask{number}")
+        place = f"/part/ask{number}"
+        told |= {(served.ask(method, f"/v1/files{place}", body, token=part).status,
+                  call(served, part, "stat", place).json["fault"]["error"])
+                 for method, body in (("GET", None), ("PUT", b"x"))}  # fmt: skip
+        told.add((served.ask("POST", "/v1/similar", {"path": place}, token=part).status, "NotPermitted"))
+    assert told == {(403, "NotPermitted")}
+    served.node.volume.write_text("/part/plain", "x")
+    assert served.ask("GET", "/v1/files/part/plain/x", token=part).json["error"] == "NotADirectory"
+
+
+def test_an_index_outside_is_not_named_by_its_number(served, part):
+    number = served.node.volume.index("/out/dir", dim=2).describe()["number"]
+    wish = {"index": "/part", "vector": [1, 0]}
+    told = [served.ask("POST", "/v1/query", {**wish, "number": each}, token=part) for each in (number, 1 << 40)]
+    assert [each.status for each in told] == [404, 404]
+    assert told[0].json["detail"] == told[1].json["detail"].replace(str(1 << 40), str(number))
+    served.node.volume.drop_index("/out/dir")
+
+
+def test_files_outside_are_not_tried_again(served, part):
+    """Where the index is one of a directory above."""
+    served.node.volume.index("/", embedder="default")
+    got = served.ask("POST", "/v1/ingest/retry", {"index": "/part"}, token=part)
+    assert got.status == 403
+    assert served.ask("POST", "/v1/ingest/retry", {"index": "/part"}).status == 200
+    served.node.volume.drop_index("/")
