@@ -142,7 +142,7 @@ def _index_told(told: dict[str, Any] | None, target: str) -> str:
         where = output.printable(told["path"]), "--volume", place_of(target)[0]
         lines += [
             f"not indexed yet: {output.counted(left, 'file')}; what was imported is safe, and indexed by itself when",
-            "the model answers while the volume is open, mounted or served;",
+            "that is over, while the volume is open, mounted or served;",
             f"`{shlex.join(['vexctl', 'index', 'status', *where])}` tells how far it is",
         ]
     return "\n".join(lines)

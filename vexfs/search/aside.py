@@ -134,4 +134,8 @@ class Aside:
         with self._lock:
             rows = [(ino, *each) for ino, each in self._files.items()]
             self._changed, self._saved = False, time.monotonic()
-        self._index.filesystem.write_file(self._place(), json.dumps(rows).encode(), 0o600)
+        try:
+            self._index.filesystem.write_file(self._place(), json.dumps(rows).encode(), 0o600)
+        except OSError:
+            self._changed = True
+            raise

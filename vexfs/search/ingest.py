@@ -5,8 +5,8 @@ One thread follows the changes of content and names, one a model embeds, both of
 the generation of the content that it was made from): nothing is done twice or lost by a crash, and a file that changes
 while it is worked on is simply met again.  Opening a volume looks at what changed behind a mark.
 
-What fails is told apart: a model that cannot be reached makes its files wait, ever longer; a file from which no text
-can be had, or on which the model fails again and again, is set aside with the reason.
+What fails is told apart: a model that cannot be reached, and a full disk, make files wait, ever longer; a file from
+which no text can be had, or on which the model fails again and again, is set aside with the reason.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ import numpy as np
 
 from vexfs._core.origin import met
 from vexfs._core.watch import Watch
-from vexfs.errors import IndexClosed, Unreachable
+from vexfs.errors import IndexClosed, Unreachable, describe
 from vexfs.search.apart import Stopped
 from vexfs.search.aside import told
 from vexfs.search.backlog import Backlog
@@ -31,7 +31,7 @@ from vexfs.search.embedding import Batch, Model, model_of
 from vexfs.search.extract import Limits, Skipped
 from vexfs.search.marks import Marks
 from vexfs.search.pace import Pace
-from vexfs.search.passages import Changed, Passages, is_file, passages, path_of_text, wanted
+from vexfs.search.passages import Changed, Passages, is_file, is_full, passages, path_of_text, wanted
 from vexfs.search.relay import Relay
 from vexfs.search.turns import Turns
 from vexfs.search.underway import UnderWay
@@ -47,7 +47,7 @@ _FILES, _NAMES, _ENTRIES = 256, 500, 1000
 _LOOK_EVERY_S = 5.0
 #: Files that changed since the last time, looked at before the volume is open.
 _CHECKED = 10_000
-_TRIES, _CLOSE_MOST_S, _WAIT_MOST_S = 3, 15.0, 300.0
+_TRIES, _CLOSE_MOST_S, _WAIT_MOST_S, _FULL_WAIT_MOST_S = 3, 15.0, 300.0, 20.0
 
 
 class Ingest:
@@ -134,16 +134,16 @@ class Ingest:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
-        with contextlib.suppress(OSError):
-            self._keep(now=True)
+        self._keep(now=True)
 
     def _keep(self, now: bool) -> None:
         """Write down, now or once in a while, which files are set aside and how far the changes were followed."""
         due = self._marks.due(now)
-        for index in self.catalog.known():
-            index.aside.save(now or due)
-        if due:
-            self._marks.save()
+        with contextlib.suppress(OSError):  # without room for it, it is found again when the volume is next opened
+            for index in self.catalog.known():
+                index.aside.save(now or due)
+            if due:
+                self._marks.save()
 
     # -- what people ask
 
@@ -350,9 +350,7 @@ class Ingest:
     def _work_off(self, inos: list[int]) -> None:
         answers = self._under_way.answers
         for at, ino in enumerate(inos):
-            if self._stop.is_set():
-                return
-            if not self._relay.goes_on():
+            if self._stop.is_set() or not self._relay.goes_on():
                 self._backlog.add_all(inos[at:])
                 return
             if not answers.empty():
@@ -418,7 +416,6 @@ class Ingest:
             self._turns.worked = time.monotonic()
             try:
                 if batch.error is None and batch.rows is not None:
-                    self._holds.pop(batch.model, None)
                     self._store(batch)
             finally:
                 self._under_way.done(batch)
@@ -452,15 +449,15 @@ class Ingest:
         while not self._is_waited_for() and not self._stop.is_set() and self._turns.others_are_busy():
             self._stop.wait(_POLL_S)
 
-    def _hold(self, model: Model, batch: list[Passages], error: Exception) -> None:
-        """A model does not answer, or cannot be had: its files wait, ever longer."""
+    def _hold(self, model: Model, batch: list[Passages], error: Exception, most_s: float = _WAIT_MOST_S) -> None:
+        """A model does not answer, or cannot be had, or what it answers has no room: its files wait, ever longer."""
         self.failures += 1
         until, pause, _ = self._holds.get(model, (0.0, 0.5, ""))
         if until < time.monotonic():
-            pause = min(_WAIT_MOST_S, 2 * pause)
+            pause = min(most_s, 2 * pause)
             wait_s = max(pause, error.again_s if isinstance(error, Unreachable) else 0.0)
-            self._holds[model] = (time.monotonic() + wait_s, pause, str(error))
-            log.warning("%s; again in %.3g s", error, wait_s)
+            self._holds[model] = (time.monotonic() + wait_s, pause, why := describe(error))
+            log.warning("%s; again in %.3g s", why, wait_s)
         self._backlog.add_all((each.ino for each in batch), pause)
 
     def _put(self, found: list[tuple[Passages, slice]], batch: Batch) -> None:
@@ -482,9 +479,12 @@ class Ingest:
             if len(found) > 1:  # which of them is it?
                 for one in found:
                     self._put([one], batch)
+            elif is_full(self.filesystem, error):
+                self._hold(batch.model, [found[0][0]], error, _FULL_WAIT_MOST_S)
             else:
                 self._failed(index, found[0][0].ino, found[0][0].generation, error)
             return
+        self._holds.pop(batch.model, None)
         for (each, _), put in zip(found, done, strict=True):
             if put:
                 self._indexed(each)

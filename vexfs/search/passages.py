@@ -1,5 +1,6 @@
 """One file on its way into an index: read, extracted, cut into passages, at one generation of its content."""
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Files below it are the volume's, though an index of the root covers them: tables of indexes, uploads on their way.
 OWN = b"/.vexfs/"
+#: With less room than so many blocks of 4 KiB it is the volume that is full, not a file that is large.
+_FULL = 16384
 
 
 @attrs.define
@@ -144,6 +147,13 @@ def passages(index: "Index", ino: int, chunker: Chunker, limits: Limits) -> Pass
     if len(chunks) > PUT_MAX:
         return Passages(index, ino, generation, name, chunks[:PUT_MAX], f"passages behind the first {PUT_MAX}")
     return Passages(index, ino, generation, name, chunks, found.cut)
+
+
+def is_full(filesystem: "Filesystem", error: Exception) -> bool:
+    """Whether an error is that of a full disk, or of a volume at its limit: it is no fault of the file's."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return False
+    return filesystem.statvfs()[2] < _FULL
 
 
 def is_file(filesystem: "Filesystem", ino: int) -> int | None:
