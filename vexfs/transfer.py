@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from vexfs.errors import describe
+from vexfs.errors import describe, from_errno
 from vexfs.sides import Side, kept_time
 from vexfs.store.attributes import RESERVED
 
@@ -113,6 +113,8 @@ class Transfer:
                 else:
                     todo += self._one(path)
             except OSError as error:
+                if error.errno in FATAL and error.filename is None:
+                    raise from_errno(error.errno, self.target.full(path)) from None
                 if error.errno in FATAL:
                     raise
                 self._failed(path, describe(error))

@@ -15,6 +15,8 @@ from vexfs._core.fs import Filesystem
 from vexfs.errors import InvalidArgument, from_errno
 
 BUFFER_SIZE = 128 << 10
+#: The most that a volume writes at once: all of it or nothing.
+PIECE = 4 << 20
 
 
 def flags_of(mode: str) -> int:
@@ -121,12 +123,29 @@ class RawFile(io.RawIOBase):
                 self._position += len(piece)
 
     def write(self, data: Any) -> int:
-        """Write `data` at the position, or at the end when the file was opened for appending."""
+        """Write `data` at the position, or at the end when the file was opened for appending.
+
+        Fewer bytes than `data` has when the rest, behind a number of `PIECE`, met an error; the next write tells it.
+        """
         self._check(self._can_write, "writable")
+        view, done = memoryview(data), 0
+        view = view.cast("B") if view.nbytes > PIECE else view
         with self._moving:
-            n = self._filesystem.write(self._ino, data, -1 if self._append else self._position)
-            self._position = self._filesystem.getattr(self._ino).st_size if self._append else self._position + n
-        return n
+            while True:
+                piece = view[done : done + PIECE] if view.nbytes > PIECE else view
+                try:
+                    n = self._filesystem.write(self._ino, piece, -1 if self._append else self._position)
+                except OSError:
+                    if not done:
+                        raise
+                    break
+                done += n
+                self._position += n
+                if done >= view.nbytes:
+                    break
+            if self._append:
+                self._position = self._filesystem.getattr(self._ino).st_size
+        return done
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move the position; past the end is allowed, and a write there leaves a hole."""

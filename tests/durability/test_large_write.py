@@ -3,8 +3,13 @@
 import os
 import random
 
+import numpy as np
+import pytest
+
+import vexfs
 from vexfs._core import io
 from vexfs._core.fs import Filesystem
+from vexfs.errors import SizeLimitReached
 from vexfs.testing.powercut import POLICIES, Disk, write_image
 from vexfs.testing.trace import read_trace
 
@@ -55,3 +60,41 @@ def test_a_power_cut_within_large_writes(place, options, tmp_path):
         else:
             disk.apply(record)
     assert synced == ["/first", "/second"]
+
+
+DATA = random.Random(3).randbytes(21 << 20)
+
+
+@pytest.fixture
+def small(tmp_path):
+    with vexfs.open(tmp_path / "small.vex", size_limit=10 << 20) as made:
+        yield made
+
+
+def test_a_large_write_that_finds_no_room_is_an_error_however_much_of_it_had_some(small):
+    for write in (small.write_bytes, lambda name, data: small.write_text(name, data.hex())):
+        with pytest.raises(SizeLimitReached):
+            write("a", DATA)
+        small.unlink("a")
+    index = small.index("records", dim=2)
+    with pytest.raises(SizeLimitReached):
+        index.upsert(["a"], np.eye(2)[:1], contents=[DATA])
+    ino = small.filesystem.open("b", os.O_RDWR | os.O_CREAT)
+    for offset in (0, -1):
+        with pytest.raises(SizeLimitReached):
+            small.filesystem.write(ino, DATA, offset)
+    small.filesystem.release(ino)
+
+
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+def test_a_file_object_writes_no_byte_twice_and_says_that_some_are_missing(small, mode):
+    with pytest.raises(SizeLimitReached), small.open("a", mode) as file:
+        file.write(DATA)
+    assert (there := small.read_bytes("a")) and there == DATA[: len(there)]
+    small.unlink("a")
+    with small.open("a", mode, buffering=0) as file:
+        n = file.write(DATA)
+        assert 0 < n < len(DATA) and file.tell() == n
+        with pytest.raises(SizeLimitReached):
+            file.write(DATA[n:])
+    assert small.read_bytes("a") == DATA[:n]

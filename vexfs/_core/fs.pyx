@@ -218,22 +218,30 @@ cdef class Filesystem(ByPath):
         return n
 
     def write(self, uint64_t ino, data, int64_t offset):
-        """Write all of `data` at `offset` (-1: at the end, atomically); the number of bytes."""
+        """Write all of `data` at `offset` (-1: at the end, atomically); the number of bytes.
+
+        After an error 4 MiB and more may be there in part.
+        """
         cdef vx_fs *fs
         cdef Py_buffer view
-        cdef int64_t n
+        cdef int64_t n = 0, done = 0
         cdef uint32_t flags = VX_WRITE_APPEND if offset < 0 else 0
         PyObject_GetBuffer(data, &view, PyBUF_CONTIG_RO)
         try:
             fs = self.enter()
             with nogil:
-                n = fs_write(fs, &self.cred, ino, 0 if flags else offset, view.buf, view.len, flags)
+                while True:  # what was written before an error is told by a shorter count, and the error by the next call
+                    n = fs_write(fs, &self.cred, ino, 0 if flags else offset + done, <const char *>view.buf + done,
+                                 view.len - done, flags)
+                    if n <= 0 or done + n == view.len:
+                        break
+                    done += n
             self.busy -= 1
         finally:
             PyBuffer_Release(&view)
         if n < 0:
             raise failed(n)
-        return n
+        return done + n
 
     def read_file(self, path):
         """The whole content of the file."""

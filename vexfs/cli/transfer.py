@@ -182,7 +182,7 @@ def _transfer(
         )  # fmt: skip
         try:
             summary = transfer.run()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OSError):
             print(f"{transfer.summary.done:,} are in place; the same command goes on from there", file=sys.stderr)
             raise
     seconds = time.monotonic() - started
