@@ -230,7 +230,7 @@ cdef class Filesystem(ByPath):
         try:
             fs = self.enter()
             with nogil:
-                while True:  # what was written before an error is told by a shorter count, and the error by the next call
+                while True:  # a count that is too small: the next call says why
                     n = fs_write(fs, &self.cred, ino, 0 if flags else offset + done, <const char *>view.buf + done,
                                  view.len - done, flags)
                     if n <= 0 or done + n == view.len:
