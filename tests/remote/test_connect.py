@@ -20,7 +20,7 @@ def test_nobody_there():
             vexfs.connect(f"http://127.0.0.1:{free.getsockname()[1]}")
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://x", "http://", "http://x/path", ""])
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://x", "http://", "http://x/path", "", "http://x:99999", "http://[x"])
 def test_what_is_no_address(url):
     with pytest.raises(errors.UsageError, match="a node's address is"):
         vexfs.connect(url)
@@ -53,6 +53,15 @@ def test_the_token_of_the_environment(served, monkeypatch):
     monkeypatch.setenv("VEXFS_TOKEN", served.token)
     with vexfs.connect(served.url) as fs:
         assert fs.exists("/") and fs.url == served.url
+
+
+def test_a_token_comes_with_the_end_of_its_line_and_a_wrong_one_is_not_shown(served):
+    with vexfs.connect(served.url, f"{served.token}\r\n") as fs:
+        assert fs.exists("/")
+    for wrong in ("secret\nsecret", "s\u00e9cret", "secret\0"):
+        with pytest.raises(errors.UsageError, match="a token is one word") as caught:
+            vexfs.connect(served.url, wrong)
+        assert "cret" not in str(caught.value)
 
 
 def test_errors_are_those_of_the_operation(fs):

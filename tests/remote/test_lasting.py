@@ -156,6 +156,29 @@ def test_a_write_that_an_fsync_came_too_early_for_is_told_when_the_node_is_start
         served.stop()
 
 
+def test_what_a_sync_of_everything_followed_is_not_told_as_lost(tmp_path):
+    served = lasting(tmp_path)
+    fs = vexfs.connect(served.url, served.token)
+    try:
+        kept, lost = fs.open("kept", "wb", 0), fs.open("lost", "wb", 0)
+        kept.write(b"first ")
+        fs.sync()
+        lost.write(b"first ")
+        served = again(served, tmp_path)
+        with pytest.raises(OSError, match="not synced may be lost"):
+            fs.sync()
+        fs.sync()  # of another run of the node: what came before that is not there for it
+        kept.write(b"second")
+        with pytest.raises(BadHandle, match="since its last fsync may be lost"):
+            lost.write(b"second")
+        kept.close()
+        lost.close()
+        assert fs.read_bytes("kept") == b"first second"
+    finally:
+        fs.close()
+        served.stop()
+
+
 def test_a_sync_that_comes_after_a_node_was_started_anew_tells_that_changes_may_be_lost(tmp_path):
     served = lasting(tmp_path)
     fs = vexfs.connect(served.url, served.token)

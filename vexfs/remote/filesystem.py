@@ -70,7 +70,7 @@ class OpenIno(int):
     birth_ns, flags : int
         By which it is opened again.
     written, synced : int
-        Writes that the node has answered, and how many of them an ``fsync`` followed that began after it.
+        The number of the last write that the node has answered, and of the last that an ``fsync`` of it followed.
     """
 
     handle: str
@@ -88,11 +88,6 @@ class OpenIno(int):
         made.written, made.synced, made.opening = 0, 0, threading.Lock()
         return made
 
-    def wrote(self) -> None:
-        """The node has answered a write."""
-        with self.opening:
-            self.written += 1
-
 
 def piece_of(body_most: int) -> int:
     """How many bytes of content go into a request whose body has so many at most."""
@@ -109,6 +104,10 @@ class RemoteFilesystem:
 
     def __init__(self, link: Link, piece: int = PIECE) -> None:
         self._link, self._piece = link, piece
+        #: Writes to open files that the node has answered, and how many of them a sync of everything followed, by the
+        #: run of the node that it was.
+        self._writes, self._counting = 0, threading.Lock()
+        self._synced: dict[str, int] = {}
 
     def _call(self, op: str, *args: Any, paths: int = 1) -> Any:
         plain = [bytes(each) if isinstance(each, (memoryview, bytearray)) else _sent(each) for each in args]
@@ -274,13 +273,20 @@ class RemoteFilesystem:
             ) from None  # fmt: skip
         except (InvalidArgument, BadHandle):
             raise error from None
-        if ino.written > ino.synced and handle[:_RUN] != ino.handle[:_RUN]:
+        run = ino.handle[:_RUN]
+        if ino.written > max(ino.synced, self._synced.get(run, 0)) and handle[:_RUN] != run:
             self._call("release", handle, paths=0)
             raise from_errno(
                 errno.EBADF, message="the node was started anew: what was written to this open file since its last "
                 "fsync may be lost; open it again and write that again"
             )  # fmt: skip
         ino.handle, ino.process = handle, os.getpid()
+
+    def _wrote(self, ino: OpenIno) -> None:
+        """The node has answered a write."""
+        with self._counting:
+            self._writes += 1
+            ino.written = self._writes
 
     def getattr(self, ino: OpenIno) -> Stat:
         return Stat(self._on("getattr", ino))
@@ -306,13 +312,13 @@ class RemoteFilesystem:
         while True:
             at = -1 if offset == -1 else offset + done
             done += int(self._on("write", ino, bytes(view[done : done + self._piece]), at))
-            ino.wrote()
+            self._wrote(ino)
             if done >= len(view):
                 return done
 
     def truncate_ino(self, ino: OpenIno, size: int) -> None:
         self._on("truncate_ino", ino, size)
-        ino.wrote()
+        self._wrote(ino)
 
     def fsync(self, ino: OpenIno | int = 0, datasync: bool = False) -> None:
         if not isinstance(ino, OpenIno):
@@ -332,7 +338,7 @@ class RemoteFilesystem:
     # -- as a whole
 
     def sync(self) -> None:
-        before = self._link.unsynced()
+        before, so_far = self._link.unsynced(), self._writes
         try:
             run = self._call("fsync", paths=0)
         except BaseException:
@@ -343,6 +349,8 @@ class RemoteFilesystem:
                 errno.EIO, message="the node was started anew: what was changed before that and not synced may be "
                 "lost; look whether it is there, and do again what is not"
             )  # fmt: skip
+        with self._counting:
+            self._synced[run] = max(self._synced.get(run, 0), so_far)
 
     def statvfs(self) -> tuple[int, int, int, int, int]:
         total, free, available, used, left = self._call("statvfs", paths=0)

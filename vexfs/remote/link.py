@@ -115,11 +115,18 @@ class Link:
     """
 
     def __init__(self, url: str, token: str | None, timeout_s: float, context: ssl.SSLContext | None) -> None:
-        parts = urllib.parse.urlsplit(url)
+        try:
+            parts = urllib.parse.urlsplit(url)
+            port = parts.port
+        except ValueError:
+            parts, port = urllib.parse.SplitResult("", "", "", "", ""), None
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
             raise UsageError(f"a node's address is http://HOST:PORT or https://HOST:PORT, not {url!r}")
+        token = (token or "").strip()  # as a file has it, with the end of its line
+        if not token.isascii() or not token.isprintable():
+            raise UsageError("a token is one word of letters, digits, '_' and '-', as `vexctl token create` shows it")
         self.url = f"{parts.scheme}://{parts.netloc}"
-        self._host, self._port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 8080)
+        self._host, self._port = parts.hostname, port or (443 if parts.scheme == "https" else 8080)
         self._context = (context or ssl.create_default_context()) if parts.scheme == "https" else None
         self.timeout_s = timeout_s
         self._token = token
