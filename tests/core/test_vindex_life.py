@@ -11,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 
+from vexfs._core.codec import crc32c
 from vexfs._core.vindex import METRICS, VectorIndex
 
 
@@ -163,6 +164,22 @@ def test_a_damaged_snapshot_is_refused():
         filled(clustered(10, 16)).dump(lambda data: 1 // 0)
 
 
+def test_a_snapshot_with_places_that_there_are_not_is_refused():
+    index = filled(clustered(6000, 16))
+    snapshot, stats = dumped(index), index.stats()
+    rows = 72 + (stats["end"] + 63) // 64 * 8 + stats["end"] * 4  # the head, bits and norms: see vindex_snapshot.c
+    places = rows + 64 * 4 * (1 + stats["lists"]) + 4 * stats["lists"] + 8 * 24
+    found = np.frombuffer(snapshot, np.uint32, 2 * stats["end"], places)
+    assert 1 <= found.reshape(-1, 2)[:, 0].min() <= found.max() <= stats["lists"]
+    for at in (0, 1, 2 * stats["end"] - 1):
+        damaged = bytearray(snapshot)
+        damaged[places + 4 * at : places + 4 * at + 4] = (stats["lists"] + 1).to_bytes(4, "little")
+        damaged[-4:] = crc32c(damaged[:-4]).to_bytes(4, "little")
+        with pytest.raises(OSError) as error:
+            VectorIndex.restore(16, read=io.BytesIO(damaged).read)
+        assert error.value.errno == errno.EBADMSG
+
+
 def test_a_snapshot_is_sound_though_rows_are_removed_meanwhile():
     index = VectorIndex(4)
     index.put(np.arange(50_000), index.encode(clustered(50_000, 4)))
@@ -199,6 +216,31 @@ def test_rows_on_disk_for_good():
     with pytest.raises(OSError) as error:
         index.search(q, 10)
     assert error.value.errno == errno.EIO
+
+
+def test_rows_that_come_behind_new_lists_in_the_middle_of_a_search():
+    dim, steps = 2048, []
+    index, disk = VectorIndex(dim, "cosine", "i8"), np.zeros((5000, dim + 4), np.uint8)
+
+    def read_rows(first, n):
+        if not steps:
+            steps.append("other lists, then more rows than the ones that are searched have memory for")
+            while index.maintain(1000):
+                pass
+            index.put(np.arange(4000, 5000), disk[4000:])
+        return disk[first : first + n].tobytes()
+
+    index.source(lambda first, n: disk[first : first + n].tobytes(), keep=False)
+    disk[:] = index.encode(clustered(5000, dim))
+    index.put(np.arange(4000), disk[:4000])
+    allowed = np.zeros(79, np.uint64)
+    allowed[:4] = allowed[62:] = 2**64 - 1
+    queries, work = clustered(3, dim, 1), {}
+    index.source(read_rows, keep=False)
+    rows, _, filled = index.search(queries, 10, recall=0.9, mask=allowed, work=work)
+    assert steps and work["plan"] == "sift" and index.stats()["lists"] > 1 and filled.tolist() == [10] * 3
+    assert ((rows < 256) | (rows >= 62 * 64)).all()
+    assert 4999 in index.search(index.decode(disk[4999:]), 1, mask=allowed)[0]
 
 
 def test_threads_share_the_queries():
@@ -255,6 +297,20 @@ def test_readers_while_rows_come_go_and_move():
     while index.maintain(200):
         pass
     assert index.stats()["lists"] > 50 and index.stats()["generation"] >= 1
+
+
+def test_an_index_that_goes_leaves_no_addresses_behind():
+    def mapped():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * 4096
+
+    one = VectorIndex(8).encode(np.ones((1, 8), np.float32))
+    before = 0
+    for turn in range(110):
+        if turn == 10:
+            before = mapped()
+        VectorIndex(8).put([0], one)
+    assert mapped() - before < 64 << 20
 
 
 def test_memory_is_told():

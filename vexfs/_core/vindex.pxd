@@ -10,14 +10,6 @@ cdef extern from "vexfs/vindex.h" nogil:
     const uint32_t VX_VINDEX_K_MAX
     const uint32_t VX_VINDEX_NONE
 
-    enum vx_vindex_plan:
-        VX_PLAN_EMPTY
-        VX_PLAN_EXACT
-        VX_PLAN_ROWS
-        VX_PLAN_FLAT
-        VX_PLAN_LISTS
-        VX_PLAN_SIFT
-
     ctypedef struct vx_vindex:
         pass
 

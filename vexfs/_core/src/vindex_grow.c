@@ -4,8 +4,8 @@
  * generation in use; those of rows that the next one already has are noted and made up for before the change. */
 #include <errno.h>
 #include <math.h>
-#include <time.h>
 
+#include "clock.h"
 #include "vindex_impl.h"
 
 #define SAMPLE_PER_LIST 32u
@@ -31,13 +31,6 @@ struct vx_growth {
     uint8_t *stored;
     uint64_t random;
 };
-
-static uint64_t now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 static uint32_t wanted_lists(uint64_t rows)
 {
@@ -364,12 +357,12 @@ static int one_step(vx_vindex *v)
 
 int vx_vindex_maintain(vx_vindex *v, uint32_t budget_ms)
 {
-    const uint64_t until = now_us() + (uint64_t)budget_ms * 1000;
+    const uint64_t until = vx_now_ns() + (uint64_t)budget_ms * 1000000;
     pthread_mutex_lock(&v->maintenance);
     int status;
     do
         status = one_step(v);
-    while (status > 0 && now_us() < until);
+    while (status > 0 && vx_now_ns() < until);
     pthread_mutex_lock(&v->writer);
     if (status < 0)
         vx_growth_free(v);

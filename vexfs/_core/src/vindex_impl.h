@@ -200,6 +200,13 @@ static inline uint8_t *vx_fine(const vx_vindex *v, const vx_generation *g, uint3
     return g->fine.at + row * v->fine_bytes;
 }
 
+/* Rows below may have codes: those that were put since other lists took the place of these have no room for any here. */
+static inline uint64_t vx_coded(const vx_vindex *v, const vx_generation *g)
+{
+    const uint64_t end = atomic_load(&v->end), room = atomic_load(&g->fine.bytes) / v->fine_bytes;
+    return end < room ? end : room;
+}
+
 static inline float *vx_norm(const vx_vindex *v, uint32_t row)
 {
     return (float *)(void *)v->norm.at + row;

@@ -30,8 +30,10 @@ int vx_span_reserve(vx_span *s, size_t most)
         if (at != MAP_FAILED) {
             /* Huge pages begin at their own multiples. */
             uint8_t *aligned = (uint8_t *)(((uintptr_t)at + SPAN_STEP - 1) & ~(uintptr_t)(SPAN_STEP - 1));
-            if (aligned > (uint8_t *)at)
-                munmap(at, (size_t)(aligned - (uint8_t *)at));
+            const size_t head = (size_t)(aligned - (uint8_t *)at);
+            if (head)
+                munmap(at, head);
+            munmap(aligned + want, SPAN_STEP - head);
             s->at = aligned;
             s->reserved = want;
             return 0;

@@ -381,13 +381,13 @@ static int is_enough(const vx_search *s, uint32_t i)
     return i >= s->lists_most && (full || (guess && s->ask->limited));
 }
 
-/* The lists from `from` on; 1 when there is no reason to go on. */
-static int scan_lists(vx_search *s, vx_asked *a, uint32_t from, vx_pending *pending)
+/* The lists that were chosen; 1 when there is no reason to go on. */
+static int scan_lists(vx_search *s, vx_asked *a, vx_pending *pending)
 {
-    vx_coming coming = {.block = s->probe.tables, .list = from};
+    vx_coming coming = {.block = s->probe.tables};
     for (uint32_t pair = 0; pair < LEAD; pair++)
         (void)next_pair(s, &coming);
-    for (uint32_t i = from; i < s->probe.n && s->status == 0; i++) {
+    for (uint32_t i = 0; i < s->probe.n && s->status == 0; i++) {
         const float reach = reach_of(s, a, i), key = s->probe.key[i];
         /* What is behind it may be better by a bucket. */
         if (is_enough(s, i) || key + s->probe.bucket < reach)
@@ -439,12 +439,12 @@ static void search_lists(vx_search *s, vx_asked *a)
         s->turn = 1;
     if (a->exactly)
         take_found(s, a);
-    uint32_t done = 0, want = s->lists + (s->lists_most - s->lists) / 3; /* half as many again are chosen */
+    uint32_t want = s->lists + (s->lists_most - s->lists) / 3; /* half as many again are chosen */
     for (;;) {
         vx_probe_choose(&s->probe, s->v, s->g, want, 1);
         if (s->rough.n == 0)
             warm_up(s, a, &pending);
-        if (scan_lists(s, a, done, &pending))
+        if (scan_lists(s, a, &pending))
             break;
         compare_pending(s, a, &pending);
         /* All that were chosen are too few: over again with more, which begin with the same, more or less. */
@@ -470,14 +470,15 @@ void vx_search_lists(vx_search *s)
 static void sift(vx_search *s, vx_asked *a)
 {
     vx_pending pending = {.n = 0};
-    const uint64_t end = atomic_load(&s->v->end);
+    const uint64_t end = vx_coded(s->v, s->g);
     s->rough.n = 0;
     s->candidates = 0;
     for (uint32_t word = 0; (uint64_t)word * 64 < end && s->status == 0; word++)
         for (uint64_t bits = vx_wanted_word(s, word); bits && s->status == 0; bits &= bits - 1) {
             const uint32_t row = word * 64 + (uint32_t)__builtin_ctzll(bits);
             fetch_code(s, row);
-            pending.row[pending.n++] = row;
+            if (row < end)
+                pending.row[pending.n++] = row;
             if (pending.n == PENDING / 4)
                 compare_pending(s, a, &pending);
         }

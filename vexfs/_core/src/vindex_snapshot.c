@@ -127,12 +127,14 @@ static int is_sound(const vx_vindex *v, const vx_generation *g, uint64_t end)
 {
     const uint64_t *alive = (const uint64_t *)(const void *)v->alive.at;
     const vx_list *l = atomic_load(&g->list[0]);
-    const uint32_t count = l ? atomic_load(&l->count) : 0;
-    if (end % 64 && alive[end / 64] >> end % 64)
+    const uint32_t count = l ? atomic_load(&l->count) : 0, second = g->lists == 1 ? count : g->lists;
+    if ((end % 64 && alive[end / 64] >> end % 64) || (g->lists == 1 && g->places != 1))
         return 0;
-    for (uint64_t row = 0; g->lists == 1 && row < end; row++)
-        if (vx_place(g, (uint32_t)row)[0] && vx_place(g, (uint32_t)row)[1] > count)
+    for (uint64_t row = 0; row < end; row++) {
+        const uint32_t *place = vx_place(g, (uint32_t)row);
+        if (place[0] > g->lists || ((place[0] || g->lists > 1) && place[1] > second))
             return 0;
+    }
     return 1;
 }
 
