@@ -226,6 +226,20 @@ def test_refusals():
         index.search(None)
 
 
+def test_prefixes_of_a_letter_or_two_are_as_few_as_all_others():
+    index = index_of("alpha beta", "gamma")
+    assert found(index, "q* zz* " * 32 + "gamma") == [1]
+    with pytest.raises(ValueError, match="more than 64"):
+        index.search("q* zz* " * 32 + "yy* gamma")
+    assert found(index, "qqq* " * 100 + "gamma") == [1]
+
+
+def test_what_all_passages_have_is_found_in_the_longest_of_them():
+    index = index_of(*["coffee"] * 3000, "coffee " + "bean " * 5000)
+    rows, scores = index.search("coffee", 4000)
+    assert len(rows) == 3001 and rows[-1] == 3000 and 0 < scores[-1] < scores[0]
+
+
 def test_long_queries_keep_the_rarest_words():
     index = index_of(*(f"common{i}" for i in range(100) for _ in range(2)), "needle")
     assert found(index, " ".join(f"common{i}" for i in range(100)) + " needle", 1) == [200]

@@ -2,7 +2,10 @@
 
 import errno
 import io
+import os
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -148,3 +151,35 @@ def test_restore_wants_an_empty_index_and_passes_exceptions_on():
     with pytest.raises(ZeroDivisionError):
         WordIndex().restore(lambda n: 1 / 0)
     assert index.search("replaced")[0].size
+
+
+SHORT_OF_MEMORY = """
+import errno, resource
+from vexfs._core.words import WordIndex
+
+index = WordIndex()
+index.put(range(100), [WordIndex.encode(f"small {k}") for k in range(100)])
+large = WordIndex.encode(" ".join(f"t{k}" for k in range(300_000)))
+room, hard = 0, resource.getrlimit(resource.RLIMIT_AS)[1]
+while True:  # more and more, so that it ends at every place that takes much
+    pages = int(open("/proc/self/statm").read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + room, hard))
+    try:
+        index.put([500], [large])
+        break
+    except OSError as error:
+        assert error.errno == errno.ENOMEM and 500 not in index, error
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    index.remove([room >> 20])
+    assert index.search("small", 1000)[0].tolist() == list(range((room >> 20) + 1, 100)), room
+    room += 1 << 20
+print(room >> 20, len(index.search("t7 t299999")[0]))
+"""
+
+
+@pytest.mark.skipif("VEXFS_SANITIZED" in os.environ, reason="a sanitizer takes more address space than any limit")
+def test_a_passage_for_which_memory_runs_out_leaves_the_others():
+    command = [sys.executable, "-c", SHORT_OF_MEMORY]
+    room, found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert 8 < int(room) < 99 and found == "1"

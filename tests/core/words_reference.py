@@ -6,7 +6,7 @@ from string import ascii_lowercase
 import numpy as np
 
 K1, B, TF_MOST = 1.2, 0.75, 255
-SCALE = float(1 << 20)
+MOST = 0x7F000000
 f32 = np.float32
 
 
@@ -122,9 +122,11 @@ class Reference:
             elif df:
                 parts = [int((self.tf("term", [w]) > 0).sum()) for w in words] if kind == "phrase" else [df]
                 weighed.append(((K1 + 1) * sum(map(self.idf, parts)), tf))
-        scale = SCALE
-        while sum(w for w, _ in weighed) * scale > 0x7F000000:
+        scale, most = 1.0, sum(w for w, _ in weighed)
+        while most * scale > MOST:
             scale /= 2
+        while 0 < most * scale * 2 <= MOST:
+            scale *= 2
         norm = f32(K1 * (1 - B)) + f32(K1 * B / self.average) * self.lengths
         for weight, tf in weighed:
             ratio = tf.astype(f32) / (tf.astype(f32) + norm)

@@ -6,7 +6,6 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 cdef extern from "vexfs/words.h" nogil:
     enum:
         VX_WORDS_ANALYSER
-        VX_WORDS_ROWS
         VX_WORDS_UNITS
 
     ctypedef struct vx_words:

@@ -166,18 +166,21 @@ int vx_words_page(vx_words *w, uint32_t row)
 
 int vx_words_room(vx_words *w, size_t n)
 {
+    /* What there is stays where there is no more: the documents that are in need it. */
     if (w->place_cap < w->terms.n) {
-        free(w->place);
-        w->place_cap = 0;
-        if (!(w->place = calloc(w->terms.cap, sizeof *w->place)))
+        uint32_t *place = calloc(w->terms.cap, sizeof *place);
+        if (!place)
             return -ENOMEM;
+        free(w->place);
+        w->place = place;
         w->place_cap = w->terms.cap;
     }
     if (w->counts_cap < n) { /* no more terms than bytes */
-        free(w->counts);
-        w->counts_cap = 0;
-        if (!(w->counts = malloc(n * 2 * sizeof *w->counts)))
+        vx_count *counts = malloc(n * 2 * sizeof *counts);
+        if (!counts)
             return -ENOMEM;
+        free(w->counts);
+        w->counts = counts;
         w->counts_cap = (uint32_t)n * 2;
     }
     return 0;

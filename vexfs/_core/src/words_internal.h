@@ -27,6 +27,7 @@
 #define DENSE_LEAST 512u
 #define NONE 0xffffffffu
 #define VARINT_MOST 5u /* bytes */
+#define VX_TERM_LEAD 3u /* bytes that a chain of terms has in common: what is shorter is looked for among all terms */
 #define PAGES 65536u
 #define PAGE_ROWS 65536u
 

@@ -376,10 +376,12 @@ static int place_for(const vx_list *lists, int n, const vx_list *l)
 
 int vx_query_resolve(vx_words *w, const vx_query *q, vx_list lists[VX_WORDS_UNITS])
 {
-    int n = 0, err = 0, dropped = 0;
+    int n = 0, err = 0;
+    uint32_t wide = 0; /* prefixes that all terms were looked through for */
     for (size_t i = 0; i < q->units && !err; i++) {
         vx_list l = {.unit = &q->unit[i], .sign = q->unit[i].sign, .times = 1};
-        err = resolve_unit(w, q, &l);
+        wide += l.unit->kind == VX_WORDS_PREFIX && q->word[l.unit->first].n < VX_TERM_LEAD;
+        err = wide > VX_WORDS_UNITS ? -EINVAL : resolve_unit(w, q, &l);
         const int plain = l.term && l.sign == ' ';
         const int place = err || repeated(lists, n, &l) || (!l.term && !l.made && l.sign == ' ') ? -2
                                                                                                 : place_for(lists, n, &l);
@@ -388,11 +390,10 @@ int vx_query_resolve(vx_words *w, const vx_query *q, vx_list lists[VX_WORDS_UNIT
             n += place == n;
         } else {
             vx_lists_free(w, &l, 1);
-            dropped |= place == -1 && !plain;
+            if (place == -1 && !plain)
+                err = -EINVAL;
         }
     }
-    if (dropped && !err)
-        err = -EINVAL;
     if (err) {
         vx_lists_free(w, lists, n);
         return err;

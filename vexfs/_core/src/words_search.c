@@ -6,7 +6,6 @@
 
 #include "words_search.h"
 
-#define SCALE_BITS 20       /* of a score's fraction, when there is room */
 #define SUM_MOST 0x7f000000 /* of all weights together */
 
 /* -- the best so far: a heap with the worst on top */
@@ -138,11 +137,12 @@ static int take_rows(vx_word_search *s)
     return 0;
 }
 
-/* Weights in whole numbers; the scale, as a power of two. */
+/* Weights in whole numbers, as large as may be: what a word that nearly all have adds to a long document is very little,
+ * and must not be nothing.  The scale, as a power of two. */
 static double weigh(vx_word_search *s)
 {
     const double average = vx_words_average(s->w);
-    double sum = 0, scale = (double)(1 << SCALE_BITS);
+    double sum = 0, scale = 1;
     for (int i = 0; i < s->n; i++)
         if (s->lists[i].sign != '-' && s->lists[i].df)
             s->scoring[s->scores_n++] = (uint8_t)i;
@@ -150,6 +150,8 @@ static double weigh(vx_word_search *s)
         sum += s->lists[s->scoring[i]].weight * s->lists[s->scoring[i]].times;
     while (sum * scale > SUM_MOST)
         scale /= 2;
+    while (sum > 0 && sum * scale * 2 <= SUM_MOST)
+        scale *= 2;
     for (int i = 0; i < s->scores_n; i++) {
         const vx_list *l = &s->lists[s->scoring[i]];
         s->model[i] = (vx_bm25){(float)(VX_WORDS_K1 * (1 - VX_WORDS_B)), (float)(VX_WORDS_K1 * VX_WORDS_B / average),

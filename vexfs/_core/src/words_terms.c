@@ -10,7 +10,6 @@
 #define FIRST_SLOTS 1024u
 #define PRUNED_LEAST 4096u /* fewer terms are not worth forgetting */
 #define RESERVED_MOST (1u << 22) /* terms that memory is taken for before they come */
-#define LEAD 3u /* bytes that a chain has in common */
 
 uint64_t vx_term_hash(uint64_t seed, const uint8_t *s, uint32_t n)
 {
@@ -264,7 +263,7 @@ int vx_terms_prune(vx_terms *t)
 int vx_terms_begin(const vx_terms *t, const uint8_t *name, uint32_t n, int (*fn)(void *ctx, uint32_t term), void *ctx)
 {
     int err = 0;
-    if (n >= LEAD) {
+    if (n >= VX_TERM_LEAD) {
         for (uint32_t i = t->heads[head_of(name, n)]; i && !err; i = t->term[i - 1].next)
             if (t->term[i - 1].len >= n && !memcmp(t->names + t->term[i - 1].name, name, n))
                 err = fn(ctx, i - 1);

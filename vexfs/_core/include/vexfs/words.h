@@ -45,7 +45,7 @@ typedef struct {
 } vx_words_options;
 
 /* The best rows for a query, best first, ties by row; how many (at most k).  -EINVAL: a query of more than
- * VX_WORDS_UNITS phrases, prefixes and signed words. */
+ * VX_WORDS_UNITS phrases, prefixes and signed words that the index knows, or of as many prefixes of a letter or two. */
 int64_t vx_words_search(vx_words *w, const char *query, size_t n, const vx_words_options *o, uint32_t *rows,
                         float *scores);
 
