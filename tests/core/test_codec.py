@@ -3,6 +3,7 @@
 import errno
 import threading
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -66,6 +67,16 @@ def test_siphash_published():
     assert codec.siphash(key, bytes(range(63))) == 0x958A324CEB064572
     with pytest.raises(ValueError, match="16 bytes, not 3"):
         codec.siphash(b"abc", b"")
+
+
+def test_slots_of_names():
+    key, names = bytes(range(16)), [b"a", b"of \xff bytes", b"", b"..", b"a/b"]
+    slots = np.empty(len(names), np.uint64)
+    codec.first_slots(key, names, slots)
+    assert [codec.first_slot(key, name) for name in names[:2]] == slots[:2].tolist() and not slots[2:].any()
+    assert codec.first_slot(key, bytes(range(15))) == 0xA129CA6149BE45E5 & 0x3FFFFFFFFFFFFFFC
+    with pytest.raises(ValueError, match="16 bytes, not 3"):
+        codec.first_slot(b"abc", b"a")
 
 
 @given(st.binary(max_size=500), st.binary(max_size=100), st.binary(min_size=12, max_size=12))

@@ -183,3 +183,15 @@ def test_large_attributes_are_held_back_like_large_writes(volume, tmp_path):
     assert most < 400 << 20
     assert fs.getxattr("f49", "user.large") == value[999:]
     assert sum(f.stat().st_size for f in (tmp_path / "v").glob("meta.db*")) < 100 << 20
+
+
+def test_the_room_of_an_open_file_without_a_name_comes_back_when_it_is_closed(volume, tmp_path):
+    """Though nothing else is changed then."""
+    fs = volume(tmp_path / "volume", commit_delay_ms=10, compression="none")
+    held = opened(fs, "f")
+    fs.write(held, os.urandom(400_000), 0)
+    fs.unlink("f")
+    fs.sync()
+    assert fs.status()["live_bytes"] == 400_000
+    fs.release(held)
+    until(lambda: fs.status()["live_bytes"] == 0)

@@ -1,5 +1,6 @@
 """An index whose table of rows is damaged: it is told, nothing of it is lost, whatever stands there does no harm."""
 
+import shutil
 import struct
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vexfs
+from vexfs._core.meta import Meta
 from vexfs.errors import Damaged, IndexConflict, IndexMissing
 
 HEAD, ROW = 4096, 32
@@ -120,6 +122,28 @@ def test_it_is_told_and_kept_until_it_is_dropped(tmp_path):
     with vexfs.open(path) as fs:
         fs.drop_index("papers")
         assert len(fs.index("papers", dim=3)) == 0 and "index-1" not in own_names(fs)
+
+
+def test_rows_that_cannot_be_written_keep_no_others_from_their_commit(tmp_path):
+    """The map of the second MiB of a table is damaged, which nobody meets before the table is that long."""
+    with vexfs.open(tmp_path / "v") as fs:
+        for name in ("bad", "good"):
+            fs.index(name, dim=1).upsert(["first"], np.ones((1, 1)))
+        ino = fs.filesystem.stat(".vexfs/index-1/rows").st_ino
+    meta = Meta(tmp_path / "v" / "meta.db")
+    meta.begin()
+    meta.put_map(ino, 1, b"no map")
+    meta.commit()
+    meta.close()
+    with vexfs.open(tmp_path / "v") as fs:
+        bad, good = fs.index("bad"), fs.index("good")
+        bad.upsert([f"f{k}" for k in range(33_000)], np.ones((33_000, 1)))
+        good.upsert(["second"], np.ones((1, 1)))
+        fs.sync()
+        assert fs.filesystem.status()["commit_errors"] > 0
+        shutil.copytree(tmp_path / "v", tmp_path / "copy")  # as a crash leaves it
+    with vexfs.open(tmp_path / "copy") as fs:
+        assert len(fs.index("good").query([1.0], k=5)) == 2
 
 
 def test_two_chains_do_not_share_a_row(tmp_path):

@@ -99,3 +99,22 @@ def test_whatever_comes_and_goes_between_openings(tmp_path, monkeypatch, seed):
                     model[name] = away.pop(name)
                     fs.rename(f"away-{name}", f"docs/{name}")
             closed(fs, monkeypatch, with_snapshot=dice.random() < 0.5)
+
+
+def test_a_log_that_another_takes_the_place_of_gives_its_room_back(tmp_path):
+    with vexfs.open(tmp_path / "v") as fs:
+        index = fs.index("docs", embedder="default")
+        for k in range(20):
+            fs.write_text(f"docs/{k}.txt", f"{WORDS[k]} number{k} " * 300)
+        assert fs.ingest.wait(120)
+        for k in range(1, 20):
+            fs.remove(f"docs/{k}.txt")
+        fs.sync()
+        before, size = fs.filesystem.status(), fs.filesystem.stat(".vexfs/index-1/words").st_size
+        with index.writer.lock:
+            written = snapshot.rewrite_words(index)
+        fs.sync()
+        after = fs.filesystem.status()
+        assert 0 < written < size / 10 and after["files"] == before["files"]
+        assert after["used_bytes"] < before["used_bytes"] - size / 2
+        assert [hit.path for hit in fs.search("number0", mode="keyword")] == ["/docs/0.txt"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import attrs
 
 import vexfs
+from vexfs._core.codec import first_slot
 from vexfs._core.meta import Meta
-from vexfs.store.check_tree import slot_of
 from vexfs.store.rows import Extent, InodeRow, SegmentRow, pack_map, unpack_map
 
 
@@ -36,7 +36,7 @@ class Edit:
         raise AssertionError(name)
 
     def put(self, parent: int, name: bytes, ino: int, kind: int) -> None:
-        self.meta.put_dentry(parent, slot_of(self.hash_key, name), ino, kind, name)
+        self.meta.put_dentry(parent, first_slot(self.hash_key, name), ino, kind, name)
 
     def remove(self, parent: str, name: bytes) -> None:
         self.meta.del_dentry(self.ino[parent], self.entry(parent, name)[0])

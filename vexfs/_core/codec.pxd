@@ -9,6 +9,7 @@ cdef extern from "vexfs/codec.h" nogil:
 
     uint32_t vx_crc32c(uint32_t crc, const void *data, size_t n)
     uint64_t vx_siphash(const uint8_t *key, const void *data, size_t n)
+    uint64_t vx_name_slot(const uint8_t *key, const void *name, size_t n)
     vx_aead *vx_aead_new(const uint8_t *key)
     void vx_aead_free(vx_aead *a)
     int vx_aead_seal(vx_aead *a, const uint8_t *nonce, const void *ad, size_t ad_n, const void *src, size_t n,

@@ -51,21 +51,25 @@ def siphash(bytes key not None, const unsigned char[::1] data):
     return vx_siphash(<const uint8_t *><char *>key, _start(data), data.shape[0])
 
 
+def first_slot(bytes key not None, bytes name not None):
+    """The first slot of a directory where `name` is looked for, whether it can be one or not."""
+    _sized(key, 16, "a SipHash key")
+    return vx_name_slot(<const uint8_t *><char *>key, <char *>name, len(name))
+
+
 def first_slots(bytes key not None, list names not None, uint64_t[::1] out not None):
     """For each of `names` the first slot of a directory where it is looked for; 0 for what cannot be a name."""
     _sized(key, 16, "a SipHash key")
     cdef const uint8_t *k = <const uint8_t *><char *>key
     cdef const char *p
     cdef size_t n, at
-    cdef uint64_t slot
     for at in range(<size_t>min(len(names), out.shape[0])):
         name = names[at]
         p, n = PyBytes_AsString(name), len(<bytes>name)
         if n == 0 or n > 255 or memchr(p, c"/", n) or memchr(p, 0, n) or (p[0] == c"." and n < 3 and p[n - 1] == c"."):
             out[at] = 0
             continue
-        slot = vx_siphash(k, p, n) & 0x3ffffffffffffffcull
-        out[at] = slot if slot else 4
+        out[at] = vx_name_slot(k, p, n)
 
 
 def hkdf(bytes key not None, str label not None, uint64_t number):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vexfs._core.codec import first_slots, siphash
+from vexfs._core.codec import first_slot, first_slots
 from vexfs._core.meta import Meta
 from vexfs.errors import NotFound
 from vexfs.store.check_table import ENTRY, HEAD, INODE, KEPT, PAGE, S_IFMT, Fix, Name, Table, counts, pages, places
@@ -27,7 +27,6 @@ from vexfs.store.rows import (
 if TYPE_CHECKING:
     from vexfs.store.check import Report
 
-HASH_MASK = 0x3FFFFFFFFFFFFFFC
 LOST = b"lost+found"
 KINDS = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK}
 
@@ -37,11 +36,6 @@ def slots_of(hash_key: bytes, names: list[bytes]) -> NDArray[np.uint64]:
     out = np.empty(len(names), np.uint64)
     first_slots(hash_key, names, out)
     return out
-
-
-def slot_of(hash_key: bytes, name: bytes) -> int:
-    """The first slot of a name, possible or not."""
-    return max(siphash(hash_key, name) & HASH_MASK, SLOTS)
 
 
 def check_tree(meta: Meta, report: "Report") -> Table:
@@ -207,7 +201,7 @@ class _Closer:
 
     def _check_row(self, entry: Name, ino: int, kind: int, where: str) -> None:
         right_kind = int(self._table.inodes["mode"][self._table.place(ino)]) & S_IFMT
-        first = slot_of(self._hash_key, entry.name)
+        first = first_slot(self._hash_key, entry.name)
         if not first <= entry.slot < first + SLOTS:
 
             def move(meta: Meta) -> None:
@@ -228,7 +222,7 @@ def _within(path: str, name: bytes) -> str:
 
 def _put_entry(meta: Meta, hash_key: bytes, parent: int, name: bytes, ino: int, kind: int) -> int:
     """Put an entry into the first free slot of its name."""
-    first = slot_of(hash_key, name)
+    first = first_slot(hash_key, name)
     taken = {slot for slot, *_ in meta.scan(parent, first - 1, SLOTS)}
     slot = next((slot for slot in range(first, first + SLOTS) if slot not in taken), first)
     meta.put_dentry(parent, slot, ino, kind, name)
@@ -301,13 +295,13 @@ def _rescue(meta: Meta, table: Table, hash_key: bytes, ino: int, row: InodeRow) 
     meta.refresh()
     home = _lost_and_found(meta, table, hash_key, row.ctime_ns)
     name = f"#{ino}".encode()
-    if not any(found == name for _, _, _, found in meta.scan(home, slot_of(hash_key, name) - 1, SLOTS)):
+    if not any(found == name for _, _, _, found in meta.scan(home, first_slot(hash_key, name) - 1, SLOTS)):
         _put_entry(meta, hash_key, home, name, ino, stat.S_IFMT(row.mode))
 
 
 def _lost_and_found(meta: Meta, table: Table, hash_key: bytes, now: int) -> int:
     """The directory of that name in the root; made, as old as what comes into it first, where there is none."""
-    for _, ino, kind, name in meta.scan(ROOT_INO, slot_of(hash_key, LOST) - 1, SLOTS):
+    for _, ino, kind, name in meta.scan(ROOT_INO, first_slot(hash_key, LOST) - 1, SLOTS):
         if name == LOST and kind == stat.S_IFDIR:
             return ino
     ino = int(table.numbers[-1]) + 1

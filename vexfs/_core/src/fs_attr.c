@@ -194,8 +194,10 @@ int vx_open_inode(vx_fs *fs, const vx_cred *c, vx_inode *i, uint32_t flags)
     if ((flags & O_TRUNC) && S_ISREG(i->a.mode)) {
         rc = vx_set_size(fs, c, i, 0);
         vx_mutated(fs, i->a.ino);
-        if (rc)
+        if (rc) {
             i->opens--;
+            vx_inode_let_go(fs, i);
+        }
     }
     return rc;
 }
@@ -218,7 +220,7 @@ static void release(vx_fs *fs, uint64_t ino, int op)
     vx_inode *i = (vx_inode *)vx_hmap_get(&fs->inodes, ino);
     if (i && i->opens) {
         i->opens--;
-        vx_inode_maybe_delete(fs, i);
+        vx_inode_let_go(fs, i);
     }
     vx_op_leave(fs, &f, 0);
 }

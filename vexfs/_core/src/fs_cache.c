@@ -210,10 +210,10 @@ void vx_inode_dirty(vx_fs *fs, vx_inode *i)
     fs->dirty_inodes_tail = i;
 }
 
-void vx_inode_maybe_delete(vx_fs *fs, vx_inode *i)
+int vx_inode_maybe_delete(vx_fs *fs, vx_inode *i)
 {
     if (i->a.nlink || i->opens || i->refs || (i->flags & VX_I_DELETED) || vx_hmap_get(&fs->lookups, i->a.ino))
-        return;
+        return 0;
     for (vx_region *r = i->regions; r; r = r->next)
         vx_pages_free(fs, r, &r->dirty, 0, VX_REGION_PAGES);
     fs->used_bytes -= i->inl_n; /* what lies in extents is counted out when the deletion is frozen */
@@ -221,10 +221,18 @@ void vx_inode_maybe_delete(vx_fs *fs, vx_inode *i)
     i->flags |= VX_I_DELETED;
     if ((i->flags & VX_I_NEW) && !i->frozen_pages && i->pin_epoch == fs->epoch) {
         vx_inode_drop(fs, i); /* came and went within one epoch: no commit ever hears of it */
-        return;
+        return 0;
     }
     fs->going_bytes += i->alloc;
     vx_inode_dirty(fs, i);
+    return 1;
+}
+
+void vx_inode_let_go(vx_fs *fs, vx_inode *i)
+{
+    const uint64_t ino = i->a.ino;
+    if (vx_inode_maybe_delete(fs, i))
+        vx_mutated(fs, ino);
 }
 
 /* -- shrinking ------------------------------------------------------------------------------------------------- */

@@ -6,15 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "vexfs/codec.h"
 #include "vexfs/engine.h"
-
-uint64_t vx_name_hash(const vx_fs *fs, uint64_t parent, const char *name, size_t n)
-{
-    (void)parent;
-    uint64_t h = vx_siphash(fs->hash_key, name, n) & 0x3ffffffffffffffcull;
-    return h < VX_SLOTS ? VX_SLOTS : h; /* cookies below 4 are "." and ".." */
-}
 
 static size_t bucket_of(const vx_fs *fs, uint64_t parent, uint64_t hash)
 {
@@ -164,7 +156,7 @@ static int load_row(void *ctx, const vx_dentry_row *row)
 
 int vx_dentry_get(vx_fs *fs, uint64_t parent, const char *name, size_t n, vx_dentry **out)
 {
-    uint64_t hash = vx_name_hash(fs, parent, name, n);
+    uint64_t hash = vx_name_slot(fs->hash_key, name, n);
     vx_dentry *d = vx_dentry_find(fs, parent, hash, name, n);
     if (d) {
         fs->s.dentry_hits++;

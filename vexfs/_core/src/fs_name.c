@@ -42,7 +42,7 @@ void vx_fs_forget(vx_fs *fs, uint64_t ino, uint64_t count)
         vx_hmap_del(&fs->lookups, ino);
         vx_inode *i = (vx_inode *)vx_hmap_get(&fs->inodes, ino);
         if (i)
-            vx_inode_maybe_delete(fs, i);
+            vx_inode_let_go(fs, i);
     }
     vx_op_leave(fs, &f, 0);
 }

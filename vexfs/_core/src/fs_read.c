@@ -234,7 +234,7 @@ int64_t vx_fs_read(vx_fs *fs, uint64_t ino, uint64_t off, void *dst, size_t n)
                 read_ahead(fs, i, off, off + (uint64_t)rc);
         }
         i->refs--;
-        vx_inode_maybe_delete(fs, i);
+        vx_inode_let_go(fs, i);
     }
     vx_op_leave(fs, &f, rc < 0 ? (int)rc : 0);
     return rc;

@@ -409,11 +409,13 @@ int vx_table_freeze(vx_fs *fs, vx_table *t)
     return 0;
 }
 
+/* One that cannot be written keeps no other from it.  -ENOMEM, if any was short of memory, or what the first failed by. */
 int vx_rows_freeze(vx_fs *fs)
 {
     int rc = 0;
-    for (uint32_t k = 0; k < fs->ntables && !rc; k++)
-        if (fs->tables[k])
-            rc = vx_table_freeze(fs, fs->tables[k]);
+    for (uint32_t k = 0; k < fs->ntables; k++) {
+        const int failed = fs->tables[k] ? vx_table_freeze(fs, fs->tables[k]) : 0;
+        rc = !rc || failed == -ENOMEM ? failed : rc;
+    }
     return rc;
 }

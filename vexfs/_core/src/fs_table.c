@@ -84,13 +84,15 @@ static int hold_file(vx_fs *fs, uint64_t ino, vx_inode **out)
     return rc == -ENOENT ? -EBADMSG : rc;
 }
 
-static void let_go(vx_table *t)
+static void let_go(vx_fs *fs, vx_table *t)
 {
     vx_inode *held[3] = {t->file, t->vectors, t->words};
-    for (int k = 0; k < 3; k++)
-        if (held[k])
-            held[k]->refs--;
     t->file = t->vectors = t->words = NULL;
+    for (int k = 0; k < 3; k++)
+        if (held[k]) {
+            held[k]->refs--;
+            vx_inode_let_go(fs, held[k]); /* one may have lost its name meanwhile */
+        }
 }
 
 static int read_image(vx_fs *fs, vx_table *t, uint64_t size)
@@ -187,7 +189,7 @@ int vx_table_open(vx_fs *fs, const vx_table_options *o, vx_table **out)
             delist(fs, t);
     }
     if (rc)
-        let_go(t);
+        let_go(fs, t);
     pthread_mutex_unlock(&fs->lock);
     if (rc) {
         table_free(t);
@@ -204,7 +206,7 @@ void vx_table_close(vx_fs *fs, vx_table *t)
         fs->s.commit_errors++;
     delist(fs, t);
     vx_rows_rehome(fs, t->o.dir);
-    let_go(t);
+    let_go(fs, t);
     pthread_mutex_unlock(&fs->lock);
     table_free(t);
 }
@@ -215,8 +217,10 @@ int vx_table_words(vx_fs *fs, vx_table *t, uint64_t ino)
     pthread_mutex_lock(&fs->lock);
     const int rc = hold_file(fs, ino, &words);
     if (!rc) {
-        if (t->words)
+        if (t->words) {
             t->words->refs--;
+            vx_inode_let_go(fs, t->words);
+        }
         t->words = words;
         t->o.words = ino;
     }

@@ -54,3 +54,9 @@ uint64_t vx_siphash(const uint8_t key[16], const void *data, size_t n)
     rounds(&s, 4);
     return s.a ^ s.b ^ s.c ^ s.d;
 }
+
+uint64_t vx_name_slot(const uint8_t key[16], const void *name, size_t n)
+{
+    const uint64_t slot = vx_siphash(key, name, n) & 0x3ffffffffffffffcu;
+    return slot ? slot : VX_SLOTS; /* cookies below are those of "." and ".." */
+}

@@ -7,8 +7,11 @@
 
 /* crc32c (Castagnoli), hardware instruction when the machine has it.  Start with crc = 0; may be chained. */
 uint32_t vx_crc32c(uint32_t crc, const void *data, size_t n);
-/* SipHash-2-4 with a 16-byte key: dentry hashes. */
+/* SipHash-2-4 with a 16-byte key. */
 uint64_t vx_siphash(const uint8_t key[16], const void *data, size_t n);
+/* The first of the slots of a directory that a name may have: a hash of 60 bits of it, whose low two are clear. */
+#define VX_SLOTS 4u
+uint64_t vx_name_slot(const uint8_t key[16], const void *name, size_t n);
 
 /* AES-256-GCM.  A key object is thread-safe (contexts are kept per thread or per call inside). */
 typedef struct vx_aead vx_aead;

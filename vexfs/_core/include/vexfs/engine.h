@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "vexfs/codec.h"
 #include "vexfs/fs.h"
 #include "vexfs/hmap.h"
 #include "vexfs/meta.h"
@@ -30,7 +31,6 @@ enum {
     VX_EXTENTS_PER_REGION = 64, /* more than that and the region is rewritten whole */
     VX_XATTR_TOTAL_MAX = 1 << 20,
     VX_LINK_MAX = 65000,
-    VX_SLOTS = 4, /* dentry slots a hash may use */
     VX_NO_FLOOR = 0x7fffffff,
     VX_INLINE_CACHE = 32 << 20, /* bytes of inline content kept in memory, beside what is not committed yet */
     VX_XATTR_CACHE = 64 << 20,  /* bytes of attributes kept in memory, likewise */
@@ -212,7 +212,6 @@ struct vx_fs {
     pthread_cond_t event;
     pthread_t committer;
     int committer_runs;
-    char error_text[256];
     vx_fs_status s; /* counters only */
 };
 
@@ -232,8 +231,9 @@ int vx_inode_get(vx_fs *fs, uint64_t ino, vx_inode **out);
 int vx_inode_new(vx_fs *fs, uint64_t ino, vx_inode **out);
 void vx_inode_drop(vx_fs *fs, vx_inode *i); /* frees it: nothing refers to it any more */
 void vx_inode_dirty(vx_fs *fs, vx_inode *i);
-void vx_inode_maybe_delete(vx_fs *fs, vx_inode *i); /* no links, opens, lookups: the file goes */
-uint64_t vx_name_hash(const vx_fs *fs, uint64_t parent, const char *name, size_t n);
+/* Without links, opens and lookups the file goes.  1: it does, and a commit has to hear of it. */
+int vx_inode_maybe_delete(vx_fs *fs, vx_inode *i);
+void vx_inode_let_go(vx_fs *fs, vx_inode *i); /* the same, where nothing else was changed of which a commit hears */
 /* The dentry, positive or negative; loads it when needed. */
 int vx_dentry_get(vx_fs *fs, uint64_t parent, const char *name, size_t n, vx_dentry **out);
 vx_dentry *vx_dentry_insert(vx_fs *fs, uint64_t parent, uint64_t hash, uint64_t slot, const char *name, size_t n);
