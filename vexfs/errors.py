@@ -279,6 +279,8 @@ TABLE: tuple[Row, ...] = (
 )
 
 #: Where the system's own words would mislead.
+#: Of one file; ``ENOSPC`` as elsewhere, though the disk has room.
+TOO_MANY_ATTRIBUTES = "the attributes of a file are too many: 1 MiB in all, and 64 KiB of names, at most"
 _TEXTS = {_errno.E2BIG: "the value of an attribute is too large: 64 KiB at most"}
 
 _BY_ERRNO: dict[int, type[VexfsError]] = {}

@@ -11,6 +11,7 @@ from vexfs.errors import (
     IndexConflict,
     IndexMissing,
     InvalidArgument,
+    NoSpace,
     NotADirectory,
     NotFound,
     QueryInvalid,
@@ -154,6 +155,18 @@ def test_a_bad_batch_stores_nothing(fs, arguments, error):
     with pytest.raises(error):
         index.upsert(*arguments)
     assert fs.listdir("i") == [] and len(index) == 0
+
+
+def test_attributes_that_are_too_many_are_told_as_that(fs):
+    fs.write_text("f", "x")
+    for k in range(15):
+        fs.setxattr("f", f"user.{k}", bytes(65536))
+    with pytest.raises(NoSpace, match="attributes of a file are too many: 1 MiB in all"):
+        fs.setxattr("f", "user.more", bytes(65536))
+    with pytest.raises(NoSpace, match="too many"):
+        fs.index("many", dim=2).upsert(["a"], np.ones((1, 2)), [{f"k{k}": "x" * 60_000 for k in range(20)}])
+    fs.setxattr("f", "user.14", bytes(4))
+    fs.setxattr("f", "user.more", bytes(65536))
 
 
 def test_per_record_results_when_asked_for(fs, vectors):

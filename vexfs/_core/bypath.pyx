@@ -7,7 +7,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from vexfs._core.opened cimport Opened, encoded, failed
+from vexfs._core.opened cimport Opened, attributes_failed, encoded, failed
 from vexfs._core.ops cimport (
     VX_ROOT_INO, VX_SET_ATIME, VX_SET_GID, VX_SET_MODE, VX_SET_MTIME, VX_SET_SIZE, VX_SET_UID,
     fs_getxattr,
@@ -23,8 +23,7 @@ from vexfs._core.ops cimport (
     fs_setattr,
     fs_setxattr,
     fs_symlink,
-    fs_unlink,
-    fs_walk, fs_walk_parent,
+    fs_unlink, fs_walk, fs_walk_parent, fs_xattrs_full,
     vx_attr, vx_fs,
 )
 
@@ -32,7 +31,7 @@ from vexfs.errors import from_errno
 
 cdef uint32_t S_IFMT = 0o170000, S_IFDIR = 0o040000, S_IFLNK = 0o120000
 cdef int EBUSY = 16, EEXIST = 17, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, ENOTEMPTY = 39, EOPNOTSUPP = 95
-cdef int64_t ERANGE = -34
+cdef int64_t ENOSPC = -28, ERANGE = -34
 
 
 @cython.auto_pickle(True)
@@ -446,14 +445,15 @@ cdef class ByPath(Opened):
         cdef const char *k = key
         cdef size_t kn = PyBytes_GET_SIZE(key), vn = value.shape[0]
         cdef const void *v = &value[0] if vn else NULL
-        cdef int rc = UNTRIED
+        cdef int rc = UNTRIED, full = 0
         while self.leads(rc, path, follow_symlinks, &a):
             fs = self.enter()
             with nogil:
                 rc = fs_setxattr(fs, &self.cred, a.ino, k, kn, v, vn, flags)
+                full = rc == ENOSPC and fs_xattrs_full(fs, a.ino, k, kn, vn)
             self.busy -= 1
         if rc:
-            raise failed(rc, path)
+            raise attributes_failed(rc, path, full)
 
     def listxattr(self, path, bint follow_symlinks=True):
         """Names of the extended attributes, as bytes."""

@@ -11,6 +11,7 @@ ctypedef struct gathered:
     uint32_t count
 
 cdef object failed(int64_t status, path=*, path2=*)
+cdef object attributes_failed(int64_t status, name, bint full)
 cdef bytes encoded(path)
 cdef list records(gathered *g)
 cdef int gather_entry(void *ctx, const char *name, size_t n, uint64_t ino, uint32_t type,

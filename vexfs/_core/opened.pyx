@@ -32,7 +32,7 @@ from vexfs._core.ops cimport (
     vx_statfs,
 )
 
-from vexfs.errors import InvalidArgument, VolumeClosed, from_errno
+from vexfs.errors import TOO_MANY_ATTRIBUTES, InvalidArgument, VolumeClosed, from_errno
 
 CLOSED = "the volume has been closed; open it again"
 FOREIGN = "the volume belongs to the process that opened it before this one was forked; open volumes after forking"
@@ -40,6 +40,12 @@ FOREIGN = "the volume belongs to the process that opened it before this one was 
 
 cdef object failed(int64_t status, path=None, path2=None):
     return from_errno(<int>-status, path, path2)
+
+
+cdef object attributes_failed(int64_t status, name, bint full):
+    """Of a path, or of a file by its number; `full`: it has as many attributes as it can."""
+    path = None if isinstance(name, int) else name
+    return from_errno(<int>-status, path, message=TOO_MANY_ATTRIBUTES if full else None)
 
 
 cdef bytes encoded(path):

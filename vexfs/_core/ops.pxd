@@ -195,6 +195,7 @@ cdef extern from "vexfs/fs.h" nogil:
     int fs_readdir "vx_fs_readdir"(vx_fs *fs, uint64_t ino, uint64_t cookie, int attrs, vx_filldir fill, void *ctx)
     int fs_statfs "vx_fs_statfs"(vx_fs *fs, vx_statfs *out)
     int64_t fs_getxattr "vx_fs_getxattr"(vx_fs *fs, uint64_t ino, const char *name, size_t n, void *value, size_t cap)
+    int fs_xattrs_full "vx_fs_xattrs_full"(vx_fs *fs, uint64_t ino, const char *name, size_t n, size_t vn)
     int fs_setxattr "vx_fs_setxattr"(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, size_t n,
                                      const void *value, size_t vn, uint32_t flags)
     int64_t fs_listxattr "vx_fs_listxattr"(vx_fs *fs, uint64_t ino, char *buf, size_t cap)

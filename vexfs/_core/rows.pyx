@@ -13,7 +13,7 @@ from libc.string cimport memset
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from vexfs._core.fs cimport Filesystem
-from vexfs._core.opened cimport failed
+from vexfs._core.opened cimport attributes_failed, failed
 from vexfs._core.ops cimport fs_read, vx_fs
 from vexfs._core.vindex cimport VectorIndex, vx_vindex, vx_vindex_remove, vx_vindex_source
 from vexfs._core.words cimport WordIndex, vx_words, vx_words_remove
@@ -479,7 +479,7 @@ cdef class RowTable:
             if rc:
                 for k in range(n):
                     if r[k].status:
-                        raise RecordFailed(k, failed(r[k].status, names[k] if type(names[k]) is bytes else None))
+                        raise RecordFailed(k, attributes_failed(r[k].status, names[k], r[k].status == -28))  # ENOSPC
                 raise failed(rc)
             inos = np.empty(n, np.uint64)
             for k in range(n):

@@ -136,14 +136,31 @@ static size_t listed(const vx_inode *i)
     return total;
 }
 
+/* Whether a file's attributes would be more than it can have, one of them in the place of `old`. */
+static int too_many(const vx_inode *i, const char *old, size_t n, size_t vn)
+{
+    const size_t total = i->xattr_n - (old ? entry_bytes(old) : 0) + HEAD + n + vn;
+    return total > VX_XATTR_TOTAL_MAX ||
+           (!old && total > VX_XATTR_LIST_MAX / 2 && listed(i) + n + 1 > VX_XATTR_LIST_MAX);
+}
+
+int vx_fs_xattrs_full(vx_fs *fs, uint64_t ino, const char *name, size_t n, size_t vn)
+{
+    vx_frame f;
+    vx_op_enter(fs, &f, VX_OP_GETXATTR);
+    vx_inode *i;
+    const int full = !vx_inode_get(fs, ino, &i) && !vx_xattr_load(fs, i) && too_many(i, find(i, name, n), n, vn);
+    vx_op_leave(fs, &f, 0);
+    return full;
+}
+
 /* The whole blob anew: without `old`, and with name = value behind when value is not NULL. */
 static int rebuild(vx_fs *fs, vx_inode *i, const char *old, const char *name, size_t n, const void *value, size_t vn)
 {
     vx_frame_mark();
     size_t gone = old ? entry_bytes(old) : 0, more = value ? HEAD + n + vn : 0;
     size_t total = i->xattr_n - gone + more;
-    const int one_more = value && !old && total > VX_XATTR_LIST_MAX / 2;
-    if (total > VX_XATTR_TOTAL_MAX || (one_more && listed(i) + n + 1 > VX_XATTR_LIST_MAX))
+    if (value && too_many(i, old, n, vn))
         return -ENOSPC;
     char *p = malloc(total ? total : 1);
     if (!p)

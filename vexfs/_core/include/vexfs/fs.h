@@ -128,6 +128,8 @@ int vx_fs_statfs(vx_fs *fs, vx_statfs *out);
 int64_t vx_fs_getxattr(vx_fs *fs, uint64_t ino, const char *name, size_t n, void *value, size_t cap);
 int vx_fs_setxattr(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, size_t n, const void *value, size_t vn,
                    uint32_t flags);
+/* Why setting one answered -ENOSPC.  1: the file's attributes are as many as it can have; 0: the volume has no room. */
+int vx_fs_xattrs_full(vx_fs *fs, uint64_t ino, const char *name, size_t n, size_t vn);
 int64_t vx_fs_listxattr(vx_fs *fs, uint64_t ino, char *buf, size_t cap);
 int vx_fs_removexattr(vx_fs *fs, const vx_cred *c, uint64_t ino, const char *name, size_t n);
 /* Walks a path from `base`; follows symlinks (the last one only when `follow`). */
