@@ -336,7 +336,7 @@ def test_an_underflow_is_caught_on_release(before):
 @pytest.mark.parametrize("options", [("poison",), ("zero_on_free", "canaries")], ids=str)
 def test_a_use_after_free_is_caught_by_a_check(options):
     pool = Pool(options=options)
-    buffer = pool.acquire(1000, "index")
+    buffer = pool.acquire(1000, "query")
     at = buffer.address
     buffer.release()
     assert pool.check() == 0
@@ -344,7 +344,7 @@ def test_a_use_after_free_is_caught_by_a_check(options):
     assert pool.check() == 1
     assert pool.check() == 0, "a violation is told once"
     (seen,) = pool.violations()
-    assert (seen["kind"], seen["owner"], seen["offset"]) == ("use after free", "index", 17)
+    assert (seen["kind"], seen["owner"], seen["offset"]) == ("use after free", "query", 17)
     assert pool.stats()["use_after_free"] == 1
 
 

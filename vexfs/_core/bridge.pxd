@@ -5,9 +5,6 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 cdef extern from "vexfs/bridge.h" nogil:
     enum:
-        VX_CLASS_HIGH
-        VX_CLASS_MEDIUM
-        VX_CLASS_LOW
         VX_CLASS_COUNT
         VX_KIND_MAX
 

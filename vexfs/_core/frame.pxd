@@ -1,8 +1,6 @@
 """C declarations of stack-accounted frames, and the object that owns their counters."""
 
-from libc.stdint cimport uint32_t, uint64_t, uintptr_t
-
-from vexfs._core.pool cimport vx_pool
+from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef extern from "vexfs/frame.h" nogil:
@@ -16,11 +14,6 @@ cdef extern from "vexfs/frame.h" nogil:
 
     ctypedef struct vx_frames:
         pass
-
-    ctypedef struct vx_frame:
-        uintptr_t base
-        uintptr_t deepest
-        int op
 
     ctypedef struct vx_frame_stats:
         uint64_t count
@@ -39,9 +32,6 @@ cdef extern from "vexfs/frame.h" nogil:
         uint64_t total_ns
         uint64_t *bucket
 
-    ctypedef struct vx_scratch:
-        pass
-
     vx_frames *vx_frames_new(uint32_t limit_bytes, uint32_t heap_threshold)
     void vx_frames_free(vx_frames *f)
     void vx_frames_configure(vx_frames *f, uint32_t limit_bytes, uint32_t heap_threshold, int mode)
@@ -51,11 +41,6 @@ cdef extern from "vexfs/frame.h" nogil:
     uint64_t vx_frame_time_limit(uint32_t bucket)
     void vx_frames_read(vx_frames *f, int op, vx_frame_stats *out)
     void vx_frames_clear(vx_frames *f)
-    void vx_frame_enter(vx_frame *frame, vx_frames *f, int op)
-    void vx_frame_leave(vx_frame *frame)
-    void vx_frame_mark()
-    void *vx_frame_scratch(vx_scratch *s, vx_pool *pool, size_t bytes)
-    void vx_scratch_end(vx_scratch *s)
 
 
 cdef class Frames:

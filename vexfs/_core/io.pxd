@@ -15,7 +15,6 @@ cdef extern from "vexfs/io.h" nogil:
     int vx_io_close(int fd)
     ssize_t vx_io_pread(int fd, void *buf, size_t n, off_t off)
     int vx_io_pwrite(int fd, const void *buf, size_t n, off_t off)
-    int vx_io_pwritev(int fd, const iovec *iov, int count, off_t off)
     int vx_io_ftruncate(int fd, off_t size)
     int vx_io_fdatasync(int fd)
     int vx_io_unlink(const char *path)

@@ -13,14 +13,6 @@ cdef extern from "vexfs/pool.h" nogil:
         VX_POOL_POISON
         VX_POOL_TRACKING
         VX_POOL_OFF
-        VX_TAG_OTHER
-        VX_TAG_PAGE
-        VX_TAG_INLINE
-        VX_TAG_FRAME
-        VX_TAG_REQUEST
-        VX_TAG_QUERY
-        VX_TAG_INDEX
-        VX_TAG_TEST
         VX_TAG_COUNT
 
     ctypedef struct vx_pool:

@@ -370,7 +370,6 @@ const char *vx_pool_violation_name(uint32_t kind) {
 }
 
 const char *vx_pool_tag_name(uint32_t tag) {
-    static const char *const names[VX_TAG_COUNT] = {"other", "page", "inline", "frame", "request", "query", "index",
-                                                     "test"};
+    static const char *const names[VX_TAG_COUNT] = {"other", "page", "frame", "request", "query", "test"};
     return tag < VX_TAG_COUNT ? names[tag] : "unknown";
 }

@@ -16,8 +16,7 @@
 typedef struct vx_pool vx_pool;
 
 /* Who owns a buffer: shown by allocation tracking. */
-enum vx_tag { VX_TAG_OTHER, VX_TAG_PAGE, VX_TAG_INLINE, VX_TAG_FRAME, VX_TAG_REQUEST, VX_TAG_QUERY, VX_TAG_INDEX,
-              VX_TAG_TEST, VX_TAG_COUNT };
+enum vx_tag { VX_TAG_OTHER, VX_TAG_PAGE, VX_TAG_FRAME, VX_TAG_REQUEST, VX_TAG_QUERY, VX_TAG_TEST, VX_TAG_COUNT };
 
 enum vx_pool_option { VX_POOL_ZERO_ON_FREE = 1, VX_POOL_GUARD_PAGES = 2, VX_POOL_CANARIES = 4, VX_POOL_POISON = 8,
                       VX_POOL_TRACKING = 16,
