@@ -15,6 +15,17 @@ from vexfs.errors import ConfigError, VexfsError
 
 log = logging.getLogger("vexfs.http")
 
+#: What a handshake fails with where a client speaks no TLS at all; and what it is told.
+_CLEAR = ("HTTP_REQUEST", "WRONG_VERSION_NUMBER")
+_WHAT = (
+    b'{"type":"about:blank","title":"Bad Request","status":400,'
+    b'"detail":"this port speaks TLS; ask it with https://, or wss:// for subscriptions"}'
+)
+_TOLD = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(_WHAT), _WHAT)
+)
+
 
 def bound(where: Endpoint, key: str) -> socket.socket:
     """A listening socket.
@@ -42,6 +53,32 @@ def bound(where: Endpoint, key: str) -> socket.socket:
     return listener
 
 
+class _Handshake(ssl.SSLObject):
+    """Of a port that speaks TLS: who comes in clear is told so, in clear."""
+
+    outgoing: ssl.MemoryBIO
+    told = False
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except ssl.SSLError as error:
+            if error.reason not in _CLEAR or self.told:
+                raise
+            self.told = True
+            self.outgoing.write(_TOLD)
+            raise ssl.SSLWantReadError from None  # so it goes out; the end comes with the time for handshakes
+
+
+class _Context(ssl.SSLContext):
+    sslobject_class = _Handshake
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
+        made = super().wrap_bio(incoming, outgoing, *args, **options)
+        made.outgoing = outgoing  # type: ignore[attr-defined]
+        return made
+
+
 class Certificates:
     """The TLS context of a port; read again on reload, for connections to come."""
 
@@ -51,7 +88,7 @@ class Certificates:
     @staticmethod
     def _read(settings: Settings) -> ssl.SSLContext:
         api = settings.api
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = _Context(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         try:

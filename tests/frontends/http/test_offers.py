@@ -2,11 +2,15 @@
 
 import re
 import socket
+import ssl
 import threading
 
 import pytest
 
+import vexfs
+from tests.frontends.http.test_gate import certificate
 from tests.waiting import until
+from vexfs.errors import VexfsError
 
 OFFER = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
 
@@ -98,3 +102,25 @@ def test_a_head_that_stops_on_a_kept_connection_is_told_so(serve):
         until(lambda: [each for each in gate.connections if each._head_bytes])
         go.set()
         assert statuses(link.makefile("rb").read()) == [200, 408]
+
+
+def test_who_comes_in_clear_where_tls_is_spoken_is_told_so(serve, tmp_path):
+    certificate(tmp_path, "now")
+    files = [f"api.tls_{what}_file={tmp_path}/now.{end}" for what, end in (("cert", "crt"), ("key", "key"))]
+    served = serve("api.tls_enabled=true", *files)
+    websocket = served.node.services["websocket"].service.url
+    for place in (served.host, websocket.rpartition("/")[2]):
+        for method in ("GET", "DELETE"):
+            host, _, port = place.rpartition(":")
+            with socket.create_connection((host, int(port)), timeout=120) as link:
+                link.sendall(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                got = b""
+                while not got.endswith(b"}") and (more := link.recv(1 << 16)):
+                    got += more
+            assert statuses(got) == [400] and b"ask it with https://" in got
+    with pytest.raises(VexfsError, match="ask it with https://"):
+        vexfs.connect(served.url.replace("https", "http"), served.token)
+    trusting = ssl.create_default_context(cafile=f"{tmp_path}/now.crt")
+    place = served.url.replace("127.0.0.1", "localhost")
+    with vexfs.connect(place, served.token, context=trusting) as fs:
+        assert fs.exists("/")
