@@ -70,7 +70,7 @@ class VexFS(Store):
         with vexfs.open(home / "v.vex") as fs:
             index = fs.index("papers", dim=DIM)
             self.insert(fs, index, base)
-            index.catalog.wait()
+            index.catalog.upkeep.wait()
 
     @staticmethod
     def insert(fs: Any, index: Any, base: Floats) -> None:
@@ -83,7 +83,7 @@ class VexFS(Store):
     def open(self, home: Path) -> None:
         self.fs = vexfs.open(home / "v.vex")
         self.index = self.fs.index("papers")
-        self.index.catalog.wait()
+        self.index.catalog.upkeep.wait()
 
     def search(self, vector: Floats, span: Span) -> list[tuple[str, Any]]:
         where = None if span is None else {"year": {"$gte": span[0], "$lte": span[1]}}

@@ -9,7 +9,7 @@ import pytest
 import vexfs
 from tests.waiting import until
 from vexfs.search import reembed, snapshot
-from vexfs.search.catalog import Catalog
+from vexfs.search.upkeep import Upkeep
 
 
 def embed(texts):
@@ -202,7 +202,7 @@ def test_dropping_an_index_that_is_worked_on_is_no_failure(tmp_path, caplog):
 
         def hint():
             while not over.is_set():
-                fs.catalog.hint(kept)
+                fs.catalog.upkeep.hint(kept)
 
         threads = [threading.Thread(target=hint) for _ in range(2)]
         for thread in threads:
@@ -231,13 +231,13 @@ def names_in(index):
 
 
 def test_recall_is_learnt_from_queries_in_quiet_moments_and_kept(fs, reopen, monkeypatch):
-    quiet, look = threading.Event(), Catalog._look
-    monkeypatch.setattr(Catalog, "_look", lambda self: quiet.is_set() and look(self))
+    quiet, look = threading.Event(), Upkeep._look
+    monkeypatch.setattr(Upkeep, "_look", lambda self: quiet.is_set() and look(self))
     rng = np.random.default_rng(4)
     rows = rng.normal(size=(40, 32))[rng.integers(0, 40, 12_000)] + 0.5 * rng.normal(size=(12_000, 32))
     index = fs.index("many", dim=32)
     index.upsert([f"r{k}" for k in range(len(rows))], rows)
-    fs.catalog.wait()
+    fs.catalog.upkeep.wait()
     index = reopen().index("many")
     assert b"learned" not in names_in(index)
     q = rows[rng.integers(0, len(rows), (160, 3))].mean(axis=1)

@@ -103,7 +103,7 @@ def test_by_words(fs, monkeypatch):
                 return found
 
         with monkeypatch.context() as during:
-            during.setattr(index, "words", Words())
+            during.setattr(index.loading, "words", Words())
             return deep(index, *given)
 
     monkeypatch.setattr(textsearch, "_deep", interrupted)

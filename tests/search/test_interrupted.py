@@ -18,8 +18,8 @@ def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 where, name = sys.argv[2].split(".")
-setattr({"catalog": catalog, "Catalog": catalog.Catalog, "Settling": catalog.Settling, "index": index}[where], name,
-        interrupt)
+setattr({"catalog": catalog, "Catalog": catalog.Catalog, "Settling": catalog.Settling, "Upkeep": catalog.Upkeep,
+         "index": index}[where], name, interrupt)
 for _ in range(2):
     try:
         with vexfs.open(sys.argv[1]):
@@ -74,7 +74,7 @@ def sound(place):
 
 @pytest.mark.parametrize(
     "where",
-    ["index.load_snapshot", "Catalog._add", "catalog.stand_behind", "Settling.begin", "Catalog._start",
+    ["index.Loading", "Catalog._add", "catalog.stand_behind", "Settling.begin", "Upkeep.begin",
      "Catalog.ingesting"],
 )  # fmt: skip
 def test_while_it_is_opened(place, where):

@@ -20,7 +20,7 @@ def test_the_same_results_in_less_memory(fs, many, reopen):
         index = fs.index(where, dim=DIM, rows_in=where)
         index.upsert([f"r{k}" for k in range(N)], many, {"n": list(range(N))})
         made[where] = index
-    fs.catalog.wait()
+    fs.catalog.upkeep.wait()
     q = many[:50] + 0.1
 
     def answers(index, **options):
@@ -36,7 +36,7 @@ def test_the_same_results_in_less_memory(fs, many, reopen):
     assert made["disk"].memory()["rows"] == 0 and made["disk"].vectors.stats()["resident"] == 0
     assert sum(made["memory"].memory().values()) - sum(made["disk"].memory().values()) > N * DIM * 4
     fs = reopen()
-    fs.catalog.wait()
+    fs.catalog.upkeep.wait()
     index = fs.index("disk")
     assert index.rows_in == "disk" and index.vectors.stats()["resident"] == 0
     assert answers(index, exact=True) == true

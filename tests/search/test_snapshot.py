@@ -76,8 +76,8 @@ def test_one_of_an_older_version_is_told_and_made_anew(fs, reopen, vectors, capl
     old[at : at + 4] = (2).to_bytes(4, "little")
     fs.filesystem.write_file(place, bytes(old))
     again = reopen().index("i")
-    assert "made by another version of VexFS" in caplog.text
     assert again.query(vectors[7], 1)[0].id == "f7" and len(again) == 400
+    assert "made by another version of VexFS" in caplog.text
 
 
 def test_a_full_volume_is_closed_without_it(tmp_path, vectors):

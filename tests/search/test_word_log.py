@@ -39,12 +39,14 @@ def test_only_what_came_since_is_read(tmp_path, monkeypatch, begun):
         closed(fs, monkeypatch, with_snapshot=True)
     begun.clear()
     with vexfs.open(tmp_path / "v") as fs:
+        assert len(fs.index("docs").words) == 200
         assert len(begun) == 1 and begun[0] == fs.filesystem.stat(".vexfs/index-1/words").st_size > 2000
         fs.write_text("docs/3.txt", "another")
         fs.write_text("docs/new.txt", "newcomer")
         fs.remove("docs/5.txt")
         closed(fs, monkeypatch, with_snapshot=False)
     with vexfs.open(tmp_path / "v") as fs:
+        assert len(fs.index("docs").words) == 200
         assert len(begun) == 2 and begun[1] == begun[0]
         for word, path in (("number7", "/docs/7.txt"), ("another", "/docs/3.txt"), ("newcomer", "/docs/new.txt")):
             assert [hit.path for hit in fs.search(word, mode="keyword")] == [path]

@@ -89,7 +89,8 @@ cdef extern from "vexfs/rows.h" nogil:
     int vx_fs_hidden(vx_fs *fs, uint64_t *ino)
     int vx_table_open(vx_fs *fs, const vx_table_options *o, vx_table **out)
     void vx_table_close(vx_fs *fs, vx_table *t)
-    void vx_table_watch(vx_fs *fs, vx_table *t, vx_row_gone_fn gone, void *ctx)
+    int VX_TABLE_WATCHERS
+    void vx_table_watch(vx_fs *fs, vx_table *t, uint32_t place, vx_row_gone_fn gone, void *ctx)
     void vx_table_read(vx_fs *fs, vx_table *t, vx_table_stats *out)
     uint32_t vx_table_rows(vx_fs *fs, vx_table *t, uint32_t first, uint32_t n, vx_row *out)
     uint32_t vx_table_versions(vx_fs *fs, vx_table *t, uint32_t *out, uint32_t cap)
@@ -119,12 +120,6 @@ cdef extern from "vexfs/rows.h" nogil:
                       vx_hit_fn fn, void *ctx)
 
 
-# Whom the table tells that a row went out of use: the two indexes over it.
-ctypedef struct sinks:
-    vx_row_gone_fn fn[2]
-    void *ctx[2]
-
-
 # Where an index reads stored vectors.
 ctypedef struct source:
     vx_fs *fs
@@ -135,9 +130,8 @@ ctypedef struct source:
 cdef class RowTable:
     cdef readonly Filesystem filesystem
     cdef vx_table *ptr
-    cdef sinks sink
     cdef source source
-    cdef object keep
+    cdef dict watchers  # by their place
     cdef readonly uint64_t directory
     cdef readonly uint32_t row_bytes
     cdef int calls      # under way

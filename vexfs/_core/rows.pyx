@@ -9,7 +9,6 @@ from vexfs.errors import IndexClosed
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from vexfs._core.fs cimport Filesystem
@@ -79,14 +78,6 @@ def covering(Filesystem fs not None, uint64_t ino):
     return directory
 
 
-cdef void tell(void *ctx, uint32_t row) noexcept nogil:
-    cdef sinks *s = <sinks *>ctx
-    cdef int k
-    for k in range(2):
-        if s.fn[k] is not NULL:
-            s.fn[k](s.ctx[k], row)
-
-
 cdef void gone_vector(void *ctx, uint32_t row) noexcept nogil:
     vx_vindex_remove(<vx_vindex *>ctx, row)
 
@@ -125,7 +116,7 @@ cdef class RowTable:
 
     def __cinit__(self):
         self.ptr = NULL
-        memset(&self.sink, 0, sizeof(self.sink))
+        self.watchers = {}
 
     def __init__(self, Filesystem fs not None, uint64_t directory, uint64_t rows, uint64_t vectors, uint64_t words,
                  uint32_t row_bytes):
@@ -145,7 +136,8 @@ cdef class RowTable:
 
     def __dealloc__(self):
         if self.ptr is not NULL and self.filesystem is not None and not self.filesystem.closed:
-            vx_table_watch(self.filesystem.fs, self.ptr, NULL, NULL)
+            for place in range(VX_TABLE_WATCHERS):
+                vx_table_watch(self.filesystem.fs, self.ptr, place, NULL, NULL)
 
     cdef vx_fs *begin(self) except NULL:
         """A call begins: the filesystem, which it answers, and the table stay until its `end`."""
@@ -183,16 +175,15 @@ cdef class RowTable:
         self.end()
         return s
 
-    def watch(self, VectorIndex vectors not None, WordIndex words not None):
-        """Rows that go out of use leave these indexes at once."""
+    def watch(self, index not None):
+        """Rows that go out of use leave that `VectorIndex` or `WordIndex` at once, and no more another of its kind."""
+        cdef bint words = isinstance(index, WordIndex)
+        cdef vx_row_gone_fn gone = gone_words if words else gone_vector
+        cdef void *ctx = <void *>(<WordIndex>index).ptr if words else <void *>(<VectorIndex?>index).index
         cdef vx_fs *p = self.begin()
-        self.keep = (vectors, words)
-        self.sink.fn[0] = gone_vector
-        self.sink.ctx[0] = vectors.index
-        self.sink.fn[1] = gone_words
-        self.sink.ctx[1] = words.ptr
         with nogil:
-            vx_table_watch(p, self.ptr, tell, &self.sink)
+            vx_table_watch(p, self.ptr, words, gone, ctx)
+        self.watchers[words] = index
         self.end()
 
     def attach(self, VectorIndex vectors not None, bint keep=True):

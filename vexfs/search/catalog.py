@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from vexfs._core import rows
-from vexfs._core.bridge import Bell
 from vexfs._core.fs import Filesystem
 from vexfs._core.opened import CLOSED
 from vexfs._core.vectorattr import stand_behind
@@ -24,6 +23,7 @@ from vexfs.search.index import Index
 from vexfs.search.query import made_directory
 from vexfs.search.records import parse_vector
 from vexfs.search.settling import HIDDEN, Settling, still_there
+from vexfs.search.upkeep import Upkeep
 from vexfs.store.rows import ROOT_INO
 
 if TYPE_CHECKING:
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("vexfs.search")
 
 LIST = f"{HIDDEN}/indexes.json"
-#: Kind of the bridge's items that say that an index has work to do.
-KIND_INDEX = 1
-SLICE_MS = 20
-#: How long files with vectors may wait when nobody searches.
-REST_S = 0.5
 
 
 def _text(path: Any) -> str:
@@ -79,11 +74,9 @@ class Catalog:
         #: One index is about to take the place of another: who finds none looks again when that is done.
         self._replacing = self._closed = False
         self._stop = threading.Event()
-        self._work = Bell()
-        self._hinted = False
-        self._worker: threading.Thread | None = None
         self._ingest: Ingest | None = None
         self.settling = Settling(self)
+        self.upkeep = Upkeep(self)
         #: They see what is written, and end with the volume.
         self.standing: list[StandingQuery] = []
         try:
@@ -95,13 +88,10 @@ class Catalog:
     def _begin(self) -> None:
         self._load()
         stand_behind(self.filesystem, self)
-        if self.bridge is not None:
-            self.bridge.handler(KIND_INDEX, self._work)
         if not self.read_only:
             self.settling.begin(list(self._by_directory))
         if self._by_directory:
-            self._start()
-            self._work.ring()  # what a snapshot lacks is brought into memory
+            self.upkeep.begin()
         if not self.read_only and any(index.embedder for index in self._by_directory.values()):
             self.ingesting()
 
@@ -118,6 +108,11 @@ class Catalog:
         if not self.read_only:
             ingest.start()
         return ingest
+
+    @property
+    def ending(self) -> bool:
+        """Whether the indexes are being let go: what is under way ends."""
+        return self._stop.is_set()
 
     # -- the list
 
@@ -192,6 +187,10 @@ class Catalog:
             self.refuse_closed()
             return sorted(self._by_directory.values(), key=lambda i: i.description.number)
 
+    def held(self) -> list[Index]:
+        """As `known`, in any order, and none where they were let go."""
+        return list(self._by_directory.values())
+
     def unopened(self) -> list[tuple[str, Description, str]]:
         """Path, description and fault of each index that cannot be opened."""
         out = []
@@ -200,6 +199,17 @@ class Catalog:
                 out.append((_text(self.filesystem.path_of(directory)), description, why))
         return out
 
+    def set_aside(self, index: Index, error: OSError) -> Damaged:
+        """What is stored of an index cannot be read: it is one of those that cannot be opened.  What to raise."""
+        about = index.description
+        why = "what it stores is damaged" if error.errno == errno.EBADMSG else str(error)
+        with self.lock:
+            if self._by_directory.get(about.directory) is index:
+                del self._by_directory[about.directory], self._by_number[about.number]
+                self._unopened[about.directory] = about, why
+                log.error("index %d cannot be opened: %s", about.number, why)
+        return self._damaged(why, index.path)
+
     def refuse_closed(self) -> None:
         """Raise ``VolumeClosed`` when the indexes were let go: there are none to be found any more."""
         if self._closed:
@@ -207,9 +217,11 @@ class Catalog:
 
     def _refuse_unopened(self, ino: int, path: str) -> None:
         if ino in self._unopened:
-            remedy = "restore the volume from a backup, or drop the index (vexctl index drop) and make it anew"
-            told = f"its index cannot be opened: {self._unopened[ino][1]}; {remedy}"
-            raise Damaged.at(told, path)
+            raise self._damaged(self._unopened[ino][1], path)
+
+    def _damaged(self, why: str, path: str) -> Damaged:
+        remedy = "restore the volume from a backup, or drop the index (vexctl index drop) and make it anew"
+        return Damaged.at(f"its index cannot be opened: {why}; {remedy}", path)
 
     def refuse_unopened_below(self, path: str) -> None:
         """Raise ``Damaged`` when an index below a directory cannot be opened."""
@@ -321,7 +333,7 @@ class Catalog:
             finally:
                 self._replacing = False
             self.settling.tree(ino)
-            self._start()
+            self.upkeep.begin()
         return index
 
     def drop(self, path: Any) -> None:
@@ -414,61 +426,14 @@ class Catalog:
         """Rows of an index were written by the moment `since`, `stored` as they lie on the disk: tell who asked."""
         if not self.standing:
             return
-        vectors = index.vectors.decode(stored)
+        vectors = index.form.decode(stored)
         for each in list(self.standing):
             try:
                 each.see(index, found, vectors, since)
             except Exception:  # what was written stays written
                 log.exception("a standing query failed")
 
-    # -- upkeep
-
-    def hint(self, index: Index) -> None:
-        """An index changed: there may be work to do."""
-        if self._hinted:
-            return
-        self._hinted = True
-        if self.bridge is None or not self.bridge.enqueue(index.description.number, 0, KIND_INDEX, "low", wait=False):
-            self._work.ring()
-
-    def _start(self) -> None:
-        if self._worker is None:
-            self._worker = threading.Thread(target=self._run, name="vexfs-index", daemon=True)
-            self._worker.start()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            if not self._work.wait(REST_S):
-                self._look()
-                continue
-            self._hinted = False
-            more = True
-            while more and not self._stop.is_set():
-                more = False
-                for index in list(self._by_directory.values()):
-                    try:
-                        more |= index.maintain(SLICE_MS)
-                    except Exception:  # one that was dropped meanwhile has none
-                        if not self._stop.is_set() and self._by_number.get(index.description.number) is index:
-                            log.exception("upkeep of index %d failed", index.description.number)
-
-    def _look(self) -> None:
-        """In quiet times: what nobody's search has settled yet, lists that have not been kept, what was asked."""
-        try:
-            self.settle()
-            for index in self.known():
-                index.aside.save()
-                if index.vectors.may_learn:
-                    self.hint(index)
-        except Exception:
-            if not self._stop.is_set():
-                log.exception("files with vectors could not be looked at")
-
-    def wait(self) -> None:
-        """Do all the upkeep there is, here and now."""
-        for index in self.indexes():
-            while index.maintain(SLICE_MS):
-                pass
+    # -- the end
 
     def close(self) -> None:
         """End the upkeep and let the indexes go, with a snapshot of those that changed much."""
@@ -486,10 +451,8 @@ class Catalog:
             late = self._ingest  # made meanwhile
         if late is not None:
             late.close()
-        self._work.ring()
         stand_behind(self.filesystem, None)
-        if self._worker is not None:
-            self._worker.join()
+        self.upkeep.close()
         with self.settling.lock, self.lock:  # no index comes or goes from here on
             if whole:
                 self.settling.end()

@@ -7,9 +7,8 @@ happens in the filesystem's operations; what makes them come passes through the 
 
 import contextlib
 import logging
-import os
-import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,16 +21,18 @@ from vexfs._core.origin import AWAY, CONTENT, RENAMED, STALE, origin
 from vexfs._core.record import names_of, unpack
 from vexfs._core.rows import INO_MASK, RowTable
 from vexfs._core.vindex import VectorIndex
-from vexfs.errors import InvalidArgument, describe
+from vexfs._core.words import WordIndex
+from vexfs.errors import IndexClosed, InvalidArgument, describe
 from vexfs.observe.tally import as_many, tallied
 from vexfs.search.aside import Aside
 from vexfs.search.description import Description
 from vexfs.search.filters import refuse_empty
 from vexfs.search.hits import Hit, Hits
+from vexfs.search.loading import Loading
 from vexfs.search.query import Reader
 from vexfs.search.records import Attributes
 from vexfs.search.rehearsal import Rehearsal
-from vexfs.search.snapshot import load_snapshot, load_words, rewrite_words, save_learned, save_snapshot, shorten_words
+from vexfs.search.snapshot import save_learned, save_snapshot, shorten_words
 from vexfs.search.straight import straight
 from vexfs.search.writer import Writer
 from vexfs.store.attributes import Scalar
@@ -46,8 +47,6 @@ log = logging.getLogger("vexfs.search")
 SNAPSHOT_SHARE, SNAPSHOT_ROWS = 0.2, 20_000
 #: At closing a snapshot of fewer is worth its writing.
 CLOSING_ROWS = 2000
-#: Stored vectors are brought into memory in stretches of so many bytes, if all of them take no more than this share.
-LOAD_BYTES, LOADED_SHARE = 8 << 20, 0.4
 
 
 def _queries(answer: Any) -> int:
@@ -71,10 +70,6 @@ class Record:
     attributes: dict[str, Scalar]
 
 
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 class Index:
     """The index of one directory; made by ``fs.index`` and the catalog.  Thread-safe.
 
@@ -82,8 +77,8 @@ class Index:
     ----------
     description : Description
     table : RowTable
-    vectors : VectorIndex
-    words : WordIndex
+    form : VectorIndex
+        What vectors are encoded and decoded with.
     aside : Aside
         Files that cannot be in it, each with the reason.
     """
@@ -95,34 +90,45 @@ class Index:
         self.catalog, self.description = catalog, description
         self.filesystem: Filesystem = catalog.filesystem
         self.home, self.counted_as = f".vexfs/index-{description.number}", str(description.number)
-        self.vectors = VectorIndex(
+        self.form = VectorIndex(
             description.dim, description.metric, description.dtype, simd=catalog.simd, pool=catalog.pool
         ) if filled is None else filled.vectors  # fmt: skip
         self._closed = False
         #: While it is embedded anew: ``embedder``, the files ``done`` and their ``total``.
         self.renewal: dict[str, Any] | None = None
         self.table = self._table()
-        #: `log_used`: about how much of the log of keyword records is in use.
-        known = None if filled is None else (filled.words, self.filesystem.getattr(self.file("words")).st_size, False)
-        self.words, self.log_used, mostly_dead = known or load_words(self)
-        if mostly_dead and not catalog.read_only:
-            self.log_used = rewrite_words(self)
-        empty = self.vectors
-        self.vectors, changed = load_snapshot(self)
-        loads = self.vectors is not empty and self.rows_in == "memory"
-        self._unloaded: int | None = 0 if loads else None
-        self._loading = threading.Lock()
-        self.table.watch(self.vectors, self.words)
-        self.rehearsal = Rehearsal(self.vectors)
-        self.writer = Writer(self, changed)
+        self.loading = Loading(self, filled)
+        self.writer = Writer(self)
         self._reader = Reader(self)
         self.aside = Aside(self)
 
     def _table(self) -> RowTable:
         return RowTable(
             self.filesystem, self.description.directory, self.file("rows"), self.file("vectors"), self.file("words"),
-            self.vectors.row_bytes,
+            self.form.row_bytes,
         )  # fmt: skip
+
+    @property
+    def vectors(self) -> VectorIndex:
+        """What is searched by vectors; loaded when it is first asked for."""
+        found = self.loading.vectors
+        return self.loading.load_vectors() if found is None else found
+
+    @property
+    def words(self) -> WordIndex:
+        """What is searched by words; loaded when it is first asked for."""
+        found = self.loading.words
+        return self.loading.load_words() if found is None else found
+
+    @cached_property
+    def rehearsal(self) -> Rehearsal:
+        """What prepares it for questions."""
+        return Rehearsal(self.vectors)
+
+    def refuse_closed(self) -> None:
+        """Raise ``IndexClosed`` when it is of no use to load more of it."""
+        if self._closed or self.catalog.ending:
+            raise IndexClosed.at("the index is no more: it was dropped, or its volume was closed")
 
     def file(self, name: str) -> int:
         """Inode number of one of the index's files."""
@@ -277,7 +283,7 @@ class Index:
 
     def stored(self, found: NDArray[np.uint32]) -> NDArray[np.uint8]:
         """Stored vectors of rows, uint8 (n, row_bytes), read from the volume."""
-        size = self.vectors.row_bytes
+        size = self.form.row_bytes
         out = np.empty((len(found), size), np.uint8)
         ino = self.file("vectors")
         for k, row in enumerate(found.tolist()):
@@ -306,7 +312,7 @@ class Index:
         if not hits:
             return None
         _, _, where, packed = hits[0]
-        vector = self.vectors.decode(self.stored(found[:1]))[0]
+        vector = self.form.decode(self.stored(found[:1]))[0]
         return Record(
             name.decode("utf-8", "surrogateescape"), where.decode("utf-8", "surrogateescape"), vector,
             unpack(packed),
@@ -314,7 +320,7 @@ class Index:
 
     def vectors_of(self, ino: int) -> NDArray[np.float32]:
         """The vectors of a file, float32 (n, dim); n may be 0."""
-        return self.vectors.decode(self.stored(self.table.rows_of(ino)))
+        return self.form.decode(self.stored(self.table.rows_of(ino)))
 
     def generation_of(self, ino: int) -> int | None:
         """The low 32 bits of the content generation that a file's rows were made from; None: it has no rows."""
@@ -364,7 +370,7 @@ class Index:
             with contextlib.suppress(FileNotFoundError):
                 self.filesystem.unlink(path)
                 gone += 1
-        self.catalog.hint(self)
+        self.catalog.upkeep.hint(self)
         return gone
 
     def drop_rows(self, ino: int) -> bool:
@@ -452,29 +458,14 @@ class Index:
         """A slice of background work; whether there is more."""
         if self._closed:
             return False
-        more = self._load_some()
+        more = self.loading.load_some()
         more |= self.vectors.maintain(budget_ms)
         more |= self.words.maintain(budget_ms)
         if not more and self.writer.changed >= max(SNAPSHOT_ROWS, SNAPSHOT_SHARE * self.table.live):
             self._save()
         if not more and not self.catalog.read_only:
-            self.log_used = shorten_words(self, self.log_used)
+            self.loading.log_used = shorten_words(self, self.loading.log_used)
         return more
-
-    def _load_some(self) -> bool:
-        """After a snapshot was restored: the next stretch of stored vectors into memory; whether there is more."""
-        with self._loading:
-            first, rows = self._unloaded, len(self.table)
-            if first is not None and rows * self.vectors.row_bytes > _memory_bytes() * LOADED_SHARE:
-                first = None  # they are read when they are looked at
-            if first is None or first >= rows:
-                self._unloaded = None
-                return False
-            some = max(1, LOAD_BYTES // self.vectors.row_bytes)
-            with self.table:
-                self.vectors.load(first, min(some, rows - first))
-            self._unloaded = first + some
-            return True
 
     def _save(self) -> None:
         with self.writer.lock:
@@ -490,10 +481,11 @@ class Index:
         if self._closed:
             return
         self._closed = True
-        if snapshot and self.writer.changed >= max(CLOSING_ROWS, 0.02 * self.table.live):
+        if snapshot and self.loading.done and self.writer.changed >= max(CLOSING_ROWS, 0.02 * self.table.live):
             self._save()
         if snapshot:
             with contextlib.suppress(OSError):
                 self.aside.save(now=True)
-                save_learned(self)
+                if self.loading.vectors is not None:
+                    save_learned(self)
         self.table.close()

@@ -9,6 +9,7 @@ import attrs
 
 from vexfs._core.origin import AWAY, CONTENT, RENAMED, STALE, origin
 from vexfs._core.rows import PUT_MAX
+from vexfs._core.words import WordIndex
 from vexfs.errors import IndexClosed
 from vexfs.search.chunk import Chunk, Chunker
 from vexfs.search.extract import Limits, Skipped, extract, kind_of
@@ -70,7 +71,7 @@ class Passages:
             if spans != [(row["start"], row["start"] + row["length"]) for row in rows] or (0, 0) in spans:
                 return False  # the name says that the file is of another kind, or the places of passages are not known
             return self.index.writer.put_stored(
-                [(self.ino, self.generation, len(spans))], spans, self.index.words.encode_all(self.words()),
+                [(self.ino, self.generation, len(spans))], spans, WordIndex.encode_all(self.words()),
                 self.index.stored(found), called=[os.fsencode(self.name)], told=False,
             )[0]  # fmt: skip
         except IndexClosed:  # it was dropped meanwhile

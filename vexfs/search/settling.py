@@ -59,7 +59,7 @@ class Settling:
         """The volume is about to be closed; no search follows."""
         with self.lock:
             self._stopping = True
-            left = self._trees or any(index.table.waiting for index in self._catalog.known())
+            left = self._trees or any(index.table.waiting for index in self._catalog.held())
         if not left and not self._catalog.read_only:
             with contextlib.suppress(OSError):
                 self._filesystem.write_file(SETTLED, b"", 0o600)

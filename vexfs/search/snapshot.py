@@ -20,6 +20,7 @@ from vexfs._core.fs import Filesystem
 from vexfs._core.rows import NO_ROW
 from vexfs._core.vindex import VectorIndex
 from vexfs._core.words import WordIndex
+from vexfs.errors import IndexClosed
 
 if TYPE_CHECKING:
     from vexfs.search.index import Index
@@ -29,7 +30,7 @@ log = logging.getLogger("vexfs.search")
 HEAD = struct.Struct("<16sQ")
 MAGIC = b"VexFS snapshot 1"
 UNUSED = NO_ROW
-READ_BYTES, AHEAD_BYTES = 16 << 20, 4 << 20
+READ_BYTES, AHEAD_BYTES, PUT_AT_ONCE = 16 << 20, 4 << 20, 4096
 WORD_HEAD = struct.Struct("<III")
 #: Behind a snapshot of keywords: the log of which it has the records, how far, how many bytes of it were in use when
 #: that was last counted, and the number of bits that follow, of the rows that have words.
@@ -51,8 +52,8 @@ class _Log(NamedTuple):
 class _Reader:
     """A file of the volume from beginning to end, read in long stretches by a thread that is one ahead."""
 
-    def __init__(self, filesystem: Filesystem, path: str) -> None:
-        self._filesystem, self._ino = filesystem, filesystem.resolve(path)
+    def __init__(self, filesystem: Filesystem, path: str, go_on: Callable[[], None]) -> None:
+        self._filesystem, self._ino, self._go_on = filesystem, filesystem.resolve(path), go_on
         self.size = filesystem.getattr(self._ino).st_size
         self._asked = self._at = self._n = 0
         self._now, self._next = (np.empty(min(AHEAD_BYTES, self.size), np.uint8) for _ in range(2))
@@ -65,6 +66,7 @@ class _Reader:
 
     def some(self, n: int) -> NDArray[np.uint8]:
         """At most n bytes, not none."""
+        self._go_on()
         if self._at == self._n:
             self._n, self._at = self._coming.result(), 0
             self._now, self._next = self._next, self._now
@@ -91,7 +93,7 @@ class _Reader:
 def _opened(index: "Index", name: str) -> Iterator[tuple[_Reader, NDArray[np.uint32]] | None]:
     """A snapshot behind its head, and the versions that it says; None where there is none to use."""
     try:
-        read = _Reader(index.filesystem, f"{index.home}/{name}")
+        read = _Reader(index.filesystem, f"{index.home}/{name}", index.refuse_closed)
     except FileNotFoundError:
         yield None
         return
@@ -119,6 +121,8 @@ def _restored(index: "Index") -> tuple[VectorIndex, NDArray[np.uint32]] | None:
             read, versions = opened
             kind = d.dim, d.metric, d.dtype
             vectors = VectorIndex.restore(*kind, read=read.some, simd=catalog.simd, pool=catalog.pool)
+    except IndexClosed:
+        raise
     except (OSError, ValueError, MemoryError) as error:
         log.warning("the snapshot of index %d is not used: %s", d.number, _told(error))
         return None
@@ -140,6 +144,8 @@ def _restored_words(index: "Index") -> tuple[WordIndex, NDArray[np.uint32], _Log
             words = WordIndex()
             words.restore(read.exactly)
             logged = _log_behind(read)
+    except IndexClosed:
+        raise
     except (OSError, ValueError, MemoryError) as error:
         log.warning("the keyword snapshot of index %d is not used: %s", index.description.number, _told(error))
         return none
@@ -158,12 +164,11 @@ def _log_behind(read: _Reader) -> _Log | None:
     return _Log(ino, size, used, np.unpackbits(bits, count=n, bitorder="little").view(np.bool_))
 
 
-def load_snapshot(index: "Index") -> tuple[VectorIndex, int]:
-    """The vector index over a table, brought up to date; and how many rows the snapshot did not have."""
-    now = index.table.versions()
+def load_vectors(index: "Index", now: NDArray[np.uint32]) -> tuple[VectorIndex, int]:
+    """The vector index over a table of those versions; and how many rows the snapshot did not have."""
     restored = _restored(index)
     if restored is None:
-        vectors, had = index.vectors, np.full(0, UNUSED, np.uint32)
+        vectors, had = index.form, np.full(0, UNUSED, np.uint32)
     else:
         vectors, had = restored
     then = np.full(len(now), UNUSED, np.uint32)
@@ -194,12 +199,15 @@ def _put(index: "Index", vectors: VectorIndex, rows: NDArray[np.uint32]) -> None
     most = max(1, READ_BYTES // size)
     at = 0
     while at < len(rows):
+        index.refuse_closed()
         first = int(rows[at])
         end = int(np.searchsorted(rows, first + most))
         part = rows[at:end]
         span = int(part[-1]) - first + 1
-        data = np.frombuffer(index.filesystem.read(ino, span * size, first * size), np.uint8).reshape(span, size)
-        vectors.put(part, np.ascontiguousarray(data[part - np.uint32(first)]))
+        data = np.frombuffer(index.filesystem.read(ino, span * size, first * size), np.uint8)
+        if len(data) < span * size:
+            raise OSError(errno.EBADMSG, "ends before the last vector", f"{index.home}/vectors")
+        vectors.put(part, np.ascontiguousarray(data.reshape(span, size)[part - np.uint32(first)]))
         at = end
 
 
@@ -209,7 +217,7 @@ def save_snapshot(index: "Index") -> None:
     with contextlib.suppress(FileNotFoundError):
         index.filesystem.unlink(f"{index.home}/{LEARNED}")  # it is in there
     if len(index.words):
-        _save(index, WORDS, index.words.dump, index.log_used)
+        _save(index, WORDS, index.words.dump, index.loading.log_used)
 
 
 def save_learned(index: "Index") -> None:
@@ -255,12 +263,9 @@ def _write(index: "Index", ino: int, dump: Callable[[Callable[[Any], None]], Non
     write(behind)
 
 
-def load_words(index: "Index") -> tuple[WordIndex, int, bool]:
-    """The keyword index over a table, snapshot and log together; about how much of the log is in use, and whether most
-    of it is dead.
-    """
+def load_words(index: "Index", now: NDArray[np.uint32]) -> tuple[WordIndex, int]:
+    """The keyword index over a table of those versions, snapshot and log together; about how much of the log is in use."""
     words, had, log = _restored_words(index)
-    now = index.table.versions()
     gone = np.flatnonzero((had != UNUSED) & (_fitted(now, len(had)) != had)).astype(np.uint32)
     if len(gone):
         words.remove(gone)
@@ -269,25 +274,27 @@ def load_words(index: "Index") -> tuple[WordIndex, int, bool]:
     size = index.filesystem.getattr(ino).st_size
     if log is not None and log.ino == ino and log.size <= size < 2 * log.used + LOG_BYTES:
         found, _ = _logged(index, now, log.size)
-        _put_words(words, found, then, now)
+        _put_words(index, words, found, then, now)
         # One that was away when the snapshot was made, or left meanwhile, and came back as what it was.
         held = words.held(len(now))
         had_words = np.zeros(len(now), np.bool_)
         had_words[: min(len(now), len(log.held))] = log.held[: len(now)]
         if not (~held & (now != UNUSED) & (had_words | (then != now))).any():
-            return words, log.used, False
+            return words, log.used
     found, live = _logged(index, now)
-    _put_words(words, found, then, now)
-    return words, live, size > LOG_BYTES and live < size // 2
+    _put_words(index, words, found, then, now)
+    return words, live
 
 
 def _put_words(
-    words: WordIndex, found: dict[int, bytes], then: NDArray[np.uint32], now: NDArray[np.uint32]
+    index: "Index", words: WordIndex, found: dict[int, bytes], then: NDArray[np.uint32], now: NDArray[np.uint32]
 ) -> None:
     """Records of rows that were taken into use since, or are missing."""
-    fresh = {row: record for row, record in found.items() if then[row] != now[row] or row not in words}
-    if fresh:
-        words.put(np.fromiter(fresh, np.uint32, len(fresh)), list(fresh.values()))
+    fresh = [(row, record) for row, record in found.items() if then[row] != now[row] or row not in words]
+    for at in range(0, len(fresh), PUT_AT_ONCE):
+        index.refuse_closed()
+        rows, records = zip(*fresh[at : at + PUT_AT_ONCE], strict=True)
+        words.put(np.array(rows, np.uint32), records)
 
 
 def _logged(index: "Index", versions: NDArray[np.uint32], begin: int = 0) -> tuple[dict[int, bytes], int]:

@@ -173,10 +173,10 @@ def _deep(
 ) -> tuple[Hits, bool]:
     """At most k files of the best `depth` passages of each list, `behind` so many; and whether a list had more."""
     near, distances, words, scores = _NO_ROWS, _NO_SCORES, _NO_ROWS, _NO_SCORES
-    if vector is not None:
-        near, distances = _nearest(index, vector, depth, recall, bits)
     if mode != "semantic":
         words, scores = index.words.search(query, depth, mask=bits)
+    if vector is not None:
+        near, distances = _nearest(index, vector, depth, recall, bits)
     if mode == "semantic":
         rows, scores = near, score_of(index.metric, distances)
     elif mode == "keyword":

@@ -85,12 +85,12 @@ def read_vectors(index: "Index", ino: int, name: bytes) -> Content:
         raise Unfit(f"{about.st_size} bytes; the most is {SIZE_MOST}")
     read = _npy if name.endswith(b".npy") else _text
     parts, spans = read(filesystem, ino, about.st_size, index.dim)
-    stored = np.empty((len(spans), index.vectors.row_bytes), np.uint8)
+    stored = np.empty((len(spans), index.form.row_bytes), np.uint8)
     first = 0
     for part in parts:
         try:
             x = vectors_of(part, index.dim, index.metric)
-            stored[first : first + len(x)] = encoded(index.vectors, x)
+            stored[first : first + len(x)] = encoded(index.form, x)
         except VectorInvalid as error:
             raise VectorInvalid(_counted_from(first, str(error))) from None
         first += len(x)

@@ -6,7 +6,7 @@ One writer at a time: a row that the table gives out is in the vector index befo
 import contextlib
 import errno
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from vexfs._core.record import names_of, pack
 from vexfs._core.rows import PUT_MAX, RecordFailed
 from vexfs._core.vindex import VectorIndex
+from vexfs._core.words import WordIndex
 from vexfs.errors import InvalidArgument, VectorInvalid
 from vexfs.search.records import Attributes, contents_of, float32_of, numbers_of, vectors_of
 from vexfs.search.straight import straight
@@ -55,12 +56,17 @@ class Writer:
         Rows put since the last snapshot.
     """
 
-    def __init__(self, index: "Index", changed: int) -> None:
-        self._index = index
-        self._table, self._vectors = index.table, index.vectors
-        self._filesystem = index.filesystem
+    def __init__(self, index: "Index") -> None:
+        self._index, self._table, self._filesystem = index, index.table, index.filesystem
         self.lock = threading.RLock()
-        self.changed = changed
+        self.changed = 0
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else puts rows, and there is what they are put into."""
+        self._index.loading.both()
+        with self.lock:
+            yield
 
     def put(
         self, ids: Iterable[str], vectors: ArrayLike | None, attributes: Attributes,
@@ -78,7 +84,7 @@ class Writer:
         n = len(names)
         report: list[Exception | None] = [None] * n
         keep = np.ones(n, np.bool_)
-        stored = np.empty((0, self._vectors.row_bytes), np.uint8)
+        stored = np.empty((0, self._index.form.row_bytes), np.uint8)
         if vectors is not None:
             if errors == "report":
                 vectors, keep = self._sound(vectors, report)
@@ -118,7 +124,7 @@ class Writer:
         return x, keep
 
     def _encoded(self, x: Floats) -> Bytes:
-        return encoded(self._vectors, x)
+        return encoded(self._index.form, x)
 
     def _parents(self, names: list[bytes], create: bool) -> int | list[int]:
         """The directory of all names, or of each."""
@@ -164,7 +170,7 @@ class Writer:
         late = {k: c for k, c in enumerate(some or ()) if c is not None and len(c) > INLINE_MAX}
         parent = self._parents([names[k] for k in pick], create)
         rows = stored if keep_rows or whole else stored[places]
-        with self.lock:
+        with self._alone():
             while True:
                 try:
                     taken, inos = self._table.put(
@@ -191,14 +197,14 @@ class Writer:
 
     def _taken(self, taken: NDArray[np.uint32], inos: NDArray[np.uint64], stored: Bytes) -> int:
         """Rows that the table took: into the vector index; by which moment they are."""
-        self._vectors.put(taken, stored)
+        self._index.vectors.put(taken, stored)
         self._table.confirm(taken, inos)
         self.changed += len(taken)
         return self._table.moment
 
     def _told(self, taken: NDArray[np.uint32], stored: Bytes, since: int, news: bool = True) -> None:
         """Outside the lock: there is work for the index, and news for those who wait for files that match."""
-        self._index.catalog.hint(self._index)
+        self._index.catalog.upkeep.hint(self._index)
         if len(taken) and news:
             self._index.catalog.written(self._index, taken, stored, since)
 
@@ -222,7 +228,7 @@ class Writer:
         bool
             False: the file has another content meanwhile, or is gone; nothing was changed.
         """
-        records = self._index.words.encode_all(texts)
+        records = WordIndex.encode_all(texts)
         return bool(self.put_files([(ino, generation, len(spans))], spans, records, vectors)[0])
 
     def put_files(
@@ -255,7 +261,7 @@ class Writer:
         file_of = np.repeat(np.arange(len(files)), counts.astype(np.intp))
         done = np.ones(len(files), np.bool_)
         taken, rows, since = np.empty(0, np.uint32), stored, 0
-        with self.lock:
+        with self._alone():
             while done.any():
                 places = np.flatnonzero(done[file_of])
                 rows = stored if len(places) == total else stored[places]
@@ -281,7 +287,7 @@ class Writer:
         """Give the file with that inode number these vectors, (n, dim) or (dim,), in place of those it has."""
         x = vectors_of(vectors, self._index.dim, self._index.metric)
         stored = self._encoded(x)
-        with self.lock:
+        with self._alone():
             taken, since = self._put_vectors(ino, stored)
         self._told(taken, stored, since)
 
@@ -297,7 +303,7 @@ class Writer:
 
         Rows that were made from its text go instead: it is read again, as one that is new.
         """
-        with self.lock:
+        with self._alone():
             if self._index.made_from_content(ino):
                 # Not, when it was read again already; without a model nobody reads it again.
                 if self._index.is_away(ino) or self._index.embedder is None:
@@ -315,11 +321,11 @@ class Writer:
 
         For one thread at a time; what is put meanwhile, by name or for the file, comes before or after it.
         """
-        with self.lock, other.writer.lock:
+        with self._alone(), other.writer.lock:
             found = other.table.rows_of(ino)
             if not len(found):
                 return
-            x = vectors_of(other.vectors.decode(other.stored(found)), self._index.dim, self._index.metric)
+            x = vectors_of(other.form.decode(other.stored(found)), self._index.dim, self._index.metric)
             stored = self._encoded(x)
             taken, since = self._put_vectors(ino, stored)
         self._told(taken, stored, since)

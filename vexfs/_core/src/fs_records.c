@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "vexfs/commit.h"
+#include "rows_impl.h"
 
 typedef struct {
     vx_table *t;
@@ -259,10 +259,10 @@ int vx_fs_put_records(vx_fs *fs, const vx_cred *c, vx_table *t, vx_record *r, si
 void vx_table_confirm(vx_fs *fs, vx_table *t, const uint32_t *rows, const uint64_t *inos, size_t n)
 {
     pthread_mutex_lock(&fs->lock);
-    for (size_t k = 0; k < n && t->gone; k++) {
+    for (size_t k = 0; k < n; k++) {
         const vx_row *r = rows[k] < t->n ? &t->row[rows[k]] : NULL;
         if (!r || r->ino != inos[k] || (r->flags & (VX_ROW_STALE | VX_ROW_AWAY)))
-            t->gone(t->ctx, rows[k]);
+            vx_row_tell(t, rows[k]);
     }
     pthread_mutex_unlock(&fs->lock);
 }

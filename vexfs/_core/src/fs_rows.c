@@ -129,8 +129,8 @@ int vx_row_release(vx_fs *fs, vx_table *t, uint64_t ino)
     while (k != VX_ROW_NONE) {
         vx_row *r = &t->row[k];
         uint32_t next = r->next;
-        if (vx_row_searched(r) && t->gone)
-            t->gone(t->ctx, k);
+        if (vx_row_searched(r))
+            vx_row_tell(t, k);
         uint64_t version = r->version;
         memset(r, 0, sizeof *r);
         r->version = version & 0xffffff;
@@ -180,8 +180,8 @@ void vx_rows_flag(vx_table *t, uint32_t first, uint32_t flag, int on)
         return;
     vx_rows_count(t, &t->row[first], -1);
     for (uint32_t k = first; k != VX_ROW_NONE; k = t->row[k].next) {
-        if (on && flag != VX_ROW_RENAMED && vx_row_searched(&t->row[k]) && t->gone)
-            t->gone(t->ctx, k);
+        if (on && flag != VX_ROW_RENAMED && vx_row_searched(&t->row[k]))
+            vx_row_tell(t, k);
         t->row[k].flags = (on ? t->row[k].flags | flag : t->row[k].flags & ~flag) & 0xffffff;
         vx_row_dirty(t, k);
     }

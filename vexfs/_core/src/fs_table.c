@@ -239,11 +239,11 @@ void vx_rows_free(vx_fs *fs)
     free(fs->moved);
 }
 
-void vx_table_watch(vx_fs *fs, vx_table *t, vx_row_gone_fn gone, void *ctx)
+void vx_table_watch(vx_fs *fs, vx_table *t, uint32_t place, vx_row_gone_fn gone, void *ctx)
 {
     pthread_mutex_lock(&fs->lock);
-    t->gone = gone;
-    t->ctx = ctx;
+    t->gone[place] = gone;
+    t->ctx[place] = ctx;
     pthread_mutex_unlock(&fs->lock);
 }
 

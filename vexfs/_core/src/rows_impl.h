@@ -16,6 +16,14 @@ static inline int vx_row_searched(const vx_row *r)
     return r->ino && !(r->flags & (VX_ROW_STALE | VX_ROW_AWAY));
 }
 
+/* The row goes out of use. */
+static inline void vx_row_tell(const vx_table *t, uint32_t row)
+{
+    for (uint32_t k = 0; k < VX_TABLE_WATCHERS; k++)
+        if (t->gone[k])
+            t->gone[k](t->ctx[k], row);
+}
+
 /* The moment at which a row was last given to another file. */
 static inline uint32_t vx_row_given(const vx_table *t, uint32_t row)
 {

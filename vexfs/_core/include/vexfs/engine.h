@@ -138,8 +138,8 @@ struct vx_table {
     uint32_t free_head, free_n, free_cap;
     uint64_t *dirty; /* a bit for each page of the image that the next freeze writes */
     uint64_t changes;
-    vx_row_gone_fn gone;
-    void *ctx;
+    vx_row_gone_fn gone[VX_TABLE_WATCHERS];
+    void *ctx[VX_TABLE_WATCHERS];
     uint32_t *touched;
     uint32_t touched_n, touched_cap;
     int touched_lost;

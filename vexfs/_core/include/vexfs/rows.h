@@ -49,7 +49,9 @@ typedef struct {
 /* Reads the table; -EBADMSG: it is not one.  It belongs to the filesystem, and is freed with it or by close. */
 int vx_table_open(vx_fs *fs, const vx_table_options *o, vx_table **out);
 void vx_table_close(vx_fs *fs, vx_table *t);
-void vx_table_watch(vx_fs *fs, vx_table *t, vx_row_gone_fn gone, void *ctx);
+/* Each of the places has a watcher, or none (`gone` NULL). */
+enum { VX_TABLE_WATCHERS = 2 };
+void vx_table_watch(vx_fs *fs, vx_table *t, uint32_t place, vx_row_gone_fn gone, void *ctx);
 
 typedef struct {
     uint64_t changes; /* grows with every change of rows, directories or attributes */
