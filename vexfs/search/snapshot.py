@@ -264,7 +264,7 @@ def _write(index: "Index", ino: int, dump: Callable[[Callable[[Any], None]], Non
 
 
 def load_words(index: "Index", now: NDArray[np.uint32]) -> tuple[WordIndex, int]:
-    """The keyword index over a table of those versions, snapshot and log together; about how much of the log is in use."""
+    """The keyword index over a table of those versions; about how much of the log of its records is in use."""
     words, had, log = _restored_words(index)
     gone = np.flatnonzero((had != UNUSED) & (_fitted(now, len(had)) != had)).astype(np.uint32)
     if len(gone):
