@@ -20,7 +20,6 @@ from vexfs._core.fs import Filesystem
 from vexfs._core.rows import NO_ROW
 from vexfs._core.vindex import VectorIndex
 from vexfs._core.words import WordIndex
-from vexfs.errors import IndexClosed
 
 if TYPE_CHECKING:
     from vexfs.search.index import Index
@@ -121,9 +120,8 @@ def _restored(index: "Index") -> tuple[VectorIndex, NDArray[np.uint32]] | None:
             read, versions = opened
             kind = d.dim, d.metric, d.dtype
             vectors = VectorIndex.restore(*kind, read=read.some, simd=catalog.simd, pool=catalog.pool)
-    except IndexClosed:
-        raise
     except (OSError, ValueError, MemoryError) as error:
+        index.refuse_closed()
         log.warning("the snapshot of index %d is not used: %s", d.number, _told(error))
         return None
     try:
@@ -144,9 +142,8 @@ def _restored_words(index: "Index") -> tuple[WordIndex, NDArray[np.uint32], _Log
             words = WordIndex()
             words.restore(read.exactly)
             logged = _log_behind(read)
-    except IndexClosed:
-        raise
     except (OSError, ValueError, MemoryError) as error:
+        index.refuse_closed()
         log.warning("the keyword snapshot of index %d is not used: %s", index.description.number, _told(error))
         return none
     return words, versions, logged
