@@ -1,5 +1,7 @@
 """Opening a volume waits for no index; what happens before it is loaded is seen by searches all the same."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -131,3 +133,15 @@ def test_vectors_that_cannot_be_read_are_told_and_the_others_answer(place, monke
         assert hits.paths == ["/others/o"] and hits.missing == (("/points", "what it stores is damaged"),)
         fs.drop_index("points")
         assert fs.search([1, 0]).missing == () and len(fs.listdir("points")) == 8
+
+
+def test_a_volume_of_vectors_is_opened_without_what_reads_text(tmp_path):
+    with vexfs.open(tmp_path / "v") as fs:
+        fs.index("points", dim=2)
+    script = (
+        f"import sys, vexfs; vexfs.open({str(tmp_path / 'v')!r}).close()\n"
+        "print({'vexfs.search.index', 'vexfs.search.chunk', 'vexfs.search.extract', 'vexfs.search.ingest'}\n"
+        "      & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "{'vexfs.search.index'}\n", done.stderr

@@ -6,12 +6,15 @@ passage: their neighbours are spread over far more lists, half of which would no
 
 import contextlib
 import random
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vexfs._core.vindex import VectorIndex
-from vexfs.search.chunk import Chunk
-from vexfs.search.embedders import Embedder
+
+if TYPE_CHECKING:
+    from vexfs.search.chunk import Chunk
+    from vexfs.search.embedders import Embedder
 
 #: So many questions are made up when an index is to have so many passages, before it has lists; and whenever it has
 #: doubled, as lists are made anew then.
@@ -33,7 +36,7 @@ class Rehearsal:
         self._heard, self._due = len(vectors), FROM
         self._questions: list[str] = []
 
-    def hear(self, passages: list[Chunk], model: Embedder) -> None:
+    def hear(self, passages: "list[Chunk]", model: "Embedder") -> None:
         """Take questions from passages on their way into the index, and tell it of them when they are enough."""
         self._heard += len(passages)
         if self._heard < self._due:
