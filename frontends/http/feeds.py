@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from vexfs.frontends.http.api.indexes import Vector, Where, hit_body, hit_body_with_passages, row_of
 from vexfs.frontends.http.api.performance import figures, strings
+from vexfs.frontends.http.fence import allowed, fence
 from vexfs.frontends.http.message import Problem, normal
 
 from vexfs.errors import NotPermitted
@@ -127,7 +128,10 @@ class FileEvents(Feed):
             raise NotPermitted.at("file events need a token with the scope 'read'")
         self._filesystem = node.volume.filesystem
         self._token = token
-        self._below = normal(wish.path).rstrip("/") + "/"
+        path = normal(wish.path)
+        if not token.covers(path) and not token.leads_to(path):
+            raise NotPermitted.at(f"the token is for {', '.join(token.prefixes)}", path)
+        self._below = path.rstrip("/") + "/"
         self._since = self._filesystem.status()["committed_epoch"]
 
     def news(self) -> list[Any]:
@@ -192,17 +196,17 @@ class Matches(Feed):
             raise NotPermitted.at("searches need a token with the scope 'read'")
         if (wish.text is None) == (wish.vector is None):
             raise Problem(400, "give text, or vector")
-        under = normal(wish.path)
-        if not token.covers(under):
-            raise NotPermitted.at("the token is not for this", under)
-        self._token, self._attributes = token, wish.attributes
+        self.node, self.token = node, token
+        self._attributes = wish.attributes
         self._body = hit_body_with_passages if wish.passages else hit_body
         self._waiting: deque[Hit] = deque()
         self._lost = 0
         what = wish.text if wish.vector is None else row_of(wish.vector)
-        self._standing = StandingQuery(
-            node.volume.catalog, what, wish.threshold, under=under, where=wish.where, call=self._came
-        )
+        with fence(self):
+            under = allowed(node.volume.filesystem, token, normal(wish.path))
+            self._standing = StandingQuery(
+                node.volume.catalog, what, wish.threshold, under=under, where=wish.where, call=self._came
+            )
 
     def _came(self, hit: Hit) -> None:
         if len(self._waiting) < HELD:
@@ -219,7 +223,7 @@ class Matches(Feed):
         if self._waiting:
             self.wake()
         # A directory may have been moved to where the token does not reach.
-        shown = [self._body(hit, self._attributes) for hit in taken if self._token.covers(normal(hit.path))]
+        shown = [self._body(hit, self._attributes) for hit in taken if self.token.covers(normal(hit.path))]
         return [{"event": "match", **msgspec.to_builtins(body)} for body in shown]
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from vexfs.errors import NotPermitted, SymlinkLoop
+from vexfs.node.tokens import Token
 
 R = TypeVar("R")
 LINKS_MOST = 40
@@ -71,6 +72,23 @@ def fenced(handle: Callable[[Any], R]) -> Callable[[Any], R]:
             return handle(request)
 
     return inside
+
+
+def allowed(filesystem: Any, token: Token, path: str, follow: bool = True) -> str:
+    """`path`, when the token covers it: as it is written and where it leads.
+
+    Raises
+    ------
+    NotPermitted
+        It does not.
+    """
+    if "/" in token.prefixes:
+        return path
+    if not token.covers(path):
+        raise NotPermitted.at(f"the token is for {', '.join(token.prefixes)}", path)
+    if not token.covers(real_path(filesystem, path, follow)):
+        raise NotPermitted.at("leads out of what the token is for", path)
+    return path
 
 
 def real_path(filesystem: Any, path: str, follow: bool) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import attrs
 import msgspec
-from vexfs.frontends.http.fence import real_path
+from vexfs.frontends.http.fence import allowed
 
 from vexfs.errors import NotPermitted, UsageError, VexfsError, describe, row_of
 from vexfs.node.tokens import ANYBODY, Token
@@ -146,22 +146,14 @@ class Request:
         NotPermitted
             It does not.
         """
-        token = self.token
-        if "/" in token.prefixes:
-            return path
-        if not token.covers(path):
-            raise NotPermitted.at(f"the token is for {', '.join(token.prefixes)}", path)
-        real = real_path(self.node.volume.filesystem, path, follow)
-        if not token.covers(real):
-            raise NotPermitted.at("leads out of what the token is for", path)
-        return path
+        return allowed(self.node.volume.filesystem, self.token, path, follow)
 
     def allow_ino(self, ino: int) -> None:
         """Like `allow`, for an open file."""
         if "/" not in self.token.prefixes:
             real = os.fsdecode(self.node.volume.filesystem.path_of(ino))
             if not self.token.covers(real):
-                raise NotPermitted.at("leads out of what the token is for", real)
+                raise NotPermitted.at("leads out of what the token is for")
 
     def opened(self, path: str, flags: int, mode: int = 0o666) -> int:
         """The file at a path that was allowed, opened, if it is where the token lets it be."""

@@ -40,7 +40,7 @@ def test_hits_have_attributes_lines_and_text(fs):
 def test_a_token_that_is_revoked_ends_it(served, fs):
     text, token = served.node.tokens.create("brief", ["read"], ["/docs"])
     with vexfs.connect(served.url, text) as other:
-        with pytest.raises(PermissionError, match="not for this"):
+        with pytest.raises(PermissionError, match="the token is for /docs"):
             other.watch("passport")
         standing = other.watch("passport", under="docs", threshold=0.2)
         served.node.tokens.revoke(token.id)

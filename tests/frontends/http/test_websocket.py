@@ -349,3 +349,29 @@ def test_connections_that_say_nothing_are_bounded(serve, monkeypatch):
 def heard_by(served):
     with contextlib.suppress(OSError, ConnectionClosed, InvalidMessage), Listener(served) as client:
         return client.hear("ready")
+
+
+def test_a_link_does_not_tell_what_is_outside_of_what_a_token_is_for(served):
+    fs = served.node.volume
+    fs.makedirs("/part/sub")
+    fs.makedirs("/out/dir")
+    fs.write_text("/out/file", "x")
+    token = served.node.tokens.create("part", ["read", "write"], ["/part"])[0]
+    told = []
+    with Listener(served, token) as client:
+        client.hear("ready")
+        for name in ("dir", "file", "none", "file/x"):
+            link = f"/part/{name.replace('/', '-')}"
+            fs.symlink(f"/out/{name}", link)
+            client.say(action="subscribe", channel="search", id=name, path=link, text="x")
+            told.append(client.hear("error"))
+        client.say(action="subscribe", channel="files", id="out", path="/out")
+        assert "the token is for /part" in client.hear("error")["detail"]
+        for path in ("/", "/part/sub"):
+            client.say(action="subscribe", channel="files", id=path, path=path)
+            assert client.hear("subscribed")["id"] == path
+    assert {(each["status"], each["detail"].partition(": ")[2]) for each in told} == {
+        (403, "leads out of what the token is for")
+    }
+    fs.rmtree("/part")
+    fs.rmtree("/out")
