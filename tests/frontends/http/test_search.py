@@ -182,7 +182,7 @@ def test_a_subscriber_hears_nothing_from_outside_its_paths(served, library):
     q = library[9].tolist()
     with Listener(served, token) as client:
         client.say(action="subscribe", channel="search", id="a", vector=q, path="/papers")
-        assert "not for this" in client.hear("error")["detail"]
+        assert "the token is for" in client.hear("error")["detail"]
         client.say(action="subscribe", channel="search", id="a", vector=q, path="/papers/mine")
         client.hear("subscribed")
         fs.index("/papers").upsert(["outside", "mine/inside"], [library[9], library[9]])
