@@ -22,7 +22,7 @@ import numpy as np
 
 from vexfs._core.origin import met
 from vexfs._core.watch import Watch
-from vexfs.errors import IndexClosed, Unreachable, describe
+from vexfs.errors import IndexClosed, NoSpace, Unreachable
 from vexfs.search.apart import Stopped
 from vexfs.search.aside import told
 from vexfs.search.backlog import Backlog
@@ -31,7 +31,7 @@ from vexfs.search.embedding import Batch, Model, model_of
 from vexfs.search.extract import Limits, Skipped
 from vexfs.search.marks import Marks
 from vexfs.search.pace import Pace
-from vexfs.search.passages import Changed, Passages, is_file, is_full, passages, path_of_text, wanted
+from vexfs.search.passages import Changed, Passages, is_file, no_room, passages, path_of_text, wanted
 from vexfs.search.relay import Relay
 from vexfs.search.turns import Turns
 from vexfs.search.underway import UnderWay
@@ -456,8 +456,8 @@ class Ingest:
         if until < time.monotonic():
             pause = min(most_s, 2 * pause)
             wait_s = max(pause, error.again_s if isinstance(error, Unreachable) else 0.0)
-            self._holds[model] = (time.monotonic() + wait_s, pause, why := describe(error))
-            log.warning("%s; again in %.3g s", why, wait_s)
+            self._holds[model] = (time.monotonic() + wait_s, pause, str(error))
+            log.warning("%s; again in %.3g s", error, wait_s)
         self._backlog.add_all((each.ino for each in batch), pause)
 
     def _put(self, found: list[tuple[Passages, slice]], batch: Batch) -> None:
@@ -479,8 +479,8 @@ class Ingest:
             if len(found) > 1:  # which of them is it?
                 for one in found:
                     self._put([one], batch)
-            elif is_full(self.filesystem, error):
-                self._hold(batch.model, [found[0][0]], error, _FULL_WAIT_MOST_S)
+            elif why := no_room(self.filesystem, error):
+                self._hold(batch.model, [found[0][0]], NoSpace(why), _FULL_WAIT_MOST_S)
             else:
                 self._failed(index, found[0][0].ino, found[0][0].generation, error)
             return

@@ -10,7 +10,7 @@ import attrs
 from vexfs._core.origin import AWAY, CONTENT, RENAMED, STALE, origin
 from vexfs._core.rows import PUT_MAX
 from vexfs._core.words import WordIndex
-from vexfs.errors import IndexClosed
+from vexfs.errors import IndexClosed, describe
 from vexfs.search.chunk import Chunk, Chunker
 from vexfs.search.extract import Limits, Skipped, extract, kind_of
 from vexfs.search.vectorfiles import holds_vectors
@@ -150,11 +150,12 @@ def passages(index: "Index", ino: int, chunker: Chunker, limits: Limits) -> Pass
     return Passages(index, ino, generation, name, chunks, found.cut)
 
 
-def is_full(filesystem: "Filesystem", error: Exception) -> bool:
-    """Whether an error is that of a full disk, or of a volume at its limit: it is no fault of the file's."""
+def no_room(filesystem: "Filesystem", error: Exception) -> str:
+    """What to say of a full disk, or a volume at its limit, which is no fault of the file's; "" of any other error."""
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return False
-    return filesystem.statvfs()[2] < _FULL
+        return ""
+    full = filesystem.statvfs()[2] < _FULL
+    return f"{describe(error).removesuffix(', and do it again')}; it goes on by itself then" if full else ""
 
 
 def is_file(filesystem: "Filesystem", ino: int) -> int | None:
