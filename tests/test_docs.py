@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import vexfs
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 INVARIANT = re.compile(r"^\| (\d+) \| (.+) \| (.+) \|$", re.MULTILINE)
@@ -47,3 +49,13 @@ def test_requests_with_a_body_say_what_it_is(page):
     for line in page.read_text().splitlines():
         if line.startswith("    curl ") and re.search(r" (-d|--data)", line):
             assert "Content-Type" in line, f"{page.name}: the node refuses it with 415; write --json: {line}"
+
+
+def test_the_format_names_all_that_a_volume_has(tmp_path):
+    with vexfs.open(tmp_path / "v.vex") as fs:
+        fs.write_text("a", "x" * 10_000)
+        fs.sync()
+        there = {path.name for path in (tmp_path / "v.vex").iterdir()}
+    table = (ROOT / "docs/format.md").read_text().split("## Inode row")[0]
+    missing = {name for name in there if f"`{name}`" not in table and f"`{name}/" not in table}
+    assert there >= {"meta.db", "segments"} and not missing
