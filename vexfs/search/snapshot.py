@@ -220,9 +220,18 @@ def save_snapshot(index: "Index") -> None:
 def save_learned(index: "Index") -> None:
     """Keep what was learnt of queries since the snapshot was written."""
     if learned := index.vectors.learned():
-        path = f"{index.home}/{LEARNED}"
-        index.filesystem.write_file(path + ".new", learned, 0o600)
-        index.filesystem.rename(path + ".new", path)
+        _replace(index.filesystem, f"{index.home}/{LEARNED}", learned)
+
+
+def _replace(filesystem: Filesystem, path: str, content: bytes) -> None:
+    """Write a file whole, or leave what is there."""
+    try:
+        filesystem.write_file(path + ".new", content, 0o600)
+    except OSError:
+        with contextlib.suppress(OSError):
+            filesystem.unlink(path + ".new")
+        raise
+    filesystem.rename(path + ".new", path)
 
 
 def _save(
@@ -321,16 +330,19 @@ def rewrite_words(index: "Index") -> int:
     if live > index.filesystem.getattr(index.file("words")).st_size // 2:
         return live
     text = b"".join(WORD_HEAD.pack(row, versions[row], len(record)) + record for row, record in found.items())
-    path = f"{index.home}/words"
-    index.filesystem.write_file(path + ".new", text, 0o600)
-    index.filesystem.rename(path + ".new", path)
+    _replace(index.filesystem, f"{index.home}/words", text)
     index.table.use_words(index.file("words"))
     return len(text)
 
 
 def shorten_words(index: "Index", used: int) -> int:
     """Rewrite a log that has become much longer than what was in use of it; how much is in use, or was."""
-    if index.filesystem.getattr(index.file("words")).st_size < 2 * used + LOG_BYTES:
+    if (size := index.filesystem.getattr(index.file("words")).st_size) < 2 * used + LOG_BYTES:
         return used
-    with index.writer.lock:
-        return rewrite_words(index)
+    try:
+        with index.writer.lock:
+            return rewrite_words(index)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return size  # there is no room for it: when it has grown as much again
