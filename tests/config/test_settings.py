@@ -113,6 +113,7 @@ compression = "zip"
         ("[api\n", "node.conf:1:5: is not TOML"),
         ("[api]\nrest_enabled = tru\n", "node.conf:2:16: is not TOML"),
         ("[api]\nrest_enabled = true\nrest_enabled = false\n", "is not TOML: Cannot overwrite a value"),
+        ("[api]\ncors_origins = [\n", "node.conf:2: is not TOML: Invalid value (at end of document)"),
         ("log_level = 'info'\n", "node.conf:1: log_level stands outside its section; write it under [general]"),
         ("api = 3\n", "node.conf:1: api is a section; write [api]"),
         ("[api]\nrest_bind = '127.0.0.1'\n", "must be an address and a port"),

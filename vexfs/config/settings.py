@@ -156,8 +156,8 @@ class _Reading:
             tables = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             what, line = str(error), re.search(r"\(at line (\d+), column (\d+)\)", str(error))
-            place = f"{path}:{line[1]}:{line[2]}" if line else str(path)
-            raise Faults([f"{place}: is not TOML: {what.split(' (at ')[0]}"]) from None
+            place = f"{path}:{line[1]}:{line[2]}" if line else f"{path}:{len(text.splitlines()) or 1}"
+            raise Faults([f"{place}: is not TOML: {what.split(' (at line')[0]}"]) from None
         lines = _lines(text)
         for section, table in tables.items():
             place = f"{path}:{lines.get(section, 1)}"
