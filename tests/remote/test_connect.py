@@ -214,3 +214,13 @@ def test_numbers_of_numpy_are_numbers(fs):
         file.truncate(np.int64(2))
     assert fs.read_bytes("numbers/file") == b"01"
     fs.rmtree("numbers")
+
+
+def test_ids_and_filters_are_taken_as_in_process(fs):
+    index = fs.index("/taken", dim=2)
+    index.upsert([b"a", "b"], np.eye(2), [{"year": 1}, {"year": 2}])
+    assert index.count({"year": {"$in": np.array([2, 3])}}) == 1
+    for call in (index.get, index.delete, lambda ids: index.upsert(ids, np.eye(2))):
+        with pytest.raises(errors.InvalidArgument, match="id 1 is 7; ids are the names of files: strings"):
+            call(["a", 7])
+    assert len(index) == 2

@@ -317,7 +317,11 @@ class RemoteIndex:
 
 
 def _names(ids: Iterable[str | bytes]) -> list[str]:
-    return [each if isinstance(each, str) else os.fsdecode(each) for each in ids]
+    names = list(ids)
+    for place, each in enumerate(names):
+        if not isinstance(each, (str, bytes)):
+            raise InvalidArgument.at(f"id {place} is {each!r}; ids are the names of files: strings")
+    return list(map(os.fsdecode, names))
 
 
 def _path(under: Any) -> str | None:

@@ -37,9 +37,9 @@ decoded = msgspec.msgpack.Decoder(ext_hook=_large).decode
 
 
 def _number(value: Any) -> Any:
-    """A number of numpy's as Python's."""
-    if isinstance(value, np.generic):
-        return value.item()
+    """A number of numpy's, or an array of them, as Python's."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
     raise TypeError(f"a {type(value).__name__} is not sent")
 
 
