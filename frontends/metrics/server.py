@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +21,7 @@ HEAD_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 75.0
 SEND_TIMEOUT_S = 30.0
 LINGER_S = 1.0
+_CLOSES = re.compile(rb"(?m)^connection:[^\n]*\bclose\b")
 
 Address = tuple[str, int]
 
@@ -175,7 +177,7 @@ class _Talk:
         headers = rest.lower()
         bodied = any(line.startswith((b"transfer-encoding:", b"content-length:")) and not line.endswith(b": 0")
                      for line in headers.split(b"\r\n"))  # fmt: skip
-        keep = words[2] == b"HTTP/1.1" and b"\r\nconnection: close" not in b"\r\n" + headers and not bodied
+        keep = words[2] == b"HTTP/1.1" and _CLOSES.search(headers) is None and not bodied
         method, target = words[0], words[1].decode("latin-1")
         await self._send(writer, self._answer(method, target), keep=keep, body=method != b"HEAD")
         return keep

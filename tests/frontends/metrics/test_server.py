@@ -99,6 +99,13 @@ def test_a_connection_serves_many_requests(served):
     connection.close()
 
 
+@pytest.mark.parametrize("said", ["close", "Upgrade, HTTP2-Settings, close", "Close"])
+@pytest.mark.parametrize("space", ["", " "])
+def test_who_wants_the_connection_closed_is_heard(served, said, space):
+    answer = raw(served.addresses["health"], f"GET /health HTTP/1.1\r\nConnection:{space}{said}\r\n\r\n".encode())
+    assert b"\r\nConnection: close\r\n" in answer
+
+
 def test_garbage_and_long_heads_are_refused_and_others_served(served):
     for name in ("metrics", "health"):
         address = served.addresses[name]
