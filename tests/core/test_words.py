@@ -8,6 +8,7 @@ import pytest
 
 from tests.core.words_reference import tokens
 from vexfs._core.words import ANALYSER, WordIndex
+from vexfs.errors import QueryInvalid
 
 
 def terms(text) -> list[str]:
@@ -220,7 +221,7 @@ def test_refusals():
         index.put([1], [bytes([ANALYSER + 1, 0, 0])])
     with pytest.raises(OSError, match="Invalid argument"):
         index.put([2**32 - 1], [WordIndex.encode("a")])
-    with pytest.raises(ValueError, match="more than 64"):
+    with pytest.raises(QueryInvalid, match="more than 64"):
         index_of("a").search(" ".join(f'"a{i} b"' for i in range(65)))
     with pytest.raises(TypeError):
         index.search(None)
@@ -229,7 +230,7 @@ def test_refusals():
 def test_prefixes_of_a_letter_or_two_are_as_few_as_all_others():
     index = index_of("alpha beta", "gamma")
     assert found(index, "q* zz* " * 32 + "gamma") == [1]
-    with pytest.raises(ValueError, match="more than 64"):
+    with pytest.raises(QueryInvalid, match="more than 64"):
         index.search("q* zz* " * 32 + "yy* gamma")
     assert found(index, "qqq* " * 100 + "gamma") == [1]
 

@@ -4,6 +4,8 @@ import os
 
 import numpy as np
 
+from vexfs.errors import QueryInvalid
+
 from libc.errno cimport EBADMSG, EINVAL
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
@@ -25,7 +27,7 @@ cdef object _failed(int status, str what):
 cdef object _queried(int64_t status):
     """Raise for what a search answered."""
     if status == -EINVAL:
-        raise ValueError(f"a query of more than {VX_WORDS_UNITS} phrases, prefixes and signed words")
+        raise QueryInvalid(f"a query of more than {VX_WORDS_UNITS} phrases, prefixes and signed words")
     _failed(<int>min(status, 0), "search")
 
 
@@ -235,6 +237,11 @@ cdef class WordIndex:
         rows : ndarray of uint32, shape (m,)
         scores : ndarray of float32, shape (m,)
             Best first; rows of one score ascend.  A score depends on query, passage and the whole of the index.
+
+        Raises
+        ------
+        QueryInvalid
+            More phrases, prefixes and signed words than a query may have.
         """
         cdef bytes text = query.encode("utf-8", "surrogatepass")
         cdef const char *p = text

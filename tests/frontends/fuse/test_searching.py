@@ -90,7 +90,7 @@ def test_questions_that_cannot_be_are_refused(found):
     _, mnt = found
     home = os.fsencode(mnt / "docs/.vexfs/search")
     for name, code in [(b"\xff\xfe", errno.EILSEQ), (b".git", errno.ENOENT), (b"a/b", errno.ENOENT),
-                       (b"a" * 256, errno.ENAMETOOLONG)]:  # fmt: skip
+                       (b"a" * 256, errno.ENAMETOOLONG), (b"a* " * 70, errno.EINVAL)]:  # fmt: skip
         with pytest.raises(OSError) as caught:
             os.listdir(home + b"/" + name)
         assert caught.value.errno == code, name
