@@ -1,5 +1,6 @@
 """The bridge against a model: nothing lost, nothing twice, order per key, barriers, weights, bounds."""
 
+import subprocess
 import sys
 import threading
 import time
@@ -464,3 +465,36 @@ def test_a_bell_that_was_rung_before_is_heard_once():
     bell.ring()
     waiter.join(LIMIT_S)
     assert heard == [1]
+
+
+LET_GO = """
+import sys, threading, time
+from vexfs._core.bridge import Bridge
+from vexfs._core.fs import Filesystem
+
+begun, dropped, bridge = threading.Event(), threading.Event(), Bridge()
+
+def work(items):
+    begun.set()
+    dropped.wait()
+    for _ in range(100):
+        time.sleep(0)
+    print("worked", flush=True)
+
+bridge.handler(1, work)
+bridge.start()
+filesystem = Filesystem(sys.argv[1], create=True, bridge=bridge)
+bridge.enqueue(1, 0, 1, "low")
+begun.wait()
+filesystem.write_file("a", b"a")
+dropped.set()
+del filesystem
+print("gone", flush=True)
+"""
+
+
+def test_a_filesystem_that_nobody_closes_goes_while_a_handler_works(tmp_path):
+    (tmp_path / "segments").mkdir()
+    command = [sys.executable, "-c", LET_GO, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT_S)
+    assert done.stdout.split() == ["worked", "gone"]

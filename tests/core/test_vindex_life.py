@@ -243,6 +243,40 @@ def test_rows_that_come_behind_new_lists_in_the_middle_of_a_search():
     assert 4999 in index.search(index.decode(disk[4999:]), 1, mask=allowed)[0]
 
 
+MEANWHILE = """
+import threading, time
+import numpy as np
+from vexfs._core.vindex import VectorIndex
+
+index, went, calls = VectorIndex(16), threading.Event(), []
+index.put(np.arange(5000), index.encode(np.random.default_rng(0).standard_normal((5000, 16))))
+while index.maintain(500):
+    pass
+
+def ask():
+    went.set()
+    assert index.learned() == b""
+    index.source(None)
+
+def write(data):
+    calls.append(len(data))
+    if len(calls) == 1:
+        asking.start()
+        went.wait()
+    time.sleep(0)  # the other thread has its turn
+
+asking = threading.Thread(target=ask)
+index.dump(write)
+asking.join()
+print(len(calls))
+"""
+
+
+def test_who_waits_for_a_snapshot_lets_it_go_on():
+    done = subprocess.run([sys.executable, "-c", MEANWHILE], capture_output=True, text=True, check=True, timeout=120)
+    assert int(done.stdout) > 100
+
+
 def test_threads_share_the_queries():
     x, q = clustered(6000, 64), clustered(101, 64, 1)
     index = filled(x)

@@ -249,7 +249,8 @@ cdef class Opened:
 
     def __dealloc__(self):
         if self.fs is not NULL:
-            fs_close_volume(self.fs)
+            with nogil:  # it waits for the bridge, whose handlers may wait for Python's lock
+                fs_close_volume(self.fs)
 
     @property
     def closed(self):

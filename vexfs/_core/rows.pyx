@@ -189,9 +189,9 @@ cdef class RowTable:
     def attach(self, VectorIndex vectors not None, bint keep=True):
         """Let an index read stored vectors from the table's file; `keep` them in memory once read."""
         self.begin()
-        self.source.fs = self.filesystem.fs
-        self.source.row_bytes = self.row_bytes
-        vx_vindex_source(vectors.index, read_stored, &self.source, keep)
+        self.source.fs, self.source.row_bytes = self.filesystem.fs, self.row_bytes
+        with nogil:
+            vx_vindex_source(vectors.index, read_stored, &self.source, keep)
         self.end()
 
     def __enter__(self):

@@ -336,11 +336,17 @@ cdef class VectorIndex:
 
     def learned(self):
         """What has been learnt of queries since the last `dump`, to be kept: bytes, b"" for nothing."""
-        cdef size_t n = vx_vindex_learned(self.index, NULL)
+        cdef size_t n, told
+        cdef char *at
+        with nogil:  # here and below: who holds the index's lock may wait for Python's
+            n = vx_vindex_learned(self.index, NULL)
         if n == 0:
             return b""
         cdef bytes out = PyBytes_FromStringAndSize(NULL, n)
-        return out if vx_vindex_learned(self.index, PyBytes_AS_STRING(out)) == <size_t>len(out) else b""
+        at = PyBytes_AS_STRING(out)
+        with nogil:
+            told = vx_vindex_learned(self.index, at)
+        return out if told == n else b""
 
     def teach(self, bytes learned not None):
         """Take what was learnt back.
@@ -350,7 +356,12 @@ cdef class VectorIndex:
         OSError
             ``ESTALE``: it was learnt of other lists; ``EBADMSG``: it is none, or damaged.
         """
-        self._check(vx_vindex_teach(self.index, PyBytes_AS_STRING(learned), len(learned)))
+        cdef const char *at = PyBytes_AS_STRING(learned)
+        cdef size_t n = len(learned)
+        cdef int status
+        with nogil:
+            status = vx_vindex_teach(self.index, at, n)
+        self._check(status)
 
     def source(self, read_rows, *, keep=True):
         """Where rows that are not in memory are read: ``read_rows(first, n)`` answers their stored bytes.
@@ -361,7 +372,10 @@ cdef class VectorIndex:
         cdef vx_vindex_read_fn call = NULL
         if read_rows is not None:
             call = _fetch
-        vx_vindex_source(self.index, call, <void *>self, bool(keep))
+        cdef bint kept = keep
+        cdef void *ctx = <void *>self
+        with nogil:
+            vx_vindex_source(self.index, call, ctx, kept)
 
     def load(self, first=0, n=None):
         """Bring stored rows into memory."""
