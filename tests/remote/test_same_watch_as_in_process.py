@@ -44,9 +44,11 @@ def test_a_token_that_is_revoked_ends_it(served, fs):
             other.watch("passport")
         standing = other.watch("passport", under="docs", threshold=0.2)
         served.node.tokens.revoke(token.id)
-        with pytest.raises(Refused, match="token"):
+        with pytest.raises(PermissionError, match="token"):
             standing.take(120)
         assert isinstance(standing.fault, Refused)
+        with pytest.raises(PermissionError, match="token"):
+            other.watch("passport", under="docs")
         standing.close()
         assert standing.take(120) is None
 

@@ -65,9 +65,10 @@ def _expressible(data: Any) -> Any:
     return [_expressible(each) for each in data] if isinstance(data, list | tuple) else data
 
 
-#: What a program of files makes of a refusal.
+#: What a program of files makes of a refusal; 4003 is a subscription's that ends for its token.
 _ERRNOS = {
-    401: errno.EACCES, 403: errno.EACCES, 408: errno.ETIMEDOUT, 413: errno.EFBIG, 429: errno.EAGAIN, 503: errno.EAGAIN,
+    401: errno.EACCES, 403: errno.EACCES, 4003: errno.EACCES, 408: errno.ETIMEDOUT, 413: errno.EFBIG,
+    429: errno.EAGAIN, 503: errno.EAGAIN,
 }  # fmt: skip
 _links: "weakref.WeakSet[Link]" = weakref.WeakSet()
 
@@ -96,8 +97,9 @@ class NotLetIn(Refused, PermissionError):
     """The same for a token: it is missing, expired, revoked, or not good for that."""
 
 
-def _refused(status: int, detail: str) -> Refused:
-    return (NotLetIn if status in (401, 403) else Refused)(status, detail)
+def refused(status: int, detail: str) -> Refused:
+    """The refusal, of a class of its own where it is for a token."""
+    return (NotLetIn if _ERRNOS.get(status) == errno.EACCES else Refused)(status, detail)
 
 
 class Link:
@@ -268,8 +270,8 @@ def told(status: int, raw: bytes) -> VexfsError | OSError:
         problem = msgspec.json.decode(raw)
         detail = str(problem["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        return _refused(status, f"the node answered with status {status}")
-    return error_of(problem) or _refused(status, detail)
+        return refused(status, f"the node answered with status {status}")
+    return error_of(problem) or refused(status, detail)
 
 
 def error_of(problem: dict[str, Any]) -> VexfsError | OSError | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from vexfs.errors import NotSupported, QueryInvalid, Unreachable, VexfsError
 from vexfs.remote.index import Hit, filter_of, hits_of, sent_vectors
-from vexfs.remote.link import Link, Refused, decoded, encoded, error_of, texts
+from vexfs.remote.link import Link, decoded, encoded, error_of, refused, texts
 
 log = logging.getLogger("vexfs.remote")
 _HELD = 10_000
@@ -188,7 +188,7 @@ def _opened(link: Link, port: int, stack: contextlib.ExitStack) -> Any:
         reply = getattr(error, "response", None)
         if reply is None:
             raise Unreachable(f"{url}: {error}") from None
-        raise Refused(reply.status_code, reply.body.decode("utf-8", "replace").strip()) from None
+        raise refused(reply.status_code, reply.body.decode("utf-8", "replace").strip()) from None
     except (OSError, EOFError) as error:
         raise Unreachable(f"{url}: {error or type(error).__name__}; the node's port for subscriptions must be "
                           "reachable, too") from None  # fmt: skip
@@ -225,13 +225,13 @@ def _fault(told: Mapping[str, Any]) -> Exception:
     if found is not None:
         return found
     detail, status = str(told["detail"]), int(told.get("status", 400))
-    return QueryInvalid(detail) if status == 400 else Refused(status, detail)
+    return QueryInvalid(detail) if status == 400 else refused(status, detail)
 
 
 def _ended(error: Any) -> Exception:
     """Why the node hung up."""
     received = error.rcvd
     if received is not None and received.code >= 4000:
-        return Refused(received.code, str(received.reason))
+        return refused(received.code, str(received.reason))
     why = received.reason if received is not None and received.reason else "the connection broke"
     return Unreachable(f"the node: {why}; what matched since is not known, watch again")
