@@ -98,3 +98,21 @@ def test_a_file_object_writes_no_byte_twice_and_says_that_some_are_missing(small
         with pytest.raises(SizeLimitReached):
             file.write(DATA[n:])
     assert small.read_bytes("a") == DATA[:n]
+
+
+def test_a_file_that_cannot_be_replaced_for_want_of_room_stays_what_it_was(small):
+    for name, content in (("large", DATA[: 3 << 20]), ("small", b"old")):
+        small.write_bytes(name, content)
+    for _ in range(2):
+        small.sync()  # operations under way count until then
+        with pytest.raises(SizeLimitReached), small.open("filler", "ab", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+    for name, content in (("large", DATA[: 3 << 20]), ("small", b"old")):
+        with pytest.raises(SizeLimitReached):
+            small.write_bytes(name, DATA[: 4 << 20])
+        assert small.read_bytes(name) == content
+    small.write_bytes("large", b"new")
+    assert small.read_bytes("large") == b"new"
+    small.write_bytes("large", b"")
+    assert small.stat("large").st_size == 0

@@ -9,7 +9,7 @@ from cpython.buffer cimport PyBUF_CONTIG, PyBUF_CONTIG_RO, PyBuffer_Release, PyO
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
-from posix.fcntl cimport O_CREAT, O_EXCL, O_RDWR, O_TRUNC, O_WRONLY
+from posix.fcntl cimport O_CREAT, O_EXCL, O_RDWR, O_WRONLY
 
 from vexfs._core.bypath cimport UNTRIED, ByPath, made
 from vexfs._core.opened cimport encoded, failed, gather_entry, gathered, records
@@ -27,6 +27,7 @@ from vexfs._core.ops cimport (
     fs_read,
     fs_readdir,
     fs_release,
+    fs_room,
     fs_tmpfile,
     fs_write,
     vx_attr,
@@ -255,9 +256,21 @@ cdef class Filesystem(ByPath):
             self.release(ino)
 
     def write_file(self, path, data, uint32_t mode=0o666):
-        """Make or replace the content in place; the number of bytes."""
-        cdef uint64_t ino = self.open(path, O_CREAT | O_TRUNC | O_WRONLY, mode)
+        """Make or replace the content in place; the number of bytes.  Where there is no room for it the old one stays."""
+        cdef uint64_t ino = self.open(path, O_CREAT | O_WRONLY, mode)
+        cdef uint64_t n
+        cdef vx_fs *fs
+        cdef int rc
         try:
+            n = memoryview(data).nbytes
+            fs = self.enter()
+            with nogil:
+                rc = fs_room(fs, ino, n)
+            self.busy -= 1
+            if rc < 0:
+                raise failed(rc)
+            if rc or not n:
+                self.truncate_ino(ino, 0)
             return self.write(ino, data, 0)
         except OSError as error:
             error.filename = path if error.filename is None else error.filename

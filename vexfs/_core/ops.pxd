@@ -176,6 +176,7 @@ cdef extern from "vexfs/fs.h" nogil:
     int fs_rmdir "vx_fs_rmdir"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n)
     int fs_rename "vx_fs_rename"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n,
                                  uint64_t new_parent, const char *new_name, size_t new_n, uint32_t flags)
+    int fs_room "vx_fs_room"(vx_fs *fs, uint64_t ino, uint64_t bytes)
     int fs_create "vx_fs_create"(vx_fs *fs, const vx_cred *c, uint64_t parent, const char *name, size_t n,
                                  uint32_t mode, uint32_t flags, vx_attr *out)
     int fs_tmpfile "vx_fs_tmpfile"(vx_fs *fs, const vx_cred *c, uint64_t parent, uint32_t mode, uint32_t flags,

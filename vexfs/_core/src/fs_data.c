@@ -138,3 +138,18 @@ int vx_space_make(vx_fs *fs, uint64_t bytes)
     int rc = vx_space_over(fs, bytes) ? -EDQUOT : vx_space_host(fs, bytes);
     return !rc && vx_space_over(fs, bytes) ? -EDQUOT : rc; /* others may have written meanwhile */
 }
+
+int vx_fs_room(vx_fs *fs, uint64_t ino, uint64_t bytes)
+{
+    vx_inode *i;
+    pthread_mutex_lock(&fs->lock);
+    int rc = fs->read_only ? -EROFS : vx_inode_get(fs, ino, &i);
+    const uint64_t has = rc ? 0 : i->a.size;
+    bytes += VX_META_COST;
+    if (!rc)
+        rc = vx_space_host(fs, bytes);
+    if (!rc && bytes > has)
+        rc = vx_space_make(fs, bytes - has);
+    pthread_mutex_unlock(&fs->lock);
+    return rc ? rc : has != 0;
+}

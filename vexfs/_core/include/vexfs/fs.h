@@ -113,6 +113,8 @@ void vx_fs_release(vx_fs *fs, uint64_t ino);
 int64_t vx_fs_read(vx_fs *fs, uint64_t ino, uint64_t off, void *dst, size_t n);
 /* Where data is at or behind `off`: a stretch of at most a MiB, which may have zeros in it; both the file's size: nowhere. */
 int vx_fs_data(vx_fs *fs, uint64_t ino, uint64_t off, uint64_t *begin, uint64_t *end);
+/* Whether there is room for `bytes` as all that a file has, before that is given up; 1: it has something. */
+int vx_fs_room(vx_fs *fs, uint64_t ino, uint64_t bytes);
 int64_t vx_fs_write(vx_fs *fs, const vx_cred *c, uint64_t ino, uint64_t off, const void *src, size_t n,
                     uint32_t flags);
 /* As fallocate(2): room for bytes off..off + n, which is looked for and not set aside; or zeros there. */
