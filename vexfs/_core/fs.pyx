@@ -256,7 +256,7 @@ cdef class Filesystem(ByPath):
             self.release(ino)
 
     def write_file(self, path, data, uint32_t mode=0o666):
-        """Make or replace the content in place; the number of bytes.  Where there is no room for it the old one stays."""
+        """Make or replace the content in place; the number of bytes.  Without room for it the old one stays."""
         cdef uint64_t ino = self.open(path, O_CREAT | O_WRONLY, mode)
         cdef uint64_t n
         cdef vx_fs *fs
