@@ -124,6 +124,17 @@ def test_it_is_told_and_kept_until_it_is_dropped(tmp_path):
         assert len(fs.index("papers", dim=3)) == 0 and "index-1" not in own_names(fs)
 
 
+def test_a_table_of_more_rows_than_there_are_numbers(tmp_path):
+    with vexfs.open(tmp_path / "v") as fs:
+        fs.index("papers", dim=DIM).upsert(["one"], np.ones((1, DIM)))
+    with vexfs.open(tmp_path / "v") as fs:
+        fs.filesystem.truncate(".vexfs/index-1/rows", HEAD + ROW * (2**32 - 2))
+    with vexfs.open(tmp_path / "v") as fs:
+        assert fs.read_bytes("papers/one") == b""
+        with pytest.raises(Damaged, match="papers"):
+            fs.search(np.ones(DIM))
+
+
 def test_rows_that_cannot_be_written_keep_no_others_from_their_commit(tmp_path):
     """The map of the second MiB of a table is damaged, which nobody meets before the table is that long."""
     with vexfs.open(tmp_path / "v") as fs:

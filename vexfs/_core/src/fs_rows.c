@@ -42,9 +42,10 @@ int vx_rows_grow(vx_table *t, uint32_t need)
 {
     if (need <= t->cap)
         return 0;
-    uint32_t cap = t->cap ? t->cap : 4 * VX_PAGE_ROWS;
-    while (cap < need)
-        cap += cap / 2;
+    uint64_t want = t->cap ? t->cap : 4 * VX_PAGE_ROWS;
+    while (want < need)
+        want += want / 2;
+    const uint32_t cap = want < VX_ROW_NONE ? (uint32_t)want : VX_ROW_NONE;
     char *image = realloc(t->image, vx_image_bytes(cap));
     if (!image)
         return -ENOMEM;

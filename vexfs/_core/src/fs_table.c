@@ -170,7 +170,7 @@ int vx_table_open(vx_fs *fs, const vx_table_options *o, vx_table **out)
         rc = -EBADMSG;
     uint64_t rows = a.size ? (a.size - VX_TABLE_PAGE) / sizeof(vx_row) : 0;
     if (!rc)
-        rc = rows < VX_ROW_NONE ? vx_rows_grow(t, (uint32_t)rows + VX_PAGE_ROWS) : -EBADMSG;
+        rc = rows < VX_ROW_NONE - VX_PAGE_ROWS ? vx_rows_grow(t, (uint32_t)rows + VX_PAGE_ROWS) : -EBADMSG;
     if (!rc) {
         memset(t->image, 0, VX_TABLE_PAGE);
         rc = read_image(fs, t, a.size);
