@@ -157,7 +157,7 @@ class VexFileSystem(AbstractFileSystem):
     def ukey(self, path: str) -> str:
         """A key that changes whenever the content does."""
         about = self.info(path)
-        return f"{self.fsid}-{about['ino']}-{about['generation']}"
+        return f"{self.fsid}-{about['ino']}-{about['generation']}-{about['mtime']}"  # a crash takes numbers back
 
     # -- changing
 

@@ -58,8 +58,12 @@ class RemoveQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def etag(found: Any) -> str:
-    """Names one state of one file's content."""
-    return f'"{found.st_ino:x}-{found.generation:x}"'
+    """Names one state of one file's content.
+
+    The time of the change is in it because a crash takes back the last numbers of files and generations, and they are
+    given again.
+    """
+    return f'"{found.st_ino:x}-{found.generation:x}-{found.st_mtime_ns % (1 << 64):x}"'
 
 
 def info(request: Request, path: str, attributes: bool = True) -> FileInfo:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from vexfs.frontends.http.api import files as api
 
+from tests.frontends.http.conftest import Served
 from vexfs.volume import Volume
 
 KIB = 1024
@@ -299,3 +300,26 @@ def test_conditions_of_directories_and_their_order(served, files):
     tag = served.ask("PUT", "/v1/files/t/c", b"x").json["etag"]
     both = {"If-Match": '"other"', "If-None-Match": tag}  # RFC 9110, 13.2.2: If-Match comes first
     assert served.ask("GET", "/v1/files/t/c", headers=both).status == 412
+
+
+def test_a_tag_that_a_crash_took_back_names_nothing_else(tmp_path):
+    """A node that is killed loses what it answered last: here the volume is as it was before that."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    for each in (before, after / "data"):
+        each.mkdir(parents=True)
+    lost = Served(before)
+    try:
+        lost.ask("PUT", "/v1/files/old", b"one")
+        lost.node.volume.backup(after / "data/volume.vex")
+        tags = [lost.ask("PUT", f"/v1/files/{name}", b"lost").json["etag"] for name in ("old", "new")]
+    finally:
+        lost.stop()
+    served = Served(after)
+    try:
+        for name, tag in zip(("old", "new"), tags, strict=True):
+            made = served.ask("PUT", f"/v1/files/{name}", b"mine").json
+            assert made["etag"] != tag
+            assert served.ask("GET", f"/v1/files/{name}", headers={"If-None-Match": tag}).body == b"mine"
+            assert served.ask("PUT", f"/v1/files/{name}", b"2", {"If-Match": tag}).status == 412
+    finally:
+        served.stop()
