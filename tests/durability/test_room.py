@@ -57,7 +57,30 @@ print("survived")
 """
 
 
-def _on_a_small_disk(program, tmp_path, size_mb):
+#: Preloaded: to remove a large file takes as long as on a disk.
+SLOW_UNLINK = """
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int unlink(const char *path)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    return (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+}
+"""
+
+AMID_REMOVAL = """
+for name in names[:10]:
+    fs.unlink(name)
+until(lambda: fs.status()["reclaimed_segments"])  # all that can come free is on its way
+fs.write_file("more", os.urandom(400_000))
+fs.close()
+print("survived")
+"""
+
+
+def _on_a_small_disk(program, tmp_path, size_mb, **environment):
     (tmp_path / "program.py").write_text(program)
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -65,7 +88,7 @@ def _on_a_small_disk(program, tmp_path, size_mb):
     enter = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
         pytest.skip("no tmpfs can be mounted here")
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment}
     ended = subprocess.run([*enter, "sh", "-c", command], env=here, capture_output=True, text=True, timeout=280,
                            check=False)  # fmt: skip
     assert ended.stdout.strip() == "survived", ended.stderr[-3000:]
@@ -78,3 +101,11 @@ def test_what_is_removed_all_over_a_full_disk_comes_free(tmp_path, size_mb):
 
 def test_compacting_takes_no_room_that_is_not_there_and_says_so(tmp_path):
     _on_a_small_disk(FILLED + OTHERS, tmp_path, 100)
+
+
+def test_a_write_waits_for_a_segment_that_is_being_removed(tmp_path):
+    (tmp_path / "slow.c").write_text(SLOW_UNLINK)
+    slow = tmp_path / "slow.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", slow, tmp_path / "slow.c"], check=True)
+    preloaded = [*os.environ.get("LD_PRELOAD", "").split(":"), str(slow)]  # a sanitizer comes first
+    _on_a_small_disk(FILLED + AMID_REMOVAL, tmp_path, 64, LD_PRELOAD=":".join(filter(None, preloaded)))

@@ -113,7 +113,7 @@ int vx_space_host(vx_fs *fs, uint64_t bytes)
         return fs->commit_err;
     int rc = host_check(fs, bytes), counted = 0;
     while (rc == -ENOSPC && !fs->commit_err) { /* until nothing is left that could be given back */
-        if (fs->committing) {
+        if (fs->committing || fs->deleting) {
             pthread_cond_wait(&fs->changed, &fs->lock);
         } else if (!counted && (fs->dirty_ops || fs->frozen_bytes || fs->durable < fs->committed)) {
             counted = 1; /* what was deleted; others may go on for ever */

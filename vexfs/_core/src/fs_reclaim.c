@@ -126,9 +126,12 @@ uint32_t vx_reclaim_empty(vx_fs *fs, uint32_t most)
         fs->s.reclaimed_segments++;
         s->gone = s->dirty = 1;
         fs->gone_segments++;
+        fs->deleting++;
         pthread_mutex_unlock(&fs->lock);
         (void)vx_segstore_delete(fs->store, seg); /* a file that stays is found and removed at the next open */
         pthread_mutex_lock(&fs->lock);
+        fs->deleting--;
+        pthread_cond_broadcast(&fs->changed);
     }
     if (n && fs->reclaim_after_ns)
         fs->reclaim_after_ns = 1; /* there is more room now */

@@ -174,6 +174,7 @@ struct vx_fs {
     int64_t first_dirty_ns;
     int meta_stale, read_only, stopping;
     int held;          /* backups under way: no segment goes */
+    int deleting;      /* who removes files of segments, without the lock */
     int gone_segments; /* rows of unlinked segments that no commit has taken away yet */
     int committing;  /* a thread is inside a commit */
     int untrimmed;   /* pages were released since the pools' surplus went back to the system */
