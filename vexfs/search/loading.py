@@ -8,7 +8,7 @@ comes, for whatever puts rows loads both before it begins.
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,16 @@ from vexfs._core.words import WordIndex
 from vexfs.search.snapshot import load_vectors, load_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from vexfs.search.filling import Filling
     from vexfs.search.index import Index
 
 #: Stored vectors are brought into memory in stretches of so many bytes, if all of them take no more than this share.
 LOAD_BYTES, LOADED_SHARE = 8 << 20, 0.4
+
+
+Made = TypeVar("Made", VectorIndex, WordIndex)
 
 
 def _memory_bytes() -> int:
@@ -48,7 +51,7 @@ class Loading:
         self._index = index
         self.vectors: VectorIndex | None = None
         self.words: WordIndex | None = None
-        self.log_used = self.changed = 0
+        self.log_used = 0
         #: Held by who loads vectors, or stored ones; words.
         self._of_vectors, self._of_words = threading.Lock(), threading.Lock()
         #: The next row whose stored vector is brought into memory; None: there is none, or they stay on the disk.
@@ -77,11 +80,7 @@ class Loading:
         index = self._index
         with self._of_vectors:
             if self.vectors is None:
-                with self._damage_told():
-                    now = index.table.versions()
-                    vectors, changed = load_vectors(index, now)
-                    index.table.watch(vectors)
-                    vectors.remove(self._went(now))
+                vectors, changed = self._brought(load_vectors)
                 self._unloaded = 0 if vectors is not index.form and index.rows_in == "memory" else None
                 index.writer.changed += changed
                 self.vectors = vectors
@@ -89,20 +88,22 @@ class Loading:
 
     def load_words(self) -> WordIndex:
         """The words, which are loaded unless somebody did it meanwhile."""
-        index = self._index
         with self._of_words:
             if self.words is None:
-                with self._damage_told():
-                    now = index.table.versions()
-                    words, self.log_used = load_words(index, now)
-                    index.table.watch(words)
-                    words.remove(self._went(now))
+                words, self.log_used = self._brought(load_words)
                 self.words = words
             return self.words
 
-    def _went(self, then: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        """The rows that went while nobody was told."""
-        return np.flatnonzero((then != NO_ROW) & (self._index.table.versions() != then)).astype(np.uint32)
+    def _brought(self, load: "Callable[[Index, NDArray[np.uint32]], tuple[Made, int]]") -> "tuple[Made, int]":
+        """A structure as the table is, which hears from now on of rows that go; and what `load` tells of it."""
+        table = self._index.table
+        with self._damage_told():
+            then = table.versions()
+            made, told = load(self._index, then)
+            table.watch(made)
+            went = (then != NO_ROW) & (table.versions() != then)  # while nobody was told
+            made.remove(np.flatnonzero(went).astype(np.uint32))
+        return made, told
 
     @contextlib.contextmanager
     def _damage_told(self) -> "Iterator[None]":
